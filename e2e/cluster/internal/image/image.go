@@ -40,9 +40,9 @@ type Config struct {
 	Labels       map[string]string   `json:",omitempty"`
 }
 
-// Write makes a docker archive with the images. Layers that several images
+// WriteDockerArchive makes a docker archive with the images. Layers that several images
 // share are stored once.
-func Write(path string, images ...Image) error {
+func WriteDockerArchive(path string, images ...Image) error {
 	partial := path + ".partial"
 	if err := write(partial, images); err != nil {
 		os.Remove(partial)

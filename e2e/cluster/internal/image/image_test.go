@@ -28,7 +28,7 @@ func entries(t *testing.T, data []byte) map[string][]byte {
 	}
 }
 
-func TestWriteSharesLayersAndRepeatsItself(t *testing.T) {
+func TestArchiveSharesLayersAndRepeatsItself(t *testing.T) {
 	base := Layer{Files: []File{{Path: "/usr/bin/tool", Data: []byte("x"), Mode: 0o755, Xattrs: map[string]string{"security.capability": "\x01\x00"}}}}
 	images := []Image{
 		{Name: "localhost/a:1", Layers: []Layer{base}, Config: Config{User: "1001"}},
@@ -37,7 +37,7 @@ func TestWriteSharesLayersAndRepeatsItself(t *testing.T) {
 	var archives [2][]byte
 	for i := range archives {
 		path := filepath.Join(t.TempDir(), "image.tar")
-		if err := Write(path, images...); err != nil {
+		if err := WriteDockerArchive(path, images...); err != nil {
 			t.Fatal(err)
 		}
 		archives[i], _ = os.ReadFile(path)
