@@ -1,1 +1,3 @@
-//! Placeholder
+//! The controller role: reconciles the three kinds.
+
+pub mod rbac;

@@ -1,0 +1,162 @@
+//! What the controller may do in Kubernetes: one table, from which
+//! `cargo xtask generate` writes `config/rbac/` and the chart's roles.
+//!
+//! A rule is here because a line of this crate needs it. Add the rule with the
+//! request that needs it, and take it away with the last such request.
+
+/// One permission of the controller.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Resources, subresources as `resource/subresource`.
+    pub resources: &'static [&'static str],
+    /// Names of the objects it is limited to; empty means all.
+    pub names: &'static [&'static str],
+    /// Kubernetes' own verbs, in the order read, write, delete.
+    pub verbs: &'static [&'static str],
+    /// Why the controller needs it; written as a comment above the rule.
+    pub reason: &'static str,
+}
+
+/// Name of the lease that the leader holds, in the controller's own namespace.
+pub const LEASE_NAME: &str = "novasphere-controller";
+
+const READ: &[&str] = &["get", "list", "watch"];
+const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+
+/// Permissions in every namespace, for a `ClusterRole`.
+pub const CLUSTER_RULES: &[Rule] = &[
+    Rule {
+        group: "novasphere.io",
+        resources: &["vmaccesses", "consolesessions", "vncworkspaces"],
+        names: &[],
+        verbs: READ,
+        reason: "Watch the kinds that are reconciled.",
+    },
+    Rule {
+        group: "novasphere.io",
+        resources: &["vmaccesses"],
+        names: &[],
+        verbs: &["patch"],
+        reason: "Add and remove the finalizer that deletionPolicy needs.",
+    },
+    Rule {
+        group: "novasphere.io",
+        resources: &["vmaccesses/status", "consolesessions/status", "vncworkspaces/status"],
+        names: &[],
+        verbs: &["patch"],
+        reason: "Write status by server-side apply.",
+    },
+    Rule {
+        group: "novasphere.io",
+        resources: &["vmaccesses/finalizers", "consolesessions/finalizers", "vncworkspaces/finalizers"],
+        names: &[],
+        verbs: &["update"],
+        reason: "Owner references with blockOwnerDeletion ask for this right on the owner.",
+    },
+    Rule {
+        group: "kubevirt.io",
+        resources: &["virtualmachines"],
+        names: &[],
+        verbs: OWN,
+        reason: "Make, change and delete the virtual machines of VmAccess templates; watch adopted ones.",
+    },
+    Rule {
+        group: "kubevirt.io",
+        resources: &["virtualmachineinstances"],
+        names: &[],
+        verbs: READ,
+        reason: "Report where a virtual machine runs and its addresses.",
+    },
+    Rule {
+        group: "subresources.kubevirt.io",
+        resources: &["virtualmachines/start", "virtualmachines/stop", "virtualmachines/restart"],
+        names: &[],
+        verbs: &["update"],
+        reason: "Power of adopted virtual machines, and restartedAt.",
+    },
+    Rule {
+        group: "subresources.kubevirt.io",
+        resources: &["virtualmachineinstances/pause", "virtualmachineinstances/unpause"],
+        names: &[],
+        verbs: &["update"],
+        reason: "power.state Paused, and back.",
+    },
+    Rule {
+        group: "",
+        resources: &["services"],
+        names: &[],
+        verbs: OWN,
+        reason: "The Services of a VmAccess.",
+    },
+    Rule {
+        group: "",
+        resources: &["nodes"],
+        names: &[],
+        verbs: READ,
+        reason: "Addresses at which a NodePort answers.",
+    },
+    Rule {
+        group: "events.k8s.io",
+        resources: &["events"],
+        names: &[],
+        verbs: &["create", "patch"],
+        reason: "Tell what happened; patch counts a repeated event up.",
+    },
+];
+
+/// Permissions in the controller's own namespace, for a `Role`.
+pub const NAMESPACE_RULES: &[Rule] = &[
+    Rule {
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &[],
+        verbs: &["create"],
+        reason: "Make the leader's lease; a create cannot be limited by name.",
+    },
+    Rule {
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &[LEASE_NAME],
+        verbs: &["get", "update", "patch"],
+        reason: "Take, renew and release the leader's lease.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = &'static Rule> {
+        CLUSTER_RULES.iter().chain(NAMESPACE_RULES)
+    }
+
+    #[test]
+    fn every_rule_is_whole_and_says_why() {
+        for rule in all() {
+            assert!(!rule.resources.is_empty() && !rule.verbs.is_empty(), "{rule:?}");
+            assert!(rule.reason.ends_with('.'), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_granted_by_a_wildcard() {
+        for rule in all() {
+            for word in rule.resources.iter().chain(rule.verbs).chain(rule.names).chain([&rule.group]) {
+                assert!(!word.contains('*'), "{rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_rule_lets_the_controller_grant_rights_or_read_secrets() {
+        for rule in all() {
+            assert_ne!(rule.group, "rbac.authorization.k8s.io", "{rule:?}");
+            assert!(!rule.resources.contains(&"secrets"), "{rule:?}");
+            for verb in ["bind", "escalate", "impersonate"] {
+                assert!(!rule.verbs.contains(&verb), "{rule:?}");
+            }
+        }
+    }
+}
