@@ -76,7 +76,7 @@ func write(path string, images []Image) error {
 		return err
 	}
 	defer out.Close()
-	archive := &archive{tar: tar.NewWriter(out), scratch: path, seen: map[string]bool{}}
+	archive := &archive{tar: tar.NewWriter(out), scratch: path, seen: map[string]bool{}, digests: map[string]string{}}
 	manifests := []manifest{}
 	for _, image := range images {
 		entry, err := archive.image(image)
@@ -102,6 +102,8 @@ type archive struct {
 	tar     *tar.Writer
 	scratch string
 	seen    map[string]bool
+	// digests of the tar files added so far: images often share a large one.
+	digests map[string]string
 }
 
 func (a *archive) image(image Image) (manifest, error) {
@@ -128,6 +130,9 @@ func (a *archive) image(image Image) (manifest, error) {
 }
 
 func (a *archive) layer(layer Layer) (digest string, err error) {
+	if digest, added := a.digests[layer.Tar]; added {
+		return digest, nil
+	}
 	source := layer.Tar
 	if source == "" {
 		source = filepath.Clean(a.scratch) + ".layer"
@@ -149,6 +154,9 @@ func (a *archive) layer(layer Layer) (digest string, err error) {
 	digest = hex.EncodeToString(sum.Sum(nil))
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return "", err
+	}
+	if layer.Tar != "" {
+		a.digests[layer.Tar] = digest
 	}
 	return digest, a.add(digest+".tar", size, file)
 }

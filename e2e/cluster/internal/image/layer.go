@@ -32,6 +32,9 @@ type File struct {
 	Xattrs map[string]string
 }
 
+// WriteLayer makes the tar file of a layer, for one that several images share.
+func WriteLayer(path string, files []File) error { return writeLayer(path, files) }
+
 func writeLayer(target string, files []File) error {
 	out, err := os.Create(target)
 	if err != nil {

@@ -1,0 +1,67 @@
+// Package crds gives the CustomResourceDefinitions of other projects that
+// novasphere writes objects of. They are taken out of those projects' Go modules
+// at the versions of components/crds/go.mod and components/kubevirt/go.mod.
+package crds
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"novasphere.io/e2e/cluster/internal/host"
+)
+
+// moduleDir pins the versions.
+const moduleDir = "components/crds"
+
+// maker puts the files of one project into dir.
+type maker func(ctx context.Context, builder *host.Builder, dir string) error
+
+var makers = map[string]maker{
+	"cdi": generateCDI,
+	"gateway-api": fromModule("sigs.k8s.io/gateway-api",
+		// Standard, but for the routes of which Traefik up to 3.7 and Kong read
+		// only the alpha versions, which the experimental files serve as well.
+		"config/crd/standard/*.yaml",
+		"config/crd/experimental/gateway.networking.k8s.io_tcproutes.yaml",
+		"config/crd/experimental/gateway.networking.k8s.io_tlsroutes.yaml"),
+	"kong": fromModule("github.com/kong/kubernetes-configuration",
+		"config/crd/ingress-controller/*.yaml"),
+	"kubevirt": generateKubeVirt,
+	"snapshot": fromModule("github.com/kubernetes-csi/external-snapshotter/client/v8",
+		"config/crd/snapshot.storage.k8s.io_*.yaml"),
+	"traefik": fromModule("github.com/traefik/traefik/v3",
+		"docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"),
+}
+
+// Names lists what Dir knows.
+func Names() []string {
+	names := make([]string, 0, len(makers))
+	for name := range makers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Dir returns a folder of YAML and JSON files for
+// `kubectl apply --server-side -f`. Client-side apply does not work: KubeVirt's
+// are larger than an annotation may be.
+func Dir(ctx context.Context, builder *host.Builder, name string) (string, error) {
+	fill, known := makers[name]
+	if !known {
+		return "", fmt.Errorf("no CRDs named %q; known are %s", name, strings.Join(Names(), ", "))
+	}
+	key, err := host.NewHash().
+		Tree(filepath.Join(builder.Source, moduleDir)).
+		Tree(filepath.Join(builder.Source, "components", "kubevirt")).
+		Sum()
+	if err != nil {
+		return "", err
+	}
+	return builder.Once(ctx, "crds/"+name, key, func(ctx context.Context, dir string) error {
+		return fill(ctx, builder, dir)
+	})
+}

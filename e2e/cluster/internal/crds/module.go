@@ -1,0 +1,76 @@
+package crds
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"novasphere.io/e2e/cluster/internal/host"
+)
+
+// crdMark is what tells a CRD from what lies beside it: kustomizations, and
+// Gateway API's admission policy against mixing its channels.
+var crdMark = []byte("kind: CustomResourceDefinition")
+
+// fromModule copies the CRDs that match the patterns out of a pinned module; a
+// later pattern replaces a file of an earlier one.
+func fromModule(module string, patterns ...string) maker {
+	return func(ctx context.Context, builder *host.Builder, dir string) error {
+		root, err := download(ctx, builder, module)
+		if err != nil {
+			return err
+		}
+		for _, pattern := range patterns {
+			if err := copyCRDs(filepath.Join(root, pattern), dir); err != nil {
+				return fmt.Errorf("CRDs of %s: %w", module, err)
+			}
+		}
+		return nil
+	}
+}
+
+// download returns the folder of a module in the module cache. Go checks its
+// content against go.sum.
+func download(ctx context.Context, builder *host.Builder, module string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
+	cmd.Dir = filepath.Join(builder.Source, moduleDir)
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
+	out, err := host.Output(cmd)
+	if err != nil {
+		return "", fmt.Errorf("download module %s: %w", module, err)
+	}
+	var answer struct{ Dir string }
+	if err := json.Unmarshal(out, &answer); err != nil {
+		return "", fmt.Errorf("download module %s: %w", module, err)
+	}
+	return answer.Dir, nil
+}
+
+func copyCRDs(pattern, dir string) error {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return err
+	}
+	copied := 0
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(data, crdMark) {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(file)), data, 0o644); err != nil {
+			return err
+		}
+		copied++
+	}
+	if copied == 0 {
+		return fmt.Errorf("no CRD in %s: the project has moved its files", pattern)
+	}
+	return nil
+}
