@@ -93,3 +93,12 @@ func (c *Cluster) Env() []string {
 		"HELM_DATA_HOME=" + filepath.Join(c.dir, "helm", "data"),
 	}
 }
+
+// ToolDirs are the folders of kubectl and helm.
+func (c *Cluster) ToolDirs() []string {
+	dirs := []string{c.tools.Kube}
+	if c.tools.Helm != "" {
+		dirs = append(dirs, c.tools.Helm)
+	}
+	return dirs
+}

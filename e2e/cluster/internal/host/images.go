@@ -32,6 +32,9 @@ func (c *Cluster) ImportImages(ctx context.Context, tars ...string) error {
 		return err
 	}
 	for _, tar := range tars {
+		if tar, err = filepath.Abs(tar); err != nil {
+			return fmt.Errorf("import image: %w", err)
+		}
 		identity, err := fileIdentity(tar)
 		if err != nil {
 			return fmt.Errorf("import image: %w", err)

@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"novasphere.io/e2e/cluster/internal/addons"
+	"novasphere.io/e2e/cluster/internal/host"
+)
+
+// programs are what a cluster is made of, in the cache.
+type programs struct {
+	cache string
+	// kube holds the programs of Kubernetes, etcd and kubectl.
+	kube string
+	// pause holds pause and pause.tar; coreDNS is an archive. Node only.
+	pause, coreDNS string
+}
+
+// KubernetesVersion is what components/kube/go.mod requires.
+const KubernetesVersion = "1.35.4"
+
+// Kube builds the programs of Kubernetes.
+func Kube(ctx context.Context, b *host.Builder) (string, error) {
+	const version = "k8s.io/component-base/version."
+	numbers := strings.Split(KubernetesVersion, ".")
+	return b.Go(ctx, host.GoBuild{
+		Name: "kube", Dir: "components/kube", Out: "kube",
+		Links: append(AllProgramsOfKube(), "kubectl"),
+		Ldflags: fmt.Sprintf("-X %[1]sgitVersion=v%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s",
+			version, KubernetesVersion, numbers[0], numbers[1]),
+	})
+}
+
+// AllProgramsOfKube are the parts that the one program of Kubernetes holds.
+func AllProgramsOfKube() []string {
+	return []string{etcd, apiserver, controllerManager, scheduler, kubelet, kubeProxy}
+}
+
+// Helm builds helm.
+func Helm(ctx context.Context, b *host.Builder) (string, error) {
+	return b.Go(ctx, host.GoBuild{
+		Name: "helm", Dir: "components/helm", Out: "helm", Packages: []string{"helm.sh/helm/v3/cmd/helm"},
+	})
+}
+
+func build(ctx context.Context, b *host.Builder, node bool) (programs, error) {
+	needed := programs{cache: b.Cache}
+	var err error
+	if needed.kube, err = Kube(ctx, b); err != nil || !node {
+		return needed, err
+	}
+	if needed.pause, err = addons.Pause(ctx, b); err != nil {
+		return needed, err
+	}
+	needed.coreDNS, err = addons.CoreDNS(ctx, b)
+	return needed, err
+}
+
+// checkMachine says what this machine lacks for a node.
+func checkMachine() error {
+	if os.Geteuid() != 0 {
+		return errors.New("a node needs root, because it makes namespaces, mounts and cgroups; run this as root, or without --node for the control plane alone")
+	}
+	var missing []string
+	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc", "nft", "iptables", "conntrack", "nsenter", "setsid", "gcc"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, program)
+		}
+	}
+	if !exists(filepath.Join(cniPlugins, "bridge")) {
+		missing = append(missing, filepath.Join(cniPlugins, "bridge"))
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("a node needs %s; run hack/install-packages", strings.Join(missing, ", "))
+	}
+	return checkPrivileges()
+}
+
+// checkPrivileges tries what a container engine may have taken from root.
+func checkPrivileges() error {
+	cmd := exec.Command("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--mount-proc", "true")
+	if _, err := host.Output(cmd); err != nil {
+		return fmt.Errorf("this machine does not let root make namespaces (in a container? it must be privileged): %w", err)
+	}
+	if unix.Access("/sys/fs/cgroup", unix.W_OK) != nil {
+		return errors.New("/sys/fs/cgroup cannot be written (in a container? it must be privileged), and the kubelet needs cgroups of its own")
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

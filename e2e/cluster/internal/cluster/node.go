@@ -1,0 +1,205 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"novasphere.io/e2e/cluster/internal/addons"
+	"novasphere.io/e2e/cluster/internal/nodens"
+)
+
+// startNode makes the node's namespaces and connects them. A control plane
+// that runs on loopback moves into them, with its data.
+func (c *Cluster) startNode(ctx context.Context, needed programs) error {
+	done := c.progress.Step("namespaces of the node")
+	if err := c.killAll(ctx); err != nil {
+		return err
+	}
+	// A cluster keeps its Service range, which its Services already use.
+	keepsRange := c.state.APIServerPort != 0 || c.hasNode()
+	slot, err := nodens.Claim(ctx, c.dir, c.state.Index, keepsRange)
+	if err != nil {
+		if keepsRange {
+			err = fmt.Errorf("%w; make the cluster anew: novacluster down --name %s", err, c.state.Name)
+		}
+		return err
+	}
+	defer slot.Lock.Close()
+	c.state.Index = slot.Index
+	if err := c.makeNodeDirs(needed.cache); err != nil {
+		return err
+	}
+	if err := nodens.CreateCgroups(slot.Index); err != nil {
+		return err
+	}
+	process, err := nodens.StartInit(nodens.Init{
+		Hostname: c.nodeName(), Dir: c.dir, Pause: filepath.Join(needed.pause, "pause"),
+		Binds: []nodens.Bind{
+			{From: c.path("run"), To: "/run"},
+			{From: c.path("var-log"), To: "/var/log"}, // the kubelet always writes /var/log/containers
+			{From: c.path("kubelet"), To: kubeletDir},
+			{From: c.path("containerd-root"), To: containerdDir},
+		},
+	}, slot)
+	if err != nil {
+		return err
+	}
+	c.state.Node = &process
+	if err := c.save(); err != nil {
+		return err
+	}
+	if err := slot.Index.Connect(process.Pid); err != nil {
+		return err
+	}
+	if err := errors.Join(c.writeCertificates(), c.writeFiles()); err != nil {
+		return err
+	}
+	done()
+	return nil
+}
+
+// makeNodeDirs makes what is mounted into the node. containerd's root lies in
+// the cache, by slot: imports of images then survive the cluster.
+func (c *Cluster) makeNodeDirs(cache string) error {
+	root := filepath.Join(cache, "containerd", fmt.Sprint(int(c.state.Index)))
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return err
+	}
+	var filesystem unix.Statfs_t
+	if err := unix.Statfs(root, &filesystem); err != nil {
+		return err
+	}
+	if filesystem.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return fmt.Errorf("%s is on an overlay file system, on which containers cannot be stacked; set NOVASPHERE_CACHE to a folder on another one", root)
+	}
+	link := c.path("containerd-root")
+	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(root, link); err != nil {
+		return err
+	}
+	for _, dir := range []string{"run", "var-log", "kubelet"} {
+		if err := os.MkdirAll(c.path(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	// What the last node left in /run describes processes that are gone.
+	for _, dir := range []string{"run"} {
+		entries, err := os.ReadDir(c.path(dir))
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			if err := os.RemoveAll(c.path(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.MkdirAll(c.path("run", "lock"), 0o755)
+}
+
+// upNode brings up everything inside the node's namespaces.
+func (c *Cluster) upNode(ctx context.Context, needed programs, timeout time.Duration) error {
+	err := group(ctx,
+		func(ctx context.Context) error { return c.startPlane(ctx, timeout) },
+		func(ctx context.Context) error { return c.startContainerd(ctx, needed, timeout) },
+	)
+	if err != nil {
+		return err
+	}
+	return group(ctx,
+		func(ctx context.Context) error { return c.startKubelet(ctx, timeout) },
+		func(ctx context.Context) error { return c.startDNS(ctx, timeout) },
+	)
+}
+
+// startContainerd starts containerd with the basic images. Its root is kept
+// between clusters; a root that fails is made anew, once.
+func (c *Cluster) startContainerd(ctx context.Context, needed programs, timeout time.Duration) error {
+	defer c.progress.Step("containerd and basic images")()
+	err := c.tryContainerd(ctx, needed, timeout)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	c.progress.Note("containerd failed with its kept root; making that anew: %v", err)
+	if err := c.Stop(ctx, containerd); err != nil {
+		return err
+	}
+	root := c.path("containerd-root") + "/"
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(root + entry.Name()); err != nil {
+			return err
+		}
+	}
+	return c.tryContainerd(ctx, needed, timeout)
+}
+
+func (c *Cluster) tryContainerd(ctx context.Context, needed programs, timeout time.Duration) error {
+	if err := c.ensure(ctx, containerd); err != nil {
+		return err
+	}
+	// A healthy one answers in a fraction of a second.
+	if err := c.waitContainerd(ctx, min(timeout, 30*time.Second)); err != nil {
+		return err
+	}
+	return c.Handle("").ImportImages(ctx, filepath.Join(needed.pause, "pause.tar"), needed.coreDNS)
+}
+
+func (c *Cluster) startKubelet(ctx context.Context, timeout time.Duration) error {
+	done := c.progress.Step("node Ready")
+	if err := c.ensure(ctx, kubelet); err != nil {
+		return err
+	}
+	// Without its Node object kube-proxy sleeps for 30 s.
+	if err := c.waitObject(ctx, "the Node object", "/api/v1/nodes/"+c.nodeName(), kubelet, timeout); err != nil {
+		return err
+	}
+	if err := c.ensure(ctx, kubeProxy); err != nil {
+		return err
+	}
+	if err := c.waitNodeReady(ctx, timeout); err != nil {
+		return err
+	}
+	done()
+	return nil
+}
+
+func (c *Cluster) startDNS(ctx context.Context, timeout time.Duration) error {
+	done := c.progress.Step("DNS and storage")
+	if !c.state.Prepared {
+		manifests, err := addons.Base{
+			ClusterDomain: clusterDomain, DNSServiceIP: c.state.Index.DNSServiceIP(),
+			NodeName: c.nodeName(), VolumesDir: c.path("volumes"),
+		}.Manifests()
+		if err != nil {
+			return err
+		}
+		if _, err := c.Handle("").Kubectl(ctx, manifests, "apply", "--server-side", "--filename=-"); err != nil {
+			return fmt.Errorf("apply the basic objects: %w", err)
+		}
+		c.state.Prepared = true
+		if err := c.save(); err != nil {
+			return err
+		}
+	}
+	err := c.waitCondition(ctx, "CoreDNS to be Available", "/apis/apps/v1/namespaces/kube-system/deployments/coredns", "Available", kubelet, timeout)
+	if err != nil {
+		return err
+	}
+	done()
+	return nil
+}
+
+func addressInUse(log string) bool { return strings.Contains(log, "address already in use") }

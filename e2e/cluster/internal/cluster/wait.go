@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"novasphere.io/e2e/cluster/internal/api"
+	"novasphere.io/e2e/cluster/internal/host"
+)
+
+func (c *Cluster) client() (*api.Client, error) { return api.New(c.serverURL(), c.path("pki")) }
+
+// waitServing waits until a part answers, or just runs when nothing can be
+// asked.
+func (c *Cluster) waitServing(ctx context.Context, part string, timeout time.Duration) error {
+	switch part {
+	case etcd:
+		return c.waitEtcd(ctx, timeout)
+	case apiserver:
+		return c.waitAPIServer(ctx, timeout)
+	case containerd:
+		return c.waitContainerd(ctx, timeout)
+	case kubelet:
+		return c.waitNodeReady(ctx, timeout)
+	}
+	return c.checkAlive(part)
+}
+
+// waitEtcd asks etcd where this program can reach it; in a node's namespace
+// kube-apiserver's own start waits for it.
+func (c *Cluster) waitEtcd(ctx context.Context, timeout time.Duration) error {
+	if c.hasNode() {
+		return c.checkAlive(etcd)
+	}
+	client := &http.Client{Timeout: 2 * time.Second}
+	return host.Wait(ctx, c.progress, "etcd", timeout, func(ctx context.Context) (bool, string, error) {
+		if err := c.checkAlive(etcd); err != nil {
+			return false, "", err
+		}
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.etcdURL()+"/health", nil)
+		if err != nil {
+			return false, "", err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK, response.Status, nil
+	})
+}
+
+func (c *Cluster) waitAPIServer(ctx context.Context, timeout time.Duration) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	return host.Wait(ctx, c.progress, "kube-apiserver's /readyz", timeout, func(ctx context.Context) (bool, string, error) {
+		if err := c.checkAlive(apiserver); err != nil {
+			return false, "", err
+		}
+		status, body, err := client.Get(ctx, "/readyz?verbose", nil)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		return status == http.StatusOK, notReady(body), nil
+	})
+}
+
+// notReady picks the failing lines of /readyz?verbose.
+func notReady(body string) string {
+	var failing []string
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, "[-]") {
+			failing = append(failing, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(failing, ", ")
+}
+
+func (c *Cluster) waitObject(ctx context.Context, what, path string, part string, timeout time.Duration) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	return host.Wait(ctx, c.progress, what, timeout, func(ctx context.Context) (bool, string, error) {
+		if err := c.checkAlive(part); err != nil {
+			return false, "", err
+		}
+		status, _, err := client.Get(ctx, path, nil)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		return status == http.StatusOK, fmt.Sprintf("HTTP status %d", status), nil
+	})
+}
+
+func (c *Cluster) waitContainerd(ctx context.Context, timeout time.Duration) error {
+	socket := c.Handle("").ContainerdSocket()
+	return host.Wait(ctx, c.progress, "containerd", timeout, func(ctx context.Context) (bool, string, error) {
+		if err := c.checkAlive(containerd); err != nil {
+			return false, "", err
+		}
+		connection, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		connection.Close()
+		return true, "", nil
+	})
+}
+
+type conditions struct {
+	Status struct {
+		Conditions []struct{ Type, Status, Message string }
+	}
+}
+
+// met says whether a condition is True, and else what it says.
+func (object conditions) met(kind string) (bool, string) {
+	for _, each := range object.Status.Conditions {
+		if each.Type == kind {
+			return each.Status == "True", kind + "=" + each.Status + " " + each.Message
+		}
+	}
+	return false, "no condition " + kind + " yet"
+}
+
+func (c *Cluster) waitCondition(ctx context.Context, what, path, kind, part string, timeout time.Duration) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	return host.Wait(ctx, c.progress, what, timeout, func(ctx context.Context) (bool, string, error) {
+		if err := c.checkAlive(part); err != nil {
+			return false, "", err
+		}
+		var object conditions
+		status, _, err := client.Get(ctx, path, &object)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		if status != http.StatusOK {
+			return false, fmt.Sprintf("HTTP status %d", status), nil
+		}
+		met, detail := object.met(kind)
+		return met, detail, nil
+	})
+}
+
+func (c *Cluster) waitNodeReady(ctx context.Context, timeout time.Duration) error {
+	return c.waitCondition(ctx, "Node "+c.nodeName()+" to be Ready", "/api/v1/nodes/"+c.nodeName(), "Ready", kubelet, timeout)
+}
