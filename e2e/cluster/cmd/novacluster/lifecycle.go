@@ -12,6 +12,7 @@ import (
 
 	"novasphere.io/e2e/cluster/internal/addons"
 	"novasphere.io/e2e/cluster/internal/cluster"
+	"novasphere.io/e2e/cluster/internal/crds"
 	"novasphere.io/e2e/cluster/internal/host"
 )
 
@@ -26,6 +27,7 @@ var components = []component{
 	{"kube", func(ctx context.Context, b *host.Builder) error { return second(cluster.Kube(ctx, b)) }},
 	{"pause", func(ctx context.Context, b *host.Builder) error { return second(addons.Pause(ctx, b)) }},
 	{"coredns", func(ctx context.Context, b *host.Builder) error { return second(addons.CoreDNS(ctx, b)) }},
+	{"crds", buildCRDs},
 	{"helm", func(ctx context.Context, b *host.Builder) error { return second(cluster.Helm(ctx, b)) }},
 }
 
@@ -79,7 +81,7 @@ func (a *app) upCommand() *cobra.Command {
 	}
 	command.Flags().BoolVar(&options.node, "node", false, "add a node (needs root)")
 	command.Flags().BoolVar(&options.kubeVirt, "kubevirt", false, "install KubeVirt (implies --node)")
-	command.Flags().StringSliceVar(&options.crds, "crds", nil, "install the CRDs of these projects, separated by commas")
+	command.Flags().StringSliceVar(&options.crds, "crds", nil, "install the CRDs of these projects, separated by commas: "+strings.Join(crds.Names(), ", "))
 	a.waitTimeoutFlag(command)
 	return command
 }
@@ -101,7 +103,7 @@ func (a *app) up(ctx context.Context, options upOptions) error {
 	if err := c.Up(ctx, builder, cluster.Options{Node: options.node || options.kubeVirt, WaitTimeout: a.timeout}); err != nil {
 		return err
 	}
-	if err := installCRDs(ctx, builder, c, options.crds); err != nil {
+	if err := installCRDs(ctx, builder, c, options.crds, a.timeout); err != nil {
 		return err
 	}
 	if options.kubeVirt && !c.HasKubeVirt() {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"novasphere.io/e2e/cluster/internal/cluster"
+	"novasphere.io/e2e/cluster/internal/daemon"
 	"novasphere.io/e2e/cluster/internal/host"
 	"novasphere.io/e2e/cluster/internal/nodens"
 )
@@ -22,6 +23,11 @@ func main() {
 	// The first process of a node is this program, too; see nodens.RunInit.
 	if len(os.Args) == 3 && os.Args[1] == nodens.InitCommand {
 		fmt.Fprintln(os.Stderr, nodens.RunInit(os.Args[2]))
+		os.Exit(1)
+	}
+	const firstInherited = 3
+	if err := daemon.CloseOnExec(firstInherited); err != nil {
+		fmt.Fprintln(os.Stderr, "novacluster:", err)
 		os.Exit(1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

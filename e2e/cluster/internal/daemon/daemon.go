@@ -7,12 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Markers in the environment of every daemon: they identify the daemons of a
@@ -160,4 +163,13 @@ func KillAll(ctx context.Context, dir string) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// CloseOnExec keeps file descriptors from first on from the daemons: a pipe of
+// the caller that a daemon holds open would never reach its end.
+func CloseOnExec(first uint) error {
+	if err := unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close file descriptors on exec: %w", err)
+	}
+	return nil
 }

@@ -59,6 +59,13 @@ func (i Index) configureNode(pid int) error {
 		return err
 	}
 	defer handle.Close()
+	loopback, err := handle.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := handle.LinkSetUp(loopback); err != nil {
+		return err
+	}
 	if err := configureLink(handle, "eth0", netip.PrefixFrom(i.NodeIP(), i.NodeNet().Bits())); err != nil {
 		return err
 	}

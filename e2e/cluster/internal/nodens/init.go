@@ -98,7 +98,10 @@ func StartInit(config Init, slot *Slot) (daemon.Process, error) {
 // RunInit is the first process. It returns only on failure.
 func RunInit(arguments string) error {
 	report := os.NewFile(reportFd, "report")
-	unix.CloseOnExec(reportFd)
+	if err := daemon.CloseOnExec(reportFd); err != nil {
+		fmt.Fprint(report, err)
+		return err
+	}
 	err := runInit(arguments)
 	fmt.Fprint(report, err)
 	return err
