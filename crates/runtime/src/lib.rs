@@ -1,1 +1,23 @@
-//! Placeholder
+//! What every role of the `novasphere` program needs and no kind owns.
+//!
+//! Nothing here knows a kind of `novasphere.io`. A role puts these parts together: arguments and configuration ([`args`],
+//! [`config`]), logs ([`telemetry`]), health and metrics ([`admin`], [`metrics`]), an end ([`shutdown`]), a client whose
+//! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`],
+//! [`conditions`]), APIs that may come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), and what
+//! people see of it all ([`events`]).
+
+pub mod admin;
+pub mod apply;
+pub mod args;
+pub mod backoff;
+pub mod client;
+pub mod conditions;
+pub mod config;
+pub mod events;
+pub mod lease;
+pub mod metrics;
+pub mod optional_api;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;
+pub mod watch;
