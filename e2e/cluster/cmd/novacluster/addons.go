@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
 	"novasphere.io/e2e/cluster/internal/cluster"
 	"novasphere.io/e2e/cluster/internal/crds"
 	"novasphere.io/e2e/cluster/internal/host"
+	"novasphere.io/e2e/cluster/internal/kubevirt"
 )
 
 func installCRDs(ctx context.Context, builder *host.Builder, c *cluster.Cluster, names []string, timeout time.Duration) error {
@@ -32,7 +32,12 @@ func installCRDs(ctx context.Context, builder *host.Builder, c *cluster.Cluster,
 }
 
 func installKubeVirt(ctx context.Context, builder *host.Builder, c *cluster.Cluster) error {
-	return errors.New("--kubevirt is not there yet")
+	// Each wait is for many Pods in a row, so it is longer than others are.
+	const bound = 6 * time.Minute
+	if err := kubevirt.Install(ctx, builder, c.Handle(""), bound); err != nil {
+		return err
+	}
+	return c.SetKubeVirt()
 }
 
 func buildCRDs(ctx context.Context, builder *host.Builder) error {

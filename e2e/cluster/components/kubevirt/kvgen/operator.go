@@ -51,5 +51,10 @@ func newDeployment(namespace, registry, tag string) *appsv1.Deployment {
 	// One node: a second replica could never be scheduled beside the first.
 	one := int32(1)
 	deployment.Spec.Replicas = &one
+	for i := range deployment.Spec.Template.Spec.Containers {
+		if probe := deployment.Spec.Template.Spec.Containers[i].ReadinessProbe; probe != nil {
+			probe.InitialDelaySeconds, probe.PeriodSeconds = 1, 1
+		}
+	}
 	return deployment
 }
