@@ -9,6 +9,8 @@ require (
 	golang.org/x/sys v0.38.0
 )
 
+require github.com/gorilla/websocket v1.5.3
+
 require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
