@@ -1,0 +1,342 @@
+//! `ConsoleSession`: one time-limited, revocable grant to look at, or drive, one console.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cidr, Clipboard, ConsoleInput, ConsoleProtocol, Duration, Takeover, condition};
+
+/// What a `ConsoleSession` asks for.
+///
+/// All fields but `revoked` and `duration` are immutable. An absent limit is the one of the target's `console` policy.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "novasphere.io",
+    version = "v1alpha1",
+    kind = "ConsoleSession",
+    plural = "consolesessions",
+    singular = "consolesession",
+    shortname = "cs",
+    category = "novasphere",
+    namespaced,
+    status = "ConsoleSessionStatus",
+    derive = "PartialEq",
+    doc = "A time-limited, revocable grant to look at, or drive, one console. It opens nothing by itself: a token of it does. \
+           Deleting it ends its streams.",
+    cel
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsoleSessionSpec {
+    /// Whose console.
+    pub target_ref: SessionTargetRef,
+
+    /// Which console. Default: the target's `defaultProtocol`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ConsoleProtocol>,
+
+    /// How long the session lasts, counted from when it is ready; from 10s to 720h. It can be made shorter later, not
+    /// longer. Default 1h, or the target's `maxSessionDuration` when that is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Duration>,
+
+    /// A stream without human input for this long is closed; from 10s to 24h. Default: the target's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+
+    /// How many streams the session may have at once, from 1 to 64. Default: the target's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_viewers: Option<u16>,
+
+    /// What happens to a present viewer when this session wants a console that carries only one. Default `Refuse`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takeover: Option<Takeover>,
+
+    /// Whether keyboard and pointer reach the guest. Default: the target's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<ConsoleInput>,
+
+    /// Which way text may be copied. Default: the target's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clipboard: Option<Clipboard>,
+
+    /// Whether viewers may shut down, reboot or reset the guest through the console. Default: the target's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<bool>,
+
+    /// Whether viewers may change the screen's size. Default: the target's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<bool>,
+
+    /// Client addresses that may open a stream, in CIDR notation; they must lie in the target's. Default: the target's. At
+    /// most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub allowed_source_ranges: Vec<Cidr>,
+
+    /// Kubernetes users who may get a token, out of those who have the right to the console. Default, with `groups`
+    /// absent too: all of them. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub users: Vec<String>,
+
+    /// Kubernetes groups whose members may get a token, beside `users`. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub groups: Vec<String>,
+
+    /// Why, in words for the audit log; such as a ticket number. At most 512 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub reason: Option<String>,
+
+    /// The object is deleted this long after the session's end; from 0s to 720h. Default 1h.
+    #[serde(default = "ttl_after_finished")]
+    pub ttl_after_finished: Duration,
+
+    /// `true` ends the session and its streams for good. Default false.
+    #[serde(default)]
+    pub revoked: bool,
+}
+
+/// How long a session lasts that does not say it, when the target allows as much.
+pub const DEFAULT_DURATION: Duration = Duration::from_hours(1);
+
+const fn ttl_after_finished() -> Duration {
+    Duration::from_hours(1)
+}
+
+impl Default for ConsoleSessionSpec {
+    fn default() -> Self {
+        Self {
+            target_ref: SessionTargetRef::default(),
+            protocol: None,
+            duration: None,
+            idle_timeout: None,
+            max_viewers: None,
+            takeover: None,
+            input: None,
+            clipboard: None,
+            power: None,
+            resize: None,
+            allowed_source_ranges: Vec::new(),
+            users: Vec::new(),
+            groups: Vec::new(),
+            reason: None,
+            ttl_after_finished: ttl_after_finished(),
+            revoked: false,
+        }
+    }
+}
+
+/// Names the object whose console is meant, in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct SessionTargetRef {
+    /// Its kind. Default `VmAccess`.
+    #[serde(default)]
+    pub kind: SessionTargetKind,
+
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A kind of object that has a console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum SessionTargetKind {
+    /// A `VmAccess`; its `console` policy holds.
+    #[default]
+    VmAccess,
+    /// A `VncWorkspace`; its `console` policy holds.
+    VncWorkspace,
+    /// A `KubeVirt` `VirtualMachine`; the default policy holds.
+    VirtualMachine,
+}
+
+/// The observed state of a `ConsoleSession`. Only novasphere's own accounts may write it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsoleSessionStatus {
+    /// The `metadata.generation` that this status was worked out from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready`, `TargetReady`, `Closed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "condition::list_schema")]
+    pub conditions: Vec<Condition>,
+
+    /// The session's state in one word, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<SessionPhase>,
+
+    /// The UID of the target when the session became ready. Another object of the same name is another target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_uid: Option<String>,
+
+    /// The console that it opens: the spec's, or the target's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ConsoleProtocol>,
+
+    /// When the session ends and its streams are closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+
+    /// Where viewers connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<SessionEndpoints>,
+
+    /// The tokens that were given out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub grants: Vec<Grant>,
+
+    /// The streams that are open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub connections: Vec<Connection>,
+
+    /// How many streams are open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewers: Option<u32>,
+
+    /// Why the session ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub close_reason: Option<CloseReason>,
+
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<Time>,
+}
+
+/// A session's state in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum SessionPhase {
+    /// It waits for its target.
+    Pending,
+    /// Tokens can be had; nobody is connected.
+    Ready,
+    /// At least one stream is open.
+    Active,
+    /// It was ended before its time.
+    Closed,
+    /// Its time is over.
+    Expired,
+    /// It asks for what the target does not allow.
+    Failed,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum CloseReason {
+    /// Its time is over.
+    Expired,
+    /// `revoked` was set.
+    Revoked,
+    /// The object is being deleted.
+    Deleted,
+    /// Nobody typed or moved the pointer for the idle timeout.
+    Idle,
+    /// The target is gone, or another object has its name.
+    TargetGone,
+    /// The target's policy no longer allows it.
+    PolicyChanged,
+    /// The user lost the right to the console.
+    AccessWithdrawn,
+    /// The last viewer left a session that was made for one connection.
+    Finished,
+}
+
+/// Where viewers of a session connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionEndpoints {
+    /// The WebSocket's URL, without a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<String>,
+
+    /// `host:port` for stock VNC viewers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vnc: Option<String>,
+}
+
+/// A token that was given out. The token itself is kept nowhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Grant {
+    /// The grant's name in this list.
+    #[schemars(length(min = 1, max = 63))]
+    pub id: String,
+
+    /// SHA-256 of the token, in lower-case hex.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"), length(max = 64))]
+    pub sha256: String,
+
+    /// Who asked for it.
+    #[schemars(length(max = 1024))]
+    pub user: String,
+
+    /// The groups of who asked for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub groups: Vec<String>,
+
+    /// When it was given out.
+    pub issued_at: Time,
+
+    /// The token opens no stream after this time.
+    pub not_after: Time,
+
+    /// How many more streams the token can open.
+    pub uses_left: u32,
+}
+
+/// An open stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// The stream's name in this list.
+    #[schemars(length(min = 1, max = 63))]
+    pub id: String,
+
+    /// Who is connected.
+    #[schemars(length(max = 1024))]
+    pub user: String,
+
+    /// The Pod that carries the stream.
+    #[schemars(length(max = 253))]
+    pub gateway: String,
+
+    /// Where the client connects from.
+    #[schemars(length(max = 64))]
+    pub client_address: String,
+
+    /// How the client connects.
+    pub transport: Transport,
+
+    /// Since when.
+    pub connected_at: Time,
+
+    /// When a key or the pointer was last used; written at most once a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_input_at: Option<Time>,
+
+    /// Bytes sent to the client; written at most once a minute.
+    #[serde(default)]
+    pub bytes_sent: i64,
+
+    /// Bytes received from the client; written at most once a minute.
+    #[serde(default)]
+    pub bytes_received: i64,
+}
+
+/// How a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Transport {
+    /// By WebSocket to novasphere.
+    WebSocket,
+    /// By RFB over TCP, as stock VNC viewers do.
+    Rfb,
+    /// By WebSocket through kube-apiserver.
+    KubeApiserver,
+}

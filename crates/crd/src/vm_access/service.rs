@@ -1,0 +1,88 @@
+//! The ways to a guest's ports: Services, and routes of gateways to them.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cidr, Protocol, RouteRule, ServiceType};
+
+/// A Service to ports of the guest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessService {
+    /// The last part of the Service's name, `<metadata.name>-<name>`: lower-case letters, digits and `-`. Together at
+    /// most 63 characters.
+    #[schemars(length(min = 1, max = 61))]
+    pub name: String,
+
+    /// How it is reached. Default `ClusterIP`.
+    #[serde(default)]
+    pub r#type: ServiceType,
+
+    /// The ports, from 1 to 16.
+    #[schemars(
+        length(min = 1, max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub ports: Vec<AccessServicePort>,
+
+    /// Client addresses that the load balancer lets in, in CIDR notation. Only with type `LoadBalancer`, because
+    /// Kubernetes filters no others. Default: all. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub source_ranges: Vec<Cidr>,
+
+    /// Annotations of the Service, for load balancers and gateways. At most 32.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessServicePort {
+    /// The port's name, such as `ssh`: lower-case letters, digits and `-`, at most 15 characters, with a letter.
+    #[schemars(length(min = 1, max = 15))]
+    pub name: String,
+
+    /// The port that clients use, from 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+
+    /// The port in the guest, from 1 to 65535. Default: the same as `port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub target_port: Option<u16>,
+
+    /// The port on every node, in the cluster's node port range. Not with type `ClusterIP`. Default: a free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub node_port: Option<u16>,
+
+    /// The transport. Default `TCP`.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// A route of a gateway to a port of one of `services`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VmRoute {
+    /// The route's name: lower-case letters, digits and `-`, at most 63 characters.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+
+    /// The service it leads to, by its name in `services`.
+    #[schemars(length(min = 1, max = 61))]
+    pub service: String,
+
+    /// The port it leads to: the `port` of one of that service's TCP ports.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+
+    /// How the gateway reaches it.
+    #[serde(flatten)]
+    pub rule: RouteRule,
+}

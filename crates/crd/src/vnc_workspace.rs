@@ -1,0 +1,317 @@
+//! `VncWorkspace`: one person's desktop.
+
+mod network;
+mod status;
+mod storage;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    network::{
+        EgressPort, EgressRule, NetworkIngress, WorkspaceNetwork, WorkspaceNodePorts, WorkspacePort, WorkspaceRoute,
+        WorkspaceService,
+    },
+    status::{SnapshotStatus, VncWorkspaceStatus, WorkspaceEndpoints, WorkspacePhase},
+    storage::{Backup, ReclaimPolicy, RestoreFrom, WorkspaceStorage},
+};
+use crate::{ConsolePolicy, Duration, RawObject};
+
+/// What a `VncWorkspace` asks for.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "novasphere.io",
+    version = "v1alpha1",
+    kind = "VncWorkspace",
+    plural = "vncworkspaces",
+    singular = "vncworkspace",
+    shortname = "vw",
+    category = "novasphere",
+    namespaced,
+    status = "VncWorkspaceStatus",
+    derive = "PartialEq",
+    doc = "One person's Linux desktop: a Pod with a VNC server, a home volume that outlives it, and the ways to reach it. It \
+           sleeps when nobody types and wakes when somebody connects.",
+    cel
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VncWorkspaceSpec {
+    /// Whose desktop it is: letters, digits, `-`, `_` and `.`, at most 63 characters. It is a label of the Pod and part of
+    /// the default path `/user/<user>/vnc`; who may connect is decided by RBAC. Immutable.
+    #[schemars(
+        regex(pattern = "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
+        length(min = 1, max = 63)
+    )]
+    pub user: String,
+
+    /// The desktop's container image. A change makes the Pod anew.
+    #[schemars(length(min = 1, max = 512))]
+    pub image: String,
+
+    /// The screen.
+    #[serde(default)]
+    pub display: Display,
+
+    /// CPU and memory of the desktop. Default: the namespace's defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<WorkspaceResources>,
+
+    /// Graphics cards or other devices. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+
+    /// The home volume.
+    #[serde(default)]
+    pub storage: WorkspaceStorage,
+
+    /// Access by SSH. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<WorkspaceSsh>,
+
+    /// Environment variables of the desktop. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub env: Vec<EnvVar>,
+
+    /// Any fields of a `core/v1` `PodTemplateSpec`, merged last by strategic merge. It cannot weaken Pod Security
+    /// `restricted`.
+    #[serde(default, skip_serializing_if = "RawObject::is_empty")]
+    pub pod_overrides: RawObject,
+
+    /// The Service to the desktop.
+    #[serde(default)]
+    pub service: WorkspaceService,
+
+    /// Routes of gateways to the desktop. At most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub routes: Vec<WorkspaceRoute>,
+
+    /// What sessions on the desktop may do.
+    #[serde(default)]
+    pub console: ConsolePolicy,
+
+    /// What may reach the Pod, and what it may reach.
+    #[serde(default)]
+    pub network: WorkspaceNetwork,
+
+    /// When the desktop runs, sleeps and ends.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
+
+    /// Snapshots of the home. Default: none are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
+}
+
+/// A screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Display {
+    /// Width in pixels, from 320 to 7680. Default 1280.
+    #[serde(default = "width")]
+    #[schemars(range(min = 320, max = 7680))]
+    pub width: u16,
+
+    /// Height in pixels, from 200 to 4320. Default 800.
+    #[serde(default = "height")]
+    #[schemars(range(min = 200, max = 4320))]
+    pub height: u16,
+
+    /// Bits of a pixel's colour: 16 or 24. Default 24.
+    #[serde(default = "depth")]
+    #[schemars(range(min = 16, max = 24), extend("enum" = [16, 24]))]
+    pub depth: u8,
+}
+
+impl Default for Display {
+    fn default() -> Self {
+        Self {
+            width: width(),
+            height: height(),
+            depth: depth(),
+        }
+    }
+}
+
+const fn width() -> u16 {
+    1280
+}
+
+const fn height() -> u16 {
+    800
+}
+
+const fn depth() -> u8 {
+    24
+}
+
+/// CPU and memory, as a container's `resources`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkspaceResources {
+    /// What the desktop is sure to get, such as `cpu: 500m` and `memory: 1Gi`. At most 8.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub requests: BTreeMap<String, Quantity>,
+
+    /// What it gets at most. At most 8.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// Devices of a device plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gpu {
+    /// The resource's name, such as `nvidia.com/gpu`.
+    #[schemars(
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
+        length(min = 3, max = 317)
+    )]
+    pub resource_name: String,
+
+    /// How many, from 1 to 16. Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 16))]
+    pub count: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+/// Access by SSH, as the desktop's user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceSsh {
+    /// Whether the desktop answers SSH. Default true.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+
+    /// The public keys that are let in, one line each; there is no other way in. From 1 to 16 when `enabled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 8192)), extend("x-kubernetes-list-type" = "set"))]
+    pub authorized_keys: Vec<String>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// An environment variable. At most one of `value` and `valueFrom` is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvVar {
+    /// The variable's name.
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"), length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Its value. Default: empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
+    pub value: Option<String>,
+
+    /// Where its value is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<EnvVarSource>,
+}
+
+/// Where the value of an environment variable is. Exactly one is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvVarSource {
+    /// A key of a Secret in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyRef>,
+
+    /// A key of a `ConfigMap` in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyRef>,
+}
+
+/// A key of a Secret or `ConfigMap`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyRef {
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The key in it.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+
+    /// Whether the desktop starts without it. Default false.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// When the desktop runs, sleeps and ends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifecycle {
+    /// Whether it may run. Default `Running`.
+    #[serde(default)]
+    pub state: LifecycleState,
+
+    /// Without human input by VNC, SSH or browser for this long, it hibernates; from 1m to 720h. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+
+    /// Neither idleness nor `schedule` hibernates it before this time (RFC 3339). Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_awake_until: Option<Time>,
+
+    /// It ends at this time (RFC 3339). Not with `maxLifetime`. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+
+    /// It ends this long after it was made; from 1m to 87600h. Not with `expiresAt`. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lifetime: Option<Duration>,
+
+    /// Hours at which it hibernates and wakes. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+}
+
+/// Whether a desktop may run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum LifecycleState {
+    /// It runs, unless it is idle or `schedule` lets it sleep.
+    #[default]
+    Running,
+    /// Its Pod is gone and its home is kept. Somebody who connects wakes it.
+    Hibernated,
+}
+
+/// Hours at which a desktop hibernates and wakes. At least one of `wake` and `hibernate` is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Schedule {
+    /// The time zone of both, by its name in the IANA database, such as `Europe/Berlin`. Default `Etc/UTC`.
+    #[serde(default = "utc")]
+    #[schemars(
+        regex(pattern = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$"),
+        length(min = 1, max = 64)
+    )]
+    pub time_zone: String,
+
+    /// When it wakes: a cron expression of five fields (minute, hour, day of month, month, day of week), such as
+    /// `0 8 * * 1-5`. Default: when somebody connects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[-0-9A-Za-z*/,]+( [-0-9A-Za-z*/,]+){4}$"), length(max = 100))]
+    pub wake: Option<String>,
+
+    /// When it hibernates: a cron expression of five fields. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[-0-9A-Za-z*/,]+( [-0-9A-Za-z*/,]+){4}$"), length(max = 100))]
+    pub hibernate: Option<String>,
+}
+
+fn utc() -> String {
+    "Etc/UTC".to_owned()
+}

@@ -1,0 +1,135 @@
+//! How a workspace is reached, and what it may reach.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cidr, Protocol, RouteRule, ServiceType};
+
+/// The Service to a desktop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceService {
+    /// How it is reached. Default `ClusterIP`.
+    #[serde(default)]
+    pub r#type: ServiceType,
+
+    /// The ports on every node. Only with type `NodePort` or `LoadBalancer`. Default: free ones from the controller's ranges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_ports: Option<WorkspaceNodePorts>,
+
+    /// Annotations of the Service, for load balancers and gateways. At most 32.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Ports on every node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct WorkspaceNodePorts {
+    /// For VNC. Default: a free one, from 30000 to 31000 unless the controller is configured otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub vnc: Option<u16>,
+
+    /// For SSH. Default: a free one, from 31001 to 32000 unless the controller is configured otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub ssh: Option<u16>,
+}
+
+/// A route of a gateway to a port of the desktop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceRoute {
+    /// The route's name: lower-case letters, digits and `-`, at most 63 characters.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+
+    /// The port it leads to.
+    pub port: WorkspacePort,
+
+    /// How the gateway reaches it.
+    #[serde(flatten)]
+    pub rule: RouteRule,
+}
+
+/// A port of a desktop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum WorkspacePort {
+    /// The web page with a viewer.
+    #[default]
+    Web,
+    /// VNC.
+    Vnc,
+    /// SSH.
+    Ssh,
+}
+
+/// What may reach a desktop's Pod, and what it may reach.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceNetwork {
+    /// Who may connect to the Pod. Default `GatewayOnly`.
+    #[serde(default)]
+    pub ingress: NetworkIngress,
+
+    /// What the Pod may connect to. Default: everything but the cloud's metadata address. An empty list allows name
+    /// resolution alone. At most 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub egress: Option<Vec<EgressRule>>,
+}
+
+/// Who may connect to a desktop's Pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum NetworkIngress {
+    /// novasphere's console gateway alone, and the gateways of `routes`.
+    #[default]
+    GatewayOnly,
+    /// These, and all Pods of the namespace.
+    Namespace,
+}
+
+/// A destination that a Pod may connect to. Either `cidr` or selectors are given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressRule {
+    /// An address range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<Cidr>,
+
+    /// Namespaces, by their labels. With `podSelector`: these Pods in those namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+
+    /// Pods, by their labels; of the same namespace when `namespaceSelector` is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_selector: Option<LabelSelector>,
+
+    /// The ports. Default: all. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub ports: Vec<EgressPort>,
+}
+
+/// A port, or a range of ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressPort {
+    /// The port, or the first of a range; from 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+
+    /// The last port of a range. Default: `port` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub end_port: Option<u16>,
+
+    /// The transport. Default `TCP`.
+    #[serde(default)]
+    pub protocol: Protocol,
+}

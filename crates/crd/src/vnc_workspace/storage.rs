@@ -1,0 +1,134 @@
+//! The home volume of a workspace and its snapshots.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::VolumeAccessMode;
+
+/// A home volume. Only `size`, upwards, and `reclaim` can be changed later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceStorage {
+    /// Its size. It can grow when the storage class allows it, and never shrink. Default `10Gi`.
+    #[serde(default = "size")]
+    pub size: Quantity,
+
+    /// The storage class. Default: the cluster's default class. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+
+    /// How nodes may mount it. Default `ReadWriteOnce`. Immutable.
+    #[serde(default = "access_modes")]
+    #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set"))]
+    pub access_modes: Vec<VolumeAccessMode>,
+
+    /// Where the desktop has it: an absolute path. Default `/home/user/workspace`. Immutable.
+    #[serde(default = "mount_path")]
+    #[schemars(regex(pattern = r"^/[^:]+$"), length(min = 2, max = 512))]
+    pub mount_path: String,
+
+    /// What happens to it when the workspace is deleted or expires. Default `Retain`.
+    #[serde(default)]
+    pub reclaim: ReclaimPolicy,
+
+    /// What it is filled with when it is made. Default: nothing. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_from: Option<RestoreFrom>,
+}
+
+impl Default for WorkspaceStorage {
+    fn default() -> Self {
+        Self {
+            size: size(),
+            storage_class_name: None,
+            access_modes: access_modes(),
+            mount_path: mount_path(),
+            reclaim: ReclaimPolicy::default(),
+            restore_from: None,
+        }
+    }
+}
+
+fn size() -> Quantity {
+    Quantity("10Gi".to_owned())
+}
+
+fn access_modes() -> Vec<VolumeAccessMode> {
+    vec![VolumeAccessMode::ReadWriteOnce]
+}
+
+fn mount_path() -> String {
+    "/home/user/workspace".to_owned()
+}
+
+/// What happens to a home when its workspace ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ReclaimPolicy {
+    /// It stays, to be used by `restoreFrom` or deleted by hand.
+    #[default]
+    Retain,
+    /// It is deleted with all data.
+    Delete,
+    /// A `VolumeSnapshot` is taken first; it is deleted when the snapshot is ready to use.
+    Snapshot,
+}
+
+/// What a home is filled with. Exactly one is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreFrom {
+    /// Name of a `VolumeSnapshot` in the same namespace; its contents are copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub volume_snapshot_name: Option<String>,
+
+    /// Name of a claim in the same namespace that a deleted workspace left; it becomes the home itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub persistent_volume_claim_name: Option<String>,
+}
+
+/// Snapshots of a home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Take one at each hibernation. Default false.
+    #[serde(default)]
+    pub on_hibernate: bool,
+
+    /// Take one when the workspace expires. Default true.
+    #[serde(default = "yes")]
+    pub on_expire: bool,
+
+    /// The `VolumeSnapshotClass`. Default: the cluster's default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub volume_snapshot_class_name: Option<String>,
+
+    /// How many snapshots are kept, the newest; from 1 to 100. Default 3.
+    #[serde(default = "keep")]
+    #[schemars(range(min = 1, max = 100))]
+    pub keep: u16,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self {
+            on_hibernate: false,
+            on_expire: true,
+            volume_snapshot_class_name: None,
+            keep: keep(),
+        }
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn keep() -> u16 {
+    3
+}
