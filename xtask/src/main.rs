@@ -1,2 +1,76 @@
-//! x
-fn main() {}
+//! Tasks of the repository: `cargo xtask generate` writes every generated file,
+//! the other tasks check what a compiler does not.
+
+mod artifacts;
+mod charts;
+mod links;
+mod manager;
+mod rbac;
+mod same_objects;
+mod yaml;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the novasphere repository")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write CRDs, RBAC, manifests, chart parts and reference pages
+    Generate {
+        /// Write nothing; name each stale file and end with status 1
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check that every relative link of every Markdown file leads somewhere
+    Links,
+    /// Compare the objects of the chart with those of config/
+    ///
+    /// Both files hold YAML documents, as `helm template` and `kubectl kustomize` print them.
+    SameObjects {
+        /// Output of `helm template`
+        helm: PathBuf,
+        /// Output of `kubectl kustomize`
+        kustomize: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<ExitCode> {
+    let root = repository()?;
+    let complaints = match task {
+        Task::Generate { check: true } => artifacts::stale(&root, &artifacts::all(&root)?)?,
+        Task::Generate { check: false } => {
+            artifacts::write(&root, &artifacts::all(&root)?)?;
+            Vec::new()
+        }
+        Task::Links => links::broken(&root)?,
+        Task::SameObjects { helm, kustomize } => same_objects::differences(helm, kustomize)?,
+    };
+    for complaint in &complaints {
+        eprintln!("{complaint}");
+    }
+    Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The root of the repository: the folder above this crate.
+fn repository() -> anyhow::Result<PathBuf> {
+    let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?);
+    Ok(manifest.parent().context("xtask has no parent folder")?.to_path_buf())
+}

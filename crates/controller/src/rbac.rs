@@ -1,10 +1,11 @@
-//! What the controller may do in Kubernetes: one table, from which
-//! `cargo xtask generate` writes `config/rbac/` and the chart's roles.
+//! What the controller may do in Kubernetes, and the roles for people: one
+//! table, from which `cargo xtask generate` writes `config/rbac/` and the
+//! chart's roles.
 //!
 //! A rule is here because a line of this crate needs it. Add the rule with the
 //! request that needs it, and take it away with the last such request.
 
-/// One permission of the controller.
+/// One permission.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// API group; empty for the core group.
@@ -15,7 +16,7 @@ pub struct Rule {
     pub names: &'static [&'static str],
     /// Kubernetes' own verbs, in the order read, write, delete.
     pub verbs: &'static [&'static str],
-    /// Why the controller needs it; written as a comment above the rule.
+    /// Why it is needed; written as a comment above the rule.
     pub reason: &'static str,
 }
 
@@ -29,7 +30,7 @@ const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 pub const CLUSTER_RULES: &[Rule] = &[
     Rule {
         group: "novasphere.io",
-        resources: &["vmaccesses", "consolesessions", "vncworkspaces"],
+        resources: KINDS,
         names: &[],
         verbs: READ,
         reason: "Watch the kinds that are reconciled.",
@@ -124,12 +125,56 @@ pub const NAMESPACE_RULES: &[Rule] = &[
     },
 ];
 
+/// A `ClusterRole` for people.
+#[derive(Clone, Copy, Debug)]
+pub struct UserRole {
+    /// Its name in the cluster.
+    pub name: &'static str,
+    /// The built-in role that holds these rules as well, by aggregation.
+    pub aggregates_to: &'static str,
+    /// What it allows.
+    pub rules: &'static [Rule],
+}
+
+const KINDS: &[&str] = &["vmaccesses", "consolesessions", "vncworkspaces"];
+
+/// The roles for people. Each holds what the one before it allows.
+pub const USER_ROLES: &[UserRole] = &[
+    UserRole { name: "novasphere-viewer", aggregates_to: "view", rules: &[SEE] },
+    UserRole { name: "novasphere-operator", aggregates_to: "edit", rules: &[SEE, CHANGE] },
+    UserRole { name: "novasphere-admin", aggregates_to: "admin", rules: &[SEE, CHANGE, CLEAR] },
+];
+
+const SEE: Rule = Rule {
+    group: "novasphere.io",
+    resources: KINDS,
+    names: &[],
+    verbs: READ,
+    reason: "See the objects and their status.",
+};
+
+const CHANGE: Rule = Rule {
+    group: "novasphere.io",
+    resources: KINDS,
+    names: &[],
+    verbs: &["create", "update", "patch", "delete"],
+    reason: "Make, change and delete them one by one. Status stays the controller's.",
+};
+
+const CLEAR: Rule = Rule {
+    group: "novasphere.io",
+    resources: KINDS,
+    names: &[],
+    verbs: &["deletecollection"],
+    reason: "Delete all of a namespace at once.",
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static Rule> {
-        CLUSTER_RULES.iter().chain(NAMESPACE_RULES)
+        CLUSTER_RULES.iter().chain(NAMESPACE_RULES).chain(USER_ROLES.iter().flat_map(|role| role.rules))
     }
 
     #[test]
@@ -150,7 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn no_rule_lets_the_controller_grant_rights_or_read_secrets() {
+    fn people_do_not_write_status() {
+        for rule in USER_ROLES.iter().flat_map(|role| role.rules) {
+            assert_eq!(rule.resources, KINDS, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn no_rule_lets_anybody_grant_rights_or_read_secrets() {
         for rule in all() {
             assert_ne!(rule.group, "rbac.authorization.k8s.io", "{rule:?}");
             assert!(!rule.resources.contains(&"secrets"), "{rule:?}");
