@@ -1,0 +1,96 @@
+//! The list of figures.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use novasphere_e2e::paths;
+use serde::Serialize;
+
+/// One measured figure.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    /// What was measured, with its size.
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+    /// What the other side reached in the same run.
+    pub(crate) against: Option<f64>,
+    /// `value` divided by `against`.
+    pub(crate) ratio: Option<f64>,
+    /// The upper limit that was aimed at, in `unit`.
+    pub(crate) goal: Option<f64>,
+    pub(crate) met: Option<bool>,
+    /// The command that repeats it.
+    pub(crate) how: String,
+}
+
+impl Figure {
+    /// A figure without a goal.
+    pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str, how: &str) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            against: None,
+            ratio: None,
+            goal: None,
+            met: None,
+            how: how.into(),
+        }
+    }
+
+    /// The same with an upper limit.
+    pub(crate) fn at_most(self, goal: f64) -> Self {
+        Self {
+            met: Some(self.value <= goal),
+            goal: Some(goal),
+            ..self
+        }
+    }
+}
+
+/// All figures of one run.
+#[derive(Debug, Default, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Summary(Vec<Figure>);
+
+impl Summary {
+    pub(crate) fn add(&mut self, figure: Figure) {
+        eprintln!("{}: {:.1} {}", figure.name, figure.value, figure.unit);
+        self.0.push(figure);
+    }
+
+    /// Writes `target/bench/summary.json`.
+    pub(crate) fn write(&self) -> Result<()> {
+        let directory = paths::target()?.join("bench");
+        std::fs::create_dir_all(&directory)?;
+        let path = directory.join("summary.json");
+        std::fs::write(&path, serde_json::to_vec_pretty(self)?).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| figure | value | unit | against | ratio | goal | met | repeat with |"
+        )?;
+        writeln!(f, "|---|---:|---|---:|---:|---:|---|---|")?;
+        let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
+        for figure in &self.0 {
+            writeln!(
+                f,
+                "| {} | {:.1} | {} | {} | {} | {} | {} | `{}` |",
+                figure.name,
+                figure.value,
+                figure.unit,
+                number(figure.against),
+                number(figure.ratio),
+                figure.goal.map_or_else(String::new, |goal| format!("≤ {goal:.0}")),
+                figure.met.map_or("", |met| if met { "yes" } else { "no" }),
+                figure.how,
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Many VmAccess objects with one Service each: time, writes, memory, and the start of a successor.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::{Api, Client, api::PostParams};
+use novasphere_crd::VmAccess;
+use novasphere_e2e::{
+    audit::{Mark, Write},
+    cluster::Cluster,
+    wait::{self, Seen},
+};
+
+use crate::{
+    process::Controller,
+    summary::{Figure, Summary},
+};
+
+/// Requests of the load at the same time.
+const CLIENTS: usize = 16;
+
+/// The controller is settled when it has written nothing for this long.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Between two readings of the audit log, which take CPU from what is measured.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The bound of each wait.
+const BOUND: Duration = Duration::from_secs(900);
+
+/// Goals of the project for 10,000 objects.
+const RESIDENT_GOAL: f64 = 150.0;
+const RESTART_GOAL: f64 = 30.0;
+
+pub(crate) async fn run(count: u32, summary: &mut Summary) -> Result<()> {
+    let how = format!("BENCH_SIZES={count} make bench");
+    let cluster = Cluster::control_plane(&format!("bench-{count}"), &["kubevirt"])?;
+    let client = cluster.client().await?;
+    let mark = cluster.audit().mark()?;
+    let controller = Controller::start(&cluster.kubeconfig, &format!("controller-{count}.log"))?;
+
+    let began = Instant::now();
+    create(&client, count).await?;
+    let created = began.elapsed();
+    let writes = settle(&cluster, mark, count).await?;
+    let first = writes
+        .first()
+        .context("the controller wrote nothing")?
+        .request_received_timestamp;
+    let last = writes
+        .last()
+        .context("the controller wrote nothing")?
+        .request_received_timestamp;
+    let settled = last.duration_since(first).as_secs_f64();
+    ensure!(
+        writes.iter().all(|write| write.code() < 400),
+        "a write was refused: see the audit log"
+    );
+
+    let figure = |name: &str, value: f64, unit| Figure::new(format!("{count} VmAccess: {name}"), value, unit, &how);
+    summary.add(figure("creating them took the load", created.as_secs_f64(), "s"));
+    summary.add(figure("first to last write of the controller", settled, "s"));
+    summary.add(figure(
+        "writes of the controller per object",
+        per_object(writes.len(), count),
+        "writes",
+    ));
+    summary.add(figure(
+        "CPU of the controller until settled",
+        controller.cpu_seconds()?,
+        "s",
+    ));
+    let resident = figure(
+        "memory of the controller when settled",
+        controller.resident_megabytes()?,
+        "MB RSS",
+    );
+    summary.add(if count == 10_000 {
+        resident.at_most(RESIDENT_GOAL)
+    } else {
+        resident
+    });
+    controller.stop().await?;
+
+    let mark = cluster.audit().mark()?;
+    let began = Instant::now();
+    let successor = Controller::start(&cluster.kubeconfig, &format!("controller-{count}-restarted.log"))?;
+    wait::until("every object to be reconciled by the successor", BOUND, || async {
+        let reconciles = successor.reconciles().await?;
+        Ok(if reconciles >= u64::from(count) {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(format!("{reconciles} reconciles"))
+        })
+    })
+    .await?;
+    let restarted = figure(
+        "start of a successor until all are settled",
+        began.elapsed().as_secs_f64(),
+        "s",
+    );
+    summary.add(if count == 10_000 {
+        restarted.at_most(RESTART_GOAL)
+    } else {
+        restarted
+    });
+    let resident = figure(
+        "memory of the successor when settled",
+        successor.resident_megabytes()?,
+        "MB RSS",
+    );
+    summary.add(if count == 10_000 {
+        resident.at_most(RESIDENT_GOAL)
+    } else {
+        resident
+    });
+    let writes = controller_writes(cluster.audit().since(mark)?);
+    summary.add(figure("writes of the successor", per_object(writes.len(), 1), "writes").at_most(0.0));
+    successor.stop().await
+}
+
+async fn create(client: &Client, count: u32) -> Result<()> {
+    let api: Api<VmAccess> = Api::namespaced(client.clone(), "default");
+    stream::iter(0..count)
+        .map(|number| {
+            let api = api.clone();
+            async move {
+                api.create(&PostParams::default(), &object(number)?)
+                    .await
+                    .map_err(anyhow::Error::from)
+            }
+        })
+        .buffer_unordered(CLIENTS)
+        .try_for_each(|_| async { Ok(()) })
+        .await
+}
+
+fn object(number: u32) -> Result<VmAccess> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "apiVersion": "novasphere.io/v1alpha1",
+        "kind": "VmAccess",
+        "metadata": {"name": format!("vm-{number}")},
+        "spec": {
+            "virtualMachine": {"template": {
+                "cpu": {"cores": 1},
+                "memory": "128Mi",
+                "rootDisk": {"containerDisk": {"image": "bench.invalid/guest:v1"}},
+            }},
+            "power": {"state": "Stopped"},
+            "services": [{"name": "ssh", "ports": [{"name": "ssh", "port": 22}]}],
+        },
+    }))?)
+}
+
+/// Waits until all objects have their children and nothing is written any more; returns the controller's writes.
+async fn settle(cluster: &Cluster, mark: Mark, count: u32) -> Result<Vec<Write>> {
+    let mut looks = tokio::time::interval(LOOK);
+    let mut last_change = (0, Instant::now());
+    let settled = async {
+        loop {
+            looks.tick().await;
+            let writes = controller_writes(cluster.audit().since(mark)?);
+            if writes.len() != last_change.0 {
+                last_change = (writes.len(), Instant::now());
+            }
+            let services = writes.iter().filter(|write| write.resource() == "services").count();
+            if services >= count as usize && last_change.1.elapsed() >= QUIET {
+                return Ok(writes);
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, settled)
+        .await
+        .context("the controller did not settle in time")?
+}
+
+fn controller_writes(writes: Vec<Write>) -> Vec<Write> {
+    let own = |write: &Write| {
+        write
+            .field_manager()
+            .is_some_and(|manager| manager.starts_with("novasphere/"))
+    };
+    writes.into_iter().filter(own).collect()
+}
+
+fn per_object(writes: usize, count: u32) -> f64 {
+    u32::try_from(writes).map_or(f64::MAX, f64::from) / f64::from(count)
+}

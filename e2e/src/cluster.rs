@@ -1,0 +1,373 @@
+//! Clusters of the test bed, started by the program `novacluster`.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{Mutex, OnceLock},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use http::{HeaderName, HeaderValue};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::Deserialize;
+
+use crate::{audit::AuditLog, paths};
+
+/// The name of the cluster that the tests of one run share.
+const SHARED: &str = "e2e";
+
+/// A running cluster.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    /// Its name, as `novacluster --name` takes it.
+    pub name: String,
+    /// The kubeconfig of its administrator.
+    pub kubeconfig: PathBuf,
+    audit_log: PathBuf,
+    #[serde(default)]
+    parts: Vec<Part>,
+}
+
+/// One of its programs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Part {
+    /// `etcd`, `kube-apiserver` and so on.
+    pub name: String,
+    /// Its process.
+    #[serde(default)]
+    pub pid: u32,
+    /// Whether the process runs.
+    #[serde(default)]
+    pub running: bool,
+}
+
+/// A cluster of one test, taken down when it is dropped, also by a panic.
+#[derive(Debug)]
+pub struct OwnCluster(Cluster);
+
+impl std::ops::Deref for OwnCluster {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.0
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        if keep() {
+            eprintln!("kept the cluster {} (E2E_KEEP is set)", self.name);
+            return;
+        }
+        if let Err(error) = novacluster(&["down", "--name", &self.name]) {
+            eprintln!("the cluster {} is not down: {error:#}", self.name);
+        }
+    }
+}
+
+/// `E2E_KEEP=1` leaves clusters running for a look, and for the next run.
+#[must_use]
+pub fn keep() -> bool {
+    std::env::var("E2E_KEEP").is_ok_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Whether this process may make namespaces of the kernel, which a node needs.
+#[must_use]
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+impl Cluster {
+    /// Starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler
+    /// without a node, with foreign CRDs (`kubevirt`, `cdi`, …) and ours.
+    ///
+    /// # Errors
+    /// When it does not come up, with the last lines of `novacluster`.
+    pub fn control_plane(name: &str, crds: &[&str]) -> Result<OwnCluster> {
+        let name = format!("{SHARED}-{name}");
+        let crds = crds.join(",");
+        let mut arguments = vec!["up"];
+        if !crds.is_empty() {
+            arguments.extend(["--crds", &crds]);
+        }
+        let cluster = OwnCluster(start(&name, &arguments)?);
+        cluster.apply_own_crds()?;
+        Ok(cluster)
+    }
+
+    /// The cluster with a node and a real KubeVirt that the tests of this
+    /// process share, with novasphere installed by its chart. It is started by
+    /// the first test that asks.
+    ///
+    /// # Errors
+    /// When it does not come up; every test that asks gets the same error.
+    pub fn shared() -> Result<&'static Self> {
+        static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
+        let cluster = CLUSTER.get_or_init(|| {
+            let cluster = start(SHARED, &["up", "--node", "--kubevirt"]).map_err(|error| format!("{error:#}"))?;
+            *started().lock().map_err(|error| error.to_string())? = true;
+            crate::install::install(&cluster).map_err(|error| format!("install novasphere: {error:#}"))?;
+            Ok(cluster)
+        });
+        cluster.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    /// The control plane, with the CRDs of KubeVirt and ours but no controller
+    /// of either, that the tests of this process share.
+    ///
+    /// # Errors
+    /// As [`Cluster::shared`].
+    pub fn plane() -> Result<&'static Self> {
+        static HANDLE: OnceLock<Cluster> = OnceLock::new();
+        let cluster = PLANE.get_or_init(|| {
+            Self::control_plane("plane", &["kubevirt"])
+                .map(Some)
+                .map(Mutex::new)
+                .map_err(|error| format!("{error:#}"))
+        });
+        let own = cluster.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+        if let Some(handle) = HANDLE.get() {
+            return Ok(handle);
+        }
+        let own = own.lock().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let own = own.as_ref().context("the control plane is already down")?;
+        Ok(HANDLE.get_or_init(|| own.0.clone()))
+    }
+
+    /// Takes down what the tests of this process shared.
+    ///
+    /// # Errors
+    /// When something of it is left.
+    pub fn end_shared() -> Result<()> {
+        if let Some(Ok(plane)) = PLANE.get() {
+            drop(plane.lock().map_err(|error| anyhow::anyhow!("{error}"))?.take());
+        }
+        let started = *started().lock().map_err(|error| anyhow::anyhow!("{error}"))?;
+        match (started, keep()) {
+            (false, _) => {}
+            (true, true) => eprintln!("kept the cluster {SHARED} (E2E_KEEP is set)"),
+            (true, false) => drop(novacluster(&["down", "--name", SHARED])?),
+        }
+        Ok(())
+    }
+
+    /// A client with the rights of the administrator.
+    ///
+    /// # Errors
+    /// When the kubeconfig is not usable.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(Client::try_from(self.config("novasphere-e2e").await?)?)
+    }
+
+    /// The administrator's configuration; requests name `user_agent`, by which
+    /// the audit log tells one program from another.
+    ///
+    /// # Errors
+    /// When the kubeconfig is not usable.
+    pub async fn config(&self, user_agent: &str) -> Result<Config> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        config.headers.push((
+            HeaderName::from_static("user-agent"),
+            HeaderValue::from_str(user_agent)?,
+        ));
+        Ok(config)
+    }
+
+    /// The log of all writes.
+    #[must_use]
+    pub fn audit(&self) -> AuditLog {
+        AuditLog::new(self.audit_log.clone())
+    }
+
+    /// Stops and starts one program of the cluster, `etcd` for instance, and
+    /// returns when it is ready.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn restart(&self, part: &str) -> Result<()> {
+        novacluster(&["restart", part, "--name", &self.name]).map(drop)
+    }
+
+    /// The programs of the cluster as they are now.
+    ///
+    /// # Errors
+    /// When the cluster is gone.
+    pub fn parts(&self) -> Result<Vec<Part>> {
+        Ok(status(&self.name)?.parts)
+    }
+
+    /// Runs kubectl as the administrator and returns its standard output.
+    ///
+    /// # Errors
+    /// When kubectl fails, with its standard error.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubectl_output(arguments)?;
+        ensure!(
+            output.status.success(),
+            "kubectl {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs kubectl as the administrator and returns whatever came of it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn kubectl_output(&self, arguments: &[&str]) -> Result<Output> {
+        self.tool("kubectl", arguments)
+    }
+
+    /// Runs helm as the administrator and returns its standard output.
+    ///
+    /// # Errors
+    /// When helm fails, with its standard error.
+    pub fn helm(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.tool("helm", arguments)?;
+        ensure!(
+            output.status.success(),
+            "helm {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Imports a container image, a docker archive, into the node.
+    ///
+    /// # Errors
+    /// When the cluster has no node or the archive is not readable.
+    pub fn load_image(&self, archive: &Path) -> Result<()> {
+        let archive = archive.to_str().context("the path of the image is not UTF-8")?;
+        novacluster(&["load-image", "--name", &self.name, archive]).map(drop)
+    }
+
+    fn tool(&self, tool: &str, arguments: &[&str]) -> Result<Output> {
+        let mut all = vec![tool, "--name", self.name.as_str(), "--"];
+        all.extend(arguments);
+        run(&all)
+    }
+
+    fn apply_own_crds(&self) -> Result<()> {
+        let crds = paths::repository()?.join("crds");
+        let crds = crds.to_str().context("the path of the repository is not UTF-8")?;
+        self.kubectl(&["apply", "--server-side", "--filename", crds])?;
+        self.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "--filename",
+            crds,
+        ])?;
+        Ok(())
+    }
+}
+
+static PLANE: OnceLock<Result<Mutex<Option<OwnCluster>>, String>> = OnceLock::new();
+
+fn started() -> &'static Mutex<bool> {
+    static STARTED: Mutex<bool> = Mutex::new(false);
+    &STARTED
+}
+
+/// Starts a cluster, or takes over one that an earlier run kept.
+fn start(name: &str, arguments: &[&str]) -> Result<Cluster> {
+    if let Ok(cluster) = status(name) {
+        if keep() && cluster.parts.iter().all(|part| part.running) {
+            return Ok(cluster);
+        }
+        // Left by a run that was killed, or asked to be kept by an earlier one.
+        novacluster(&["down", "--name", name])?;
+    }
+    let mut all = arguments.to_vec();
+    all.extend(["--name", name]);
+    novacluster(&all)?;
+    status(name)
+}
+
+fn status(name: &str) -> Result<Cluster> {
+    let output = novacluster(&["status", "--name", name, "--output", "json"])?;
+    serde_json::from_slice(&output.stdout).with_context(|| format!("novacluster status of {name}"))
+}
+
+fn novacluster(arguments: &[&str]) -> Result<Output> {
+    let output = run(arguments)?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> = stderr.trim().lines().collect();
+    let last = lines
+        .iter()
+        .skip(lines.len().saturating_sub(30))
+        .copied()
+        .collect::<Vec<_>>();
+    bail!(
+        "novacluster {}: {}\n{}",
+        arguments.join(" "),
+        output.status,
+        last.join("\n")
+    )
+}
+
+fn run(arguments: &[&str]) -> Result<Output> {
+    Command::new(program()?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start novacluster {}", arguments.join(" ")))
+}
+
+/// `NOVACLUSTER`, or `target/novacluster`, which is built when it is missing.
+fn program() -> Result<&'static Path> {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| find_program().map_err(|error| format!("{error:#}")));
+    program.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn find_program() -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("NOVACLUSTER") {
+        return Ok(PathBuf::from(program));
+    }
+    let program = paths::target()?.join("novacluster");
+    if program.exists() {
+        return Ok(program);
+    }
+    let status = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg("./cmd/novacluster")
+        .current_dir(paths::repository()?.join("e2e/cluster"))
+        .status()
+        .context("the Go tool chain is needed to build novacluster")?;
+    ensure!(
+        status.success(),
+        "novacluster does not build: run `go build ./...` in e2e/cluster"
+    );
+    Ok(program)
+}
+
+/// Holds off another run of these tests from the same tree: both would use
+/// the same cluster names.
+///
+/// # Errors
+/// When another run holds it.
+pub fn lock() -> Result<File> {
+    let path = paths::output("")?.join("lock");
+    let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    file.try_lock().with_context(|| {
+        format!(
+            "another run of these tests holds {}: wait for it to end",
+            path.display()
+        )
+    })?;
+    Ok(file)
+}

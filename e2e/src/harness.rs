@@ -1,0 +1,105 @@
+//! Runs the cases on threads, like cargo's own harness, and ends with what the
+//! machine could not run.
+
+use std::{future::Future, process::ExitCode};
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::cluster::{self, Cluster};
+
+/// Cases mostly wait, so run more than there are processors.
+const THREADS: usize = 4;
+
+/// What a case needs of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing that a plain user does not have.
+    ControlPlane,
+    /// Root, for a node with containers and KubeVirt.
+    Node,
+}
+
+/// One case.
+pub struct Case {
+    name: String,
+    needs: Needs,
+    run: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
+impl Case {
+    /// A case called `<module>::<name>`.
+    pub fn new<F, Fut>(name: &str, needs: Needs, case: F) -> Self
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<()>>,
+    {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(case())
+        };
+        Self {
+            name: name.to_owned(),
+            needs,
+            run: Box::new(run),
+        }
+    }
+}
+
+/// Runs the cases that the arguments of the process choose.
+///
+/// Without root, cases that need a node are not run, and the last lines say
+/// which; with `CI=true` they fail instead.
+#[must_use]
+pub fn run(cases: Vec<Case>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    if arguments.list {
+        return libtest_mimic::run(&arguments, cases.into_iter().map(|case| trial(case, false)).collect()).exit_code();
+    }
+    let _lock = match cluster::lock() {
+        Ok(lock) => lock,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let cannot_run = |needs| needs == Needs::Node && !cluster::is_root();
+    let left_out: Vec<_> = cases
+        .iter()
+        .filter(|case| cannot_run(case.needs))
+        .map(|case| case.name.clone())
+        .collect();
+    let trials = cases
+        .into_iter()
+        .map(|case| {
+            let ignored = cannot_run(case.needs) && !is_ci;
+            trial(case, ignored)
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let end = Cluster::end_shared();
+    if !left_out.is_empty() {
+        eprintln!("Not run, because a node needs root ({} cases):", left_out.len());
+        for name in &left_out {
+            eprintln!("  {name}");
+        }
+    }
+    if let Err(error) = end {
+        eprintln!("The shared clusters are not down: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+fn trial(case: Case, ignored: bool) -> Trial {
+    let Case { name, needs, run } = case;
+    let case = move || {
+        if needs == Needs::Node && !cluster::is_root() {
+            return Err(Failed::from("this case makes a node, which needs root"));
+        }
+        run().map_err(|error| Failed::from(format!("{error:#}")))
+    };
+    Trial::test(name, case).with_ignored_flag(ignored)
+}
