@@ -128,15 +128,20 @@ func (a *app) downCommand() *cobra.Command {
 			}
 			var failures []error
 			for _, name := range names {
-				c, err := cluster.Open(name, a.progress)
-				if err == nil {
-					err = c.Down(command.Context())
-				}
-				failures = append(failures, err)
+				failures = append(failures, down(command.Context(), name, a.progress))
 			}
 			return errors.Join(failures...)
 		},
 	}
 	command.Flags().BoolVar(&all, "all", false, "all clusters of this user")
 	return command
+}
+
+func down(ctx context.Context, name string, progress *host.Progress) error {
+	c, err := cluster.Open(name, progress)
+	if c == nil {
+		return err
+	}
+	// Down needs no state, so a broken one does not stop it.
+	return c.Down(ctx)
 }

@@ -29,13 +29,13 @@ const KubernetesVersion = "1.35.4"
 
 // Kube builds the programs of Kubernetes.
 func Kube(ctx context.Context, b *host.Builder) (string, error) {
-	const version = "k8s.io/component-base/version."
+	const server, client = "k8s.io/component-base/version.", "k8s.io/client-go/pkg/version."
 	numbers := strings.Split(KubernetesVersion, ".")
 	return b.Go(ctx, host.GoBuild{
 		Name: "kube", Dir: "components/kube", Out: "kube",
 		Links: append(AllProgramsOfKube(), "kubectl"),
-		Ldflags: fmt.Sprintf("-X %[1]sgitVersion=v%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s",
-			version, KubernetesVersion, numbers[0], numbers[1]),
+		Ldflags: fmt.Sprintf("-X %[1]sgitVersion=v%[3]s -X %[1]sgitMajor=%[4]s -X %[1]sgitMinor=%[5]s -X %[2]sgitVersion=v%[3]s",
+			server, client, KubernetesVersion, numbers[0], numbers[1]),
 	})
 }
 

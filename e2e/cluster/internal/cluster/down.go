@@ -36,19 +36,13 @@ func (c *Cluster) Down(ctx context.Context) error {
 // killAll ends every process of the cluster and removes what its node left on
 // this machine. The data of etcd and the containers' root stay.
 func (c *Cluster) killAll(ctx context.Context) error {
-	if c.hasNode() {
-		// The kernel kills the rest of the node with its first process.
-		if err := c.state.Node.Signal(syscall.SIGKILL); err != nil {
-			return err
-		}
-	}
 	if err := daemon.KillAll(ctx, c.dir); err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 || c.state.Index == 0 {
+	if os.Geteuid() != 0 {
 		return nil
 	}
-	return nodens.Release(ctx, c.dir, c.state.Index)
+	return nodens.Release(ctx, c.dir)
 }
 
 // emptyContainerd removes the containers from the root that outlives the

@@ -19,6 +19,11 @@ import (
 // that runs on loopback moves into them, with its data.
 func (c *Cluster) startNode(ctx context.Context, needed programs) error {
 	done := c.progress.Step("namespaces of the node")
+	for _, path := range []string{c.dir, needed.cache} {
+		if err := checkVisible(path); err != nil {
+			return err
+		}
+	}
 	if err := c.killAll(ctx); err != nil {
 		return err
 	}
@@ -65,6 +70,16 @@ func (c *Cluster) startNode(ctx context.Context, needed programs) error {
 	return nil
 }
 
+// checkVisible refuses folders that the node's own mounts would hide from it.
+func checkVisible(path string) error {
+	for _, hidden := range []string{"/run", "/var/run", "/var/log", kubeletDir, containerdDir, "/proc", "/sys"} {
+		if path == hidden || strings.HasPrefix(path, hidden+"/") {
+			return fmt.Errorf("%s: the node has its own %s; set NOVACLUSTER_HOME and NOVASPHERE_CACHE to folders elsewhere", path, hidden)
+		}
+	}
+	return nil
+}
+
 // makeNodeDirs makes what is mounted into the node. containerd's root lies in
 // the cache, by slot: imports of images then survive the cluster.
 func (c *Cluster) makeNodeDirs(cache string) error {
@@ -92,16 +107,8 @@ func (c *Cluster) makeNodeDirs(cache string) error {
 		}
 	}
 	// What the last node left in /run describes processes that are gone.
-	for _, dir := range []string{"run"} {
-		entries, err := os.ReadDir(c.path(dir))
-		if err != nil {
-			return err
-		}
-		for _, entry := range entries {
-			if err := os.RemoveAll(c.path(dir, entry.Name())); err != nil {
-				return err
-			}
-		}
+	if err := removeContent(c.path("run")); err != nil {
+		return err
 	}
 	return os.MkdirAll(c.path("run", "lock"), 0o755)
 }
@@ -133,15 +140,9 @@ func (c *Cluster) startContainerd(ctx context.Context, needed programs, timeout 
 	if err := c.Stop(ctx, containerd); err != nil {
 		return err
 	}
-	root := c.path("containerd-root") + "/"
-	entries, err := os.ReadDir(root)
-	if err != nil {
+	// The folder itself stays, because it is mounted in the node.
+	if err := removeContent(c.path("containerd-root") + "/"); err != nil {
 		return err
-	}
-	for _, entry := range entries {
-		if err := os.RemoveAll(root + entry.Name()); err != nil {
-			return err
-		}
 	}
 	return c.tryContainerd(ctx, needed, timeout)
 }
@@ -199,6 +200,19 @@ func (c *Cluster) startDNS(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	done()
+	return nil
+}
+
+func removeContent(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

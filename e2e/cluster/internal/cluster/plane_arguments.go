@@ -85,7 +85,8 @@ func (c *Cluster) apiserverArguments() []string {
 		"--audit-log-mode=blocking",
 		// Megabytes; 0 would mean the default of 100 and a rotation.
 		"--audit-log-maxsize=1000000",
-		"--profiling=true",
+		// Without it a stop takes a minute when anybody watches.
+		"--shutdown-watch-termination-grace-period=2s",
 	}
 	if !c.hasNode() {
 		return append(arguments,

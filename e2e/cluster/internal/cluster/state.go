@@ -95,17 +95,21 @@ func Open(name string, progress *host.Progress) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{dir: filepath.Join(home, name), state: State{Name: name}, progress: progress}
+	return c, c.load()
+}
+
+func (c *Cluster) load() error {
 	data, err := os.ReadFile(c.path("state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := json.Unmarshal(data, &c.state); err != nil {
-		return nil, fmt.Errorf("%s: %w; remove the cluster with: novacluster down --name %s", c.path("state.json"), err, name)
+		return fmt.Errorf("%s: %w; remove the cluster with: novacluster down --name %s", c.path("state.json"), err, c.state.Name)
 	}
-	return c, nil
+	return nil
 }
 
 // Exists says whether the cluster has been made.

@@ -38,6 +38,10 @@ func (c *Cluster) Up(ctx context.Context, builder *host.Builder, options Options
 		return err
 	}
 	defer unlock()
+	// Another `up` may have changed it meanwhile.
+	if err := c.load(); err != nil {
+		return err
+	}
 	if err := c.begin(ctx, needed); err != nil {
 		return err
 	}
@@ -52,8 +56,7 @@ func (c *Cluster) Up(ctx context.Context, builder *host.Builder, options Options
 	return c.upNode(ctx, needed, options.WaitTimeout)
 }
 
-// lock keeps two `up` and `down` of one cluster apart, and reads the state
-// again, which the other one may have changed.
+// lock keeps two `up` and `down` of one cluster apart.
 func (c *Cluster) lock(ctx context.Context) (func(), error) {
 	const bound = 10 * time.Minute
 	ctx, cancel := context.WithTimeout(ctx, bound)
@@ -62,12 +65,6 @@ func (c *Cluster) lock(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("waiting for another `up` or `down` of cluster %q: %w", c.state.Name, err)
 	}
-	fresh, err := Open(c.state.Name, c.progress)
-	if err != nil {
-		unlock()
-		return nil, err
-	}
-	c.state = fresh.state
 	return unlock, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -144,19 +145,26 @@ func Recorded(dir, part string) (Process, bool) {
 }
 
 // KillAll kills every process that was started for the cluster in dir, also
-// those of which no record was written, and waits until they are gone.
+// those of which no record was written, and waits until they are gone. The
+// first process of a node is gone only after all others of the node.
 func KillAll(ctx context.Context, dir string) error {
 	const bound = 20 * time.Second
 	deadline := time.Now().Add(bound)
+	seen := map[Process]bool{}
 	for {
-		left := withEnvironment(clusterMarker + dir)
-		if len(left) == 0 {
+		// A process that is ending has no environment any more, so those once
+		// seen are remembered.
+		for _, process := range withEnvironment(clusterMarker + dir) {
+			seen[process] = true
+		}
+		maps.DeleteFunc(seen, func(process Process, _ bool) bool { return !process.Alive() })
+		if len(seen) == 0 {
 			return nil
 		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("%d processes of %s did not end within %s, the first is %d", len(left), dir, bound, left[0].Pid)
-		}
-		for _, process := range left {
+		for process := range seen {
+			if time.Now().After(deadline) || ctx.Err() != nil {
+				return fmt.Errorf("%d processes of %s, one of them %d, did not end within %s", len(seen), dir, process.Pid, bound)
+			}
 			if err := process.Signal(syscall.SIGKILL); err != nil {
 				return fmt.Errorf("kill process %d: %w", process.Pid, err)
 			}

@@ -95,26 +95,34 @@ func tryClaim(dir string, index network.Index) (slot *Slot, busy string, err err
 	return &Slot{Index: index, Lock: file}, "", nil
 }
 
-// Release removes what a node left on this machine and gives its slot back. A
-// slot that belongs to another cluster by now is left alone.
-func Release(ctx context.Context, dir string, index network.Index) error {
+// Release removes what the node of the cluster in dir left on this machine, and
+// gives its slot back. It is no error when the cluster has none.
+func Release(ctx context.Context, dir string) error {
+	if !exists(slotsDir) {
+		return nil
+	}
 	unlock, err := host.Lock(ctx, slotsLock)
 	if err != nil {
 		return fmt.Errorf("waiting for %s: %w", slotsLock, err)
 	}
 	defer unlock()
-	if owner(index) != dir {
+	others := 0
+	for index := network.Index(1); index <= network.MaxIndex; index++ {
+		switch owner(index) {
+		case "":
+		case dir:
+			if err := errors.Join(index.Disconnect(), removeCgroups(CgroupName(index))); err != nil {
+				return err
+			}
+			if err := os.Remove(slotFile(index)); err != nil {
+				return err
+			}
+		default:
+			others++
+		}
+	}
+	if others > 0 {
 		return nil
-	}
-	if err := errors.Join(index.Disconnect(), removeCgroups(CgroupName(index))); err != nil {
-		return err
-	}
-	if err := os.Remove(slotFile(index)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	left, err := filepath.Glob(filepath.Join(slotsDir, "slot-*"))
-	if err != nil || len(left) > 0 {
-		return err
 	}
 	return restoreHost()
 }
