@@ -123,6 +123,7 @@ func (c *Cluster) upNode(ctx context.Context, needed programs, timeout time.Dura
 		return err
 	}
 	return group(ctx,
+		func(ctx context.Context) error { return c.waitServiceAccount(ctx, timeout) },
 		func(ctx context.Context) error { return c.startKubelet(ctx, timeout) },
 		func(ctx context.Context) error { return c.startDNS(ctx, timeout) },
 	)

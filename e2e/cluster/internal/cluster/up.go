@@ -127,7 +127,10 @@ func (c *Cluster) tryPlane(ctx context.Context, timeout time.Duration) error {
 		}
 		done()
 	}
-	return c.startPlane(ctx, timeout)
+	if err := c.startPlane(ctx, timeout); err != nil {
+		return err
+	}
+	return c.waitServiceAccount(ctx, timeout)
 }
 
 // startPlane starts the parts of the control plane in the order of their needs.
@@ -153,6 +156,12 @@ func (c *Cluster) startPlane(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	done()
+	return nil
+}
+
+// waitServiceAccount waits until Pods can be made: before their namespace has
+// its default ServiceAccount they are refused.
+func (c *Cluster) waitServiceAccount(ctx context.Context, timeout time.Duration) error {
 	defer c.progress.Step("default ServiceAccount")()
 	return c.waitObject(ctx, "the default ServiceAccount", "/api/v1/namespaces/default/serviceaccounts/default", controllerManager, timeout)
 }
