@@ -92,17 +92,30 @@ func launch(ctx context.Context, spec Spec) (Process, error) {
 	if err := cmd.Run(); err != nil {
 		return Process{}, err
 	}
-	// The children of the daemon inherit the marker; the daemon is the oldest.
-	var daemon Process
-	for _, process := range withEnvironment(launchMarker + id) {
-		if daemon.Pid == 0 || process.Start < daemon.Start || process.Start == daemon.Start && process.Pid < daemon.Pid {
-			daemon = process
+	return findLaunched(ctx, id)
+}
+
+// findLaunched looks for the daemon, whose number only its namespace told. In
+// the middle of an exec a process shows no environment, so it looks again.
+func findLaunched(ctx context.Context, id string) (Process, error) {
+	const bound = 2 * time.Second
+	deadline := time.Now().Add(bound)
+	for {
+		// The children of the daemon inherit the marker; the daemon is the oldest.
+		var daemon Process
+		for _, process := range withEnvironment(launchMarker + id) {
+			if daemon.Pid == 0 || process.Start < daemon.Start || process.Start == daemon.Start && process.Pid < daemon.Pid {
+				daemon = process
+			}
 		}
+		if daemon.Pid != 0 {
+			return daemon, nil
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return Process{}, errors.New("it ended at once")
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	if daemon.Pid == 0 {
-		return Process{}, errors.New("it ended at once")
-	}
-	return daemon, nil
 }
 
 func startHere(cmd *exec.Cmd) (Process, error) {
@@ -151,14 +164,17 @@ func KillAll(ctx context.Context, dir string) error {
 	const bound = 20 * time.Second
 	deadline := time.Now().Add(bound)
 	seen := map[Process]bool{}
-	for {
-		// A process that is ending has no environment any more, so those once
-		// seen are remembered.
+	for quiet := 0; ; {
+		// A process that is ending or in the middle of an exec shows no
+		// environment: remember those once seen, and look twice for others.
 		for _, process := range withEnvironment(clusterMarker + dir) {
 			seen[process] = true
 		}
 		maps.DeleteFunc(seen, func(process Process, _ bool) bool { return !process.Alive() })
-		if len(seen) == 0 {
+		if quiet++; len(seen) > 0 {
+			quiet = 0
+		}
+		if quiet == 2 {
 			return nil
 		}
 		for process := range seen {
