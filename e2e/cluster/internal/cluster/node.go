@@ -122,9 +122,13 @@ func (c *Cluster) upNode(ctx context.Context, needed programs, timeout time.Dura
 	if err != nil {
 		return err
 	}
+	// Before the waits, which fail when it does not run.
+	if err := c.ensure(ctx, kubelet); err != nil {
+		return err
+	}
 	return group(ctx,
 		func(ctx context.Context) error { return c.waitServiceAccount(ctx, timeout) },
-		func(ctx context.Context) error { return c.startKubelet(ctx, timeout) },
+		func(ctx context.Context) error { return c.joinNode(ctx, timeout) },
 		func(ctx context.Context) error { return c.startDNS(ctx, timeout) },
 	)
 }
@@ -159,11 +163,9 @@ func (c *Cluster) tryContainerd(ctx context.Context, needed programs, timeout ti
 	return c.Handle("").ImportImages(ctx, filepath.Join(needed.pause, "pause.tar"), needed.coreDNS)
 }
 
-func (c *Cluster) startKubelet(ctx context.Context, timeout time.Duration) error {
+// joinNode waits for the Node object and its readiness.
+func (c *Cluster) joinNode(ctx context.Context, timeout time.Duration) error {
 	done := c.progress.Step("node Ready")
-	if err := c.ensure(ctx, kubelet); err != nil {
-		return err
-	}
 	// Without its Node object kube-proxy sleeps for 30 s.
 	if err := c.waitObject(ctx, "the Node object", "/api/v1/nodes/"+c.nodeName(), kubelet, timeout); err != nil {
 		return err
