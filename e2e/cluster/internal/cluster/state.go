@@ -148,7 +148,9 @@ func (c *Cluster) lockFile() string {
 // hasNode says whether the cluster has a node, running or crashed.
 func (c *Cluster) hasNode() bool { return c.state.Node != nil }
 
-func (c *Cluster) nodeRuns() bool { return c.hasNode() && c.state.Node.Alive() }
+func (c *Cluster) nodeRuns() bool {
+	return c.hasNode() && c.state.Node.Alive() && !c.state.Node.Ending()
+}
 
 // NodeName is the name of the Node object.
 func (c *Cluster) nodeName() string { return c.Handle("").NodeName() }

@@ -39,6 +39,13 @@ func (p Process) Alive() bool {
 	return err == nil && start == p.Start && state != 'Z' && state != 'X'
 }
 
+// Ending says whether it has been killed and is still being taken apart, which
+// takes a while for the first process of a node. It then has no program.
+func (p Process) Ending() bool {
+	_, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.Pid), "exe"))
+	return errors.Is(err, os.ErrNotExist)
+}
+
 // Signal sends a signal if the process still runs.
 func (p Process) Signal(signal syscall.Signal) error {
 	if !p.Alive() {
