@@ -202,6 +202,9 @@ func (c *Cluster) startDNS(ctx context.Context, timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
+	if err := c.waitDNS(ctx, timeout); err != nil {
+		return err
+	}
 	done()
 	return nil
 }

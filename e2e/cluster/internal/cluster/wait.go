@@ -155,3 +155,24 @@ func (c *Cluster) waitCondition(ctx context.Context, what, path, kind, part stri
 func (c *Cluster) waitNodeReady(ctx context.Context, timeout time.Duration) error {
 	return c.waitCondition(ctx, "Node "+c.nodeName()+" to be Ready", "/api/v1/nodes/"+c.nodeName(), "Ready", kubelet, timeout)
 }
+
+// waitDNS asks the cluster's DNS through its Service. After a crash the objects
+// in etcd still say that everything is ready; the answer does not lie.
+func (c *Cluster) waitDNS(ctx context.Context, timeout time.Duration) error {
+	server := net.JoinHostPort(c.state.Index.DNSServiceIP().String(), "53")
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", server)
+	}}
+	const name = "kubernetes.default.svc." + clusterDomain + "."
+	return host.Wait(ctx, c.progress, "an answer of DNS", timeout, func(ctx context.Context) (bool, string, error) {
+		if err := c.checkAlive(kubelet); err != nil {
+			return false, "", err
+		}
+		// The first packet can be lost while kube-proxy makes its rules.
+		const patience = 200 * time.Millisecond
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		addresses, err := resolver.LookupHost(ctx, name)
+		return err == nil && len(addresses) > 0, fmt.Sprint(err), nil
+	})
+}
