@@ -14,6 +14,7 @@ import (
 	"novasphere.io/e2e/cluster/internal/cluster"
 	"novasphere.io/e2e/cluster/internal/crds"
 	"novasphere.io/e2e/cluster/internal/host"
+	"novasphere.io/e2e/cluster/internal/kubevirt"
 )
 
 // component is something that `build` makes.
@@ -100,7 +101,13 @@ func (a *app) up(ctx context.Context, options upOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Up(ctx, builder, cluster.Options{Node: options.node || options.kubeVirt, WaitTimeout: a.timeout}); err != nil {
+	settings := cluster.Options{Node: options.node || options.kubeVirt, WaitTimeout: a.timeout}
+	if options.kubeVirt {
+		settings.Import = func(ctx context.Context, handle *host.Cluster) error {
+			return kubevirt.Import(ctx, builder, handle)
+		}
+	}
+	if err := c.Up(ctx, builder, settings); err != nil {
 		return err
 	}
 	if err := installCRDs(ctx, builder, c, options.crds, a.timeout); err != nil {

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"syscall"
@@ -64,9 +63,9 @@ func (c *Cluster) emptyContainerd(ctx context.Context) {
 	if err != nil || len(containers) == 0 {
 		return
 	}
-	_, err = host.Output(handle.Ctr(ctx, append([]string{"-n", "k8s.io", "tasks", "delete", "--force"}, containers...)...))
-	_, err2 := host.Output(handle.Ctr(ctx, append([]string{"-n", "k8s.io", "containers", "delete"}, containers...)...))
-	if err = errors.Join(err, err2); err != nil {
+	// Containers that have ended have no task, which is an error here.
+	_, _ = host.Output(handle.Ctr(ctx, append([]string{"-n", "k8s.io", "tasks", "delete", "--force"}, containers...)...))
+	if _, err := host.Output(handle.Ctr(ctx, append([]string{"-n", "k8s.io", "containers", "delete"}, containers...)...)); err != nil {
 		c.progress.Note("some containers stay in the kept root of containerd until the next cluster: %v", err)
 	}
 }

@@ -114,14 +114,36 @@ func (c *Cluster) makeNodeDirs(cache string) error {
 }
 
 // upNode brings up everything inside the node's namespaces.
-func (c *Cluster) upNode(ctx context.Context, needed programs, timeout time.Duration) error {
-	err := group(ctx,
-		func(ctx context.Context) error { return c.startPlane(ctx, timeout) },
-		func(ctx context.Context) error { return c.startContainerd(ctx, needed, timeout) },
+func (c *Cluster) upNode(ctx context.Context, needed programs, options Options) error {
+	timeout := options.WaitTimeout
+	runtimeReady := make(chan struct{})
+	return group(ctx,
+		func(ctx context.Context) error {
+			if err := c.startContainerd(ctx, needed, timeout); err != nil {
+				return err
+			}
+			close(runtimeReady)
+			if options.Import == nil {
+				return nil
+			}
+			return options.Import(ctx, c.Handle(""))
+		},
+		func(ctx context.Context) error {
+			if err := c.startPlane(ctx, timeout); err != nil {
+				return err
+			}
+			select {
+			case <-runtimeReady:
+				return c.startPods(ctx, timeout)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
 	)
-	if err != nil {
-		return err
-	}
+}
+
+// startPods starts what runs Pods, and the first of them.
+func (c *Cluster) startPods(ctx context.Context, timeout time.Duration) error {
 	// Before the waits, which fail when it does not run.
 	if err := c.ensure(ctx, kubelet); err != nil {
 		return err

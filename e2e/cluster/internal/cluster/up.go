@@ -20,6 +20,9 @@ type Options struct {
 	Node bool
 	// WaitTimeout bounds each single wait.
 	WaitTimeout time.Duration
+	// Import puts further images into the node while the rest of it starts.
+	// It may be nil.
+	Import func(context.Context, *host.Cluster) error
 }
 
 // Up makes the cluster, or adds what a running one lacks.
@@ -53,7 +56,7 @@ func (c *Cluster) Up(ctx context.Context, builder *host.Builder, options Options
 	if !c.hasNode() {
 		return c.upPlane(ctx, options.WaitTimeout)
 	}
-	return c.upNode(ctx, needed, options.WaitTimeout)
+	return c.upNode(ctx, needed, options)
 }
 
 // lock keeps two `up` and `down` of one cluster apart.
