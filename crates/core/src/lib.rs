@@ -1,1 +1,10 @@
-//! Placeholder
+//! The decisions of novasphere, as functions of values.
+//!
+//! Nothing here has a client, reads a clock or makes a random number: what a function needs is an argument. The
+//! controller reads the cluster, calls these functions, and writes what they return.
+
+pub mod condition;
+pub mod label;
+pub mod merge;
+pub mod name;
+pub mod vm_access;

@@ -262,7 +262,10 @@ mod tests {
 
     #[test]
     fn a_virtual_machine_is_written_with_its_kind_and_without_a_status() {
-        let mut machine = VirtualMachine { spec: Some(CompactJson::from(json!({"runStrategy": "Manual"}))), ..Default::default() };
+        let mut machine = VirtualMachine {
+            spec: Some(CompactJson::from(json!({"runStrategy": "Manual"}))),
+            ..Default::default()
+        };
         machine.metadata.name = Some("web-1".into());
         assert_eq!(
             serde_json::to_value(&machine).unwrap(),
@@ -273,7 +276,10 @@ mod tests {
                 "spec": {"runStrategy": "Manual"},
             })
         );
-        assert_eq!(VirtualMachine::url_path(&(), Some("a")), "/apis/kubevirt.io/v1/namespaces/a/virtualmachines");
+        assert_eq!(
+            VirtualMachine::url_path(&(), Some("a")),
+            "/apis/kubevirt.io/v1/namespaces/a/virtualmachines"
+        );
     }
 
     #[test]
@@ -316,12 +322,23 @@ mod tests {
         assert_eq!(status.current_cpu_topology.unwrap().vcpus(), 4);
         assert_eq!(status.interfaces[0].ip_addresses, ["10.0.0.7"]);
         assert_eq!(status.memory.unwrap().guest_current.as_deref(), Some("1Gi"));
-        assert_eq!(status.guest_os_info.unwrap().pretty_name.as_deref(), Some("Debian GNU/Linux 13 (trixie)"));
+        assert_eq!(
+            status.guest_os_info.unwrap().pretty_name.as_deref(),
+            Some("Debian GNU/Linux 13 (trixie)")
+        );
     }
 
     #[test]
     fn a_missing_or_zero_part_of_the_topology_counts_as_one() {
-        assert_eq!(CpuTopology { cores: Some(3), sockets: None, threads: Some(0) }.vcpus(), 3);
+        assert_eq!(
+            CpuTopology {
+                cores: Some(3),
+                sockets: None,
+                threads: Some(0)
+            }
+            .vcpus(),
+            3
+        );
     }
 
     #[test]

@@ -1,0 +1,164 @@
+//! Conditions: `metav1.Condition`, written so that kstatus (`kubectl wait`, Argo CD, Flux) reads them right.
+//!
+//! `Ready` is `True` when everything is as the spec wants it. `Stalled` is only there, as `True`, while nothing will
+//! change before a person changes the spec; kstatus then reports a failure rather than waiting for its time-out
+//! (`sigs.k8s.io/cli-utils`, `pkg/kstatus/status/generic.go`). Whatever mends itself is `Ready=False` alone.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The condition type that says that only a change of the spec helps.
+pub const STALLED: &str = "Stalled";
+
+/// The longest message that is written; `metav1.Condition` allows 32768 characters, and a terminal much less.
+const MAX_MESSAGE: usize = 2048;
+
+/// The status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It could not be found out.
+    Unknown,
+}
+
+/// A condition before it is known when its status last changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The condition's type.
+    pub type_: &'static str,
+    /// Its status.
+    pub status: ConditionStatus,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, and what to do, in a sentence.
+    pub message: String,
+}
+
+impl Finding {
+    /// A condition that holds.
+    #[must_use]
+    pub fn holds(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
+        Self::new(type_, ConditionStatus::True, reason, message)
+    }
+
+    /// A condition that does not hold.
+    #[must_use]
+    pub fn fails(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
+        Self::new(type_, ConditionStatus::False, reason, message)
+    }
+
+    /// A condition that could not be found out.
+    #[must_use]
+    pub fn unknown(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
+        Self::new(type_, ConditionStatus::Unknown, reason, message)
+    }
+
+    fn new(
+        type_: &'static str,
+        status: ConditionStatus,
+        reason: impl Into<&'static str>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            type_,
+            status,
+            reason: reason.into(),
+            message: message.into(),
+        }
+    }
+
+    /// Whether it is `True`.
+    #[must_use]
+    pub fn is_true(&self) -> bool {
+        self.status == ConditionStatus::True
+    }
+}
+
+/// The findings as conditions of an object of `generation`.
+///
+/// A condition whose status is that of `old` keeps its transition time, the others get `now` in whole seconds, which is
+/// all that `metav1.Time` carries.
+#[must_use]
+pub fn conditions(
+    findings: Vec<Finding>,
+    generation: Option<i64>,
+    old: &[Condition],
+    now: Timestamp,
+) -> Vec<Condition> {
+    let now = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
+    findings
+        .into_iter()
+        .map(|finding| {
+            let status: &'static str = finding.status.into();
+            let since = old
+                .iter()
+                .find(|old| old.type_ == finding.type_ && old.status == status)
+                .map_or_else(|| now.clone(), |old| old.last_transition_time.clone());
+            Condition {
+                type_: finding.type_.to_owned(),
+                status: status.to_owned(),
+                reason: finding.reason.to_owned(),
+                message: shortened(finding.message),
+                last_transition_time: since,
+                observed_generation: generation,
+            }
+        })
+        .collect()
+}
+
+/// The condition of a type.
+#[must_use]
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+fn shortened(message: String) -> String {
+    if message.chars().nth(MAX_MESSAGE).is_none() {
+        return message;
+    }
+    let start: String = message.chars().take(MAX_MESSAGE - 1).collect();
+    format!("{start}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_transition_time_changes_with_the_status_alone() {
+        let first = conditions(vec![Finding::fails("Ready", "Starting", "a")], Some(1), &[], at(10));
+        let second = conditions(
+            vec![Finding::fails("Ready", "ErrImagePull", "b")],
+            Some(2),
+            &first,
+            at(20),
+        );
+        assert_eq!(second[0].last_transition_time, Time(at(10)));
+        assert_eq!(
+            (second[0].reason.as_str(), second[0].observed_generation),
+            ("ErrImagePull", Some(2))
+        );
+        let third = conditions(vec![Finding::holds("Ready", "Running", "c")], Some(2), &second, at(30));
+        assert_eq!(third[0].last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn times_are_whole_seconds() {
+        let now = Timestamp::new(10, 999_000_000).unwrap();
+        let found = conditions(vec![Finding::unknown("Ready", "X", "")], None, &[], now);
+        assert_eq!(found[0].last_transition_time, Time(at(10)));
+    }
+
+    #[test]
+    fn long_messages_are_cut() {
+        let found = conditions(vec![Finding::fails("Ready", "X", "ä".repeat(5000))], None, &[], at(0));
+        assert_eq!(found[0].message.chars().count(), MAX_MESSAGE);
+    }
+}

@@ -1,0 +1,167 @@
+//! What was found → the status of a `VmAccess`.
+
+mod machine;
+mod services;
+
+use jiff::Timestamp;
+use novasphere_crd::{VmAccess, VmAccessStatus, condition as types};
+
+use super::{
+    failure::Failure,
+    observed::{Applied, LiveMachine},
+    power::Decision,
+    reason::RoutesReason,
+    references::References,
+    validate::{Part, ValidateError},
+    validated::ValidatedVmAccess,
+};
+use crate::condition::{ConditionStatus, Finding, STALLED, conditions};
+
+/// Everything that a status is worked out from.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// The object, with the status that it has.
+    pub vm_access: &'a VmAccess,
+    /// The outcome of [`validate`](super::validate::validate).
+    pub validated: Result<&'a ValidatedVmAccess, &'a ValidateError>,
+    /// What it refers to.
+    pub references: &'a References,
+    /// What became of the objects that it wants; `None` when nothing was applied.
+    pub applied: Option<&'a Applied>,
+    /// What [`decide`](super::power::decide) said.
+    pub power: &'a Decision,
+    /// Why the call that it said did not succeed.
+    pub power_failure: Option<&'a Failure>,
+    /// Addresses of nodes, from [`addresses`](super::node::addresses).
+    pub node_addresses: &'a [String],
+    /// The present time.
+    pub now: Timestamp,
+}
+
+/// A status, and when it is to be worked out again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The status to write.
+    pub status: VmAccessStatus,
+    /// The next known deadline; before it, only a change in the cluster makes a difference.
+    pub next: Option<Timestamp>,
+}
+
+impl Observed<'_> {
+    /// The machine as applied, else as the caches have it.
+    fn live(&self) -> LiveMachine<'_> {
+        let applied = self
+            .applied
+            .and_then(|applied| applied.virtual_machine.as_ref()?.as_ref().ok());
+        LiveMachine {
+            machine: applied.or(self.references.virtual_machine.as_deref()),
+            instance: self.references.virtual_machine_instance.as_deref(),
+        }
+    }
+}
+
+/// The status of a `VmAccess`.
+#[must_use]
+pub fn status(observed: &Observed<'_>) -> Outcome {
+    let generation = observed.vm_access.metadata.generation;
+    let old = observed.vm_access.status.clone().unwrap_or_default();
+    let live = observed.live();
+    let machine = machine::finding(observed, live);
+    let services = services::finding(observed);
+    let routes = routes(observed);
+    let mut findings = vec![ready([&machine, &services, &routes]), machine, services, routes];
+    findings.extend(stalled(observed));
+    let status = VmAccessStatus {
+        observed_generation: generation,
+        conditions: conditions(findings, generation, &old.conditions, observed.now),
+        virtual_machine: machine::details(observed, live),
+        services: services::details(observed, &old),
+        routes: Vec::new(),
+        active_sessions: 0,
+    };
+    Outcome {
+        status,
+        next: next(observed, live),
+    }
+}
+
+/// `Ready`: what is wrong first, else what is unknown first, else the machine's state.
+fn ready(parts: [&Finding; 3]) -> Finding {
+    let first = |status| parts.into_iter().find(|part| part.status == status);
+    match first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown)) {
+        Some(part) => Finding::fails(types::READY, part.reason, part.message.clone()),
+        None => {
+            let [machine, ..] = parts;
+            Finding::holds(types::READY, machine.reason, machine.message.clone())
+        }
+    }
+}
+
+/// `Stalled`, while only a person can help.
+fn stalled(observed: &Observed<'_>) -> Option<Finding> {
+    let error = observed
+        .validated
+        .err()
+        .map(|error| (error.reason(), error.to_string()));
+    let machine = observed
+        .applied
+        .and_then(|applied| applied.virtual_machine.as_ref()?.as_ref().err());
+    let machine = machine.filter(|failure| failure.needs_a_change()).map(|failure| {
+        let (reason, message) = failure.of_virtual_machine();
+        (reason.into(), message)
+    });
+    let service = || {
+        observed.applied?.services.iter().find_map(|service| {
+            let failure = service
+                .result
+                .as_ref()
+                .err()
+                .filter(|failure| failure.needs_a_change())?;
+            let (reason, message) = failure.of_service();
+            Some((reason.into(), format!("Service {}: {message}", service.name)))
+        })
+    };
+    let (reason, message): (&'static str, String) = error.or(machine).or_else(service)?;
+    Some(Finding::holds(STALLED, reason, message))
+}
+
+fn routes(observed: &Observed<'_>) -> Finding {
+    let type_ = types::ROUTES_READY;
+    match observed.validated {
+        Err(error) => invalid(type_, error, Part::Routes, RoutesReason::InvalidSpec),
+        Ok(vm_access) if vm_access.routes.is_empty() => {
+            Finding::holds(type_, RoutesReason::NoRoutes, "No route is wanted.")
+        }
+        Ok(vm_access) => Finding::fails(
+            type_,
+            RoutesReason::NoGatewayConfigured,
+            format!(
+                "No gateway is configured for the controller, so these routes lead nowhere: {}. Remove spec.routes, and use \
+                 spec.services of type NodePort or LoadBalancer.",
+                vm_access.routes.join(", ")
+            ),
+        ),
+    }
+}
+
+/// An invalid spec: `False` for the part that is wrong, `Unknown` for the others, which were not looked at.
+fn invalid(type_: &'static str, error: &ValidateError, part: Part, reason: impl Into<&'static str>) -> Finding {
+    if error.part() == part {
+        Finding::fails(type_, reason, error.to_string())
+    } else {
+        Finding::unknown(
+            type_,
+            reason,
+            "Nothing was done, because another part of the spec is invalid.",
+        )
+    }
+}
+
+/// The earliest of the deadlines that are known.
+fn next(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<Timestamp> {
+    let retry = live
+        .status()
+        .and_then(|status| status.start_failure.as_ref()?.retry_after_timestamp.as_ref());
+    let retry = retry.map(|time| time.0).filter(|time| *time > observed.now);
+    retry.into_iter().chain(observed.power.next).min()
+}

@@ -1,0 +1,153 @@
+//! `ServicesReady` and `status.services`.
+
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use novasphere_crd::{
+    AccessServicePortStatus, AccessServiceStatus, Protocol, ServiceType, VmAccessStatus, condition as types,
+};
+
+use super::{
+    super::{reason::ServicesReason, validate::Part, validated},
+    Observed, invalid,
+};
+use crate::condition::Finding;
+
+/// How many addresses of a Service are told.
+const MAX_ADDRESSES: usize = 32;
+
+/// `ServicesReady`.
+pub(super) fn finding(observed: &Observed<'_>) -> Finding {
+    let type_ = types::SERVICES_READY;
+    let vm_access = match observed.validated {
+        Err(error) => return invalid(type_, error, Part::Services, ServicesReason::InvalidSpec),
+        Ok(vm_access) => vm_access,
+    };
+    if vm_access.services.is_empty() {
+        return Finding::holds(type_, ServicesReason::NoServices, "No Service is wanted.");
+    }
+    let problems: Vec<_> = vm_access
+        .services
+        .iter()
+        .filter_map(|service| problem(observed, service))
+        .collect();
+    match problems.first() {
+        None => Finding::holds(
+            type_,
+            ServicesReason::AllReady,
+            "All Services exist and have addresses.",
+        ),
+        Some((reason, _)) => {
+            let messages: Vec<_> = problems.iter().map(|(_, message)| message.as_str()).collect();
+            Finding::fails(type_, *reason, messages.join(" "))
+        }
+    }
+}
+
+fn problem(observed: &Observed<'_>, service: &validated::Service) -> Option<(ServicesReason, String)> {
+    let (reason, message) = match applied(observed, &service.name) {
+        None => (ServicesReason::ApiUnavailable, "it was not applied yet.".to_owned()),
+        Some(Err(failure)) => failure.of_service(),
+        Some(Ok(live)) if service.service_type == ServiceType::LoadBalancer && ingress(live).is_empty() => (
+            ServicesReason::LoadBalancerPending,
+            "the cluster has given it no address yet. A cloud provider, MetalLB or K3s' ServiceLB does that; without one, use \
+             type NodePort."
+                .to_owned(),
+        ),
+        Some(Ok(_)) => return None,
+    };
+    Some((reason, format!("Service {}: {message}", service.name)))
+}
+
+/// `status.services`. A Service that could not be applied keeps what was known about it.
+pub(super) fn details(observed: &Observed<'_>, old: &VmAccessStatus) -> Vec<AccessServiceStatus> {
+    let Ok(vm_access) = observed.validated else {
+        return old.services.clone();
+    };
+    let detail = |service: &validated::Service| match applied(observed, &service.name) {
+        Some(Ok(live)) => Some(detail(service, live, observed.node_addresses)),
+        _ => old.services.iter().find(|old| old.name == service.name).cloned(),
+    };
+    vm_access.services.iter().filter_map(detail).collect()
+}
+
+fn applied<'a>(observed: &Observed<'a>, name: &str) -> Option<Result<&'a Service, &'a super::super::failure::Failure>> {
+    let service = observed.applied?.services.iter().find(|service| service.name == name)?;
+    Some(service.result.as_ref())
+}
+
+fn detail(service: &validated::Service, live: &Service, node_addresses: &[String]) -> AccessServiceStatus {
+    let addresses = match service.service_type {
+        ServiceType::ClusterIP => cluster_ips(live),
+        ServiceType::NodePort => node_addresses.to_vec(),
+        ServiceType::LoadBalancer => ingress(live),
+    };
+    let ports: Vec<_> = live
+        .spec
+        .iter()
+        .flat_map(|spec| spec.ports.iter().flatten())
+        .filter_map(port)
+        .collect();
+    let first_port = ports.first().and_then(|port| match service.service_type {
+        ServiceType::NodePort => port.node_port,
+        ServiceType::ClusterIP | ServiceType::LoadBalancer => Some(port.port),
+    });
+    let endpoint = addresses
+        .first()
+        .zip(first_port)
+        .map(|(address, port)| endpoint(address, port));
+    AccessServiceStatus {
+        name: service.name.clone(),
+        service_name: Some(service.object_name.to_string()),
+        r#type: service.service_type,
+        endpoint,
+        addresses: addresses.into_iter().take(MAX_ADDRESSES).collect(),
+        ports,
+    }
+}
+
+fn endpoint(address: &str, port: u16) -> String {
+    if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    }
+}
+
+fn port(port: &ServicePort) -> Option<AccessServicePortStatus> {
+    Some(AccessServicePortStatus {
+        name: port.name.clone().unwrap_or_default(),
+        port: u16::try_from(port.port).ok()?,
+        node_port: port
+            .node_port
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port != 0),
+        protocol: if port.protocol.as_deref() == Some("UDP") {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        },
+    })
+}
+
+fn cluster_ips(live: &Service) -> Vec<String> {
+    let Some(spec) = &live.spec else { return Vec::new() };
+    let all = spec
+        .cluster_ips
+        .clone()
+        .or_else(|| Some(vec![spec.cluster_ip.clone()?]));
+    all.into_iter()
+        .flatten()
+        .filter(|address| !address.is_empty() && address != "None")
+        .collect()
+}
+
+fn ingress(live: &Service) -> Vec<String> {
+    let ingress = live
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    ingress
+        .into_iter()
+        .flatten()
+        .filter_map(|ingress| ingress.ip.clone().or_else(|| ingress.hostname.clone()))
+        .collect()
+}

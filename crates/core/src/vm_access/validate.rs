@@ -1,0 +1,237 @@
+//! `VmAccess` and what it refers to → [`ValidatedVmAccess`], or what a person has to change.
+
+mod cloud_init;
+mod machine;
+mod overrides;
+mod template;
+
+use std::borrow::Cow;
+
+use novasphere_crd::{PowerState, VmAccess, VmAccessSpec};
+
+use super::{
+    references::References,
+    validated::{Machine, OwnedMachine, Power, Service, ValidatedVmAccess, WantedState},
+    virtual_machine_name,
+};
+use crate::{
+    label::Owner,
+    name::{self, DnsSubdomain, NameError},
+};
+
+/// Why a `VmAccess` cannot be carried out before a person changes it.
+///
+/// Most of these are refused at admission already, by the rules in the schema; they are told here as well, because an
+/// object may be older than a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidateError {
+    /// The object has no name, namespace or UID.
+    #[error("the object has no name, namespace or UID: it does not come from an apiserver")]
+    NoIdentity,
+    /// Not exactly one of several fields is given.
+    #[error("{field}: give exactly one of {options}")]
+    NotExactlyOne {
+        /// The object with the fields.
+        field: String,
+        /// The fields.
+        options: &'static str,
+    },
+    /// A name is malformed.
+    #[error("{field}: {source}")]
+    Name {
+        /// Where it stands.
+        field: Cow<'static, str>,
+        /// What is wrong.
+        source: NameError,
+    },
+    /// A field is given together with one that excludes it.
+    #[error("{field}: {problem}")]
+    Excluded {
+        /// Where it stands.
+        field: Cow<'static, str>,
+        /// What excludes it, and what to do.
+        problem: &'static str,
+    },
+    /// An override of a field that novasphere decides.
+    #[error("spec.virtualMachine.template.overrides.{field}: {problem}")]
+    Override {
+        /// The field.
+        field: String,
+        /// Why it may not be overridden, and what to do.
+        problem: &'static str,
+    },
+    /// SSH keys cannot be put into the user data.
+    #[error("spec.virtualMachine.template.sshAuthorizedKeys: {0}")]
+    SshKeys(&'static str),
+    /// The user data is longer than `KubeVirt` takes.
+    #[error(
+        "spec.virtualMachine.template.cloudInit: user data and SSH keys make {length} bytes together, and KubeVirt takes \
+         {} inline; put all of it into a Secret under the key userdata and name that in cloudInit.secretRef",
+        cloud_init::MAX_USER_DATA
+    )]
+    UserDataTooLong {
+        /// How long it is, in bytes.
+        length: usize,
+    },
+    /// Services are wanted, and the machine is not on the Pod network.
+    #[error(
+        "spec.services: Services reach a guest by the Pod network, and the template has none; add `{{name: default, pod: {{}}}}` \
+         to spec.virtualMachine.template.networks"
+    )]
+    NoPodNetwork,
+    /// A route leads to a service or port that is not there.
+    #[error(
+        "spec.routes[{route}]: spec.services has no TCP port {port} in a service {service:?}; correct one of the two"
+    )]
+    RouteTarget {
+        /// The route's name.
+        route: String,
+        /// The service that it names.
+        service: String,
+        /// The port that it names.
+        port: u16,
+    },
+}
+
+/// Which condition an error belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// `VirtualMachineReady`.
+    VirtualMachine,
+    /// `ServicesReady`.
+    Services,
+    /// `RoutesReady`.
+    Routes,
+}
+
+impl ValidateError {
+    /// One word for the condition, the event and the metric.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "InvalidSpec"
+    }
+
+    /// Which condition it belongs to.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        match self {
+            Self::NoPodNetwork => Part::Services,
+            Self::RouteTarget { .. } => Part::Routes,
+            _ => Part::VirtualMachine,
+        }
+    }
+}
+
+/// Checks a `VmAccess` and resolves what it refers to.
+///
+/// # Errors
+///
+/// What a person has to change. What may come by itself (`KubeVirt`, the machine to adopt) is no error but
+/// [`MachineUnavailable`](super::validated::MachineUnavailable) in the result, so that the rest goes on.
+pub fn validate(vm_access: &VmAccess, references: &References) -> Result<ValidatedVmAccess, ValidateError> {
+    let spec = &vm_access.spec;
+    let owner = Owner::of(vm_access).ok_or(ValidateError::NoIdentity)?;
+    let machine_name = machine_name(vm_access)?;
+    let power = power(spec)?;
+    let machine = match (&spec.virtual_machine.name, &spec.virtual_machine.template) {
+        (Some(_), None) => machine::adopted(&owner, &machine_name, references).map(|()| Machine::Adopted),
+        (None, Some(template)) => {
+            let template = template::validate(template, machine_name.as_str())?;
+            if !spec.services.is_empty() && !template.may_have_pod_network() {
+                return Err(ValidateError::NoPodNetwork);
+            }
+            machine::owned(&owner, &machine_name, &template, references).map(|live| {
+                Machine::Owned(Box::new(OwnedMachine {
+                    deletion_policy: spec.virtual_machine.deletion_policy.unwrap_or_default(),
+                    run_strategy: machine::run_strategy(power.state, live),
+                    template,
+                }))
+            })
+        }
+        _ => {
+            return Err(ValidateError::NotExactlyOne {
+                field: "spec.virtualMachine".into(),
+                options: "name and template",
+            });
+        }
+    };
+    Ok(ValidatedVmAccess {
+        machine,
+        machine_name,
+        power,
+        services: services(spec, &owner.name),
+        routes: routes(spec)?,
+        owner,
+    })
+}
+
+fn machine_name(vm_access: &VmAccess) -> Result<DnsSubdomain, ValidateError> {
+    let field = if vm_access.spec.virtual_machine.name.is_some() {
+        "spec.virtualMachine.name"
+    } else {
+        "metadata.name"
+    };
+    DnsSubdomain::parse(&virtual_machine_name(vm_access)).map_err(|source| ValidateError::Name {
+        field: field.into(),
+        source,
+    })
+}
+
+fn power(spec: &VmAccessSpec) -> Result<Power, ValidateError> {
+    let Some(power) = &spec.power else {
+        return Ok(Power::default());
+    };
+    let state = match power.state {
+        None => WantedState::Any,
+        Some(PowerState::Running) => WantedState::Running,
+        Some(PowerState::Stopped) => WantedState::Stopped,
+        Some(PowerState::Paused) => WantedState::Paused,
+    };
+    let restarted_at = power.restarted_at.as_ref().map(|time| whole_second(time.0));
+    if restarted_at.is_some() && !matches!(state, WantedState::Any | WantedState::Running) {
+        return Err(ValidateError::Excluded {
+            field: "spec.power.restartedAt".into(),
+            problem: "a stopped or paused machine is not restarted; remove it, or set state to Running",
+        });
+    }
+    Ok(Power { state, restarted_at })
+}
+
+/// A creation time has whole seconds, and is compared with this one.
+fn whole_second(time: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn services(spec: &VmAccessSpec, owner: &str) -> Vec<Service> {
+    let service = |service: &novasphere_crd::AccessService| Service {
+        name: service.name.clone(),
+        object_name: name::joined(&[owner, &service.name]),
+        service_type: service.r#type,
+        ports: service.ports.clone(),
+        source_ranges: service.source_ranges.clone(),
+        annotations: service.annotations.clone(),
+    };
+    spec.services.iter().map(service).collect()
+}
+
+fn routes(spec: &VmAccessSpec) -> Result<Vec<String>, ValidateError> {
+    let leads_somewhere = |route: &novasphere_crd::VmRoute| {
+        spec.services
+            .iter()
+            .filter(|service| service.name == route.service)
+            .any(|service| {
+                service
+                    .ports
+                    .iter()
+                    .any(|port| port.port == route.port && port.protocol == novasphere_crd::Protocol::Tcp)
+            })
+    };
+    match spec.routes.iter().find(|route| !leads_somewhere(route)) {
+        None => Ok(spec.routes.iter().map(|route| route.name.clone()).collect()),
+        Some(route) => Err(ValidateError::RouteTarget {
+            route: route.name.clone(),
+            service: route.service.clone(),
+            port: route.port,
+        }),
+    }
+}

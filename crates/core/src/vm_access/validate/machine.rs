@@ -1,0 +1,116 @@
+//! Whose machine it is, and whether anything can be done about it now.
+
+use kube::ResourceExt as _;
+use novasphere_foreign::kubevirt::VirtualMachine;
+use serde_json::Value;
+
+use super::super::{
+    reason::VirtualMachineReason,
+    references::References,
+    validated::{DiskSource, MachineUnavailable, RunStrategy, Template, WantedState},
+};
+use crate::{
+    label::{self, Owner},
+    name::DnsSubdomain,
+};
+
+/// Whether the machine to adopt is there.
+pub(super) fn adopted(owner: &Owner, name: &DnsSubdomain, references: &References) -> Result<(), MachineUnavailable> {
+    kubevirt_is_there(references)?;
+    if references.virtual_machine.is_some() {
+        return Ok(());
+    }
+    Err(MachineUnavailable {
+        reason: VirtualMachineReason::VirtualMachineNotFound,
+        message: format!(
+            "VirtualMachine {name} does not exist in namespace {}. Make it, or correct spec.virtualMachine.name; this goes on \
+             by itself when it appears.",
+            owner.namespace
+        ),
+    })
+}
+
+/// Whether the machine can be made or is ours, and the live one.
+pub(super) fn owned<'a>(
+    owner: &Owner,
+    name: &DnsSubdomain,
+    template: &Template,
+    references: &'a References,
+) -> Result<Option<&'a VirtualMachine>, MachineUnavailable> {
+    kubevirt_is_there(references)?;
+    if !references.apis.cdi
+        && template
+            .disks
+            .iter()
+            .any(|disk| matches!(disk.source, DiskSource::DataVolume(..)))
+    {
+        return Err(MachineUnavailable {
+            reason: VirtualMachineReason::CdiNotInstalled,
+            message:
+                "The template has a dataVolume disk, and the cluster has no CDI (cdi.kubevirt.io). Install CDI, or use \
+                      another kind of disk; this goes on by itself when CDI appears."
+                    .into(),
+        });
+    }
+    match references.virtual_machine.as_deref() {
+        Some(live) if !is_ours(owner, live) => Err(taken(name, live)),
+        live => Ok(live),
+    }
+}
+
+/// A machine is ours when we are its controller, or when it has no controller and was made for a `VmAccess`.
+///
+/// The latter can only be one of our name, as the machine has that name too: ours with deletion policy `Orphan`, or one
+/// that an earlier `VmAccess` of this name left behind and that is taken back, for example after a restore.
+fn is_ours(owner: &Owner, live: &VirtualMachine) -> bool {
+    match label::controller(&live.metadata) {
+        Some(controller) => controller.uid == owner.uid,
+        None => live.labels().contains_key(label::KEY_OWNER_UID),
+    }
+}
+
+fn taken(name: &DnsSubdomain, live: &VirtualMachine) -> MachineUnavailable {
+    let whose = match label::controller(&live.metadata) {
+        Some(controller) => format!("belongs to {} {}", controller.kind, controller.name),
+        None => "was not made by novasphere".to_owned(),
+    };
+    MachineUnavailable {
+        reason: VirtualMachineReason::VirtualMachineTaken,
+        message: format!(
+            "VirtualMachine {name} exists already and {whose}; it is left alone. To use it, set spec.virtualMachine.name in \
+             place of the template; else give this VmAccess another name."
+        ),
+    }
+}
+
+fn kubevirt_is_there(references: &References) -> Result<(), MachineUnavailable> {
+    if references.apis.kubevirt {
+        return Ok(());
+    }
+    Err(MachineUnavailable {
+        reason: VirtualMachineReason::KubeVirtNotInstalled,
+        message:
+            "The cluster has no KubeVirt (kubevirt.io). Install KubeVirt; this goes on by itself when KubeVirt appears."
+                .into(),
+    })
+}
+
+/// Who decides `spec.runStrategy`, and what it is.
+pub(super) fn run_strategy(wanted: WantedState, live: Option<&VirtualMachine>) -> RunStrategy {
+    match wanted {
+        // A paused machine is a running one whose CPUs do not turn.
+        WantedState::Running | WantedState::Paused => RunStrategy::Wanted("Always"),
+        WantedState::Stopped => RunStrategy::Wanted("Halted"),
+        WantedState::Any => {
+            let spec = live
+                .and_then(|live| live.spec.as_ref())
+                .map(novasphere_foreign::CompactJson::to_value);
+            let field = |name: &str| spec.as_ref().and_then(|spec| spec.get(name)).cloned();
+            match (field("runStrategy"), field("running")) {
+                (Some(strategy), _) => RunStrategy::Peoples(strategy),
+                (None, Some(Value::Bool(running))) => RunStrategy::PeoplesRunning(running),
+                _ => RunStrategy::Peoples("Manual".into()),
+            }
+        }
+    }
+}
