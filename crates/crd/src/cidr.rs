@@ -74,7 +74,16 @@ impl JsonSchema for Cidr {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         // 43 characters hold eight groups of an IPv6 address and its prefix.
-        json_schema!({"type": "string", "maxLength": 43})
+        json_schema!({"type": "string", "maxLength": 43, "x-kubernetes-validations": [
+            {
+                "rule": "isCIDR(self)",
+                "message": "must be an address range in CIDR notation, such as 10.20.0.0/16, or 10.20.0.7/32 for one address"
+            },
+            {
+                "rule": "!isCIDR(self) || cidr(self) == cidr(self).masked()",
+                "message": "must have no bits set beyond its prefix; end the address in zeros, or use /32 (IPv6: /128) for one"
+            }
+        ]})
     }
 }
 

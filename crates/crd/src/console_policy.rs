@@ -4,11 +4,24 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, Duration};
+use crate::{
+    Cidr, Duration,
+    rule::{between, forbidden},
+};
 
 /// What sessions on this console may do. Kubernetes RBAC decides who may open one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = forbidden(
+    "!has(self.defaultProtocol) || self.defaultProtocol in self.protocols",
+    "defaultProtocol must be one of protocols; add it there, or name another one"
+))]
+#[x_kube(validation = between("maxSessionDuration", "1s", "720h"))]
+#[x_kube(validation = between("idleTimeout", "1s", "24h"))]
+#[x_kube(validation = forbidden(
+    "self.input != 'ViewOnly' || !self.power",
+    "power drives the guest, which input ViewOnly forbids; set power to false, or input to Control"
+))]
 pub struct ConsolePolicy {
     /// The consoles that may be opened. Default: all. An empty list allows none.
     #[serde(default = "ConsoleProtocol::all")]
@@ -19,11 +32,11 @@ pub struct ConsolePolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_protocol: Option<ConsoleProtocol>,
 
-    /// How long a session may last, from 1m to 720h. Default 8h.
+    /// How long a session may last, from 1s to 720h. Default 8h.
     #[serde(default = "max_session_duration")]
     pub max_session_duration: Duration,
 
-    /// A stream without a key press, pointer move or other human input for this long is closed; from 1m to 24h.
+    /// A stream without a key press, pointer move or other human input for this long is closed; from 1s to 24h.
     /// Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,

@@ -1,11 +1,15 @@
 //! `ConsoleSession`: one time-limited, revocable grant to look at, or drive, one console.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, Clipboard, ConsoleInput, ConsoleProtocol, Duration, Takeover, condition};
+use crate::{
+    Cidr, Clipboard, ConsoleInput, ConsoleProtocol, Duration, Takeover, condition,
+    rule::{between, forbidden, immutable, object_name},
+    schema::tidy,
+};
 
 /// What a `ConsoleSession` asks for.
 ///
@@ -24,9 +28,92 @@ use crate::{Cidr, Clipboard, ConsoleInput, ConsoleProtocol, Duration, Takeover, 
     derive = "PartialEq",
     doc = "A time-limited, revocable grant to look at, or drive, one console. It opens nothing by itself: a token of it does. \
            Deleting it ends its streams.",
+    printcolumn(
+        name = "Target",
+        type_ = "string",
+        description = "The object whose console it is",
+        json_path = ".spec.targetRef.name"
+    ),
+    printcolumn(
+        name = "User",
+        type_ = "string",
+        description = "Who last got a token",
+        json_path = ".status.user"
+    ),
+    printcolumn(
+        name = "Protocol",
+        type_ = "string",
+        description = "The console that it opens",
+        json_path = ".status.protocol"
+    ),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        description = "When its streams end",
+        json_path = ".status.expiresAt"
+    ),
+    printcolumn(
+        name = "Viewers",
+        type_ = "integer",
+        description = "Open streams",
+        json_path = ".status.viewers"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Kind",
+        type_ = "string",
+        description = "The kind of the target",
+        json_path = ".spec.targetRef.kind",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        description = "Why it ended",
+        json_path = ".status.closeReason",
+        priority = 1
+    ),
+    selectable = ".spec.targetRef.kind",
+    selectable = ".spec.targetRef.name",
+    selectable = ".status.phase",
     cel
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = tidy)]
+#[x_kube(validation = between("duration", "1s", "720h"))]
+#[x_kube(validation = between("idleTimeout", "1s", "24h"))]
+#[x_kube(validation = between("ttlAfterFinished", "0s", "720h"))]
+#[x_kube(validation = forbidden(
+    "!has(self.input) || self.input != 'ViewOnly' || !has(self.power) || !self.power",
+    "power drives the guest, which input ViewOnly forbids; set power to false, or input to Control"
+)
+.field_path(".power"))]
+#[x_kube(validation = forbidden(
+    "!oldSelf.revoked || self.revoked",
+    "a session that was revoked stays so; make a new one"
+)
+.field_path(".revoked"))]
+#[x_kube(validation = forbidden(
+    "has(oldSelf.duration) ? has(self.duration) && duration(self.duration) <= duration(oldSelf.duration) : \
+     !has(self.duration) || duration(self.duration) <= duration('1h')",
+    "duration can only become shorter; make a new session for more time"
+)
+.field_path(".duration"))]
+#[x_kube(validation = fixed("targetRef"))]
+#[x_kube(validation = fixed("protocol"))]
+#[x_kube(validation = fixed("idleTimeout"))]
+#[x_kube(validation = fixed("maxViewers"))]
+#[x_kube(validation = fixed("takeover"))]
+#[x_kube(validation = fixed("input"))]
+#[x_kube(validation = fixed("clipboard"))]
+#[x_kube(validation = fixed("power"))]
+#[x_kube(validation = fixed("resize"))]
+#[x_kube(validation = fixed("allowedSourceRanges"))]
+#[x_kube(validation = fixed("users"))]
+#[x_kube(validation = fixed("groups"))]
+#[x_kube(validation = fixed("reason"))]
+#[x_kube(validation = fixed("ttlAfterFinished"))]
 pub struct ConsoleSessionSpec {
     /// Whose console.
     pub target_ref: SessionTargetRef,
@@ -35,12 +122,12 @@ pub struct ConsoleSessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<ConsoleProtocol>,
 
-    /// How long the session lasts, counted from when it is ready; from 10s to 720h. It can be made shorter later, not
+    /// How long the session lasts, counted from when it is ready; from 1s to 720h. It can be made shorter later, not
     /// longer. Default 1h, or the target's `maxSessionDuration` when that is less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
 
-    /// A stream without human input for this long is closed; from 10s to 24h. Default: the target's.
+    /// A stream without human input for this long is closed; from 1s to 24h. Default: the target's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
 
@@ -101,7 +188,7 @@ pub struct ConsoleSessionSpec {
 }
 
 /// How long a session lasts that does not say it, when the target allows as much.
-pub const DEFAULT_DURATION: Duration = Duration::from_hours(1);
+pub const DEFAULT_SESSION_DURATION: Duration = Duration::from_hours(1);
 
 const fn ttl_after_finished() -> Duration {
     Duration::from_hours(1)
@@ -130,8 +217,13 @@ impl Default for ConsoleSessionSpec {
     }
 }
 
+fn fixed(field: &str) -> Rule {
+    immutable(field, "delete this session and make a new one")
+}
+
 /// Names the object whose console is meant, in the same namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = object_name("name"))]
 pub struct SessionTargetRef {
     /// Its kind. Default `VmAccess`.
     #[serde(default)]
@@ -157,6 +249,7 @@ pub enum SessionTargetKind {
 /// The observed state of a `ConsoleSession`. Only novasphere's own accounts may write it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = tidy)]
 pub struct ConsoleSessionStatus {
     /// The `metadata.generation` that this status was worked out from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,6 +289,10 @@ pub struct ConsoleSessionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub connections: Vec<Connection>,
+
+    /// Who last got a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 
     /// How many streams are open.
     #[serde(default, skip_serializing_if = "Option::is_none")]

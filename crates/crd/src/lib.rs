@@ -18,6 +18,8 @@ mod console_session;
 mod duration;
 mod object;
 mod route;
+mod rule;
+mod schema;
 
 mod service;
 mod vm_access;
@@ -26,8 +28,8 @@ mod vnc_workspace;
 pub use cidr::{Cidr, CidrError};
 pub use console_policy::{Clipboard, ConsoleInput, ConsolePolicy, ConsoleProtocol, Takeover};
 pub use console_session::{
-    CloseReason, Connection, ConsoleSession, ConsoleSessionSpec, ConsoleSessionStatus, Grant, SessionEndpoints,
-    SessionPhase, SessionTargetKind, SessionTargetRef, Transport,
+    CloseReason, Connection, ConsoleSession, ConsoleSessionSpec, ConsoleSessionStatus, DEFAULT_SESSION_DURATION, Grant,
+    SessionEndpoints, SessionPhase, SessionTargetKind, SessionTargetRef, Transport,
 };
 pub use duration::{Duration, DurationError};
 pub use k8s_openapi::{
@@ -68,5 +70,7 @@ pub const VERSION: &str = "v1alpha1";
 /// The definitions of all kinds, as they are installed in a cluster.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![VmAccess::crd(), ConsoleSession::crd(), VncWorkspace::crd()]
+    [VmAccess::crd(), ConsoleSession::crd(), VncWorkspace::crd()]
+        .map(schema::tidy_root)
+        .into()
 }

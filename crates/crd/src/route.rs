@@ -4,11 +4,16 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Cidr;
+use crate::{
+    Cidr,
+    rule::{dns_label, exactly_one, forbidden, host, invalid, object_name},
+};
 
 /// How a gateway reaches one port. Exactly one of `tcp`, `tls` and `http` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["tcp", "tls", "http"]))]
+#[x_kube(validation = dns_label("gateway"))]
 pub struct RouteRule {
     /// Which gateway carries the route: a name in the controller's configuration. Default: the gateway that is
     /// configured as default.
@@ -49,6 +54,12 @@ pub struct TcpRoute {
 /// A host name on a TLS port of a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = host("host"))]
+#[x_kube(validation = forbidden(
+    "!has(self.secretName) || self.mode == 'Terminate'",
+    "secretName is the gateway's certificate; remove it, or set mode to Terminate"
+))]
+#[x_kube(validation = object_name("secretName"))]
 pub struct TlsRoute {
     /// The server name that clients send (SNI): a DNS name, `*.` is allowed as its first label.
     #[schemars(length(min = 1, max = 253))]
@@ -78,6 +89,12 @@ pub enum TlsMode {
 /// A host name and path on a gateway's HTTP ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = host("host"))]
+#[x_kube(validation = invalid(
+    "self.path.matches('^/[-A-Za-z0-9._~!$&()*+,;=:@%/]*$') && !self.path.contains('//') && !self.path.contains('/../')",
+    "path must begin with '/' and have no empty or '..' segments, spaces, quotes, '?' or '#'"
+))]
+#[x_kube(validation = object_name("tlsSecretName"))]
 pub struct HttpRoute {
     /// The host name: a DNS name, `*.` is allowed as its first label. Default: every host.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,7 +23,14 @@ pub use self::{
         PodNetwork, PreferenceKind, PreferenceMatcher, Scheduling, VirtualMachineTemplate,
     },
 };
-use crate::ConsolePolicy;
+use crate::{
+    ConsolePolicy,
+    rule::{
+        entry_points_differ, exactly_one, forbidden, http_paths_differ, invalid, object_name, required,
+        tls_hosts_differ,
+    },
+    schema::tidy,
+};
 
 /// What a `VmAccess` asks for.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -40,9 +47,85 @@ use crate::ConsolePolicy;
     derive = "PartialEq",
     doc = "Access to one virtual machine: the machine itself (made from a template, or one that exists), its power state, the \
            Services and gateway routes to its ports, and what its consoles allow.",
+    validation = invalid(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 63",
+        "metadata.name must begin with a letter and have only lower-case letters, digits and '-', at most 63: the machine and \
+         its Services are named after it"
+    ),
+    validation = invalid(
+        "!has(self.spec.services) || self.spec.services.all(s, size(self.metadata.name) + size(s.name) < 63)",
+        "a Service is called '<metadata.name>-<name>' and may have 63 characters; shorten one of the two names"
+    )
+    .field_path(".spec.services"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        description = "What KubeVirt says about the machine",
+        json_path = ".status.virtualMachine.printableStatus"
+    ),
+    printcolumn(
+        name = "VM",
+        type_ = "string",
+        description = "The VirtualMachine",
+        json_path = ".status.virtualMachine.name"
+    ),
+    printcolumn(
+        name = "Node",
+        type_ = "string",
+        description = "The node that the machine runs on",
+        json_path = ".status.virtualMachine.nodeName"
+    ),
+    printcolumn(
+        name = "Address",
+        type_ = "string",
+        description = "Where the first port of the first service is reached",
+        json_path = ".status.services[0].endpoint"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Power",
+        type_ = "string",
+        description = "The wanted power state",
+        json_path = ".spec.power.state",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Sessions",
+        type_ = "integer",
+        description = "Open console sessions",
+        json_path = ".status.activeSessions",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        description = "Why it is ready or not",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
+    selectable = ".spec.virtualMachine.name",
+    selectable = ".spec.power.state",
     cel
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = tidy)]
+#[x_kube(validation = forbidden(
+    "!has(self.routes) || self.routes.all(r, has(self.services) && self.services.exists(s, s.name == r.service && \
+     s.ports.exists(p, p.port == r.port && p.protocol == 'TCP')))",
+    "each route must lead to a TCP port of spec.services: service is the name of one of them, port the port of one of its TCP \
+     ports"
+)
+.field_path(".routes"))]
+#[x_kube(validation = forbidden(
+    "!has(self.services) || self.services.all(s, s.ports.all(p, !has(p.nodePort) || self.services.exists_one(t, \
+     t.ports.exists(q, has(q.nodePort) && q.nodePort == p.nodePort && q.protocol == p.protocol))))",
+    "two services ask for the same nodePort; give each its own, or none to get free ones"
+)
+.field_path(".services"))]
+#[x_kube(validation = entry_points_differ())]
+#[x_kube(validation = tls_hosts_differ())]
+#[x_kube(validation = http_paths_differ())]
 pub struct VmAccessSpec {
     /// The virtual machine: made here from `template`, or one that exists, by `name`.
     pub virtual_machine: VirtualMachineSource,
@@ -70,6 +153,22 @@ pub struct VmAccessSpec {
 /// Which virtual machine. Exactly one of `name` and `template` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["name", "template"]))]
+#[x_kube(validation = forbidden(
+    "has(self.name) == has(oldSelf.name)",
+    "a machine that exists (name) and one made here (template) cannot be exchanged; delete this object and make another one"
+))]
+#[x_kube(validation = forbidden(
+    "!has(self.name) || !has(oldSelf.name) || self.name == oldSelf.name",
+    "name is immutable; make another VmAccess for another machine"
+)
+.field_path(".name"))]
+#[x_kube(validation = object_name("name"))]
+#[x_kube(validation = forbidden(
+    "!has(self.deletionPolicy) || has(self.template)",
+    "deletionPolicy is for a machine made from template; remove it, a machine given by name is never deleted"
+)
+.field_path(".deletionPolicy"))]
 pub struct VirtualMachineSource {
     /// An existing `KubeVirt` `VirtualMachine` in the same namespace. It is never created or deleted and its spec is never
     /// changed; `power` acts by `KubeVirt`'s start, stop, restart and pause calls. Immutable.
@@ -99,6 +198,15 @@ pub enum DeletionPolicy {
 /// A wanted power state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = required(
+    "has(self.state) || has(self.restartedAt)",
+    "give state, restartedAt or both; leave power out to start and stop the machine by hand"
+))]
+#[x_kube(validation = forbidden(
+    "!has(self.restartedAt) || !has(self.state) || self.state == 'Running'",
+    "only a machine that is to run can be restarted; remove restartedAt, or set state to Running"
+)
+.field_path(".restartedAt"))]
 pub struct Power {
     /// The state that is held. Default: none, start and stop by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]

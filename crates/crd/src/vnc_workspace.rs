@@ -19,7 +19,14 @@ pub use self::{
     status::{SnapshotStatus, VncWorkspaceStatus, WorkspaceEndpoints, WorkspacePhase},
     storage::{Backup, ReclaimPolicy, RestoreFrom, WorkspaceStorage},
 };
-use crate::{ConsolePolicy, Duration, RawObject};
+use crate::{
+    ConsolePolicy, Duration, RawObject,
+    rule::{
+        at_most_one, between, entry_points_differ, exactly_one, forbidden, http_paths_differ, immutable, invalid,
+        required, ssh_keys, tls_hosts_differ,
+    },
+    schema::tidy,
+};
 
 /// What a `VncWorkspace` asks for.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -36,9 +43,74 @@ use crate::{ConsolePolicy, Duration, RawObject};
     derive = "PartialEq",
     doc = "One person's Linux desktop: a Pod with a VNC server, a home volume that outlives it, and the ways to reach it. It \
            sleeps when nobody types and wakes when somebody connects.",
+    validation = invalid(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 52",
+        "metadata.name must begin with a letter and have only lower-case letters, digits and '-', at most 52: the Pod, Service \
+         and home are named after it"
+    ),
+    printcolumn(name = "User", type_ = "string", description = "Whose desktop it is", json_path = ".spec.user"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Node",
+        type_ = "string",
+        description = "The node that the desktop runs on",
+        json_path = ".status.nodeName"
+    ),
+    printcolumn(
+        name = "Address",
+        type_ = "string",
+        description = "Where the web page is reached",
+        json_path = ".status.endpoints.web"
+    ),
+    printcolumn(
+        name = "Last-Input",
+        type_ = "date",
+        description = "When somebody last typed or moved the pointer",
+        json_path = ".status.lastInputAt"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        description = "When the workspace ends",
+        json_path = ".status.expiresAt",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Image",
+        type_ = "string",
+        description = "The desktop's image",
+        json_path = ".spec.image",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        description = "Why it is ready or not",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
+    selectable = ".spec.user",
+    selectable = ".spec.lifecycle.state",
     cel
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = tidy)]
+#[x_kube(validation = immutable("user", "make another workspace for another person"))]
+#[x_kube(validation = forbidden(
+    "!has(self.routes) || self.routes.all(r, r.port != 'Ssh' || (has(self.ssh) && self.ssh.enabled))",
+    "a route to Ssh needs ssh.enabled; enable it, or remove the route"
+)
+.field_path(".routes"))]
+#[x_kube(validation = forbidden(
+    "!has(self.service.nodePorts) || !has(self.service.nodePorts.ssh) || (has(self.ssh) && self.ssh.enabled)",
+    "nodePorts.ssh needs ssh.enabled; enable it, or remove the port"
+)
+.field_path(".service"))]
+#[x_kube(validation = entry_points_differ())]
+#[x_kube(validation = tls_hosts_differ())]
+#[x_kube(validation = http_paths_differ())]
 pub struct VncWorkspaceSpec {
     /// Whose desktop it is: letters, digits, `-`, `_` and `.`, at most 63 characters. It is a label of the Pod and part of
     /// the default path `/user/<user>/vnc`; who may connect is decided by RBAC. Immutable.
@@ -49,7 +121,7 @@ pub struct VncWorkspaceSpec {
     pub user: String,
 
     /// The desktop's container image. A change makes the Pod anew.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(regex(pattern = r"^\S+$"), length(min = 1, max = 512))]
     pub image: String,
 
     /// The screen.
@@ -187,6 +259,12 @@ const fn one() -> u16 {
 /// Access by SSH, as the desktop's user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = required(
+    "!self.enabled || (has(self.authorizedKeys) && size(self.authorizedKeys) > 0)",
+    "there is no way in by SSH without a key; add one, or set enabled to false"
+)
+.field_path(".authorizedKeys"))]
+#[x_kube(validation = ssh_keys("authorizedKeys"))]
 pub struct WorkspaceSsh {
     /// Whether the desktop answers SSH. Default true.
     #[serde(default = "yes")]
@@ -205,6 +283,7 @@ const fn yes() -> bool {
 /// An environment variable. At most one of `value` and `valueFrom` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = at_most_one(&["value", "valueFrom"]))]
 pub struct EnvVar {
     /// The variable's name.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"), length(min = 1, max = 253))]
@@ -223,6 +302,7 @@ pub struct EnvVar {
 /// Where the value of an environment variable is. Exactly one is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["secretKeyRef", "configMapKeyRef"]))]
 pub struct EnvVarSource {
     /// A key of a Secret in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,12 +332,15 @@ pub struct KeyRef {
 /// When the desktop runs, sleeps and ends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = at_most_one(&["expiresAt", "maxLifetime"]))]
+#[x_kube(validation = between("idleTimeout", "1s", "720h"))]
+#[x_kube(validation = between("maxLifetime", "1s", "87600h"))]
 pub struct Lifecycle {
     /// Whether it may run. Default `Running`.
     #[serde(default)]
     pub state: LifecycleState,
 
-    /// Without human input by VNC, SSH or browser for this long, it hibernates; from 1m to 720h. Default: never.
+    /// Without human input by VNC, SSH or browser for this long, it hibernates; from 1s to 720h. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
 
@@ -269,7 +352,7 @@ pub struct Lifecycle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 
-    /// It ends this long after it was made; from 1m to 87600h. Not with `expiresAt`. Default: never.
+    /// It ends this long after it was made; from 1s to 87600h. Not with `expiresAt`. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_lifetime: Option<Duration>,
 
@@ -291,6 +374,10 @@ pub enum LifecycleState {
 /// Hours at which a desktop hibernates and wakes. At least one of `wake` and `hibernate` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = required(
+    "has(self.wake) || has(self.hibernate)",
+    "a schedule needs wake, hibernate or both; add one, or remove schedule"
+))]
 pub struct Schedule {
     /// The time zone of both, by its name in the IANA database, such as `Europe/Berlin`. Default `Etc/UTC`.
     #[serde(default = "utc")]

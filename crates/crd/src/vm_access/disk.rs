@@ -5,9 +5,12 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rule::{dns_label, exactly_one, forbidden, invalid, object_name, positive};
+
 /// The disk that the machine boots from. Exactly one of its sources is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["containerDisk", "dataVolume", "persistentVolumeClaim", "ephemeral"]))]
 pub struct RootDisk {
     /// How the guest sees the disk. Default `Virtio`.
     #[serde(default)]
@@ -42,6 +45,18 @@ pub struct DiskSource {
 /// A further disk. Exactly one of its sources is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["containerDisk", "dataVolume", "persistentVolumeClaim", "ephemeral", "emptyDisk"]))]
+#[x_kube(validation = dns_label("name"))]
+#[x_kube(validation = forbidden(
+    "!(self.name in ['root', 'cloud-init'])",
+    "the names root and cloud-init are taken by the machine's own disks; choose another name"
+)
+.field_path(".name"))]
+#[x_kube(validation = forbidden(
+    "self.device != 'CdRom' || !has(self.bus) || self.bus != 'Virtio'",
+    "there is no CdRom on the Virtio bus; leave bus out, or set it to Sata, Scsi or Usb"
+)
+.field_path(".bus"))]
 pub struct Disk {
     /// The disk's name: a DNS label of at most 63 characters, not `root` or `cloud-init`.
     #[schemars(length(min = 1, max = 63))]
@@ -130,6 +145,12 @@ pub enum ImagePullPolicy {
 /// A volume that CDI makes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = forbidden(
+    "self == oldSelf",
+    "dataVolume is immutable: the volume is made once; grow its claim itself, or give the contents to another disk"
+))]
+#[x_kube(validation = positive("size"))]
+#[x_kube(validation = object_name("storageClassName"))]
 pub struct DataVolume {
     /// What the volume is filled with. Immutable.
     pub source: DataVolumeSource,
@@ -156,6 +177,7 @@ pub struct DataVolume {
 /// What a volume is filled with. Exactly one is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["http", "registry", "pvc", "snapshot", "blank"]))]
 pub struct DataVolumeSource {
     /// An image file from a web server: raw, qcow2, ISO or VMDK, also compressed by gzip or xz.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,6 +203,11 @@ pub struct DataVolumeSource {
 /// An image file from a web server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = invalid(
+    "isURL(self.url) && url(self.url).getScheme() in ['http', 'https'] && url(self.url).getHost() != ''",
+    "url must begin with http:// or https:// and have a host"
+)
+.field_path(".url"))]
 pub struct HttpSource {
     /// The file's URL, `http://` or `https://`.
     #[schemars(length(min = 1, max = 2048))]
@@ -200,6 +227,11 @@ pub struct HttpSource {
 /// A disk image in a container image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = invalid(
+    "self.url.matches('^(docker|oci-archive)://[^ ]+$')",
+    "url must begin with docker:// or oci-archive://, such as docker://quay.io/containerdisks/debian:13"
+)
+.field_path(".url"))]
 pub struct RegistrySource {
     /// The image's URL, `docker://` or `oci-archive://`.
     #[schemars(length(min = 1, max = 2048))]
@@ -248,6 +280,7 @@ pub struct PersistentVolumeClaimDisk {
 /// Scratch space.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = positive("size"))]
 pub struct EmptyDisk {
     /// Its size, such as `2Gi`.
     pub size: Quantity,

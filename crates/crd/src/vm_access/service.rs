@@ -5,11 +5,37 @@ use std::collections::BTreeMap;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, Protocol, RouteRule, ServiceType};
+use crate::{
+    Cidr, Protocol, RouteRule, ServiceType,
+    rule::{dns_label, forbidden},
+};
 
 /// A Service to ports of the guest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = dns_label("name"))]
+#[x_kube(validation = forbidden(
+    "!has(self.sourceRanges) || self.type == 'LoadBalancer'",
+    "Kubernetes filters client addresses for type LoadBalancer alone; remove sourceRanges, or use a route with \
+     allowedSourceRanges"
+)
+.field_path(".sourceRanges"))]
+#[x_kube(validation = forbidden(
+    "self.type != 'ClusterIP' || self.ports.all(p, !has(p.nodePort))",
+    "a ClusterIP service has no ports on nodes; remove nodePort, or set type to NodePort"
+)
+.field_path(".ports"))]
+#[x_kube(validation = forbidden(
+    "self.ports.all(a, self.ports.exists_one(b, b.port == a.port && b.protocol == a.protocol))",
+    "two ports have the same port and protocol; give each its own port"
+)
+.field_path(".ports"))]
+#[x_kube(validation = forbidden(
+    "self.ports.all(a, !has(a.nodePort) || self.ports.exists_one(b, has(b.nodePort) && b.nodePort == a.nodePort && \
+     b.protocol == a.protocol))",
+    "two ports have the same nodePort and protocol; give each its own, or none to get free ones"
+)
+.field_path(".ports"))]
 pub struct AccessService {
     /// The last part of the Service's name, `<metadata.name>-<name>`: lower-case letters, digits and `-`. Together at
     /// most 63 characters.
@@ -42,8 +68,9 @@ pub struct AccessService {
 /// A port of a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = dns_label("name"))]
 pub struct AccessServicePort {
-    /// The port's name, such as `ssh`: lower-case letters, digits and `-`, at most 15 characters, with a letter.
+    /// The port's name, such as `ssh`: lower-case letters, digits and `-`, at most 15 characters.
     #[schemars(length(min = 1, max = 15))]
     pub name: String,
 
@@ -69,6 +96,7 @@ pub struct AccessServicePort {
 /// A route of a gateway to a port of one of `services`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = dns_label("name"))]
 pub struct VmRoute {
     /// The route's name: lower-case letters, digits and `-`, at most 63 characters.
     #[schemars(length(min = 1, max = 63))]

@@ -4,11 +4,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Protocol, RouteStatus, ServiceType, condition};
+use crate::{Protocol, RouteStatus, ServiceType, condition, schema::tidy};
 
 /// The observed state of a `VmAccess`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = tidy)]
 pub struct VmAccessStatus {
     /// The `metadata.generation` that this status was worked out from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

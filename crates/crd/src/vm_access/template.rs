@@ -4,15 +4,42 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Quantity};
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{Disk, RootDisk};
-use crate::{Duration, RawObject};
+use crate::{
+    Duration, RawObject,
+    rule::{at_most_one, between, dns_label, exactly_one, forbidden, object_name, positive, required, ssh_keys},
+};
 
 /// A virtual machine. Its size is given by `memory` and `cpu`, or by `instancetype`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = forbidden(
+    "!has(self.instancetype) || !(has(self.cpu) || has(self.memory))",
+    "instancetype says CPUs and memory; remove cpu and memory, or remove instancetype"
+))]
+#[x_kube(validation = required(
+    "has(self.memory) || has(self.instancetype) || has(self.overrides)",
+    "memory is missing; give memory, such as 2Gi, or instancetype"
+)
+.field_path(".memory"))]
+#[x_kube(validation = positive("memory"))]
+#[x_kube(validation = forbidden(
+    "!has(self.networks) || self.networks.filter(n, has(n.pod)).size() <= 1",
+    "a machine has the Pod network once; remove pod from all networks but one"
+)
+.field_path(".networks"))]
+#[x_kube(validation = forbidden(
+    "!has(self.disks) || self.disks.all(a, !has(a.bootOrder) || self.disks.exists_one(b, has(b.bootOrder) && b.bootOrder == \
+     a.bootOrder))",
+    "two disks have the same bootOrder; give each its own"
+)
+.field_path(".disks"))]
+#[x_kube(validation = ssh_keys("sshAuthorizedKeys").field_path(".sshAuthorizedKeys"))]
+#[x_kube(validation = dns_label("hostname"))]
+#[x_kube(validation = between("terminationGracePeriod", "0s", "1h"))]
 pub struct VirtualMachineTemplate {
     /// Labels of the machine and its Pods. At most 32. Keys of `kubevirt.io` and `novasphere.io` are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -79,7 +106,25 @@ pub struct VirtualMachineTemplate {
     /// objects by field, lists of named objects by `name`, other lists as a whole. `running` and `runStrategy` are
     /// refused; `power` decides them. `KubeVirt` checks the rest.
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
+    #[schemars(schema_with = "overrides_schema")]
     pub overrides: RawObject,
+}
+
+/// A free object, but for the fields that `power` decides; they are in the schema so that a rule can refuse them.
+fn overrides_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {
+            "running": {"type": "boolean", "description": "Refused: `power` decides it."},
+            "runStrategy": {"type": "string", "description": "Refused: `power` decides it."}
+        },
+        "x-kubernetes-validations": [{
+            "rule": "!has(self.running) && !has(self.runStrategy)",
+            "message": "running and runStrategy are decided by spec.power; remove them here, and set power.state",
+            "reason": "FieldValueForbidden"
+        }]
+    })
 }
 
 /// The CPUs: `sockets` times `cores` times `threads`.
@@ -163,6 +208,13 @@ pub enum PreferenceKind {
 /// A network and the interface in it. Exactly one of `pod` and `multus` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["pod", "multus"]))]
+#[x_kube(validation = dns_label("name"))]
+#[x_kube(validation = forbidden(
+    "!has(self.binding) || (has(self.pod) ? self.binding in ['Masquerade', 'Bridge'] : self.binding in ['Bridge', 'Sriov'])",
+    "a pod network is bound by Masquerade or Bridge, a multus network by Bridge or Sriov; correct or remove binding"
+)
+.field_path(".binding"))]
 pub struct Network {
     /// The network's name in this machine: a DNS label of at most 63 characters.
     #[schemars(length(min = 1, max = 63))]
@@ -216,6 +268,10 @@ pub enum NetworkBinding {
 /// What cloud-init is told. Exactly one of `userData` and `secretRef` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["userData", "secretRef"]))]
+#[x_kube(validation = at_most_one(&["networkData", "networkDataSecretRef"]))]
+#[x_kube(validation = object_name("secretRef"))]
+#[x_kube(validation = object_name("networkDataSecretRef"))]
 pub struct CloudInit {
     /// The format of the disk that the guest reads it from. Default `NoCloud`.
     #[serde(default)]

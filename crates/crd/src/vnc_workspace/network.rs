@@ -7,11 +7,19 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, Protocol, RouteRule, ServiceType};
+use crate::{
+    Cidr, Protocol, RouteRule, ServiceType,
+    rule::{dns_label, forbidden, required},
+};
 
 /// The Service to a desktop.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = forbidden(
+    "!has(self.nodePorts) || self.type != 'ClusterIP'",
+    "a ClusterIP service has no ports on nodes; remove nodePorts, or set type to NodePort"
+)
+.field_path(".nodePorts"))]
 pub struct WorkspaceService {
     /// How it is reached. Default `ClusterIP`.
     #[serde(default)]
@@ -29,6 +37,10 @@ pub struct WorkspaceService {
 
 /// Ports on every node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = forbidden(
+    "!has(self.vnc) || !has(self.ssh) || self.vnc != self.ssh",
+    "vnc and ssh need different ports; change one, or leave one out to get a free one"
+))]
 pub struct WorkspaceNodePorts {
     /// For VNC. Default: a free one, from 30000 to 31000 unless the controller is configured otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +56,12 @@ pub struct WorkspaceNodePorts {
 /// A route of a gateway to a port of the desktop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = dns_label("name"))]
+#[x_kube(validation = forbidden(
+    "!has(self.http) || self.port == 'Web'",
+    "http leads to the web page alone; use tcp or tls for VNC and SSH, or set port to Web"
+)
+.field_path(".http"))]
 pub struct WorkspaceRoute {
     /// The route's name: lower-case letters, digits and `-`, at most 63 characters.
     #[schemars(length(min = 1, max = 63))]
@@ -97,6 +115,14 @@ pub enum NetworkIngress {
 /// A destination that a Pod may connect to. Either `cidr` or selectors are given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = required(
+    "has(self.cidr) || has(self.namespaceSelector) || has(self.podSelector)",
+    "say what may be reached: cidr, or namespaceSelector, podSelector or both"
+))]
+#[x_kube(validation = forbidden(
+    "!has(self.cidr) || !(has(self.namespaceSelector) || has(self.podSelector))",
+    "cidr and selectors are different destinations; give each a rule of its own"
+))]
 pub struct EgressRule {
     /// An address range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +145,11 @@ pub struct EgressRule {
 /// A port, or a range of ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = forbidden(
+    "!has(self.endPort) || self.endPort >= self.port",
+    "endPort must not be below port; exchange the two"
+)
+.field_path(".endPort"))]
 pub struct EgressPort {
     /// The port, or the first of a range; from 1 to 65535.
     #[schemars(range(min = 1, max = 65535))]

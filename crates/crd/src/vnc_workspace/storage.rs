@@ -1,15 +1,29 @@
 //! The home volume of a workspace and its snapshots.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::VolumeAccessMode;
+use crate::{
+    VolumeAccessMode,
+    rule::{exactly_one, forbidden, immutable, object_name, positive},
+};
 
 /// A home volume. Only `size`, upwards, and `reclaim` can be changed later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = positive("size"))]
+#[x_kube(validation = forbidden(
+    "quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
+    "a home cannot shrink; keep the size, or make a larger one of it"
+)
+.field_path(".size"))]
+#[x_kube(validation = fixed("storageClassName"))]
+#[x_kube(validation = fixed("accessModes"))]
+#[x_kube(validation = fixed("mountPath"))]
+#[x_kube(validation = fixed("restoreFrom"))]
+#[x_kube(validation = object_name("storageClassName"))]
 pub struct WorkspaceStorage {
     /// Its size. It can grow when the storage class allows it, and never shrink. Default `10Gi`.
     #[serde(default = "size")]
@@ -52,6 +66,10 @@ impl Default for WorkspaceStorage {
     }
 }
 
+fn fixed(field: &str) -> Rule {
+    immutable(field, "make another workspace for another home")
+}
+
 fn size() -> Quantity {
     Quantity("10Gi".to_owned())
 }
@@ -79,6 +97,9 @@ pub enum ReclaimPolicy {
 /// What a home is filled with. Exactly one is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = exactly_one(&["volumeSnapshotName", "persistentVolumeClaimName"]))]
+#[x_kube(validation = object_name("volumeSnapshotName"))]
+#[x_kube(validation = object_name("persistentVolumeClaimName"))]
 pub struct RestoreFrom {
     /// Name of a `VolumeSnapshot` in the same namespace; its contents are copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,161 @@
+//! CEL rules that several types need, each with a message that says what is wrong and what to do.
+
+use kube::core::{Reason, Rule};
+
+/// A DNS label, as in names of volumes, networks and ports.
+const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
+/// A DNS name, with or without a wildcard as its first label.
+const HOST: &str = r"^(\\*\\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
+/// The beginning of an OpenSSH public key: its type and its data, without options before them.
+const SSH_KEY: &str = r"^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( .*)?$";
+
+/// A value that is wrong by itself.
+pub(crate) fn invalid(cel: &str, message: &str) -> Rule {
+    Rule::new(cel).message(message)
+}
+
+/// A value that is wrong beside another one, or that may not change.
+pub(crate) fn forbidden(cel: &str, message: &str) -> Rule {
+    Rule::new(cel).message(message).reason(Reason::FieldValueForbidden)
+}
+
+/// A value that is missing.
+pub(crate) fn required(cel: &str, message: &str) -> Rule {
+    Rule::new(cel).message(message).reason(Reason::FieldValueRequired)
+}
+
+/// Exactly one of the fields is there.
+pub(crate) fn exactly_one(fields: &[&str]) -> Rule {
+    Rule::new(format!("{} == 1", count(fields))).message(format!("give exactly one of {}", list(fields)).as_str())
+}
+
+/// At most one of the fields is there.
+pub(crate) fn at_most_one(fields: &[&str]) -> Rule {
+    forbidden(
+        &format!("{} <= 1", count(fields)),
+        &format!("give at most one of {}", list(fields)),
+    )
+}
+
+/// The field stays as it was made. `instead` says what to do for another value.
+pub(crate) fn immutable(field: &str, instead: &str) -> Rule {
+    forbidden(
+        &format!(
+            "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+        ),
+        &format!("{field} is immutable; {instead}"),
+    )
+    .field_path(format!(".{field}"))
+}
+
+/// The field is a DNS label; the schema bounds its length.
+pub(crate) fn dns_label(field: &str) -> Rule {
+    optional(
+        field,
+        &format!("self.{field}.matches('{LABEL}')"),
+        &format!("{field} must have only lower-case letters, digits and '-', with a letter or digit at both ends"),
+    )
+}
+
+/// The field is a DNS name, `*.` allowed as its first label, and no address.
+pub(crate) fn host(field: &str) -> Rule {
+    optional(
+        field,
+        &format!("self.{field}.matches('{HOST}') && !isIP(self.{field})"),
+        &format!("{field} must be a DNS name in lower case, such as vm1.example.org or *.example.org, and no address"),
+    )
+}
+
+/// The field is the name of a Kubernetes object.
+pub(crate) fn object_name(field: &str) -> Rule {
+    optional(
+        field,
+        &format!("!format.dns1123Subdomain().validate(self.{field}).hasValue()"),
+        &format!("{field} must be the name of an object: lower-case letters, digits, '-' and '.'"),
+    )
+}
+
+/// The field is a duration from `least` to `most`, both included.
+pub(crate) fn between(field: &str, least: &str, most: &str) -> Rule {
+    optional(
+        field,
+        &format!("duration(self.{field}) >= duration('{least}') && duration(self.{field}) <= duration('{most}')"),
+        &format!("{field} must be from {least} to {most}"),
+    )
+}
+
+/// The field is a quantity above zero.
+pub(crate) fn positive(field: &str) -> Rule {
+    optional(
+        field,
+        &format!("quantity(string(self.{field})).isGreaterThan(quantity('0'))"),
+        &format!("{field} must be above zero, such as 2Gi"),
+    )
+}
+
+/// Every entry of the field is an OpenSSH public key.
+pub(crate) fn ssh_keys(field: &str) -> Rule {
+    optional(
+        field,
+        &format!("self.{field}.all(key, key.matches('{SSH_KEY}'))"),
+        "each entry must be one OpenSSH public key on one line without options, such as 'ssh-ed25519 AAAA... alice'",
+    )
+}
+
+/// An entry point is asked for by one route of the list alone: it carries no more.
+pub(crate) fn entry_points_differ() -> Rule {
+    routes_differ(
+        "has(a.tcp) && has(a.tcp.entryPoint)",
+        "has(b.tcp) && has(b.tcp.entryPoint) && a.tcp.entryPoint == b.tcp.entryPoint",
+        "two routes ask for the same tcp.entryPoint, which carries one; name another one, or none to get any free one",
+    )
+}
+
+/// A TLS host of one gateway leads to one target.
+pub(crate) fn tls_hosts_differ() -> Rule {
+    routes_differ(
+        "has(a.tls)",
+        "has(b.tls) && a.tls.host == b.tls.host",
+        "two routes of one gateway have the same tls.host; give each its own",
+    )
+}
+
+/// A host and path of one gateway lead to one target.
+pub(crate) fn http_paths_differ() -> Rule {
+    routes_differ(
+        "has(a.http)",
+        "has(b.http) && a.http.path == b.http.path && \
+         (has(a.http.host) ? a.http.host : '') == (has(b.http.host) ? b.http.host : '')",
+        "two routes of one gateway have the same http.host and http.path; give each its own",
+    )
+}
+
+/// No two of `routes` have the same gateway and are alike; a route is always like itself.
+fn routes_differ(concerned: &str, alike: &str, message: &str) -> Rule {
+    let gateway = "(has(a.gateway) ? a.gateway : '') == (has(b.gateway) ? b.gateway : '')";
+    forbidden(
+        &format!(
+            "!has(self.routes) || self.routes.all(a, !({concerned}) || self.routes.exists_one(b, {alike} && {gateway}))"
+        ),
+        message,
+    )
+    .field_path(".routes")
+}
+
+fn optional(field: &str, cel: &str, message: &str) -> Rule {
+    invalid(&format!("!has(self.{field}) || ({cel})"), message).field_path(format!(".{field}"))
+}
+
+fn count(fields: &[&str]) -> String {
+    let present: Vec<_> = fields.iter().map(|field| format!("has(self.{field})")).collect();
+    format!("[{}].filter(present, present).size()", present.join(", "))
+}
+
+fn list(fields: &[&str]) -> String {
+    match fields {
+        [most @ .., last] if !most.is_empty() => format!("{} and {last}", most.join(", ")),
+        fields => fields.concat(),
+    }
+}

@@ -1,0 +1,166 @@
+//! Makes of a derived schema what the apiserver, `kubectl explain` and server-side apply should see.
+//!
+//! schemars and kube-derive get most of it right; this is the one place that corrects the rest.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use schemars::Schema;
+use serde_json::{Map, Value, json};
+
+/// What a quantity may be. Narrower than Kubernetes' own pattern: no signs, and no exponents but whole ones.
+const QUANTITY: &str = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?$";
+
+/// Corrects the schema of a spec or status, all the way down. A transform of the root types of this crate.
+pub(crate) fn tidy(schema: &mut Schema) {
+    if let Some(schema) = schema.as_object_mut() {
+        tidy_object(schema);
+    }
+}
+
+/// Corrects what kube-derive adds after [`tidy`]: a title, and `nullable` for the status and for quantities. Null would mean
+/// nothing that an absent field does not, and without the mark the apiserver drops it.
+pub(crate) fn tidy_root(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            root.title = None;
+            drop_nullable(root);
+        }
+    }
+    crd
+}
+
+fn drop_nullable(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(drop_nullable);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        drop_nullable(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        drop_nullable(values);
+    }
+}
+
+fn tidy_object(schema: &mut Map<String, Value>) {
+    drop_null(schema);
+    merge_enum(schema);
+    schema.remove("title");
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = unwrap_lines(text);
+    }
+    for keyword in ["items", "additionalProperties"] {
+        if let Some(Value::Object(inner)) = schema.get_mut(keyword) {
+            tidy_object(inner);
+        }
+    }
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for property in properties.values_mut().filter_map(Value::as_object_mut) {
+            tidy_object(property);
+        }
+    }
+    fit_format(schema);
+    bound_quantity(schema);
+}
+
+/// An optional field is absent, not null: a field manager that writes null would own the field.
+fn drop_null(schema: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [single] = types.as_slice() {
+            let single = single.clone();
+            schema.insert("type".to_owned(), single);
+        }
+    }
+    if let Some(Value::Array(values)) = schema.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
+    if let Some(Value::Array(variants)) = schema.get("anyOf")
+        && let [Value::Object(wanted), Value::Object(null)] = variants.as_slice()
+        && null.get("type").is_some_and(|kind| kind == "null")
+    {
+        let wanted = wanted.clone();
+        schema.remove("anyOf");
+        // The field's own text says more than its type's.
+        for (keyword, value) in wanted {
+            schema.entry(keyword).or_insert(value);
+        }
+    }
+}
+
+/// A list of documented constants becomes one `enum`, whose description keeps their texts.
+fn merge_enum(schema: &mut Map<String, Value>) {
+    let Some(Value::Array(variants)) = schema.get("oneOf") else {
+        return;
+    };
+    let Some(values) = variants
+        .iter()
+        .map(|variant| variant.get("const").cloned())
+        .collect::<Option<Vec<_>>>()
+    else {
+        return;
+    };
+    let texts: String = variants
+        .iter()
+        .filter_map(|variant| Some((variant.get("const")?.as_str()?, variant.get("description")?.as_str()?)))
+        .map(|(value, text)| format!("\n- `{value}`: {}", unwrap_lines(text)))
+        .collect();
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), json!("string"));
+    schema.insert("enum".to_owned(), Value::Array(values));
+    let own = schema
+        .get("description")
+        .and_then(Value::as_str)
+        .map(unwrap_lines)
+        .unwrap_or_default();
+    schema.insert("description".to_owned(), json!(format!("{own}\n{texts}").trim()));
+}
+
+/// Joins the lines of a paragraph, which end where the source code had to break them, and keeps lists and paragraphs.
+fn unwrap_lines(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines().map(str::trim) {
+        let starts_block = line.is_empty() || line.starts_with("- ");
+        if starts_block || out.ends_with('\n') {
+            out.push_str(if out.is_empty() || (out.ends_with('\n') && !line.is_empty()) {
+                ""
+            } else {
+                "\n"
+            });
+        } else if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(line);
+    }
+    out
+}
+
+/// Kubernetes knows the formats `int32` and `int64` alone and warns about others.
+fn fit_format(schema: &mut Map<String, Value>) {
+    let format = match schema.get("format").and_then(Value::as_str) {
+        Some("uint8" | "uint16" | "int8" | "int16") => "int32",
+        Some("uint32" | "uint64") => "int64",
+        _ => return,
+    };
+    schema.insert("format".to_owned(), json!(format));
+    schema.entry("minimum").or_insert(json!(0));
+}
+
+/// Bounds what CEL may have to read of a quantity, and refuses what is none.
+fn bound_quantity(schema: &mut Map<String, Value>) {
+    if schema.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
+        schema.insert("pattern".to_owned(), json!(QUANTITY));
+        schema.insert("maxLength".to_owned(), json!(32));
+        if schema
+            .get("description")
+            .and_then(Value::as_str)
+            .is_some_and(|text| text.starts_with("Quantity is a fixed"))
+        {
+            schema.insert("description".to_owned(), json!("A quantity, such as `500m` or `2Gi`."));
+        }
+    }
+}
