@@ -21,7 +21,6 @@ use crate::read_your_writes::ReadYourWrites;
 ///
 /// `index_key` puts each object under at most one key (for example its owner's UID), so that a
 /// look-up by that key does not walk over all objects.
-#[derive(Debug)]
 pub struct Cache<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + 'static,

@@ -1,104 +1,212 @@
 //! One leader among replicas, by a `coordination.k8s.io/v1` Lease.
+//!
+//! [`LeaseElection`] does the talking, `contender` the thinking, [`WriteGate`] the refusing. A leader stops writing when its
+//! lease has expired by its own clock: it need not be told, and it cannot be late because it was stopped or cut off.
 
-use std::time::{Duration, Instant};
+mod clock;
+mod contender;
+mod election;
+mod gate;
 
-use kube::Client;
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
 use tokio::sync::watch;
 
-use crate::{metrics::Metrics, shutdown::Shutdown};
+pub use self::{
+    clock::Moment,
+    contender::{Decision, evaluate},
+    election::{LeaseElection, LeaseError},
+    gate::{GatedService, WriteGate, is_write},
+};
+pub(crate) use self::gate::GatedBody;
+#[cfg(test)]
+pub(crate) use self::gate::mark;
 
 /// How long a lease lasts and when it is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
-    /// How long a standby waits after the last renewal that it saw. Whole seconds. Default 15 s.
+    /// How long a standby waits after the last renewal that it saw. Whole seconds, at least 2. Default 15 s.
     pub duration: Duration,
-    /// How long after the start of its last good renewal the leader goes on writing. Default 13 s; less than `duration` by what a write may need to land.
+    /// How long after the *start* of its last good renewal the leader goes on writing. Default 13 s. It must be less than
+    /// `duration`; the difference is the time that a write which was just sent has to land.
     pub renew_deadline: Duration,
-    /// Pause between good renewals. Default 5 s.
+    /// Pause between good renewals. Default 5 s. Less than half of `renew_deadline`, so that a renewal can fail once.
     pub renew_every: Duration,
-    /// Pause after a failed try, and between the looks of a standby. Default 2 s, each with up to a fifth of jitter.
+    /// Pause after a failed try, and between the looks of a standby. Default 1 s, shortened at random by up to a fifth.
+    /// A standby takes over at most `duration + retry` (and the time of two requests) after a leader was stopped.
     pub retry: Duration,
 }
 
 impl Default for Timings {
     fn default() -> Self {
+        Self::for_duration(Duration::from_secs(15))
+    }
+}
+
+impl Timings {
+    /// Timings in the proportions of the defaults: writes end 2 s (or a fifth of a short lease) before the lease does, renewals come
+    /// every third of it, and a standby looks every second (or every tenth of a short lease).
+    #[must_use]
+    pub fn for_duration(duration: Duration) -> Self {
+        let reserve = Duration::from_secs(2).min(duration / 5);
         Self {
-            duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(13),
-            renew_every: Duration::from_secs(5),
-            retry: Duration::from_secs(2),
+            duration,
+            renew_deadline: duration.saturating_sub(reserve),
+            renew_every: duration / 3,
+            retry: Duration::from_secs(1).min(duration / 10),
         }
     }
 }
 
-/// A write was refused because this process does not lead (any more).
+/// A write was refused, or given up, because this process does not lead (any more).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this process is not the leader: the write was not sent")]
+#[error("this process is not the leader (any more)")]
 pub struct NotLeader;
 
-/// Why an election ended in error.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// The timings contradict each other.
-    #[error("lease timings are not usable: {0}")]
-    Timings(String),
+/// Whether [`NotLeader`] is the cause of an error of the client.
+#[must_use]
+pub fn is_not_leader(error: &kube::Error) -> bool {
+    find_not_leader(error)
+}
+
+pub(crate) fn find_not_leader(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<NotLeader>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// What this process knows of its leadership. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    valid_until: watch::Receiver<Option<Instant>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    valid_until: watch::Sender<Option<Moment>>,
+    writes_under_way: watch::Sender<usize>,
 }
 
 impl Leadership {
-    /// Leadership that never ends, for a role of which only one runs (development, tests).
+    /// Leadership that never ends, for a process of which only one runs.
     #[must_use]
     pub fn always() -> Self {
-        todo!()
+        let leadership = Self::none();
+        leadership.set(Some(Moment::NEVER));
+        leadership
     }
 
-    /// Whether this process leads at `now`. By the clock, not by what it was told: see [`Timings::renew_deadline`].
+    pub(crate) fn none() -> Self {
+        Self { shared: Arc::new(Shared { valid_until: watch::Sender::new(None), writes_under_way: watch::Sender::new(0) }) }
+    }
+
+    pub(crate) fn set(&self, valid_until: Option<Moment>) {
+        self.shared.valid_until.send_if_modified(|current| std::mem::replace(current, valid_until) != valid_until);
+    }
+
+    /// Whether this process leads now: by the clock, not by what it was told last.
     #[must_use]
-    pub fn is_current(&self, now: Instant) -> bool {
-        self.valid_until.borrow().is_some_and(|until| now < until)
+    pub fn is_current(&self) -> bool {
+        self.is_current_at(Moment::now())
     }
 
-    /// Returns when this process leads.
+    /// Whether this process leads at `now`.
+    #[must_use]
+    pub fn is_current_at(&self, now: Moment) -> bool {
+        self.shared.valid_until.borrow().is_some_and(|until| now < until)
+    }
+
+    /// Returns when this process leads; at once if it does.
     pub async fn wait_for_leadership(&self) {
-        todo!()
+        let mut changes = self.shared.valid_until.subscribe();
+        while !self.is_current() {
+            if changes.changed().await.is_err() {
+                // The sender lives in `self`.
+                return std::future::pending().await;
+            }
+        }
     }
 
-    /// Returns when this process does not lead, at the latest when its time runs out.
+    /// Returns when this process does not lead: at once if it does not, and at the latest when its time runs out.
     pub async fn lost(&self) {
-        todo!()
+        let mut changes = self.shared.valid_until.subscribe();
+        loop {
+            let Some(until) = *changes.borrow_and_update() else { return };
+            let left = until.since(Moment::now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(left) => {}
+            }
+        }
+    }
+
+    /// Permission for one write, counted until it is dropped.
+    fn permit(&self) -> Option<Permit> {
+        // Counted before the check: whoever ends leadership and then waits for `idle` misses no write that saw it as current.
+        self.shared.writes_under_way.send_modify(|count| *count += 1);
+        let permit = Permit { shared: Arc::clone(&self.shared) };
+        self.is_current().then_some(permit)
+    }
+
+    /// Returns when no permitted write is under way.
+    async fn idle(&self) {
+        let mut count = self.shared.writes_under_way.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        let _ = count.wait_for(|count| *count == 0).await;
     }
 }
 
-/// Takes part in the election of one leader.
-pub struct LeaseElection {
-    leadership: Leadership,
+struct Permit {
+    shared: Arc<Shared>,
 }
 
-impl LeaseElection {
-    /// `identity` must be unique among the processes (the Pod's name and a random part). `client` must *not* be gated by this leadership.
-    ///
-    /// # Errors
-    ///
-    /// [`LeaseError::Timings`].
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str, timings: Timings, metrics: Metrics) -> Result<Self, LeaseError> {
-        let _ = (client, namespace, name, identity, timings, metrics);
-        todo!()
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.writes_under_way.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn leadership_ends_by_the_clock_without_being_told() {
+        let leadership = Leadership::none();
+        let until = Moment::now().after(Duration::from_millis(20));
+        leadership.set(Some(until));
+        leadership.wait_for_leadership().await;
+        leadership.lost().await;
+        assert!(!leadership.is_current());
+        assert!(leadership.is_current_at(Moment::at(Duration::ZERO)) && !leadership.is_current_at(until));
     }
 
-    /// The handle to give to the client's gate and to the controllers.
-    #[must_use]
-    pub fn leadership(&self) -> Leadership {
-        self.leadership.clone()
+    #[tokio::test]
+    async fn a_renewal_keeps_those_who_wait_for_the_loss_waiting() {
+        let leadership = Leadership::none();
+        leadership.set(Some(Moment::now().after(Duration::from_millis(10))));
+        let lost = tokio::spawn({
+            let leadership = leadership.clone();
+            async move { leadership.lost().await }
+        });
+        leadership.set(Some(Moment::NEVER));
+        assert!(tokio::time::timeout(Duration::from_millis(50), async { leadership.lost().await }).await.is_err());
+        leadership.set(None);
+        lost.await.unwrap();
     }
 
-    /// Takes part until `shutdown`, then gives the lease back so that a standby goes on at once. A leader that loses the lease stands again.
-    pub async fn run(self, shutdown: Shutdown) {
-        let _ = shutdown;
-        todo!()
+    #[test]
+    fn the_cause_is_found_behind_other_errors() {
+        let error = kube::Error::Service(Box::new(kube::Error::Service(Box::new(NotLeader))));
+        assert!(is_not_leader(&error));
+        assert!(!is_not_leader(&kube::Error::TlsRequired));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use kube::{
-    Resource, ResourceExt,
+    Resource,
     runtime::reflector::{Lookup, ObjectRef},
 };
 
@@ -22,7 +22,6 @@ use kube::{
 /// the next list tells the truth; until then a second write with the same content does no harm.
 pub const MAX_LAG: Duration = Duration::from_secs(30);
 
-#[derive(Debug)]
 enum Write<K> {
     Object(Arc<K>),
     /// The UID that was deleted.
@@ -33,7 +32,6 @@ enum Write<K> {
 ///
 /// An entry leaves when the cache shows the write or something newer, when the object's deletion is
 /// seen, or after 30 s, so the map is bounded by what is written in a minute.
-#[derive(Debug)]
 pub struct ReadYourWrites<K>
 where
     K: Lookup + 'static,
@@ -42,7 +40,6 @@ where
     writes: Mutex<Writes<K>>,
 }
 
-#[derive(Debug)]
 struct Writes<K>
 where
     K: Lookup + 'static,
@@ -79,7 +76,7 @@ where
 
     /// Remembers that the object with this UID was deleted.
     pub fn deleted(&self, object: &K, now: Instant) {
-        let uid = object.uid().unwrap_or_default();
+        let uid = object.meta().uid.clone().unwrap_or_default();
         self.insert(ObjectRef::from_obj(object), Write::Deletion(uid), now);
     }
 
@@ -106,7 +103,7 @@ where
                 return Some(Arc::clone(object));
             }
             Write::Deletion(uid) if !expired => match cached {
-                Some(live) if live.uid().as_ref() == Some(uid) => return None,
+                Some(live) if live.meta().uid.as_ref() == Some(uid) => return None,
                 other => other,
             },
             Write::Object(_) | Write::Deletion(_) => cached,
@@ -146,7 +143,9 @@ where
 fn is_older<K: Resource>(cached: Option<&K>, written: &K) -> bool {
     let version = |object: &K| {
         object
-            .resource_version()
+            .meta()
+            .resource_version
+            .as_ref()
             .and_then(|v| v.parse::<u64>().ok())
     };
     match (cached.and_then(version), version(written)) {
@@ -179,7 +178,7 @@ mod tests {
         let key = ObjectRef::new("a").within("ns");
         writes
             .read(&key, cached.cloned().map(Arc::new), now)
-            .and_then(|object| object.resource_version())
+            .and_then(|object| object.metadata.resource_version.clone())
     }
 
     #[test]

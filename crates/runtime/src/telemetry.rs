@@ -1,5 +1,9 @@
 //! Logs to standard error.
 
+use std::{backtrace::Backtrace, panic::PanicHookInfo};
+
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
 use crate::args::LogFormat;
 
 /// Why logging could not be set up.
@@ -18,12 +22,55 @@ pub enum TelemetryError {
     AlreadySet,
 }
 
-/// Sends `tracing` events to standard error and logs panics as errors (with the place) before the process acts on them.
+/// Sends `tracing` events to standard error, and every panic as an error event with its place and stack.
+///
+/// The panic itself goes on as before: an unwinding task, or the end of the process.
 ///
 /// # Errors
 ///
 /// [`TelemetryError`]; call it once, at the start of `main`.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let _ = (format, filter);
-    todo!()
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| TelemetryError::Filter { filter: filter.to_owned(), message: error.to_string() })?;
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
+            .boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()
+        .map_err(|_| TelemetryError::AlreadySet)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Replaces the default hook, whose plain lines would break a collector that reads JSON.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let message = info.payload_as_str().unwrap_or("(a panic without a text)");
+    let place = info.location().map_or_else(String::new, ToString::to_string);
+    tracing::error!(place, stack = %Backtrace::force_capture(), "panic: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_filter_is_named_in_the_error() {
+        let error = init(LogFormat::Text, "info,kube=loudly").unwrap_err().to_string();
+        assert!(error.contains("info,kube=loudly"), "{error}");
+    }
+
+    #[test]
+    fn the_second_call_is_refused() {
+        // Which of the calls of this process wins does not matter, so this test needs no order among the others.
+        let results = [init(LogFormat::Json, "info"), init(LogFormat::Text, "info")];
+        assert!(matches!(results.last(), Some(Err(TelemetryError::AlreadySet))));
+    }
 }

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Resource,
     core::DeserializeGuard,
-    runtime::{reflector::store::Writer, watcher},
+    runtime::watcher,
 };
 use tokio::sync::mpsc;
 
@@ -41,17 +41,5 @@ where
     K: Resource<DynamicType = ()> + serde::de::DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let _ = (api, config, guard);
-    futures::stream::empty()
-}
-
-/// Keeps the store behind `writer` and yields every object that changed *or went*, for `Controller::owns_stream` and its like.
-/// Unlike kube's `touched_objects` it also yields what a new list no longer holds (so that a child deleted during a gap of the
-/// watch is missed by nobody), and it does not yield what a new list shows unchanged.
-pub fn reflect<K, S>(writer: Writer<K>, events: S) -> impl Stream<Item = watcher::Result<K>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-    S: Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
-{
-    let _ = (writer, events);
     futures::stream::empty()
 }
