@@ -106,6 +106,14 @@ impl ApplyError {
     }
 }
 
+impl From<kube::Error> for ApplyError {
+    /// Sorts what the client or the apiserver said, by status code and reason.
+    fn from(error: kube::Error) -> Self {
+        let _ = error;
+        todo!()
+    }
+}
+
 /// Who must be the controller owner of what an [`Applier`] touches.
 pub type Owner = OwnerReference;
 
@@ -139,12 +147,12 @@ impl Applier {
     }
 
     /// Makes the status of `live` be `status`, by server-side apply on the status subresource, unless it is equal but for
-    /// `lastTransitionTime`. Returns whether it was sent.
+    /// `lastTransitionTime`. Returns the object as the apiserver answered it, or `None` when nothing was sent.
     ///
     /// # Errors
     ///
     /// [`ApplyError`].
-    pub async fn apply_status<K, S>(&self, live: &K, current: Option<&S>, status: &S) -> Result<bool, ApplyError>
+    pub async fn apply_status<K, S>(&self, live: &K, current: Option<&S>, status: &S) -> Result<Option<K>, ApplyError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
         S: Serialize,
