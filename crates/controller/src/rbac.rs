@@ -51,7 +51,11 @@ pub const CLUSTER_RULES: &[Rule] = &[
     },
     Rule {
         group: "novasphere.io",
-        resources: &["vmaccesses/finalizers", "consolesessions/finalizers", "vncworkspaces/finalizers"],
+        resources: &[
+            "vmaccesses/finalizers",
+            "consolesessions/finalizers",
+            "vncworkspaces/finalizers",
+        ],
         names: &[],
         verbs: &["update"],
         reason: "Owner references with blockOwnerDeletion ask for this right on the owner.",
@@ -72,7 +76,11 @@ pub const CLUSTER_RULES: &[Rule] = &[
     },
     Rule {
         group: "subresources.kubevirt.io",
-        resources: &["virtualmachines/start", "virtualmachines/stop", "virtualmachines/restart"],
+        resources: &[
+            "virtualmachines/start",
+            "virtualmachines/stop",
+            "virtualmachines/restart",
+        ],
         names: &[],
         verbs: &["update"],
         reason: "Power of adopted virtual machines, and restartedAt.",
@@ -140,9 +148,21 @@ const KINDS: &[&str] = &["vmaccesses", "consolesessions", "vncworkspaces"];
 
 /// The roles for people. Each holds what the one before it allows.
 pub const USER_ROLES: &[UserRole] = &[
-    UserRole { name: "novasphere-viewer", aggregates_to: "view", rules: &[SEE] },
-    UserRole { name: "novasphere-operator", aggregates_to: "edit", rules: &[SEE, CHANGE] },
-    UserRole { name: "novasphere-admin", aggregates_to: "admin", rules: &[SEE, CHANGE, CLEAR] },
+    UserRole {
+        name: "novasphere-viewer",
+        aggregates_to: "view",
+        rules: &[SEE],
+    },
+    UserRole {
+        name: "novasphere-operator",
+        aggregates_to: "edit",
+        rules: &[SEE, CHANGE],
+    },
+    UserRole {
+        name: "novasphere-admin",
+        aggregates_to: "admin",
+        rules: &[SEE, CHANGE, CLEAR],
+    },
 ];
 
 const SEE: Rule = Rule {
@@ -174,7 +194,10 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static Rule> {
-        CLUSTER_RULES.iter().chain(NAMESPACE_RULES).chain(USER_ROLES.iter().flat_map(|role| role.rules))
+        CLUSTER_RULES
+            .iter()
+            .chain(NAMESPACE_RULES)
+            .chain(USER_ROLES.iter().flat_map(|role| role.rules))
     }
 
     #[test]
@@ -188,7 +211,13 @@ mod tests {
     #[test]
     fn nothing_is_granted_by_a_wildcard() {
         for rule in all() {
-            for word in rule.resources.iter().chain(rule.verbs).chain(rule.names).chain([&rule.group]) {
+            for word in rule
+                .resources
+                .iter()
+                .chain(rule.verbs)
+                .chain(rule.names)
+                .chain([&rule.group])
+            {
                 assert!(!word.contains('*'), "{rule:?}");
             }
         }

@@ -7,4 +7,5 @@ pub mod condition;
 pub mod label;
 pub mod merge;
 pub mod name;
+pub mod undecodable;
 pub mod vm_access;

@@ -1,0 +1,85 @@
+//! Settings of the controller role.
+
+use novasphere_crd::Duration;
+use novasphere_runtime::lease::Timings;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The `controller` section of the configuration file.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ControllerConfig {
+    /// Reconcile only this namespace. Default: all namespaces, which needs a `ClusterRole`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_namespace: Option<String>,
+
+    /// How many objects of a kind are reconciled at the same time, 1 to 256. Default 8.
+    #[schemars(range(min = 1, max = 256))]
+    pub concurrency: u16,
+
+    /// How often every object is reconciled without an event. It finds what no watch reported and, when all is as wanted,
+    /// writes nothing. Default `1h`.
+    pub resync_interval: Duration,
+
+    /// Which replica writes.
+    pub leader_election: LeaderElectionConfig,
+}
+
+impl Default for ControllerConfig {
+    fn default() -> Self {
+        Self {
+            watch_namespace: None,
+            concurrency: 8,
+            resync_interval: Duration::from_hours(1),
+            leader_election: LeaderElectionConfig::default(),
+        }
+    }
+}
+
+/// The lease that makes one of several replicas the one that writes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LeaderElectionConfig {
+    /// Whether to take part at all. `false` only where at most one controller can run. Default `true`.
+    pub enabled: bool,
+
+    /// Namespace of the Lease. Default: the Pod's own namespace, or that of the kubeconfig's context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+
+    /// How long a standby waits, after the last renewal that it saw, before it takes over; at least `2s`, in whole seconds.
+    /// Default `15s`.
+    pub lease_duration: Duration,
+}
+
+impl Default for LeaderElectionConfig {
+    fn default() -> Self {
+        Self { enabled: true, namespace: None, lease_duration: Duration::from_secs(15) }
+    }
+}
+
+impl LeaderElectionConfig {
+    /// The proportions of [`Timings::default`], scaled to `lease_duration`. The pause of a standby never exceeds that of the
+    /// default, so that it takes over within 2 s after the lease.
+    pub(crate) fn timings(&self) -> Timings {
+        let default = Timings::default();
+        let duration = self.lease_duration.get();
+        let scale = duration.as_secs_f64() / default.duration.as_secs_f64();
+        Timings {
+            duration,
+            renew_deadline: default.renew_deadline.mul_f64(scale),
+            renew_every: default.renew_every.mul_f64(scale),
+            retry: default.retry.mul_f64(scale.min(1.0)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_lease_has_the_default_timings() {
+        assert_eq!(LeaderElectionConfig::default().timings(), Timings::default());
+    }
+}
