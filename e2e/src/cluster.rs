@@ -64,7 +64,7 @@ impl Drop for OwnCluster {
             eprintln!("kept the cluster {} (E2E_KEEP is set)", self.name);
             return;
         }
-        if let Err(error) = novacluster(&["down", "--name", &self.name]) {
+        if let Err(error) = novacluster(&["--name", &self.name, "down"]) {
             eprintln!("the cluster {} is not down: {error:#}", self.name);
         }
     }
@@ -152,7 +152,7 @@ impl Cluster {
         match (started, keep()) {
             (false, _) => {}
             (true, true) => eprintln!("kept the cluster {SHARED} (E2E_KEEP is set)"),
-            (true, false) => drop(novacluster(&["down", "--name", SHARED])?),
+            (true, false) => drop(novacluster(&["--name", SHARED, "down"])?),
         }
         Ok(())
     }
@@ -192,7 +192,15 @@ impl Cluster {
     /// # Errors
     /// When it does not come back.
     pub fn restart(&self, part: &str) -> Result<()> {
-        novacluster(&["restart", part, "--name", &self.name]).map(drop)
+        novacluster(&["--name", &self.name, "restart", part]).map(drop)
+    }
+
+    /// Adds foreign CRDs to the running cluster.
+    ///
+    /// # Errors
+    /// When the apiserver does not serve them in time.
+    pub fn add_crds(&self, crds: &[&str]) -> Result<()> {
+        novacluster(&["--name", &self.name, "up", "--crds", &crds.join(",")]).map(drop)
     }
 
     /// The programs of the cluster as they are now.
@@ -247,11 +255,11 @@ impl Cluster {
     /// When the cluster has no node or the archive is not readable.
     pub fn load_image(&self, archive: &Path) -> Result<()> {
         let archive = archive.to_str().context("the path of the image is not UTF-8")?;
-        novacluster(&["load-image", "--name", &self.name, archive]).map(drop)
+        novacluster(&["--name", &self.name, "load-image", archive]).map(drop)
     }
 
     fn tool(&self, tool: &str, arguments: &[&str]) -> Result<Output> {
-        let mut all = vec![tool, "--name", self.name.as_str(), "--"];
+        let mut all = vec!["--name", self.name.as_str(), tool];
         all.extend(arguments);
         run(&all)
     }
@@ -285,16 +293,16 @@ fn start(name: &str, arguments: &[&str]) -> Result<Cluster> {
             return Ok(cluster);
         }
         // Left by a run that was killed, or asked to be kept by an earlier one.
-        novacluster(&["down", "--name", name])?;
+        novacluster(&["--name", name, "down"])?;
     }
-    let mut all = arguments.to_vec();
-    all.extend(["--name", name]);
+    let mut all = vec!["--name", name];
+    all.extend(arguments);
     novacluster(&all)?;
     status(name)
 }
 
 fn status(name: &str) -> Result<Cluster> {
-    let output = novacluster(&["status", "--name", name, "--output", "json"])?;
+    let output = novacluster(&["--name", name, "status", "--output", "json"])?;
     serde_json::from_slice(&output.stdout).with_context(|| format!("novacluster status of {name}"))
 }
 
@@ -326,8 +334,12 @@ fn run(arguments: &[&str]) -> Result<Output> {
         .with_context(|| format!("start novacluster {}", arguments.join(" ")))
 }
 
-/// `NOVACLUSTER`, or `target/novacluster`, which is built when it is missing.
-fn program() -> Result<&'static Path> {
+/// The program `novacluster`: that of the environment variable `NOVACLUSTER`, or
+/// one built from this tree.
+///
+/// # Errors
+/// When it does not build.
+pub fn program() -> Result<&'static Path> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| find_program().map_err(|error| format!("{error:#}")));
     program.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
@@ -338,11 +350,8 @@ fn find_program() -> Result<PathBuf> {
         return Ok(PathBuf::from(program));
     }
     let program = paths::target()?.join("novacluster");
-    if program.exists() {
-        return Ok(program);
-    }
     let status = Command::new("go")
-        .args(["build", "-o"])
+        .args(["build", "-buildvcs=false", "-o"])
         .arg(&program)
         .arg("./cmd/novacluster")
         .current_dir(paths::repository()?.join("e2e/cluster"))

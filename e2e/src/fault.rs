@@ -1,14 +1,18 @@
 //! Cuts a controller off at its n-th write, as if the process were killed there.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 
-use http::Method;
-use kube::{Client, client::Body};
+use http::{Method, Request};
+use kube::client::Body;
 use tokio::sync::Notify;
-use tower::service_fn;
+use tower::{Layer, Service};
 
 /// On which side of the write the controller dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +32,9 @@ pub struct Cut {
     pub side: Side,
 }
 
-/// Counts the writes of one client and cuts it off.
+/// Counts the writes of one client and cuts it off. Put it next to the wire, as
+/// a layer of the client. Once cut, nothing that the client sends reaches the
+/// server and nothing that it asked is answered.
 #[derive(Clone, Debug)]
 pub struct Fault {
     shared: Arc<Shared>,
@@ -44,7 +50,7 @@ struct Shared {
 }
 
 impl Fault {
-    /// A client that is cut off at `cut`, or never.
+    /// A fault that cuts off at `cut`, or never.
     #[must_use]
     pub fn new(cut: Option<Cut>) -> Self {
         Self {
@@ -56,30 +62,6 @@ impl Fault {
                 log: Mutex::new(Vec::new()),
             }),
         }
-    }
-
-    /// The client with the fault in it. Once cut, nothing it sends reaches the
-    /// server and nothing it asked is answered.
-    #[must_use]
-    pub fn wrap(&self, client: Client) -> Client {
-        let namespace = client.default_namespace().to_owned();
-        let shared = Arc::clone(&self.shared);
-        let service = service_fn(move |request: http::Request<Body>| {
-            let client = client.clone();
-            let shared = Arc::clone(&shared);
-            async move {
-                let cut = shared.passes(write_of(&request)).await;
-                let answer = client.send(request).await;
-                if cut {
-                    shared.die();
-                }
-                if shared.dead.load(Ordering::SeqCst) {
-                    std::future::pending::<()>().await;
-                }
-                answer
-            }
-        });
-        Client::new(service, namespace)
     }
 
     /// Returns when the client has been cut off.
@@ -103,6 +85,58 @@ impl Fault {
     #[must_use]
     pub fn writes(&self) -> Vec<String> {
         self.shared.log.lock().map(|log| log.clone()).unwrap_or_default()
+    }
+}
+
+impl<S> Layer<S> for Fault {
+    type Service = Faulty<S>;
+
+    fn layer(&self, inner: S) -> Faulty<S> {
+        Faulty {
+            inner,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// A transport with a [`Fault`] in front.
+#[derive(Clone, Debug)]
+pub struct Faulty<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Service<Request<Body>> for Faulty<S>
+where
+    S: Service<Request<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Response: Send,
+    S::Error: Send,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The clone takes the next call; the one that is ready takes this.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let cut = shared.passes(write_of(&request)).await;
+            let answer = inner.call(request).await;
+            if cut {
+                shared.die();
+            }
+            if shared.dead.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            answer
+        })
     }
 }
 
@@ -148,17 +182,20 @@ fn write_of(request: &http::Request<Body>) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
-    use http::{Request, Response};
-    use kube::client::Body;
+    use http::Response;
+    use kube::Client;
+    use tower::service_fn;
 
     use super::*;
 
-    fn server(count: Arc<AtomicUsize>) -> Client {
-        let service = service_fn(move |_: Request<Body>| {
+    /// A client of a server that counts, with the fault between them.
+    fn client(fault: &Fault, count: &Arc<AtomicUsize>) -> Client {
+        let count = Arc::clone(count);
+        let server = service_fn(move |_: Request<Body>| {
             count.fetch_add(1, Ordering::SeqCst);
             async { Ok::<_, std::io::Error>(Response::new(Body::empty())) }
         });
-        Client::new(service, "default")
+        Client::new(fault.layer(server), "default")
     }
 
     async fn post(client: &Client) -> bool {
@@ -177,7 +214,7 @@ mod tests {
             write: 2,
             side: Side::Before,
         }));
-        let client = fault.wrap(server(Arc::clone(&count)));
+        let client = client(&fault, &count);
         assert!(post(&client).await && !fault.is_dead());
         assert!(!post(&client).await && fault.is_dead());
         fault.died().await;
@@ -193,7 +230,7 @@ mod tests {
             write: 1,
             side: Side::After,
         }));
-        let client = fault.wrap(server(Arc::clone(&count)));
+        let client = client(&fault, &count);
         assert!(!post(&client).await && fault.is_dead());
         assert!(!post(&client).await);
         assert_eq!(count.load(Ordering::SeqCst), 1);

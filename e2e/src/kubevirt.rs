@@ -50,12 +50,11 @@ impl Drop for StandIn {
 }
 
 impl StandIn {
-    /// Starts it for all namespaces of a cluster; `client` must name itself
-    /// [`STAND_IN`].
+    /// Starts it for one namespace; `client` must name itself [`STAND_IN`].
     #[must_use]
-    pub fn start(client: Client) -> Self {
+    pub fn start(client: Client, namespace: &str) -> Self {
+        let machines: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &virtual_machines());
         Self(tokio::spawn(async move {
-            let machines: Api<DynamicObject> = Api::all_with(client.clone(), &virtual_machines());
             let events = watcher(machines, watcher::Config::default())
                 .default_backoff()
                 .applied_objects();

@@ -2,6 +2,27 @@
 
 use std::process::ExitCode;
 
+mod bad_input;
+mod disruption;
+mod dry_run;
+mod fault_points;
+mod leadership;
+mod schema;
+mod settled;
+mod support;
+mod vm_lifecycle;
+
 fn main() -> ExitCode {
-    novasphere_e2e::harness::run(Vec::new())
+    // Those that need the most time begin first.
+    let cases = [
+        vm_lifecycle::cases(),
+        bad_input::cases(),
+        fault_points::cases(),
+        disruption::cases(),
+        leadership::cases(),
+        dry_run::cases(),
+        schema::cases(),
+        settled::cases(),
+    ];
+    novasphere_e2e::harness::run(cases.into_iter().flatten().collect())
 }

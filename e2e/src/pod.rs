@@ -1,0 +1,45 @@
+//! Processes of Pods, as the machine that runs the node sees them.
+
+use std::{fs, process::Command};
+
+use anyhow::{Result, ensure};
+
+/// The processes of a Pod whose program has this name.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn processes(pod_uid: &str, program: &str) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Processes end while this reads.
+        let Ok(groups) = fs::read_to_string(entry.path().join("cgroup")) else {
+            continue;
+        };
+        let Ok(command) = fs::read_to_string(entry.path().join("comm")) else {
+            continue;
+        };
+        // The kubelet names the group of a Pod after its UID.
+        if groups.contains(&format!("pod{pod_uid}")) && command.trim() == program {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Sends SIGKILL to the processes of a Pod whose program has this name.
+///
+/// # Errors
+/// When there are none.
+pub fn kill(pod_uid: &str, program: &str) -> Result<()> {
+    let processes = processes(pod_uid, program)?;
+    ensure!(!processes.is_empty(), "the Pod {pod_uid} has no process {program}");
+    for pid in processes {
+        let status = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status()?;
+        ensure!(status.success(), "kill {pid}: {status}");
+    }
+    Ok(())
+}

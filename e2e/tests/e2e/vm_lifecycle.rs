@@ -1,0 +1,507 @@
+//! A real guest on a real KubeVirt, from nothing to nothing.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Pod, Service},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+};
+use novasphere_controller::LEASE_NAME;
+use novasphere_crd::VmAccess;
+use novasphere_e2e::{
+    audit::{self, Mark, Write},
+    cluster::Cluster,
+    console::Console,
+    controller,
+    harness::{Case, Needs},
+    install::{self, NAMESPACE},
+    kubevirt::{text, virtual_machine_instances, virtual_machines},
+    namespace::{Context, PodSecurity, with_namespace},
+    paths, pod,
+    wait::{self, Seen},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{self, BOOTED, echo_service};
+
+const NAME: &str = "guest";
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("vm_lifecycle::from_template", Needs::Node, from_template),
+        Case::new("vm_lifecycle::adopted", Needs::Node, adopted),
+        Case::new("vm_lifecycle::killed_controller", Needs::Node, killed_controller),
+    ]
+}
+
+/// The sample that `make demo` and the guide apply, in this state.
+fn spec(state: &str, policy: &str) -> Result<Value> {
+    let sample = paths::repository()?.join("config/samples/vmaccess_from_template.yaml");
+    let mut sample: Value = serde_saphyr::from_str(&std::fs::read_to_string(sample)?)?;
+    let mut spec = sample.get_mut("spec").context("the sample has no spec")?.take();
+    let machine = spec
+        .get_mut("virtualMachine")
+        .and_then(Value::as_object_mut)
+        .context("it has no machine")?;
+    machine.insert("deletionPolicy".to_owned(), json!(policy));
+    let template = machine
+        .get_mut("template")
+        .and_then(Value::as_object_mut)
+        .context("it has no template")?;
+    // A guest that is asked to stop while it boots does not hear it.
+    template.insert("terminationGracePeriod".to_owned(), json!("5s"));
+    if let Some(spec) = spec.as_object_mut() {
+        spec.insert("power".to_owned(), json!({"state": state}));
+    }
+    Ok(spec)
+}
+
+async fn from_template() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    with_namespace(
+        cluster,
+        "vm_lifecycle::from_template",
+        PodSecurity::Privileged,
+        async |context| {
+            let mark = cluster.audit().mark()?;
+            support::apply(context, NAME, &spec("Running", "Delete")?).await?;
+            boots(context).await.context("the guest boots")?;
+            let object = support::ready_as(context, NAME, "Running", wait::LONG).await?;
+            answers(&object).await.context("ports of the guest answer")?;
+            status_tells(&object)?;
+            few_writes(context, mark).await?;
+            resyncs_write_nothing(context).await.context("resyncs")?;
+            power_by_spec(context).await.context("power by spec")?;
+            deletes_with_machine(context).await.context("deletionPolicy Delete")?;
+            orphans_machine(context).await.context("deletionPolicy Orphan")
+        },
+    )
+    .await
+}
+
+/// Reads the boot line from the serial console. KubeVirt does not replay what was
+/// printed before the console was opened, so a guest that was quicker boots again.
+async fn boots(context: &Context<'_>) -> Result<()> {
+    const FIRST_BOOT: Duration = Duration::from_secs(60);
+    let mut console = wait::until("the console opens", wait::LONG, || async {
+        Ok(Seen::Done(
+            Console::open(&context.client, &context.namespace, NAME).await?,
+        ))
+    })
+    .await?;
+    if console.expect(BOOTED, FIRST_BOOT).await.is_err() {
+        console.send_line("reboot -f").await?;
+        console.expect(BOOTED, wait::LONG).await?;
+    }
+    // It is a shell of a real machine, not only a recording of one.
+    console.ask("echo sum=$((40 + 2))", "sum=42", wait::SHORT).await
+}
+
+/// What a guest says on a port of a Service, and what it is asked for that.
+const ANSWERS: [(&str, &str, &str); 2] = [("web", "GET / HTTP/1.0\r\n\r\n", "tiny-guest"), ("ssh", "", "SSH-2.0")];
+
+async fn answers(object: &VmAccess) -> Result<()> {
+    let services = object
+        .status
+        .as_ref()
+        .map(|status| status.services.clone())
+        .unwrap_or_default();
+    for (name, question, answer) in ANSWERS {
+        let service = services
+            .iter()
+            .find(|service| service.name == name)
+            .with_context(|| format!("no {name} in status"))?;
+        let endpoint = service.endpoint.as_deref().context("no endpoint in status")?;
+        let address: SocketAddr = endpoint.parse().with_context(|| format!("endpoint {endpoint}"))?;
+        wait::until(format!("{name} at {address} answers {answer}"), wait::SHORT, || async {
+            let said = talk(address, question).await?;
+            Ok(Seen::some(said.contains(answer).then_some(()), said))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn talk(address: SocketAddr, question: &str) -> Result<String> {
+    // A SYN to a Service that is not programmed yet is lost; do not wait for its repetition.
+    let mut stream = tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(address)).await??;
+    stream.write_all(question.as_bytes()).await?;
+    let mut said = Vec::new();
+    // SSH says its line and waits.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.read_to_end(&mut said)).await;
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+fn status_tells(object: &VmAccess) -> Result<()> {
+    let status = object.status.as_ref().context("no status")?;
+    let machine = status.virtual_machine.as_ref().context("no status.virtualMachine")?;
+    let shown = serde_json::to_value(machine)?;
+    for field in ["name", "uid", "printableStatus", "nodeName", "cpu", "memory", "image"] {
+        ensure!(
+            shown.get(field).is_some_and(|value| !value.is_null()),
+            "status.virtualMachine.{field} is missing: {shown}"
+        );
+    }
+    ensure!(
+        shown.pointer("/interfaces/0/ipAddresses/0").is_some(),
+        "no address of the guest: {shown}"
+    );
+    Ok(())
+}
+
+/// The account of the installed controller.
+fn installed() -> String {
+    format!("system:serviceaccount:{NAMESPACE}:{}-controller", install::RELEASE)
+}
+
+fn by_controller(context: &Context<'_>, mark: Mark) -> Result<Vec<Write>> {
+    let mut writes = context.cluster.audit().since(mark)?;
+    writes.retain(|write| write.user() == installed() && write.namespace() == context.namespace);
+    Ok(writes)
+}
+
+async fn few_writes(context: &Context<'_>, mark: Mark) -> Result<()> {
+    // Two Services are one more than the figure of the promise is for, and each
+    // state that KubeVirt passes through may be one status write; so count what
+    // is written beside status here, and the whole in `settled`.
+    let writes = by_controller(context, mark)?;
+    ensure!(
+        !writes.is_empty(),
+        "the audit log has no write of {}: is the account right?",
+        installed()
+    );
+    let made: Vec<_> = writes
+        .iter()
+        .filter(|write| write.verb == "patch" || write.verb == "create")
+        .collect();
+    let of = |resource: &str| made.iter().filter(|write| write.resource() == resource).count();
+    ensure!(
+        of("virtualmachines") == 1 && of("services") == 2,
+        "one machine and two Services were written more than once:{}",
+        audit::describe(&writes)
+    );
+    println!(
+        "vm_lifecycle::from_template: {} writes for a machine with two Services",
+        writes.len()
+    );
+    Ok(())
+}
+
+/// A touched annotation makes the controller look again.
+async fn resyncs_write_nothing(context: &Context<'_>) -> Result<()> {
+    const RESYNCS: u64 = 20;
+    let leader = leader(context).await?;
+    let mark = context.cluster.audit().mark()?;
+    for number in 0..RESYNCS {
+        let before = reconciles(context, &leader).await?;
+        let patch = json!({"metadata": {"annotations": {"e2e/touched": number.to_string()}}});
+        context
+            .api::<VmAccess>()
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        wait::until("the touched object is reconciled", wait::SHORT, || async {
+            let now = reconciles(context, &leader).await?;
+            Ok(Seen::some((now > before).then_some(()), format!("{now} reconciles")))
+        })
+        .await?;
+    }
+    let writes = by_controller(context, mark)?;
+    ensure!(
+        writes.is_empty(),
+        "{RESYNCS} resyncs of a settled machine cost writes:{}",
+        audit::describe(&writes)
+    );
+    Ok(())
+}
+
+async fn leader(context: &Context<'_>) -> Result<Pod> {
+    let leases: Api<Lease> = Api::namespaced(context.client.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), NAMESPACE);
+    wait::until("a leader among the controller's Pods", wait::LONG, || async {
+        let lease = leases.get(LEASE_NAME).await?;
+        let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+        let pods = pods.list(&ListParams::default()).await?;
+        // The identity is the Pod's name and a random part.
+        let pod = pods
+            .into_iter()
+            .find(|pod| !holder.is_empty() && holder.starts_with(&pod.name_any()));
+        Ok(Seen::some(pod, format!("the holder is {holder:?}")))
+    })
+    .await
+}
+
+async fn reconciles(context: &Context<'_>, pod: &Pod) -> Result<u64> {
+    let path = format!(
+        "/api/v1/namespaces/{NAMESPACE}/pods/{}:8080/proxy/metrics",
+        pod.name_any()
+    );
+    let text = context
+        .client
+        .request_text(http::Request::get(path).body(Vec::new())?)
+        .await?;
+    Ok(controller::sum(&text, "novasphere_reconciles_total"))
+}
+
+async fn instance_uid(context: &Context<'_>) -> Result<String> {
+    let instances = context.dynamic(&virtual_machine_instances());
+    Ok(instances.get(NAME).await?.uid().unwrap_or_default())
+}
+
+async fn power_by_spec(context: &Context<'_>) -> Result<()> {
+    let machines = context.dynamic(&virtual_machines());
+    let instances = context.dynamic(&virtual_machine_instances());
+
+    let first = instance_uid(context).await?;
+    let mut restart = spec("Running", "Delete")?;
+    if let Some(power) = restart.get_mut("power").and_then(Value::as_object_mut) {
+        power.insert("restartedAt".to_owned(), json!(Timestamp::now().to_string()));
+    }
+    support::apply(context, NAME, &restart).await?;
+    another_instance(context, &instances, &first)
+        .await
+        .context("restartedAt")?;
+    support::ready_as(context, NAME, "Running", wait::LONG).await?;
+    let second = instance_uid(context).await?;
+
+    support::apply(context, NAME, &spec("Paused", "Delete")?).await?;
+    support::ready_as(context, NAME, "Paused", wait::LONG).await?;
+    ensure!(
+        text(&machines.get(NAME).await?, "/status/printableStatus") == "Paused",
+        "KubeVirt does not say Paused"
+    );
+    support::apply(context, NAME, &restart).await?;
+    support::ready_as(context, NAME, "Running", wait::LONG).await?;
+    ensure!(
+        instance_uid(context).await? == second,
+        "restartedAt restarted more than once, or pausing restarts"
+    );
+
+    support::apply(context, NAME, &spec("Stopped", "Delete")?).await?;
+    support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
+    wait::gone(&instances, NAME, wait::LONG).await?;
+    support::apply(context, NAME, &spec("Running", "Delete")?).await?;
+    support::ready_as(context, NAME, "Running", wait::LONG).await.map(drop)
+}
+
+async fn another_instance(context: &Context<'_>, instances: &Api<DynamicObject>, first: &str) -> Result<()> {
+    wait::object(instances, NAME, "another run of the machine", wait::LONG, |instance| {
+        let uid = instance.uid().unwrap_or_default();
+        if uid != first && text(instance, "/status/phase") == "Running" {
+            return Ok(());
+        }
+        Err(format!(
+            "{uid} is {} in {}",
+            text(instance, "/status/phase"),
+            context.namespace
+        ))
+    })
+    .await
+    .map(drop)
+}
+
+async fn nothing_left(context: &Context<'_>) -> Result<()> {
+    wait::gone(&context.api::<VmAccess>(), NAME, wait::LONG).await?;
+    let services: Api<Service> = context.api();
+    wait::until("no Service is left", wait::SHORT, || async {
+        let left = services.list(&ListParams::default()).await?.items;
+        Ok(Seen::some(
+            left.is_empty().then_some(()),
+            format!("{} are left", left.len()),
+        ))
+    })
+    .await
+}
+
+async fn deletes_with_machine(context: &Context<'_>) -> Result<()> {
+    context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
+    nothing_left(context).await?;
+    wait::gone(&context.dynamic(&virtual_machine_instances()), NAME, wait::LONG).await?;
+    wait::gone(&context.dynamic(&virtual_machines()), NAME, wait::LONG).await
+}
+
+async fn orphans_machine(context: &Context<'_>) -> Result<()> {
+    support::apply(context, NAME, &spec("Stopped", "Orphan")?).await?;
+    support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
+    context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
+    nothing_left(context).await?;
+    let machines = context.dynamic(&virtual_machines());
+    let machine = machines
+        .get(NAME)
+        .await
+        .context("the machine has gone with its VmAccess")?;
+    ensure!(
+        machine.metadata.deletion_timestamp.is_none(),
+        "the machine is being deleted"
+    );
+    ensure!(
+        machine.owner_references().is_empty(),
+        "the machine still has an owner: {:?}",
+        machine.owner_references()
+    );
+    // Orphaned is adoptable.
+    support::apply(context, NAME, &json!({"virtualMachine": {"name": NAME}})).await?;
+    support::ready_as(context, NAME, "Stopped", wait::SHORT).await.map(drop)
+}
+
+/// A machine that somebody else made is started and stopped by KubeVirt's calls;
+/// its spec stays its maker's.
+async fn adopted() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    with_namespace(
+        cluster,
+        "vm_lifecycle::adopted",
+        PodSecurity::Privileged,
+        async |context| {
+            let machines = context.dynamic(&virtual_machines());
+            let instances = context.dynamic(&virtual_machine_instances());
+            let machine: DynamicObject = serde_json::from_value(json!({
+                "apiVersion": "kubevirt.io/v1",
+                "kind": "VirtualMachine",
+                "metadata": {"name": NAME},
+                "spec": {"runStrategy": "Manual", "template": {"spec": {
+                    "terminationGracePeriodSeconds": 5,
+                    "domain": {
+                        "memory": {"guest": "128Mi"},
+                        "devices": {
+                            "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
+                            "interfaces": [{"name": "default", "masquerade": {}}],
+                        },
+                    },
+                    "networks": [{"name": "default", "pod": {}}],
+                    "volumes": [{"name": "root", "containerDisk": {
+                        "image": support::GUEST_IMAGE, "imagePullPolicy": "Never",
+                    }}],
+                }}},
+            }))?;
+            let made = machines.create(&PostParams::default(), &machine).await?;
+
+            let adopt =
+                |power: Value| json!({"virtualMachine": {"name": NAME}, "power": power, "services": [echo_service()]});
+            support::apply(context, NAME, &adopt(json!({}))).await?;
+            support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
+            support::apply(context, NAME, &adopt(json!({"state": "Running"}))).await?;
+            let object = support::ready_as(context, NAME, "Running", wait::LONG).await?;
+            ensure!(
+                object.status.is_some_and(|status| status.services.len() == 1),
+                "the Service is missing in status"
+            );
+            let first = instance_uid(context).await?;
+            let restart = json!({"state": "Running", "restartedAt": Timestamp::now().to_string()});
+            support::apply(context, NAME, &adopt(restart.clone())).await?;
+            another_instance(context, &instances, &first)
+                .await
+                .context("restartedAt")?;
+            support::apply(context, NAME, &adopt(json!({"state": "Paused"}))).await?;
+            support::ready_as(context, NAME, "Paused", wait::LONG).await?;
+            support::apply(context, NAME, &adopt(json!({"state": "Stopped"}))).await?;
+            support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
+            wait::gone(&instances, NAME, wait::LONG).await?;
+
+            // Nobody wants a state now, so nobody fights a person who starts it.
+            support::apply(context, NAME, &adopt(json!({}))).await?;
+            support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
+            by_hand(context, "start").await?;
+            support::ready_as(context, NAME, "Running", wait::LONG).await?;
+
+            context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
+            nothing_left(context).await?;
+            let after = machines.get(NAME).await?;
+            ensure!(
+                after.uid() == made.uid() && after.metadata.deletion_timestamp.is_none(),
+                "the machine was deleted"
+            );
+            ensure!(
+                after.data.get("spec") == made.data.get("spec"),
+                "the spec of an adopted machine was changed"
+            );
+            ensure!(after.owner_references().is_empty(), "an adopted machine got an owner");
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// What `virtctl start` and `virtctl stop` do.
+async fn by_hand(context: &Context<'_>, call: &str) -> Result<()> {
+    let path = format!(
+        "/apis/subresources.kubevirt.io/v1/namespaces/{}/virtualmachines/{NAME}/{call}",
+        context.namespace
+    );
+    context
+        .client
+        .request_text(http::Request::put(path).body(b"{}".to_vec())?)
+        .await?;
+    Ok(())
+}
+
+/// The installed controller is killed in the middle of its work, again and again.
+async fn killed_controller() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    with_namespace(
+        cluster,
+        "vm_lifecycle::killed_controller",
+        PodSecurity::Privileged,
+        async |context| {
+            let services: Api<Service> = context.api();
+            let machines = context.dynamic(&virtual_machines());
+            support::apply(context, NAME, &spec("Stopped", "Delete")?).await?;
+            // As soon as the first child is seen, before the rest is done.
+            wait::until("the first child exists", wait::LONG, || async {
+                let made = machines.get_opt(NAME).await?.is_some()
+                    || !services.list(&ListParams::default()).await?.items.is_empty();
+                Ok(Seen::some(made.then_some(()), "neither a machine nor a Service"))
+            })
+            .await?;
+            kill_leader(context).await?;
+            support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
+
+            let mut fewer = spec("Stopped", "Delete")?;
+            if let Some(services) = fewer.get_mut("services").and_then(Value::as_array_mut) {
+                services.clear();
+            }
+            support::apply(context, NAME, &fewer).await?;
+            kill_leader(context).await?;
+            wait::until("the Services are gone", wait::LONG, || async {
+                let left = services.list(&ListParams::default()).await?.items;
+                Ok(Seen::some(
+                    left.is_empty().then_some(()),
+                    format!("{} are left", left.len()),
+                ))
+            })
+            .await?;
+            support::ready(context, NAME, wait::LONG).await?;
+
+            support::apply(context, NAME, &spec("Stopped", "Orphan")?).await?;
+            support::ready(context, NAME, wait::LONG).await?;
+            context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
+            kill_leader(context).await?;
+            nothing_left(context).await?;
+            let machine = machines.get(NAME).await?;
+            ensure!(
+                machine.metadata.deletion_timestamp.is_none(),
+                "the orphaned machine is being deleted"
+            );
+            machines.delete(NAME, &DeleteParams::default()).await?;
+            wait::gone(&machines, NAME, wait::LONG).await
+        },
+    )
+    .await
+}
+
+async fn kill_leader(context: &Context<'_>) -> Result<()> {
+    let leader = leader(context).await?;
+    let Some(uid) = leader.uid() else {
+        bail!("the leader's Pod has no UID")
+    };
+    pod::kill(&uid, "novasphere")
+}
