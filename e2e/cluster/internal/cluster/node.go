@@ -163,7 +163,7 @@ func (c *Cluster) startContainerd(ctx context.Context, needed programs, timeout 
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	c.progress.Note("containerd failed with its kept root; making that anew: %v", err)
+	c.progress.Note("containerd failed with its kept root %s; making that anew: %s", c.path("containerd-root"), firstLine(err))
 	if err := c.Stop(ctx, containerd); err != nil {
 		return err
 	}
@@ -180,6 +180,9 @@ func (c *Cluster) tryContainerd(ctx context.Context, needed programs, timeout ti
 	}
 	// A healthy one answers in a fraction of a second.
 	if err := c.waitContainerd(ctx, min(timeout, 30*time.Second)); err != nil {
+		return err
+	}
+	if err := c.Handle("").CheckImages(ctx); err != nil {
 		return err
 	}
 	return c.Handle("").ImportImages(ctx, filepath.Join(needed.pause, "pause.tar"), needed.coreDNS)
@@ -222,7 +225,7 @@ func (c *Cluster) startDNS(ctx context.Context, timeout time.Duration) error {
 	}
 	err := c.waitCondition(ctx, "CoreDNS to be Available", "/apis/apps/v1/namespaces/kube-system/deployments/coredns", "Available", kubelet, timeout)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\n%s", err, c.lastWarning(ctx, "kube-system"))
 	}
 	if err := c.waitDNS(ctx, timeout); err != nil {
 		return err
@@ -242,6 +245,11 @@ func removeContent(dir string) error {
 		}
 	}
 	return nil
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }
 
 func addressInUse(log string) bool { return strings.Contains(log, "address already in use") }

@@ -176,3 +176,29 @@ func (c *Cluster) waitDNS(ctx context.Context, timeout time.Duration) error {
 		return err == nil && len(addresses) > 0, fmt.Sprint(err), nil
 	})
 }
+
+// lastWarning is what the last Warning event of a namespace says.
+func (c *Cluster) lastWarning(ctx context.Context, namespace string) string {
+	client, err := c.client()
+	if err != nil {
+		return err.Error()
+	}
+	var events struct {
+		Items []struct {
+			Reason, Message string
+			InvolvedObject  struct{ Kind, Name string }
+			LastTimestamp   time.Time
+		}
+	}
+	_, _, err = client.Get(ctx, "/api/v1/namespaces/"+namespace+"/events?fieldSelector=type=Warning", &events)
+	if err != nil || len(events.Items) == 0 {
+		return "no warning events in " + namespace
+	}
+	last := events.Items[0]
+	for _, event := range events.Items[1:] {
+		if event.LastTimestamp.After(last.LastTimestamp) {
+			last = event
+		}
+	}
+	return fmt.Sprintf("last warning: %s %s: %s: %s", last.InvolvedObject.Kind, last.InvolvedObject.Name, last.Reason, last.Message)
+}

@@ -76,6 +76,21 @@ func (c *Cluster) images(ctx context.Context) (map[string]string, error) {
 	return images, nil
 }
 
+// CheckImages fails when containerd lacks content of an image that it lists,
+// as after a damage to its root.
+func (c *Cluster) CheckImages(ctx context.Context) error {
+	out, err := Output(c.Ctr(ctx, "-n", "k8s.io", "images", "check"))
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "sha256:") && !strings.Contains(line, " complete ") {
+			return fmt.Errorf("incomplete image: %s", strings.TrimSpace(line))
+		}
+	}
+	return nil
+}
+
 type importedArchive struct {
 	Identity string
 	Images   map[string]string
