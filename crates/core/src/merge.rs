@@ -6,7 +6,8 @@ use serde_json::Value;
 ///
 /// The rule is that of a JSON merge patch (RFC 7386), objects by field and `null` takes a field away, but for lists whose
 /// elements all have a name (`name`, or `metadata.name` as in `dataVolumeTemplates`): those are merged by name, new names
-/// are added at the end. Every other list, and an empty one, replaces what was there.
+/// are added at the end. A list without names, and an empty one, replaces what was there; so does one with names where
+/// there were none.
 pub fn merge(target: &mut Value, patch: &Value) {
     match patch {
         Value::Object(fields) => {
@@ -22,10 +23,14 @@ pub fn merge(target: &mut Value, patch: &Value) {
                 }
             }
         }
-        Value::Array(elements) => match target {
-            Value::Array(present) if are_named(elements) && are_named(present) => merge_named(present, elements),
-            _ => *target = patch.clone(),
-        },
+        Value::Array(elements) if are_named(elements) => {
+            let mut present = match target.take() {
+                Value::Array(present) if are_named(&present) => present,
+                _ => Vec::new(),
+            };
+            merge_named(&mut present, elements);
+            *target = Value::Array(present);
+        }
         _ => *target = patch.clone(),
     }
 }

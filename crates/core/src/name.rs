@@ -215,9 +215,9 @@ mod tests {
     #[test]
     fn a_joined_name_is_plain_where_it_can_be() {
         assert_eq!(joined(&["web-1", "ssh"]).as_str(), "web-1-ssh");
-        assert_eq!(joined(&["web.1", "ssh"]).as_str(), "web-1-ssh-3a67c9ce");
-        assert_eq!(joined(&["1web", "ssh"]).as_str(), "web-ssh-f82ff82b");
-        assert_eq!(joined(&["1", "2"]).as_str(), "x-1a31fd9f");
+        assert_eq!(joined(&["web.1", "ssh"]).as_str(), "web-1-ssh-8a496d73");
+        assert_eq!(joined(&["1web", "ssh"]).as_str(), "web-ssh-f169ec5c");
+        assert_eq!(joined(&["1", "2"]).as_str(), "x-c502b177");
         assert_eq!(joined(&[&"a".repeat(61), "ssh"]).as_str().len(), 63);
     }
 

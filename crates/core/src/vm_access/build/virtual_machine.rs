@@ -55,7 +55,7 @@ fn spec(namespace: &str, machine: &OwnedMachine) -> Value {
     });
     let data_volumes = data_volumes.collect::<Vec<_>>();
     let instancetype = match &template.size {
-        Size::Instancetype(matcher) => Some(json!({"name": matcher.name, "kind": format!("{:?}", matcher.kind)})),
+        Size::Instancetype(matcher) => Some(json!({"name": matcher.name, "kind": matcher.kind})),
         Size::Explicit { .. } => None,
     };
     let preference = template.preference.as_ref();
@@ -63,12 +63,15 @@ fn spec(namespace: &str, machine: &OwnedMachine) -> Value {
         ("instancetype", instancetype),
         (
             "preference",
-            preference.map(|matcher| json!({"name": matcher.name, "kind": format!("{:?}", matcher.kind)})),
+            preference.map(|matcher| json!({"name": matcher.name, "kind": matcher.kind})),
         ),
         ("dataVolumeTemplates", not_empty(data_volumes)),
         (
             "template",
-            Some(json!({"metadata": pod_metadata(template), "spec": instance_spec(template)})),
+            Some(without_absent([
+                ("metadata", pod_metadata(template)),
+                ("spec", Some(instance_spec(template))),
+            ])),
         ),
     ]);
     merge(&mut spec, &Value::Object(template.overrides.clone()));
@@ -81,14 +84,11 @@ fn spec(namespace: &str, machine: &OwnedMachine) -> Value {
     spec
 }
 
-fn pod_metadata(template: &Template) -> Value {
-    without_absent([
-        ("labels", (!template.labels.is_empty()).then(|| json!(template.labels))),
-        (
-            "annotations",
-            (!template.annotations.is_empty()).then(|| json!(template.annotations)),
-        ),
-    ])
+fn pod_metadata(template: &Template) -> Option<Value> {
+    let labels = (!template.labels.is_empty()).then(|| json!(template.labels));
+    let annotations = (!template.annotations.is_empty()).then(|| json!(template.annotations));
+    let metadata = labels.is_some() || annotations.is_some();
+    metadata.then(|| without_absent([("labels", labels), ("annotations", annotations)]))
 }
 
 /// The `VirtualMachineInstanceSpec`.

@@ -209,10 +209,10 @@ mod tests {
 
     #[test]
     fn more_than_kubevirt_takes_is_told() {
-        let long = "k".repeat(2000);
+        let long = "k".repeat(2020);
         let error = validate(&template(None, None, &[&long])).unwrap_err();
         assert!(
-            matches!(error, ValidateError::UserDataTooLong { length: 2040.. }),
+            matches!(error, ValidateError::UserDataTooLong { length: 2049.. }),
             "{error}"
         );
         assert!(error.to_string().contains("secretRef"));
