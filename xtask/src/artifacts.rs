@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{charts, manager, rbac};
+use crate::{charts, crds, manager, program, rbac, reference, samples};
 
 /// The first words of every generated file that can hold a comment. A file that
 /// starts so and that nothing generates any more is stale.
@@ -28,8 +28,19 @@ pub(crate) fn yaml_header(source: &str) -> String {
 /// Every generated file of the repository.
 pub(crate) fn all(root: &Path) -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let mut all = BTreeMap::new();
-    let crds = Files::new();
-    let modules = [rbac::files()?, manager::files(root)?, charts::files(root, &crds)?];
+    let misfits = samples::misfits(root)?;
+    if !misfits.is_empty() {
+        bail!("samples do not fit the schemas:\n{}", misfits.join("\n"));
+    }
+    let crds = crds::files()?;
+    let modules = [
+        rbac::files()?,
+        manager::files(root)?,
+        charts::files(root, &crds)?,
+        crds,
+        reference::files()?,
+        program::files()?,
+    ];
     for (path, content) in modules.into_iter().flatten() {
         if all.insert(path.clone(), content).is_some() {
             bail!("{} is generated twice", path.display());
@@ -68,7 +79,11 @@ pub(crate) fn stale(root: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::R
             None => stale.push(format!("missing: {}", path.display())),
         }
     }
-    stale.extend(left_over(root, files)?.iter().map(|path| format!("left over: {}", path.display())));
+    stale.extend(
+        left_over(root, files)?
+            .iter()
+            .map(|path| format!("left over: {}", path.display())),
+    );
     if !stale.is_empty() {
         stale.push("Run `cargo xtask generate` and commit the result.".to_owned());
     }

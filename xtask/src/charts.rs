@@ -15,12 +15,21 @@ pub(crate) fn files(root: &Path, crds: &Files) -> anyhow::Result<Files> {
     let mut files = Files::new();
     let mut names = Vec::new();
     for (path, content) in crds {
-        let name = path.file_name().and_then(|name| name.to_str()).context("a CRD file without a name")?;
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("a CRD file without a name")?;
         files.push((Path::new("config/crd/bases").join(name), content.clone()));
-        files.push((Path::new("charts/novasphere/templates/crds").join(name), crd_template(content)?));
+        files.push((
+            Path::new("charts/novasphere/templates/crds").join(name),
+            crd_template(content)?,
+        ));
         names.push(name);
     }
-    let resources = names.iter().map(|name| format!("  - bases/{name}\n")).collect::<String>();
+    let resources = names
+        .iter()
+        .map(|name| format!("  - bases/{name}\n"))
+        .collect::<String>();
     files.push((
         PathBuf::from("config/crd/kustomization.yaml"),
         format!(
@@ -34,13 +43,14 @@ pub(crate) fn files(root: &Path, crds: &Files) -> anyhow::Result<Files> {
 /// The manifest of a CRD as a template: switchable, and kept on uninstall.
 fn crd_template(manifest: &str) -> anyhow::Result<String> {
     const METADATA: &str = "\nmetadata:\n";
+    let (header, manifest) = manifest.split_once('\n').context("a CRD without a header")?;
     let (head, rest) = manifest.split_once(METADATA).context("a CRD without metadata")?;
     if rest.starts_with("  annotations:") {
         bail!("a CRD with annotations: merge them with the one for helm.sh/resource-policy");
     }
     let escaped = rest.replace("{{", "{{ `{{` }}");
     Ok(format!(
-        "{{{{- if .Values.crds.install }}}}\n{head}{METADATA}  {{{{- if .Values.crds.keep }}}}\n  annotations:\n    \
+        "{header}\n{{{{- if .Values.crds.install }}}}\n{head}{METADATA}  {{{{- if .Values.crds.keep }}}}\n  annotations:\n    \
          helm.sh/resource-policy: keep\n  {{{{- end }}}}\n{escaped}{{{{- end }}}}\n"
     ))
 }
@@ -52,7 +62,11 @@ fn versions_agree(root: &Path) -> anyhow::Result<()> {
     for field in ["version", "appVersion"] {
         let found = chart.get(field).and_then(|version| version.as_str());
         if found != Some(env!("CARGO_PKG_VERSION")) {
-            bail!("{}: {field} must be {}, as in Cargo.toml", path.display(), env!("CARGO_PKG_VERSION"));
+            bail!(
+                "{}: {field} must be {}, as in Cargo.toml",
+                path.display(),
+                env!("CARGO_PKG_VERSION")
+            );
         }
     }
     Ok(())
@@ -64,10 +78,11 @@ mod tests {
 
     #[test]
     fn a_crd_becomes_a_template_that_can_be_switched_off_and_kept() {
-        let template = crd_template("apiVersion: x/v1\nkind: Y\nmetadata:\n  name: z\nspec: \"{{ a }}\"\n").unwrap();
+        let template =
+            crd_template("# made\napiVersion: x/v1\nkind: Y\nmetadata:\n  name: z\nspec: \"{{ a }}\"\n").unwrap();
         assert_eq!(
             template,
-            "{{- if .Values.crds.install }}\napiVersion: x/v1\nkind: Y\nmetadata:\n  {{- if .Values.crds.keep }}\n  annotations:\n    \
+            "# made\n{{- if .Values.crds.install }}\napiVersion: x/v1\nkind: Y\nmetadata:\n  {{- if .Values.crds.keep }}\n  annotations:\n    \
              helm.sh/resource-policy: keep\n  {{- end }}\n  name: z\nspec: \"{{ `{{` }} a }}\"\n{{- end }}\n"
         );
     }

@@ -22,7 +22,15 @@ pub(crate) fn broken(root: &Path) -> anyhow::Result<Vec<String>> {
 /// The Markdown files that are, or are about to be, in version control.
 fn markdown_files(root: &Path) -> anyhow::Result<Vec<String>> {
     let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "*.md"])
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "-z",
+            "--",
+            "*.md",
+        ])
         .current_dir(root)
         .output()
         .context("run git")?;
@@ -30,7 +38,9 @@ fn markdown_files(root: &Path) -> anyhow::Result<Vec<String>> {
         bail!("git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let names = String::from_utf8(output.stdout).context("a file name that is not UTF-8")?;
-    let present = names.split('\0').filter(|name| !name.is_empty() && root.join(name).exists());
+    let present = names
+        .split('\0')
+        .filter(|name| !name.is_empty() && root.join(name).exists());
     Ok(present.map(str::to_owned).collect())
 }
 
@@ -74,6 +84,9 @@ mod tests {
     #[test]
     fn relative_links_are_found_and_others_are_not() {
         let text = "[a](b.md#part) `[x](y)` [c](https://d) [e](#f)\n```\n[g](h)\n```\n![i](../j.png \"title\")";
-        assert_eq!(relative_links(text), [(1, "b.md".to_owned()), (5, "../j.png".to_owned())]);
+        assert_eq!(
+            relative_links(text),
+            [(1, "b.md".to_owned()), (5, "../j.png".to_owned())]
+        );
     }
 }

@@ -3,13 +3,20 @@
 
 mod artifacts;
 mod charts;
+mod crds;
 mod links;
 mod manager;
+mod program;
 mod rbac;
+mod reference;
 mod same_objects;
+mod samples;
 mod yaml;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -66,11 +73,24 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
     for complaint in &complaints {
         eprintln!("{complaint}");
     }
-    Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if complaints.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-/// The root of the repository: the folder above this crate.
+/// The root of the repository: the folder above this crate or, without cargo,
+/// the first one from here upwards that has a lock file.
 fn repository() -> anyhow::Result<PathBuf> {
-    let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?);
-    Ok(manifest.parent().context("xtask has no parent folder")?.to_path_buf())
+    if let Some(manifest) = std::env::var_os("CARGO_MANIFEST_DIR") {
+        let crate_folder = PathBuf::from(manifest);
+        return crate_folder
+            .parent()
+            .map(Path::to_path_buf)
+            .context("xtask has no parent folder");
+    }
+    let here = std::env::current_dir()?;
+    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").exists());
+    root.map(Path::to_path_buf).context("run this inside the repository")
 }

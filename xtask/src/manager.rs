@@ -61,7 +61,10 @@ fn service_account() -> Value {
 
 fn deployment(values: &Value, chart: &Value) -> anyhow::Result<Value> {
     let config = serde_json::to_vec(at(values, "/config")?)?;
-    let digest = Sha256::digest(&config).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = Sha256::digest(&config)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
     Ok(json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -98,13 +101,11 @@ fn pod(values: &Value, chart: &Value) -> anyhow::Result<Value> {
 fn container(values: &Value, chart: &Value) -> anyhow::Result<Value> {
     let repository = text(values, "/image/repository")?;
     let version = text(chart, "/appVersion")?;
-    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     Ok(json!({
         "name": "controller",
         "image": format!("{repository}:{version}"),
         "imagePullPolicy": at(values, "/image/pullPolicy")?,
-        "args": ["controller", "--config=/etc/novasphere/config.yaml"],
-        "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
+        "args": ["--config=/etc/novasphere/config.yaml", "controller"],
         "ports": [{"name": "http", "containerPort": 8080}],
         "livenessProbe": at(values, "/controller/livenessProbe")?,
         "readinessProbe": at(values, "/controller/readinessProbe")?,
@@ -174,10 +175,14 @@ fn metadata(name: &str) -> Value {
 }
 
 fn labels() -> Map<String, Value> {
-    [("component", "controller"), ("instance", "novasphere"), ("name", "novasphere")]
-        .into_iter()
-        .map(|(key, value)| (format!("app.kubernetes.io/{key}"), json!(value)))
-        .collect()
+    [
+        ("component", "controller"),
+        ("instance", "novasphere"),
+        ("name", "novasphere"),
+    ]
+    .into_iter()
+    .map(|(key, value)| (format!("app.kubernetes.io/{key}"), json!(value)))
+    .collect()
 }
 
 fn at<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a Value> {
@@ -185,5 +190,7 @@ fn at<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a Value> {
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
-    at(value, pointer)?.as_str().with_context(|| format!("{pointer} is not text"))
+    at(value, pointer)?
+        .as_str()
+        .with_context(|| format!("{pointer} is not text"))
 }

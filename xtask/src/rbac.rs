@@ -40,11 +40,21 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     let header = yaml_header(SOURCE);
     let kustomize = |name: &str| PathBuf::from("config/rbac").join(name);
     let mut files = vec![
-        (kustomize("controller_role.yaml"), format!("{header}{}", roles(&KUSTOMIZE)?)),
-        (kustomize("controller_role_binding.yaml"), format!("{header}{}", bindings(&KUSTOMIZE)?)),
+        (
+            kustomize("controller_role.yaml"),
+            format!("{header}{}", roles(&KUSTOMIZE)?),
+        ),
+        (
+            kustomize("controller_role_binding.yaml"),
+            format!("{header}{}", bindings(&KUSTOMIZE)?),
+        ),
         (
             PathBuf::from("charts/novasphere/templates/controller/rbac.yaml"),
-            format!("{header}{{{{- if .Values.rbac.create }}}}\n{}---\n{}{{{{- end }}}}\n", roles(&HELM)?, bindings(&HELM)?),
+            format!(
+                "{header}{{{{- if .Values.rbac.create }}}}\n{}---\n{}{{{{- end }}}}\n",
+                roles(&HELM)?,
+                bindings(&HELM)?
+            ),
         ),
     ];
     let mut chart = format!("{header}{{{{- if .Values.rbac.userRoles }}}}\n");
@@ -53,7 +63,10 @@ pub(crate) fn files() -> anyhow::Result<Files> {
         let labels = "    app.kubernetes.io/name: novasphere\n    app.kubernetes.io/instance: novasphere\n";
         files.push((kustomize(&file), format!("{header}{}", user_role(role, labels)?)));
         chart.push_str("---\n");
-        chart.push_str(&user_role(role, "    {{- include \"novasphere.labels\" . | nindent 4 }}\n")?);
+        chart.push_str(&user_role(
+            role,
+            "    {{- include \"novasphere.labels\" . | nindent 4 }}\n",
+        )?);
     }
     chart.push_str("{{- end }}\n");
     files.push((PathBuf::from("charts/novasphere/templates/user-roles.yaml"), chart));
@@ -147,7 +160,10 @@ mod tests {
     fn the_roles_for_kustomize_are_yaml_and_bound_to_the_service_account() {
         for text in [roles(&KUSTOMIZE).unwrap(), bindings(&KUSTOMIZE).unwrap()] {
             for document in text.split("---\n") {
-                assert_eq!(yaml::parse(document).unwrap()["metadata"]["name"], "novasphere-controller");
+                assert_eq!(
+                    yaml::parse(document).unwrap()["metadata"]["name"],
+                    "novasphere-controller"
+                );
             }
         }
     }

@@ -25,7 +25,12 @@ pub(crate) fn differences(helm: &Path, kustomize: &Path) -> anyhow::Result<Vec<S
             Some(right) => compare(name, left, right, &mut found),
         }
     }
-    found.extend(kustomize.keys().filter(|name| !helm.contains_key(*name)).map(|name| format!("only in config/: {name}")));
+    found.extend(
+        kustomize
+            .keys()
+            .filter(|name| !helm.contains_key(*name))
+            .map(|name| format!("only in config/: {name}")),
+    );
     if found.is_empty() {
         println!("{} objects, the same in both", helm.len());
     }
@@ -51,8 +56,12 @@ fn objects(path: &Path) -> anyhow::Result<BTreeMap<String, Value>> {
 
 fn normalised(mut object: Value) -> anyhow::Result<Value> {
     for (field, names) in [("labels", HELM_LABELS), ("annotations", HELM_ANNOTATIONS)] {
-        let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { continue };
-        let Some(map) = metadata.get_mut(field).and_then(Value::as_object_mut) else { continue };
+        let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let Some(map) = metadata.get_mut(field).and_then(Value::as_object_mut) else {
+            continue;
+        };
         map.retain(|key, _| !names.contains(&key.as_str()));
         if map.is_empty() {
             metadata.remove(field);
@@ -96,7 +105,12 @@ mod tests {
     #[test]
     fn each_difference_is_named_with_its_place() {
         let mut found = Vec::new();
-        compare("X", &json!({"a": 1, "b": [1, 2], "c": 0}), &json!({"a": 2, "b": [1, 3], "d": 0}), &mut found);
+        compare(
+            "X",
+            &json!({"a": 1, "b": [1, 2], "c": 0}),
+            &json!({"a": 2, "b": [1, 3], "d": 0}),
+            &mut found,
+        );
         assert_eq!(
             found,
             [

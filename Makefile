@@ -1,0 +1,183 @@
+# novasphere. `make help` shows what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Image that `docker-build` makes and `deploy` installs.
+IMG ?= localhost/novasphere:$(VERSION)
+# Used by install, uninstall, deploy and undeploy, on the cluster of your kubeconfig.
+KUBECTL ?= kubectl
+# Container engine.
+DOCKER ?= docker
+# What `dev` starts: "" (control plane), --node or --kubevirt.
+DEV_CLUSTER ?= --kubevirt
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+# What was built once and does not change with the sources: see docs/testbed.md.
+NOVASPHERE_CACHE ?= $(HOME)/.cache/novasphere
+export NOVASPHERE_CACHE
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(NOVASPHERE_CACHE)/bin/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+NOVACLUSTER := target/novacluster
+CLUSTER_MODULE := e2e/cluster
+IMAGE_ARCHIVE := target/images/novasphere.tar
+# Not `cargo xtask`: that would build the dependencies again for its features alone.
+XTASK := target/debug/xtask
+STEP := hack/step
+# In CI a lock file that does not match is an error, not something to mend.
+LOCKED := $(if $(CI),--locked,)
+
+##@ General
+
+.PHONY: help
+help: ## Show this text
+	@awk 'BEGIN { FS = ":.*## "; print "Usage: make TARGET" } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Show it all: a cluster with KubeVirt, novasphere, a virtual machine that answers
+	@hack/demo
+
+.PHONY: dev
+dev: build ## Start a cluster and run the controller from source against it
+	$(NOVACLUSTER) up $(DEV_CLUSTER)
+	$(NOVACLUSTER) kubectl apply --server-side -k config/crd
+	NOVASPHERE_KUBECONFIG=$$($(NOVACLUSTER) kubeconfig) cargo run --package novasphere -- --log-format text controller
+
+##@ Build
+
+.PHONY: packages
+packages:
+	@hack/install-packages
+
+# One build for the program, the tests, xtask and the demo: debug profile, all targets.
+.PHONY: rust
+rust: packages
+	@$(STEP) "cargo build" cargo build $(LOCKED) --workspace --all-targets
+
+.PHONY: build
+build: rust $(NOVACLUSTER) ## Build the program, its image and the test bed
+	@$(STEP) "image" $(NOVACLUSTER) image --image localhost/novasphere:$(VERSION) --binary target/debug/novasphere --out $(IMAGE_ARCHIVE)
+
+.PHONY: images
+images: build
+
+# The Go tool chain knows what changed.
+.PHONY: $(NOVACLUSTER)
+$(NOVACLUSTER): packages
+	@$(STEP) "go build novacluster" go build -C $(CLUSTER_MODULE) -o $(CURDIR)/$(NOVACLUSTER) ./cmd/novacluster
+
+.PHONY: test-bed
+test-bed: $(NOVACLUSTER) ## Build all that the local cluster consists of
+	@$(STEP) "test bed" $(NOVACLUSTER) build
+
+.PHONY: generate
+generate: rust ## Write the generated files
+	$(XTASK) generate
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG with a container engine
+	$(DOCKER) build --file images/novasphere/Dockerfile --tag $(IMG) .
+
+##@ Check
+
+.PHONY: verify
+verify: verify-format verify-lint verify-generated verify-dependencies verify-go verify-docs ## Check format, lints, generated files, dependencies, links
+
+.PHONY: verify-format
+verify-format: packages
+	@$(STEP) "cargo fmt" cargo fmt --all --check
+
+.PHONY: verify-lint
+verify-lint: packages
+	@$(STEP) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+.PHONY: verify-generated
+verify-generated: rust
+	@$(STEP) "generated files" $(XTASK) generate --check
+
+.PHONY: verify-dependencies
+verify-dependencies: $(CARGO_DENY)
+	@$(STEP) "cargo deny" $(CARGO_DENY) $(LOCKED) --all-features check bans licenses sources
+
+.PHONY: verify-go
+verify-go: packages
+	@$(STEP) "gofmt" hack/gofmt-check $(CLUSTER_MODULE)
+	@$(STEP) "go vet" go vet -C $(CLUSTER_MODULE) ./...
+
+.PHONY: verify-docs
+verify-docs: rust
+	@$(STEP) "links" $(XTASK) links
+
+.PHONY: audit
+audit: $(CARGO_DENY) ## Look for known vulnerabilities (needs the advisory database from the internet)
+	$(CARGO_DENY) check advisories
+
+$(CARGO_DENY): | packages
+	@$(STEP) "install cargo-deny" cargo install cargo-deny --quiet --locked --version $(CARGO_DENY_VERSION) --root $(dir $(patsubst %/,%,$(dir $@)))
+
+##@ Test
+
+.PHONY: test
+test: build test-bed test-go test-manifests ## Run all tests that this machine can carry
+	@$(STEP) "cargo test" cargo test $(LOCKED) --workspace
+
+.PHONY: test-unit
+test-unit: packages ## Run the tests that need no cluster
+	@$(STEP) "cargo test" cargo test $(LOCKED) --workspace --exclude novasphere-e2e
+
+.PHONY: test-e2e
+test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> chooses)
+	@$(STEP) "cargo test e2e" cargo test $(LOCKED) --package novasphere-e2e -- $(T)
+
+.PHONY: test-go
+test-go: packages
+	@$(STEP) "go test" go test -C $(CLUSTER_MODULE) ./...
+
+.PHONY: test-manifests
+test-manifests: rust $(NOVACLUSTER)
+	@$(STEP) "chart and config" hack/test-manifests
+
+.PHONY: bench
+bench: build test-bed ## Measure, write target/bench/summary.json and print it as a table
+	cargo run $(LOCKED) --package novasphere-e2e --bin bench
+
+##@ Install on the cluster of your kubeconfig
+
+.PHONY: install
+install: ## Install the custom resource definitions
+	$(KUBECTL) apply --server-side -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Remove the custom resource definitions AND ALL OBJECTS of these kinds
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: ## Install all of config/default with the image IMG
+	@mkdir -p target/deploy
+	@printf '%s\n' 'resources: [../../config/default]' 'images:' \
+	  '  - {name: localhost/novasphere, newName: "$(IMG_NAME)", newTag: "$(IMG_TAG)"}' >target/deploy/kustomization.yaml
+	$(KUBECTL) apply --server-side -k target/deploy
+
+IMG_TAG = $(lastword $(subst :, ,$(IMG)))
+IMG_NAME = $(patsubst %:$(IMG_TAG),%,$(IMG))
+
+.PHONY: undeploy
+undeploy: ## Remove the controller and its roles; definitions and objects stay
+	$(KUBECTL) delete --ignore-not-found -k config/manager
+	$(KUBECTL) delete --ignore-not-found -k config/rbac
+
+##@ Clean
+
+.PHONY: clean
+clean: ## Take local clusters down and remove what was built here
+	@if [[ -x $(NOVACLUSTER) ]]; then $(NOVACLUSTER) down --all; fi
+	rm -rf target
+
+.PHONY: clean-cache
+clean-cache: ## Remove what was built once for all clones (see docs/testbed.md)
+	@[[ -n "$(NOVASPHERE_CACHE)" && "$(NOVASPHERE_CACHE)" != / && "$(NOVASPHERE_CACHE)" != "$(HOME)" ]]
+	rm -rf -- "$(NOVASPHERE_CACHE)"

@@ -1,0 +1,181 @@
+//! What the program `novasphere` says of itself: its command line, and the
+//! configuration file as a page and as a part of the chart's schema.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use anyhow::Context;
+use novasphere::Configuration;
+use serde_json::{Map, Value};
+
+use crate::artifacts::{Files, MARK};
+
+/// Schema of the chart's values; `config` is filled in.
+const VALUES_SCHEMA: &str = include_str!("values.schema.json");
+
+/// `docs/cli.md`, `docs/configuration.md` and the chart's `values.schema.json`.
+pub(crate) fn files() -> anyhow::Result<Files> {
+    let schema = novasphere_runtime::config::schema::<Configuration>();
+    let defaults = serde_json::to_value(Configuration::default())?;
+    Ok(vec![
+        (PathBuf::from("docs/cli.md"), command_line()),
+        (
+            PathBuf::from("docs/configuration.md"),
+            configuration(&schema, &defaults)?,
+        ),
+        (
+            PathBuf::from("charts/novasphere/values.schema.json"),
+            values_schema(schema)?,
+        ),
+    ])
+}
+
+fn header(source: &str) -> String {
+    format!("<!-- {MARK} from {source}. Do not edit. -->\n\n")
+}
+
+fn command_line() -> String {
+    let options = clap_markdown::MarkdownOptions::new()
+        .title("Command line".to_owned())
+        .show_footer(false);
+    let text = clap_markdown::help_markdown_command_custom(&novasphere::command(), &options);
+    let mut page = format!("{}{}\n", header("crates/novasphere"), text.trim_end());
+    page.push_str("\n## Environment\n\nEach of these stands for an option, which wins over it.\n\n| Variable | Option |\n|---|---|\n");
+    for argument in novasphere::command().get_arguments() {
+        if let (Some(variable), Some(option)) = (argument.get_env(), argument.get_long()) {
+            page += &format!("| `{}` | `--{option}` |\n", variable.to_string_lossy());
+        }
+    }
+    page
+}
+
+/// The chart's schema with the schema of the configuration file in it.
+fn values_schema(mut configuration: Value) -> anyhow::Result<String> {
+    let mut values: Value = serde_json::from_str(VALUES_SCHEMA).context("xtask/src/values.schema.json")?;
+    let fields = configuration
+        .as_object_mut()
+        .context("the configuration's schema is not an object")?;
+    fields.remove("$schema");
+    // References are counted from the root of the document.
+    if let Some(Value::Object(definitions)) = fields.remove("$defs") {
+        let shared = values
+            .pointer_mut("/$defs")
+            .and_then(Value::as_object_mut)
+            .context("no $defs")?;
+        shared.extend(definitions);
+    }
+    let place = values
+        .pointer_mut("/properties/config")
+        .context("no properties.config")?;
+    *place = configuration;
+    Ok(format!("{}\n", serde_json::to_string_pretty(&values)?))
+}
+
+/// A table for each section of the configuration file.
+fn configuration(schema: &Value, defaults: &Value) -> anyhow::Result<String> {
+    let mut page = header("the types of the configuration");
+    page.push_str(
+        "# Configuration file\n\n\
+         One YAML file, named by `--config` or `NOVASPHERE_CONFIG`; in a cluster it is the chart's value `config`. Every setting \
+         has a default, and an unknown one is an error that names its line. The program reads it when it starts.\n",
+    );
+    sections(schema, schema, defaults, "", &mut page)?;
+    Ok(page)
+}
+
+fn sections(root: &Value, schema: &Value, defaults: &Value, path: &str, page: &mut String) -> anyhow::Result<()> {
+    let none = Map::new();
+    let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+    let (groups, settings): (Vec<_>, Vec<_>) = properties
+        .iter()
+        .partition(|(_, property)| resolve(root, property).get("properties").is_some());
+    if !settings.is_empty() {
+        page.push_str("\n| Setting | Type | Default | Meaning |\n|---|---|---|---|\n");
+    }
+    for (name, property) in settings {
+        let default = match defaults.get(name) {
+            None | Some(Value::Null) => String::new(),
+            Some(value) => format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+        };
+        writeln!(
+            page,
+            "| `{name}` | {} | {default} | {} |",
+            type_of(root, property),
+            description(root, property)
+        )?;
+    }
+    for (name, property) in groups {
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        let nothing = Value::Null;
+        let inner = defaults.get(name).unwrap_or(&nothing);
+        write!(page, "\n## `{path}`\n\n{}\n", description(root, property))?;
+        sections(root, resolve(root, property), inner, &path, page)?;
+    }
+    Ok(())
+}
+
+fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let target = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| reference.strip_prefix('#'));
+    target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
+}
+
+fn type_of(root: &Value, property: &Value) -> String {
+    match resolve(root, property).get("type") {
+        Some(Value::String(name)) => name.clone(),
+        // An optional setting may be null; that is the same as leaving it out.
+        Some(Value::Array(names)) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|name| *name != "null")
+            .collect::<Vec<_>>()
+            .join(" or "),
+        _ => String::new(),
+    }
+}
+
+fn description(root: &Value, property: &Value) -> String {
+    let own = property
+        .get("description")
+        .or_else(|| resolve(root, property).get("description"));
+    own.and_then(Value::as_str)
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_checked_as_a_part_of_the_values() {
+        let schema = json!({
+            "$schema": "x", "title": "C", "type": "object",
+            "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}},
+        });
+        let values: Value = serde_json::from_str(&values_schema(schema).unwrap()).unwrap();
+        assert_eq!(values["properties"]["config"]["properties"]["a"]["$ref"], "#/$defs/A");
+        assert_eq!(values["$defs"]["A"]["type"], "string");
+        assert!(values["$defs"]["texts"].is_object());
+    }
+
+    #[test]
+    fn settings_are_listed_with_type_default_and_meaning() {
+        let schema = json!({
+            "properties": {"section": {"$ref": "#/$defs/S", "description": "A section."}},
+            "$defs": {"S": {"properties": {"size": {"type": ["integer", "null"], "description": "How\nmany."}}}},
+        });
+        let page = configuration(&schema, &json!({"section": {"size": 8}})).unwrap();
+        assert!(page.contains("## `section`\n\nA section.\n"), "{page}");
+        assert!(page.contains("| `size` | integer | `8` | How many. |"), "{page}");
+    }
+}
