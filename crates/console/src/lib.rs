@@ -9,3 +9,4 @@ pub mod rfb;
 pub mod rules;
 pub mod serial;
 pub mod token;
+pub mod websocket;

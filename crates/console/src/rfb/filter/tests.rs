@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The encodings of TigerVNC 1.15 that negotiate something, and a picture encoding.
+/// The encodings of `TigerVNC` 1.15 that negotiate something, and a picture encoding.
 const TIGERVNC: [i32; 6] = [7, -308, encoding::EXTENDED_CLIPBOARD, -313, -312, -258];
 
 fn set_encodings(encodings: &[i32]) -> Vec<u8> {
