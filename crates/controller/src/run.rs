@@ -7,6 +7,7 @@ use kube::{
     Client,
     runtime::{controller, reflector::ObjectRef},
 };
+use novasphere_core::label;
 use novasphere_crd::VmAccess;
 use novasphere_runtime::{
     admin::Health,
@@ -121,7 +122,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     caches_gate.ready();
 
     let context = Arc::new(Context {
-        applier: Applier::new(client.clone(), VM_ACCESS_MANAGER, metrics.clone()),
+        applier: Applier::new(client.clone(), VM_ACCESS_MANAGER, metrics.clone()).owner_label(label::KEY_OWNER_UID),
         reporter: Reporter::new(client.clone(), VM_ACCESS_MANAGER, &instance),
         client,
         apis,

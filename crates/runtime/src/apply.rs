@@ -1,14 +1,37 @@
 //! Writes that happen only when something changes.
+//!
+//! [`Applier::apply`] is a server-side apply that is not sent when it would change nothing. That is decided from the cached live
+//! object: every field that is desired is there (`diff`), and nothing that was stated before has been dropped
+//! ([`APPLIED_HASH`]). What a write did to the object is remembered where the server keeps differing (`settled`).
 
-use std::fmt::Debug;
+mod diff;
+mod document;
+mod error;
+mod quantity;
+mod settled;
+
+use std::{fmt::Debug, sync::Arc};
 
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::OwnerReference};
-use kube::{Client, Resource};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
+use self::{
+    diff::{Schema, differences},
+    settled::Settled,
+};
+pub use self::{document::APPLIED_HASH, error::ApplyError};
 use crate::metrics::Metrics;
 
-/// What [`Applier::apply`] did, with the object as it is in the cluster now.
+/// No live object has this resource version (the first write to an empty etcd is revision 2), so an apply that names it is
+/// refused with a conflict when there is an object (`Store.Update` in k8s.io/apiserver), and makes one when there is none.
+const CREATE_ONLY: &str = "1";
+
+/// What [`Applier::apply`] did, with the object as it is in the cluster now (without `managedFields`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome<K> {
     /// Nothing was sent: the cached object has all that is desired.
@@ -23,14 +46,22 @@ impl<K> Outcome<K> {
     /// The object.
     pub fn into_object(self) -> K {
         match self {
-            Self::Unchanged(k) | Self::Created(k) | Self::Patched(k) => k,
+            Self::Unchanged(object) | Self::Created(object) | Self::Patched(object) => object,
         }
     }
 
     /// The object.
     pub fn object(&self) -> &K {
         match self {
-            Self::Unchanged(k) | Self::Created(k) | Self::Patched(k) => k,
+            Self::Unchanged(object) | Self::Created(object) | Self::Patched(object) => object,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Unchanged(_) => "Unchanged",
+            Self::Created(_) => "Created",
+            Self::Patched(_) => "Patched",
         }
     }
 }
@@ -40,100 +71,42 @@ impl<K> Outcome<K> {
 pub enum Deleted {
     /// The apiserver took the request; finalizers may keep the object for a while.
     Requested,
+    /// It is being deleted already: nothing was sent.
+    Underway,
     /// It had gone already, or another object has its name now.
     AlreadyGone,
 }
 
-/// Why a write did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// An object with this name exists and is not ours.
-    #[error("{kind} {name} exists already and does not belong to this object ({owner}). Delete or rename it, or choose another name")]
-    NotOwned {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// Whose it is, in words.
-        owner: String,
-    },
-    /// Somebody else changed the object at the same time.
-    #[error("{0}")]
-    Conflict(String),
-    /// The apiserver does not let us.
-    #[error("{0}")]
-    Forbidden(String),
-    /// The apiserver or an admission webhook refuses the content.
-    #[error("{0}")]
-    Invalid(String),
-    /// It exists already, although the cache does not have it yet.
-    #[error("{0}")]
-    AlreadyExists(String),
-    /// A `ResourceQuota` of the namespace is used up.
-    #[error("{0}")]
-    QuotaExceeded(String),
-    /// The namespace is being deleted: nothing new can be made in it.
-    #[error("{0}")]
-    NamespaceTerminating(String),
-    /// The API of the object is not served.
-    #[error("{0}")]
-    NotFound(String),
-    /// This process does not lead (any more).
-    #[error(transparent)]
-    NotLeader(#[from] crate::lease::NotLeader),
-    /// No answer in time.
-    #[error("{0}")]
-    Timeout(String),
-    /// The apiserver could not be reached, or failed.
-    #[error("{0}")]
-    Transport(String),
-    /// The desired object cannot be sent: a fault of ours.
-    #[error("{0}")]
-    Internal(String),
-}
-
-impl ApplyError {
-    /// `PascalCase` word for conditions, events and metrics.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        todo!()
-    }
-
-    /// Whether trying again without a change can help.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        todo!()
-    }
-}
-
-impl From<kube::Error> for ApplyError {
-    /// Sorts what the client or the apiserver said, by status code and reason.
-    fn from(error: kube::Error) -> Self {
-        let _ = error;
-        todo!()
-    }
-}
-
-/// Who must be the controller owner of what an [`Applier`] touches.
-pub type Owner = OwnerReference;
-
-/// Applies objects for one field manager.
+/// Applies objects for one field manager. Clones share its memory.
 #[derive(Clone)]
 pub struct Applier {
-    _private: (),
+    client: Client,
+    field_manager: Arc<str>,
+    owner_label: Option<&'static str>,
+    settled: Arc<Settled>,
+    metrics: Metrics,
 }
 
 impl Applier {
-    /// `field_manager` names one call site (`novasphere/vmaccess`); two that share a name take each other's fields away.
+    /// `field_manager` names one call site (`novasphere/vmaccess`), at most 128 bytes; two that share a name take each other's
+    /// fields away.
     #[must_use]
     pub fn new(client: Client, field_manager: &str, metrics: Metrics) -> Self {
-        let _ = (client, field_manager, metrics);
-        todo!()
+        Self { client, field_manager: field_manager.into(), owner_label: None, settled: Arc::default(), metrics }
+    }
+
+    /// Lets a label with the owner's UID stand for the controller owner reference, for objects that outlive their owner. An object
+    /// that has both a controller and the label belongs to the controller.
+    #[must_use]
+    pub fn owner_label(self, key: &'static str) -> Self {
+        Self { owner_label: Some(key), ..self }
     }
 
     /// Makes the cluster have `desired`. `live` is the cached object of that name, if there is one.
     ///
-    /// `desired` needs a name and a namespace, and a controller owner reference: a live object with another (or no) controller is never taken over.
+    /// `desired` needs a name, a namespace and an owner (see [`Self::owner_label`]). A live object of another owner, or of none, is
+    /// never taken over, also when the cache does not have it. A field that was desired in the apply before and is not any
+    /// more goes away.
     ///
     /// # Errors
     ///
@@ -142,12 +115,86 @@ impl Applier {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
     {
-        let _ = (desired, live);
-        todo!()
+        let result = match live {
+            Some(live) => self.apply_over(desired, live).await,
+            None => self.create(desired).await,
+        };
+        self.metrics.applied(&K::kind(&()), result.as_ref().map_or_else(ApplyError::reason, Outcome::name));
+        result
     }
 
-    /// Makes the status of `live` be `status`, by server-side apply on the status subresource, unless it is equal but for
-    /// `lastTransitionTime`. Returns the object as the apiserver answered it, or `None` when nothing was sent.
+    async fn create<K>(&self, desired: &K) -> Result<Outcome<K>, ApplyError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        self.owner_uid(desired).ok_or_else(|| no_owner(desired))?;
+        let mut document = document_of(desired)?;
+        document::set_metadata(&mut document, "resourceVersion", CREATE_ONLY);
+        match self.send(desired, &document).await {
+            Ok(created) => {
+                tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), "created");
+                self.note_answer(desired, &created)?;
+                Ok(Outcome::Created(created))
+            }
+            // The cache trails, or does not watch objects like this one: what is there decides.
+            Err(ApplyError::Conflict(message)) => match self.api(desired)?.get_opt(&desired.name_any()).await? {
+                Some(live) => self.apply_over(desired, &live).await,
+                None => Err(ApplyError::Conflict(message)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn apply_over<K>(&self, desired: &K, live: &K) -> Result<Outcome<K>, ApplyError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        self.check_owner(desired, live)?;
+        if live.meta().deletion_timestamp.is_some() {
+            let (kind, name) = (K::kind(&()), desired.name_any());
+            return Err(ApplyError::Conflict(format!("{kind} {name} is being deleted; it is made again when it has gone")));
+        }
+        let uid = live.uid().unwrap_or_default();
+        let mut document = document_of(desired)?;
+        let live_document = to_value(live)?;
+        let found = differences(&document, &live_document, schema_of::<K>());
+        if found.is_empty() || self.settled.knows(&uid, &document, &found) {
+            return Ok(Outcome::Unchanged(live.clone()));
+        }
+        let changes: Vec<_> = found.iter().map(|difference| difference.path.as_str()).take(10).collect();
+        tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), ?changes, "patching");
+        // With the UID the apply cannot hit another object that got this name since.
+        document::set_metadata(&mut document, "uid", &uid);
+        let patched = self.send(desired, &document).await?;
+        self.note_answer(desired, &patched)?;
+        Ok(Outcome::Patched(patched))
+    }
+
+    async fn send<K>(&self, desired: &K, document: &Value) -> Result<K, ApplyError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let params = PatchParams::apply(&self.field_manager).force().validation_strict();
+        let mut answer = self.api(desired)?.patch(&desired.name_any(), &params, &Patch::Apply(document)).await?;
+        answer.meta_mut().managed_fields = None;
+        Ok(answer)
+    }
+
+    fn note_answer<K>(&self, desired: &K, answer: &K) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        let (document, answer_document) = (document_of(desired)?, to_value(answer)?);
+        let left = differences(&document, &answer_document, schema_of::<K>());
+        let uid = answer.meta().uid.as_deref().unwrap_or_default();
+        self.settled.applied(uid, &document, &left);
+        Ok(())
+    }
+
+    /// Makes the status of `live` be `status`, by server-side apply on the status subresource, unless it equals `current` but
+    /// for `lastTransitionTime`. Returns the object when something was sent.
+    ///
+    /// `current` is the part of the live status that this field manager writes; what it held and `status` does not hold goes away.
     ///
     /// # Errors
     ///
@@ -157,11 +204,26 @@ impl Applier {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
         S: Serialize,
     {
-        let _ = (live, current, status);
-        todo!()
+        let new = to_value(status)?;
+        if let Some(current) = current
+            && without_times(to_value(current)?) == without_times(new.clone())
+        {
+            return Ok(None);
+        }
+        let document = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            // With the UID the status cannot go to another object that got this name since.
+            "metadata": {"name": live.name_any(), "namespace": live.namespace(), "uid": live.uid()},
+            "status": new,
+        });
+        let params = PatchParams::apply(&self.field_manager).force().validation_strict();
+        let mut answer: K = self.api(live)?.patch_status(&live.name_any(), &params, &Patch::Apply(&document)).await?;
+        answer.meta_mut().managed_fields = None;
+        Ok(Some(answer))
     }
 
-    /// Deletes exactly the object `live` (by UID), with background propagation.
+    /// Deletes exactly the object `live` (by UID), its dependents in the background.
     ///
     /// # Errors
     ///
@@ -170,8 +232,25 @@ impl Applier {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
     {
-        let _ = live;
-        todo!()
+        if live.meta().deletion_timestamp.is_some() {
+            return Ok(Deleted::Underway);
+        }
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        let result = match self.api(live)?.delete(&live.name_any(), &params).await.map_err(ApplyError::from) {
+            Ok(_) => Ok(Deleted::Requested),
+            Err(ApplyError::NotFound(_) | ApplyError::Conflict(_)) => Ok(Deleted::AlreadyGone),
+            Err(error) => Err(error),
+        };
+        if result.is_ok() {
+            tracing::info!(kind = %K::kind(&()), namespace = live.namespace(), name = live.name_any(), "deleted");
+            self.settled.forget(live.meta().uid.as_deref().unwrap_or_default());
+        }
+        self.metrics.applied(&K::kind(&()), result.as_ref().map_or_else(ApplyError::reason, |_| "Deleted"));
+        result
     }
 
     /// Deletes those of `live` that `owner_uid` controls and whose UID is not in `keep`. Returns how many were asked to go.
@@ -179,11 +258,109 @@ impl Applier {
     /// # Errors
     ///
     /// The first [`ApplyError`]; the others are tried all the same.
-    pub async fn prune<'a, K>(&self, live: impl IntoIterator<Item = &'a K> + Send, owner_uid: &str, keep: &[String]) -> Result<usize, ApplyError>
+    pub async fn prune<'a, K>(
+        &self,
+        live: impl IntoIterator<Item = &'a K>,
+        owner_uid: &str,
+        keep: &[String],
+    ) -> Result<usize, ApplyError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug + Sync + 'a,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug + 'a,
     {
-        let _ = (live.into_iter().count(), owner_uid, keep);
-        todo!()
+        let is_orphan = |object: &&K| {
+            controller_of(*object).is_some_and(|controller| controller.uid == owner_uid)
+                && object.meta().uid.as_ref().is_some_and(|uid| !keep.contains(uid))
+        };
+        let (mut count, mut first_error) = (0, None);
+        for orphan in live.into_iter().filter(is_orphan) {
+            match self.delete(orphan).await {
+                Ok(Deleted::Requested) => count += 1,
+                Ok(Deleted::Underway | Deleted::AlreadyGone) => {}
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        first_error.map_or(Ok(count), Err)
+    }
+
+    /// The UID of the owner: the controller's, else that of the owner label.
+    fn owner_uid<'a, K: Resource>(&self, object: &'a K) -> Option<&'a str> {
+        match controller_of(object) {
+            Some(controller) => Some(&controller.uid),
+            None => object.meta().labels.as_ref()?.get(self.owner_label?).map(String::as_str),
+        }
+    }
+
+    fn check_owner<K: Resource<DynamicType = ()>>(&self, desired: &K, live: &K) -> Result<(), ApplyError> {
+        let ours = self.owner_uid(desired).ok_or_else(|| no_owner(desired))?;
+        if self.owner_uid(live) == Some(ours) {
+            return Ok(());
+        }
+        let owner = match (controller_of(live), controller_of(desired)) {
+            (Some(theirs), Some(ours)) if theirs.kind == ours.kind && theirs.name == ours.name => {
+                format!("it belongs to an earlier {} {} that is being cleaned up", theirs.kind, theirs.name)
+            }
+            (Some(theirs), _) => format!("it belongs to {} {}", theirs.kind, theirs.name),
+            (None, _) => "somebody else made it".to_owned(),
+        };
+        Err(ApplyError::NotOwned { kind: K::kind(&()).into_owned(), name: desired.name_any(), owner })
+    }
+
+    fn api<K>(&self, object: &K) -> Result<Api<K>, ApplyError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        let namespace = object.meta().namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.ok_or_else(|| {
+            ApplyError::Internal(format!("{} {} has no namespace", K::kind(&()), object.name_any()))
+        })?;
+        Ok(Api::namespaced(self.client.clone(), namespace))
     }
 }
+
+fn schema_of<K: Resource<DynamicType = ()>>() -> Schema {
+    Schema::of_group(&K::group(&()))
+}
+
+fn document_of<K: Resource<DynamicType = ()> + Serialize>(desired: &K) -> Result<Value, ApplyError> {
+    document::desired(desired).map_err(|error| ApplyError::Internal(format!("cannot write as JSON: {error}")))
+}
+
+fn to_value(value: &impl Serialize) -> Result<Value, ApplyError> {
+    serde_json::to_value(value).map_err(|error| ApplyError::Internal(format!("cannot write as JSON: {error}")))
+}
+
+fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
+    object.meta().owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+}
+
+fn no_owner<K: Resource<DynamicType = ()>>(desired: &K) -> ApplyError {
+    ApplyError::Internal(format!("{} {} is desired without an owner", K::kind(&()), desired.name_any()))
+}
+
+/// A status without nulls and empty lists and maps, and without the times of its conditions.
+fn without_times(mut status: Value) -> Value {
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(condition) = condition.as_object_mut() {
+            condition.remove("lastTransitionTime");
+        }
+    }
+    without_empty(status)
+}
+
+fn without_empty(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().map(|(key, value)| (key, without_empty(value)));
+            let kept: serde_json::Map<_, _> = kept.filter(|(_, value)| !value.is_null()).collect();
+            if kept.is_empty() { Value::Null } else { Value::Object(kept) }
+        }
+        Value::Array(items) if items.is_empty() => Value::Null,
+        Value::Array(items) => Value::Array(items.into_iter().map(without_empty).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;
