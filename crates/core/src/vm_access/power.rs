@@ -98,7 +98,8 @@ impl Run {
         let Some(instance) = live.instance else {
             // The two are watched apart: the machine may know of an instance that we have not seen yet.
             let is_created = live.status().is_some_and(|status| status.created);
-            return if is_created || live.printable_status() == "Starting" {
+            let lives = ["Starting", "Running", "Paused", "Migrating", "Stopping"].contains(&live.printable_status());
+            return if is_created || lives {
                 Self::Changing
             } else {
                 Self::None

@@ -8,7 +8,7 @@ use novasphere_crd::{VmAccess, VmAccessStatus, condition as types};
 
 use super::{
     failure::Failure,
-    observed::{Applied, LiveMachine},
+    observed::{Applied, LiveMachine, is_ours},
     power::Decision,
     reason::RoutesReason,
     references::References,
@@ -48,14 +48,20 @@ pub struct Outcome {
 }
 
 impl Observed<'_> {
-    /// The machine as applied, else as the caches have it.
+    /// The machine as applied, else as the caches have it; nothing when it is somebody else's.
     fn live(&self) -> LiveMachine<'_> {
         let applied = self
             .applied
             .and_then(|applied| applied.virtual_machine.as_ref()?.as_ref().ok());
-        LiveMachine {
-            machine: applied.or(self.references.virtual_machine.as_deref()),
-            instance: self.references.virtual_machine_instance.as_deref(),
+        let uid = self.vm_access.metadata.uid.as_deref().unwrap_or_default();
+        let is_adopted = self.vm_access.spec.virtual_machine.name.is_some();
+        let machine = applied.or(self.references.virtual_machine.as_deref());
+        match machine.filter(|machine| is_adopted || is_ours(uid, machine)) {
+            None => LiveMachine::default(),
+            machine => LiveMachine {
+                machine,
+                instance: self.references.virtual_machine_instance.as_deref(),
+            },
         }
     }
 }
@@ -165,3 +171,6 @@ fn next(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<Timestamp> {
     let retry = retry.map(|time| time.0).filter(|time| *time > observed.now);
     retry.into_iter().chain(observed.power.next).min()
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,6 @@ fn routes(spec: &VmAccessSpec) -> Result<Vec<String>, ValidateError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

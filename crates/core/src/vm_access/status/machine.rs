@@ -56,7 +56,7 @@ fn trouble(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<(Reason, St
     }
     if let Some(failure) = live.condition("Failure").filter(|failure| failure.status == "True") {
         let said = said(failure.reason.as_deref(), failure.message.as_deref());
-        let message = format!("KubeVirt cannot carry out the VirtualMachine: {said}. Change the template as it says.");
+        let message = format!("KubeVirt cannot carry out the machine's spec: {said}. Change it as that says.");
         return Some((Reason::KubeVirtFailure, message));
     }
     if let Some(failure) = observed.power_failure {
@@ -109,9 +109,11 @@ fn state(wanted: WantedState, live: LiveMachine<'_>) -> State {
                 NotAsWanted(Reason::NotReady, format!("The machine runs and is not ready: {why}."))
             }
         }
-        ("Stopped", WantedState::Any | WantedState::Stopped) => {
-            AsWanted(Reason::Stopped, "The machine is stopped, as wanted.".into())
-        }
+        ("Stopped", WantedState::Any) => AsWanted(
+            Reason::Stopped,
+            "The machine is stopped. Start it with `virtctl start`, or set spec.power.state to Running.".into(),
+        ),
+        ("Stopped", WantedState::Stopped) => AsWanted(Reason::Stopped, "The machine is stopped, as wanted.".into()),
         ("Paused", WantedState::Any | WantedState::Running) if !is_paused_by_user(live) => {
             let paused = live.condition("Paused");
             let why = paused.map_or_else(String::new, |paused| {
@@ -122,9 +124,11 @@ fn state(wanted: WantedState, live: LiveMachine<'_>) -> State {
                 format!("KubeVirt has paused the machine: {why}. It goes on when the cause is gone."),
             )
         }
-        ("Paused", WantedState::Any | WantedState::Paused) => {
-            AsWanted(Reason::Paused, "The machine is paused, as wanted.".into())
-        }
+        ("Paused", WantedState::Any) => AsWanted(
+            Reason::Paused,
+            "The machine is paused. `virtctl unpause vm` lets it go on.".into(),
+        ),
+        ("Paused", WantedState::Paused) => AsWanted(Reason::Paused, "The machine is paused, as wanted.".into()),
         ("Running" | "Migrating" | "Stopped" | "Paused", _) => NotAsWanted(
             Reason::ChangingPower,
             format!(

@@ -1,10 +1,10 @@
 //! Whose machine it is, and whether anything can be done about it now.
 
-use kube::ResourceExt as _;
 use novasphere_foreign::kubevirt::VirtualMachine;
 use serde_json::Value;
 
 use super::super::{
+    observed::is_ours,
     reason::VirtualMachineReason,
     references::References,
     validated::{DiskSource, MachineUnavailable, RunStrategy, Template, WantedState},
@@ -53,19 +53,8 @@ pub(super) fn owned<'a>(
         });
     }
     match references.virtual_machine.as_deref() {
-        Some(live) if !is_ours(owner, live) => Err(taken(name, live)),
+        Some(live) if !is_ours(&owner.uid, live) => Err(taken(name, live)),
         live => Ok(live),
-    }
-}
-
-/// A machine is ours when we are its controller, or when it has no controller and was made for a `VmAccess`.
-///
-/// The latter can only be one of our name, as the machine has that name too: ours with deletion policy `Orphan`, or one
-/// that an earlier `VmAccess` of this name left behind and that is taken back, for example after a restore.
-fn is_ours(owner: &Owner, live: &VirtualMachine) -> bool {
-    match label::controller(&live.metadata) {
-        Some(controller) => controller.uid == owner.uid,
-        None => live.labels().contains_key(label::KEY_OWNER_UID),
     }
 }
 
