@@ -107,19 +107,36 @@ func addPrograms(tree *tree, packages string) error {
 }
 
 func addModules(tree *tree, packages string) error {
-	modules, err := moduleOrder(filepath.Join(packages, "lib", "modules"))
+	order, err := newModuleOrder(filepath.Join(packages, "lib", "modules"))
 	if err != nil {
 		return err
 	}
-	var order strings.Builder
-	for _, module := range modules {
-		name := filepath.Base(module)
-		order.WriteString(name + "\n")
-		if err := tree.copy("lib/modules/"+name, module, 0o644); err != nil {
+	for _, stage := range []struct {
+		name   string
+		wanted []string
+	}{{"boot", bootModules}, {"late", lateModules}} {
+		modules, err := order.next(stage.wanted)
+		if err != nil {
+			return err
+		}
+		if err := addStage(tree, stage.name, modules); err != nil {
 			return err
 		}
 	}
-	tree.add(cpioEntry{name: "lib/modules/order", mode: typeFile | 0o644, data: []byte(order.String())})
+	return nil
+}
+
+// addStage adds modules and the list by which load-modules loads them.
+func addStage(tree *tree, name string, modules []string) error {
+	var list strings.Builder
+	for _, module := range modules {
+		base := filepath.Base(module)
+		list.WriteString(base + "\n")
+		if err := tree.copy("lib/modules/"+base, module, 0o644); err != nil {
+			return err
+		}
+	}
+	tree.add(cpioEntry{name: "lib/modules/" + name, mode: typeFile | 0o644, data: []byte(list.String())})
 	return nil
 }
 

@@ -9,52 +9,66 @@ import (
 	"strings"
 )
 
-// wantedModules are what a guest of KubeVirt meets: virtio disks and network,
-// the file systems of a cloud-init disk, the power button.
-var wantedModules = []string{
-	"virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "virtio_scsi", "sd_mod",
-	"isofs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8",
+// bootModules are what the guest needs until it is ready: virtio disks and
+// network, the file system of a cloud-init disk, the power button.
+var bootModules = []string{
+	"virtio_pci", "virtio_blk", "virtio_net", "virtio_rng",
+	"isofs", "nls_utf8",
 	"button", "evdev",
 }
 
-// moduleOrder returns the files of the wanted modules and of those that they
-// need, each after what it needs. The packages are not configured, so there is
-// no modules.dep; each module names its own needs.
-func moduleOrder(root string) ([]string, error) {
+// lateModules are loaded after that: hot-plugged disks are SCSI.
+var lateModules = []string{"virtio_scsi", "sd_mod", "vfat", "nls_cp437", "nls_ascii"}
+
+// moduleOrder finds modules below root. The packages are not configured, so
+// there is no modules.dep; each module names its own needs.
+type moduleOrder struct {
+	root  string
+	files map[string]string
+	seen  map[string]bool
+}
+
+func newModuleOrder(root string) (*moduleOrder, error) {
 	files, err := moduleFiles(root)
-	if err != nil {
-		return nil, err
-	}
+	return &moduleOrder{root, files, map[string]bool{}}, err
+}
+
+// next returns the files of the wanted modules and of those that they need,
+// each after what it needs, without those that were returned before.
+func (o *moduleOrder) next(wanted []string) ([]string, error) {
 	order := []string{}
-	seen := map[string]bool{}
-	var visit func(name, neededBy string) error
-	visit = func(name, neededBy string) error {
-		if seen[name] {
-			return nil
-		}
-		seen[name] = true
-		file, found := files[name]
-		if !found {
-			return fmt.Errorf("kernel module %s (for %s) is not below %s", name, neededBy, root)
-		}
-		needs, err := moduleNeeds(file)
+	for _, name := range wanted {
+		found, err := o.visit(name, "the guest")
 		if err != nil {
-			return fmt.Errorf("kernel module %s: %w", file, err)
-		}
-		for _, need := range needs {
-			if err := visit(need, name); err != nil {
-				return err
-			}
-		}
-		order = append(order, file)
-		return nil
-	}
-	for _, name := range wantedModules {
-		if err := visit(name, "the guest"); err != nil {
 			return nil, err
 		}
+		order = append(order, found...)
 	}
 	return order, nil
+}
+
+func (o *moduleOrder) visit(name, neededBy string) ([]string, error) {
+	if o.seen[name] {
+		return nil, nil
+	}
+	o.seen[name] = true
+	file, found := o.files[name]
+	if !found {
+		return nil, fmt.Errorf("kernel module %s (for %s) is not below %s", name, neededBy, o.root)
+	}
+	needs, err := moduleNeeds(file)
+	if err != nil {
+		return nil, fmt.Errorf("kernel module %s: %w", file, err)
+	}
+	order := []string{}
+	for _, need := range needs {
+		found, err := o.visit(need, name)
+		if err != nil {
+			return nil, err
+		}
+		order = append(order, found...)
+	}
+	return append(order, file), nil
 }
 
 func moduleFiles(root string) (map[string]string, error) {
