@@ -15,7 +15,7 @@ use kube::{
 };
 use serde::Deserialize;
 
-use crate::{audit::AuditLog, paths};
+use crate::{audit::AuditLog, install, paths};
 
 /// The name of the cluster that the tests of one run share.
 const SHARED: &str = "e2e";
@@ -102,8 +102,7 @@ impl Cluster {
     }
 
     /// The cluster with a node and a real KubeVirt that the tests of this
-    /// process share, with novasphere installed by its chart. It is started by
-    /// the first test that asks.
+    /// process share. It is started by the first test that asks.
     ///
     /// # Errors
     /// When it does not come up; every test that asks gets the same error.
@@ -112,10 +111,21 @@ impl Cluster {
         let cluster = CLUSTER.get_or_init(|| {
             let cluster = start(SHARED, &["up", "--node", "--kubevirt"]).map_err(|error| format!("{error:#}"))?;
             *started().lock().map_err(|error| error.to_string())? = true;
-            crate::install::install(&cluster).map_err(|error| format!("install novasphere: {error:#}"))?;
             Ok(cluster)
         });
         cluster.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    /// [`Cluster::shared`] with novasphere installed by its chart.
+    ///
+    /// # Errors
+    /// As [`Cluster::shared`], and when the controller does not become ready.
+    pub fn with_novasphere() -> Result<&'static Self> {
+        static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
+        let cluster = Self::shared()?;
+        let installed = INSTALLED.get_or_init(|| install::install(cluster).map_err(|error| format!("{error:#}")));
+        installed.as_ref().map_err(|error| anyhow::anyhow!("install novasphere: {error}"))?;
+        Ok(cluster)
     }
 
     /// The control plane, with the CRDs of KubeVirt and ours but no controller
@@ -265,16 +275,12 @@ impl Cluster {
     }
 
     fn apply_own_crds(&self) -> Result<()> {
-        let crds = paths::repository()?.join("crds");
-        let crds = crds.to_str().context("the path of the repository is not UTF-8")?;
-        self.kubectl(&["apply", "--server-side", "--filename", crds])?;
-        self.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            "--filename",
-            crds,
-        ])?;
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": novasphere_crd::crds()});
+        let file = paths::output("")?.join(format!("{}-crds.json", self.name));
+        std::fs::write(&file, serde_json::to_string(&list)?)?;
+        let file = file.to_str().context("the path of the repository is not UTF-8")?;
+        self.kubectl(&["apply", "--server-side", "--filename", file])?;
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "--filename", file])?;
         Ok(())
     }
 }

@@ -142,7 +142,7 @@ fn node_port_spec() -> Value {
 }
 
 async fn refusals() -> Result<()> {
-    let cluster = Cluster::shared()?;
+    let cluster = Cluster::with_novasphere()?;
     with_namespace(
         cluster,
         "bad_input::refusals",

@@ -1,20 +1,159 @@
 //! The schemas of the three kinds, as the real apiserver takes them.
 
-use anyhow::{Context as _, Result, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
 use novasphere_e2e::{
     cluster::Cluster,
     harness::{Case, Needs},
+    namespace::{Context, PodSecurity, with_namespace},
+    paths,
 };
 use serde_json::Value;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new("schema::explained", Needs::ControlPlane, explained)]
+    vec![
+        Case::new("schema::explained", Needs::ControlPlane, explained),
+        Case::new("schema::good_and_bad", Needs::ControlPlane, good_and_bad),
+    ]
 }
 
-const KINDS: [(&str, &str); 3] = [
-    ("VmAccess", "vmaccess"),
-    ("ConsoleSession", "consolesession"),
-    ("VncWorkspace", "vncworkspace"),
+/// Every manifest of `crates/crd/manifests`. The last document of a file is what
+/// it is about; those before it are what it changes. A bad one begins with
+/// `# expect: ` and the apiserver's words, exactly.
+async fn good_and_bad() -> Result<()> {
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "schema::good_and_bad",
+        PodSecurity::Restricted,
+        async |context| {
+            let folder = paths::repository()?.join("crates/crd/manifests");
+            let (good, bad) = (manifests(&folder.join("good"))?, manifests(&folder.join("bad"))?);
+            ensure!(!good.is_empty() && !bad.is_empty(), "there are no manifests");
+            let mut wrong = Vec::new();
+            for path in good.iter().chain(&bad) {
+                if let Err(error) = as_expected(context, path).await {
+                    wrong.push(format!("{}: {error:#}", path.file_name().unwrap_or_default().display()));
+                }
+            }
+            ensure!(
+                wrong.is_empty(),
+                "{} manifests are not answered as expected:\n{}",
+                wrong.len(),
+                wrong.join("\n")
+            );
+            println!(
+                "schema::good_and_bad: {} good manifests accepted, {} bad ones refused",
+                good.len(),
+                bad.len()
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .with_context(|| folder.display().to_string())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    Ok(files)
+}
+
+async fn as_expected(context: &Context<'_>, path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    let expected = text.lines().next().and_then(|line| line.strip_prefix("# expect: "));
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text)?;
+    let (last, before) = documents.split_last().context("the file is empty")?;
+    let objects = path_of(context, last)?;
+    let mut made = None;
+    for document in before {
+        made = Some(
+            write(context, &objects, document, made.as_ref())
+                .await
+                .context("a document before the last")?,
+        );
+    }
+    let answer = write(context, &objects, last, made.as_ref()).await;
+    if let Some(object) = answer.as_ref().ok().or(made.as_ref()) {
+        let request = http::Request::delete(format!("{objects}/{}", name_of(object))).body(Vec::new())?;
+        context.client.request::<Value>(request).await.context("delete it")?;
+    }
+    match (expected, answer) {
+        (None, Ok(_)) => Ok(()),
+        (None, Err(error)) => Err(error).context("refused"),
+        (Some(expected), Ok(_)) => bail!("accepted, but expected {expected:?}"),
+        (Some(expected), Err(kube::Error::Api(status))) => {
+            let words = status
+                .message
+                .split_once(" is invalid: ")
+                .map_or(status.message.as_str(), |(_, words)| words);
+            ensure!(words == expected, "expected {expected:?}\n  got      {words:?}");
+            Ok(())
+        }
+        (Some(_), Err(error)) => Err(error.into()),
+    }
+}
+
+/// The path of the objects of a document's kind.
+fn path_of(context: &Context<'_>, document: &Value) -> Result<String> {
+    let kind = document.get("kind").and_then(Value::as_str).context("it has no kind")?;
+    let (_, _, plural) = KINDS
+        .iter()
+        .find(|(known, ..)| *known == kind)
+        .with_context(|| format!("unknown kind {kind}"))?;
+    Ok(format!(
+        "/apis/novasphere.io/v1alpha1/namespaces/{}/{plural}",
+        context.namespace
+    ))
+}
+
+/// Makes the object, or changes the one that was made before, as `kubectl` does:
+/// with strict field validation.
+async fn write(
+    context: &Context<'_>,
+    path: &str,
+    document: &Value,
+    made: Option<&Value>,
+) -> Result<Value, kube::Error> {
+    let mut document = document.clone();
+    let request = match made {
+        None => http::Request::post(format!("{path}?fieldValidation=Strict")),
+        Some(made) => {
+            let known = |field: &str| made.pointer(&format!("/metadata/{field}")).cloned().unwrap_or_default();
+            if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.insert("resourceVersion".to_owned(), known("resourceVersion"));
+            }
+            http::Request::put(format!("{path}/{}?fieldValidation=Strict", name_of(made)))
+        }
+    };
+    let body = serde_json::to_vec(&document).map_err(kube::Error::SerdeError)?;
+    let request = request
+        .header("content-type", "application/json")
+        .body(body)
+        .map_err(kube::Error::HttpError)?;
+    context.client.request(request).await
+}
+
+fn name_of(object: &Value) -> &str {
+    object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// Kind, singular and plural.
+const KINDS: [(&str, &str, &str); 3] = [
+    ("VmAccess", "vmaccess", "vmaccesses"),
+    ("ConsoleSession", "consolesession", "consolesessions"),
+    ("VncWorkspace", "vncworkspace", "vncworkspaces"),
 ];
 
 /// `kubectl explain` has a text for every field.
@@ -23,7 +162,7 @@ async fn explained() -> Result<()> {
     let client = cluster.client().await?;
     let request = http::Request::get("/openapi/v3/apis/novasphere.io/v1alpha1").body(Vec::new())?;
     let document: Value = client.request(request).await?;
-    for (kind, singular) in KINDS {
+    for (kind, singular, _) in KINDS {
         let schema = document
             .pointer(&format!("/components/schemas/io.novasphere.v1alpha1.{kind}"))
             .with_context(|| format!("the apiserver serves no schema of {kind}"))?;

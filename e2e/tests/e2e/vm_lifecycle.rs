@@ -67,7 +67,7 @@ fn spec(state: &str, policy: &str) -> Result<Value> {
 }
 
 async fn from_template() -> Result<()> {
-    let cluster = Cluster::shared()?;
+    let cluster = Cluster::with_novasphere()?;
     with_namespace(
         cluster,
         "vm_lifecycle::from_template",
@@ -356,7 +356,7 @@ async fn orphans_machine(context: &Context<'_>) -> Result<()> {
 /// A machine that somebody else made is started and stopped by KubeVirt's calls;
 /// its spec stays its maker's.
 async fn adopted() -> Result<()> {
-    let cluster = Cluster::shared()?;
+    let cluster = Cluster::with_novasphere()?;
     with_namespace(
         cluster,
         "vm_lifecycle::adopted",
@@ -446,7 +446,7 @@ async fn by_hand(context: &Context<'_>, call: &str) -> Result<()> {
 
 /// The installed controller is killed in the middle of its work, again and again.
 async fn killed_controller() -> Result<()> {
-    let cluster = Cluster::shared()?;
+    let cluster = Cluster::with_novasphere()?;
     with_namespace(
         cluster,
         "vm_lifecycle::killed_controller",
