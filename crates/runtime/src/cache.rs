@@ -103,6 +103,13 @@ where
         refs.iter().filter_map(|key| self.newest(key)).collect()
     }
 
+    /// Drops an object that the watch cannot decode any more.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        if let Some(known) = self.store.get(&ObjectRef::new(name).within(namespace)) {
+            self.observe(&Event::Delete(known.as_ref().clone()));
+        }
+    }
+
     /// Remembers the API server's answer to a write of this process.
     pub fn written(&self, object: K) {
         self.own_writes.written(object, Instant::now());

@@ -1,0 +1,273 @@
+//! The calls of an applier, over a mock of the connection.
+
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use k8s_openapi::{
+    api::core::v1::Service,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
+use kube::client::Body;
+use tower_test::mock;
+
+use super::*;
+
+type Calls = mock::Handle<Request<Body>, Response<Body>>;
+
+fn applier() -> (Applier, Calls) {
+    let (service, calls) = mock::pair::<Request<Body>, Response<Body>>();
+    (Applier::new(Client::new(service, "default"), "novasphere/test", Metrics::default()), calls)
+}
+
+fn service(edit: impl FnOnce(&mut Value)) -> Service {
+    let mut value = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "web", "namespace": "ns", "ownerReferences": [owner("u1")]},
+        "spec": {"type": "ClusterIP", "selector": {"app": "web"}, "ports": [{"name": "http", "port": 80}]},
+    });
+    edit(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn owner(uid: &str) -> Value {
+    json!({"apiVersion": "novasphere.io/v1alpha1", "kind": "VmAccess", "name": "web", "uid": uid, "controller": true})
+}
+
+/// What the apiserver makes of a desired service.
+fn stored(desired: &Service) -> Service {
+    let mut value = document::desired(desired).unwrap();
+    value["metadata"]["uid"] = json!("s1");
+    value["metadata"]["resourceVersion"] = json!("7");
+    value["metadata"]["managedFields"] = json!([{"manager": "novasphere/test"}]);
+    value["spec"]["clusterIP"] = json!("10.0.0.7");
+    value["spec"]["ports"][0]["protocol"] = json!("TCP");
+    serde_json::from_value(value).unwrap()
+}
+
+struct Call {
+    method: Method,
+    path: String,
+    query: String,
+    body: Value,
+}
+
+/// Answers the next call; a call that does not come fails the test.
+async fn expect(calls: &mut Calls, status: u16, answer: &impl Serialize) -> Call {
+    let next = tokio::time::timeout(Duration::from_secs(5), calls.next_request()).await.expect("no call was made");
+    let (request, respond) = next.expect("the client has gone");
+    let (parts, body) = request.into_parts();
+    let answer = serde_json::to_vec(answer).unwrap();
+    respond.send_response(Response::builder().status(status).body(Body::from(answer)).unwrap());
+    let body = body.collect_bytes().await.unwrap();
+    Call {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    }
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message})
+}
+
+/// Fails when a call was made.
+fn expect_none(mut calls: Calls) {
+    let next = calls.poll_request();
+    assert!(matches!(next, std::task::Poll::Pending | std::task::Poll::Ready(None)), "a call was made");
+}
+
+#[tokio::test]
+async fn an_object_that_is_as_desired_costs_no_call() {
+    let (applier, calls) = applier();
+    let desired = service(|_| {});
+    let live = stored(&desired);
+    let outcome = applier.apply(&desired, Some(&live)).await.unwrap();
+    assert_eq!(outcome, Outcome::Unchanged(live));
+    expect_none(calls);
+}
+
+#[tokio::test]
+async fn a_missing_object_is_made_by_a_forced_apply_that_only_creates() {
+    let (applier, mut calls) = applier();
+    let desired = service(|_| {});
+    let answer = stored(&desired);
+    let (outcome, call) = tokio::join!(applier.apply(&desired, None), expect(&mut calls, 201, &answer));
+    let Outcome::Created(created) = outcome.unwrap() else { panic!("not created") };
+    assert_eq!(created.metadata.managed_fields, None);
+    assert_eq!((call.method, call.path.as_str()), (Method::PATCH, "/api/v1/namespaces/ns/services/web"));
+    for parameter in ["force=true", "fieldManager=novasphere%2Ftest", "fieldValidation=Strict"] {
+        assert!(call.query.contains(parameter), "{}", call.query);
+    }
+    assert_eq!(call.body["metadata"]["resourceVersion"], "1");
+    assert!(call.body["metadata"]["annotations"][APPLIED_HASH].is_string());
+    assert_eq!(applier.apply(&desired, Some(&created)).await.unwrap(), Outcome::Unchanged(created));
+}
+
+#[tokio::test]
+async fn drift_and_dropped_fields_are_patched_with_the_uid() {
+    let before = service(|value| value["spec"]["sessionAffinity"] = json!("ClientIP"));
+    let drifted = service(|_| {});
+    let mut changed = stored(&drifted);
+    changed.spec.as_mut().unwrap().type_ = Some("NodePort".to_owned());
+    for live in [stored(&before), changed] {
+        let (applier, mut calls) = applier();
+        let desired = service(|_| {});
+        let answer = stored(&desired);
+        let (outcome, call) = tokio::join!(applier.apply(&desired, Some(&live)), expect(&mut calls, 200, &answer));
+        assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
+        assert_eq!(call.body["metadata"]["uid"], "s1");
+        assert_eq!(call.body["spec"].get("sessionAffinity"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_difference_that_the_server_insists_on_is_patched_once() {
+    let (applier, mut calls) = applier();
+    let desired = service(|_| {});
+    let mut insisted = stored(&desired);
+    insisted.spec.as_mut().unwrap().type_ = Some("Normalised".to_owned());
+    let (outcome, _) = tokio::join!(applier.apply(&desired, Some(&insisted)), expect(&mut calls, 200, &insisted));
+    assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
+    assert!(matches!(applier.apply(&desired, Some(&insisted)).await.unwrap(), Outcome::Unchanged(_)));
+    // Another difference, or another wish, is not that one.
+    let mut drifted = insisted.clone();
+    drifted.spec.as_mut().unwrap().selector = None;
+    let (outcome, _) = tokio::join!(applier.apply(&desired, Some(&drifted)), expect(&mut calls, 200, &insisted));
+    assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
+    let other = service(|value| value["spec"]["ports"][0]["port"] = json!(81));
+    let answer = stored(&other);
+    let (outcome, _) = tokio::join!(applier.apply(&other, Some(&insisted)), expect(&mut calls, 200, &answer));
+    assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
+    expect_none(calls);
+}
+
+#[tokio::test]
+async fn a_foreign_object_is_never_taken_over() {
+    for (owners, words) in [
+        (json!(null), "Service web exists already and does not belong to this object: somebody else made it"),
+        (json!([owner("u0")]), "it belongs to an earlier VmAccess web"),
+        (json!([{"apiVersion": "v1", "kind": "Foo", "name": "bar", "uid": "x", "controller": true}]), "it belongs to Foo bar"),
+    ] {
+        let (applier, calls) = applier();
+        let foreign = stored(&service(|value| value["metadata"]["ownerReferences"] = owners));
+        let error = applier.apply(&service(|_| {}), Some(&foreign)).await.unwrap_err();
+        assert!(matches!(error, ApplyError::NotOwned { .. }) && error.to_string().contains(words), "{error}");
+        expect_none(calls);
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_object_that_the_cache_does_not_have_is_not_taken_over() {
+    let (applier, mut calls) = applier();
+    let desired = service(|_| {});
+    let foreign = stored(&service(|value| value["metadata"]["ownerReferences"] = json!(null)));
+    let (result, ()) = tokio::join!(applier.apply(&desired, None), async {
+        expect(&mut calls, 409, &status(409, "Conflict", "the object has been modified")).await;
+        let call = expect(&mut calls, 200, &foreign).await;
+        assert_eq!(call.method, Method::GET);
+    });
+    assert!(matches!(result.unwrap_err(), ApplyError::NotOwned { .. }));
+    expect_none(calls);
+}
+
+#[tokio::test]
+async fn our_own_object_that_the_cache_does_not_have_yet_is_used() {
+    let (applier, mut calls) = applier();
+    let desired = service(|_| {});
+    let ours = stored(&desired);
+    let (result, ()) = tokio::join!(applier.apply(&desired, None), async {
+        expect(&mut calls, 409, &status(409, "Conflict", "the object has been modified")).await;
+        expect(&mut calls, 200, &ours).await;
+    });
+    assert!(matches!(result.unwrap(), Outcome::Unchanged(_)));
+    expect_none(calls);
+}
+
+#[tokio::test]
+async fn an_object_that_is_going_is_left_alone() {
+    let (applier, calls) = applier();
+    let desired = service(|_| {});
+    let mut going = stored(&desired);
+    going.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+    let error = applier.apply(&desired, Some(&going)).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("being deleted"), "{error}");
+    assert_eq!(applier.delete(&going).await.unwrap(), Deleted::Underway);
+    expect_none(calls);
+}
+
+#[tokio::test]
+async fn an_object_without_a_controller_or_namespace_is_a_fault_of_ours() {
+    let (applier, calls) = applier();
+    for desired in [
+        service(|value| value["metadata"]["ownerReferences"] = json!(null)),
+        service(|value| value["metadata"]["namespace"] = json!(null)),
+    ] {
+        assert!(matches!(applier.apply(&desired, None).await.unwrap_err(), ApplyError::Internal(_)));
+    }
+    expect_none(calls);
+}
+
+#[tokio::test]
+async fn a_deletion_names_the_uid_and_takes_gone_for_done() {
+    let live = stored(&service(|_| {}));
+    for (code, reason, expected) in [
+        (200, "", Deleted::Requested),
+        (404, "NotFound", Deleted::AlreadyGone),
+        (409, "Conflict", Deleted::AlreadyGone),
+    ] {
+        let (applier, mut calls) = applier();
+        let answer = if code == 200 { serde_json::to_value(&live).unwrap() } else { status(code, reason, "gone") };
+        let (result, call) = tokio::join!(applier.delete(&live), expect(&mut calls, code, &answer));
+        assert_eq!(result.unwrap(), expected);
+        assert_eq!((call.method, &call.body["preconditions"]["uid"]), (Method::DELETE, &json!("s1")));
+        assert_eq!(call.body["propagationPolicy"], "Background");
+    }
+}
+
+#[tokio::test]
+async fn only_orphans_of_this_owner_are_pruned_and_one_failure_does_not_stop_it() {
+    let named = |uid: &str, owner_uid: &str| {
+        let mut object = stored(&service(|value| value["metadata"]["ownerReferences"] = json!([owner(owner_uid)])));
+        object.metadata.uid = Some(uid.to_owned());
+        object.metadata.name = Some(format!("name-{uid}"));
+        object
+    };
+    let live = [named("kept", "u1"), named("orphan-1", "u1"), named("foreign", "u2"), named("orphan-2", "u1")];
+    let (applier, mut calls) = applier();
+    let keep = ["kept".to_owned()];
+    let (result, ()) = tokio::join!(applier.prune(&live, "u1", &keep), async {
+        let first = expect(&mut calls, 403, &status(403, "Forbidden", "no")).await;
+        let second = expect(&mut calls, 200, &live[3]).await;
+        assert!(first.path.ends_with("/name-orphan-1") && second.path.ends_with("/name-orphan-2"));
+    });
+    assert!(matches!(result.unwrap_err(), ApplyError::Forbidden(_)));
+    expect_none(calls);
+}
+
+fn conditions(status: &str, second: i64) -> Value {
+    let condition = Condition {
+        type_: "Ready".to_owned(),
+        status: status.to_owned(),
+        reason: "R".to_owned(),
+        message: String::new(),
+        observed_generation: None,
+        last_transition_time: Time(jiff::Timestamp::from_second(second).unwrap()),
+    };
+    json!({"conditions": [condition], "services": []})
+}
+
+#[tokio::test]
+async fn a_status_that_differs_in_times_alone_is_not_sent() {
+    let (applier, mut calls) = applier();
+    let live = stored(&service(|_| {}));
+    let old = conditions("True", 1);
+    assert!(applier.apply_status(&live, Some(&old), &conditions("True", 2)).await.unwrap().is_none());
+    let new = conditions("False", 2);
+    let (sent, call) = tokio::join!(applier.apply_status(&live, Some(&old), &new), expect(&mut calls, 200, &live));
+    assert!(sent.unwrap().is_some());
+    assert_eq!((call.method, call.path.as_str()), (Method::PATCH, "/api/v1/namespaces/ns/services/web/status"));
+    assert!(call.query.contains("force=true") && call.query.contains("fieldManager=novasphere%2Ftest"));
+    assert_eq!((&call.body["metadata"]["uid"], &call.body["status"]), (&json!("s1"), &new));
+    expect_none(calls);
+}
