@@ -25,6 +25,7 @@ type component struct {
 
 // components are in the order in which they are made, the longest first.
 var components = []component{
+	{"kubevirt", kubevirt.Build},
 	{"kube", func(ctx context.Context, b *host.Builder) error { return second(cluster.Kube(ctx, b)) }},
 	{"pause", func(ctx context.Context, b *host.Builder) error { return second(addons.Pause(ctx, b)) }},
 	{"coredns", func(ctx context.Context, b *host.Builder) error { return second(addons.CoreDNS(ctx, b)) }},
