@@ -13,22 +13,25 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = forbidden(
-    "!has(self.defaultProtocol) || self.defaultProtocol in self.protocols",
+    "!has(self.defaultProtocol) || !has(self.protocols) || self.defaultProtocol in self.protocols",
     "defaultProtocol must be one of protocols; add it there, or name another one"
-))]
+)
+.field_path(".defaultProtocol"))]
 #[x_kube(validation = between("maxSessionDuration", "1s", "720h"))]
 #[x_kube(validation = between("idleTimeout", "1s", "24h"))]
 #[x_kube(validation = forbidden(
     "self.input != 'ViewOnly' || !self.power",
     "power drives the guest, which input ViewOnly forbids; set power to false, or input to Control"
-))]
+)
+.field_path(".power"))]
 pub struct ConsolePolicy {
-    /// The consoles that may be opened. Default: all. An empty list allows none.
-    #[serde(default = "ConsoleProtocol::all")]
+    /// The consoles that may be opened. Default: all that the target has. An empty list allows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "set"))]
-    pub protocols: Vec<ConsoleProtocol>,
+    pub protocols: Option<Vec<ConsoleProtocol>>,
 
-    /// The console that a session gets when it names none. Must be in `protocols`. Default: the first of `protocols`.
+    /// The console that a session gets when it names none. Must be in `protocols`. Default: `vnc` when it may be opened,
+    /// else the first that may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_protocol: Option<ConsoleProtocol>,
 
@@ -51,15 +54,15 @@ pub struct ConsolePolicy {
     #[schemars(range(min = 1, max = 64))]
     pub max_viewers: u16,
 
-    /// What happens to a viewer when another one wants a console that carries only one.
+    /// What happens to a viewer when another one wants a console that carries only one. Default `Refuse`.
     #[serde(default)]
     pub takeover: Takeover,
 
-    /// Whether keyboard and pointer reach the guest.
+    /// Whether keyboard and pointer reach the guest. Default `Control`.
     #[serde(default)]
     pub input: ConsoleInput,
 
-    /// Which way text may be copied.
+    /// Which way text may be copied. Default `Both`.
     #[serde(default)]
     pub clipboard: Clipboard,
 
@@ -84,7 +87,7 @@ pub struct ConsolePolicy {
 impl Default for ConsolePolicy {
     fn default() -> Self {
         Self {
-            protocols: ConsoleProtocol::all(),
+            protocols: None,
             default_protocol: None,
             max_session_duration: max_session_duration(),
             idle_timeout: None,
@@ -126,14 +129,6 @@ pub enum ConsoleProtocol {
     Vnc,
     /// The serial console, as text.
     Serial,
-}
-
-impl ConsoleProtocol {
-    /// All of them, in the order of preference.
-    #[must_use]
-    pub fn all() -> Vec<Self> {
-        vec![Self::Vnc, Self::Serial]
-    }
 }
 
 /// What happens when a console that carries one stream is in use.

@@ -90,16 +90,16 @@ use crate::{
 )
 .field_path(".power"))]
 #[x_kube(validation = forbidden(
+    "self.targetRef.kind != 'VncWorkspace' || !has(self.protocol) || self.protocol != 'serial'",
+    "a VncWorkspace has no serial console; remove protocol, or set it to vnc"
+)
+.field_path(".protocol"))]
+#[x_kube(validation = only_shorter())]
+#[x_kube(validation = forbidden(
     "!oldSelf.revoked || self.revoked",
     "a session that was revoked stays so; make a new one"
 )
 .field_path(".revoked"))]
-#[x_kube(validation = forbidden(
-    "has(oldSelf.duration) ? has(self.duration) && duration(self.duration) <= duration(oldSelf.duration) : \
-     !has(self.duration) || duration(self.duration) <= duration('1h')",
-    "duration can only become shorter; make a new session for more time"
-)
-.field_path(".duration"))]
 #[x_kube(validation = fixed("targetRef"))]
 #[x_kube(validation = fixed("protocol"))]
 #[x_kube(validation = fixed("idleTimeout"))]
@@ -215,6 +215,20 @@ impl Default for ConsoleSessionSpec {
             revoked: false,
         }
     }
+}
+
+/// An absent duration is at most [`DEFAULT_SESSION_DURATION`].
+fn only_shorter() -> Rule {
+    let shorter = format!(
+        "!self.duration.matches('{}') || duration(self.duration) <= (has(oldSelf.duration) ? duration(oldSelf.duration) : \
+         duration('{DEFAULT_SESSION_DURATION}'))",
+        Duration::PATTERN
+    );
+    forbidden(
+        &format!("has(self.duration) ? {shorter} : !has(oldSelf.duration)"),
+        "duration can only become shorter; make a new session for more time",
+    )
+    .field_path(".duration")
 }
 
 fn fixed(field: &str) -> Rule {

@@ -5,12 +5,8 @@ use std::{borrow::Cow, fmt, str::FromStr, time};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The format of Gateway API's durations (GEP-2257): up to four numbers of up to five digits, each with a unit.
-/// It is a subset of Go's durations, so `duration(self)` in CEL never fails on it, and it is bounded.
-pub(crate) const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
-
-/// The longest string that matches [`PATTERN`].
-pub(crate) const MAX_LENGTH: u32 = 28;
+/// The longest string that matches [`Duration::PATTERN`].
+const MAX_LENGTH: u32 = 28;
 
 /// A length of time, written like `90s`, `15m` or `1h30m`.
 ///
@@ -25,6 +21,10 @@ pub struct Duration(time::Duration);
 pub struct DurationError(String);
 
 impl Duration {
+    /// The format of Gateway API's durations (GEP-2257): up to four numbers of up to five digits, each with a unit.
+    /// It is a subset of Go's durations, so `duration(self)` in CEL never fails on it, and it is bounded.
+    pub const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+
     /// A duration of whole seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
@@ -136,7 +136,11 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": PATTERN, "maxLength": MAX_LENGTH})
+        // By a rule, not by `pattern`: its message says what to write, and rules are evaluated beside a failed pattern.
+        json_schema!({"type": "string", "maxLength": MAX_LENGTH, "x-kubernetes-validations": [{
+            "rule": format!("self.matches('{}')", Self::PATTERN),
+            "message": "must be a duration: numbers with the units h, m, s or ms, such as 90s, 15m or 1h30m"
+        }]})
     }
 }
 

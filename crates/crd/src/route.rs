@@ -41,8 +41,13 @@ pub struct RouteRule {
 }
 
 /// A TCP port of a gateway.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = invalid(
+    "!has(self.entryPoint) || self.entryPoint.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
+    "entryPoint must have only letters, digits, '-', '_' and '.', as the controller's configuration names it"
+)
+.field_path(".entryPoint"))]
 pub struct TcpRoute {
     /// The entry point or listener to claim, by its name in the gateway's pool. It carries one route; the oldest claim
     /// wins. Default: any free one.
@@ -58,14 +63,15 @@ pub struct TcpRoute {
 #[x_kube(validation = forbidden(
     "!has(self.secretName) || self.mode == 'Terminate'",
     "secretName is the gateway's certificate; remove it, or set mode to Terminate"
-))]
+)
+.field_path(".secretName"))]
 #[x_kube(validation = object_name("secretName"))]
 pub struct TlsRoute {
     /// The server name that clients send (SNI): a DNS name, `*.` is allowed as its first label.
     #[schemars(length(min = 1, max = 253))]
     pub host: String,
 
-    /// Who ends TLS.
+    /// Who ends TLS. Default `Terminate`.
     #[serde(default)]
     pub mode: TlsMode,
 
@@ -93,7 +99,8 @@ pub enum TlsMode {
 #[x_kube(validation = invalid(
     "self.path.matches('^/[-A-Za-z0-9._~!$&()*+,;=:@%/]*$') && !self.path.contains('//') && !self.path.contains('/../')",
     "path must begin with '/' and have no empty or '..' segments, spaces, quotes, '?' or '#'"
-))]
+)
+.field_path(".path"))]
 #[x_kube(validation = object_name("tlsSecretName"))]
 pub struct HttpRoute {
     /// The host name: a DNS name, `*.` is allowed as its first label. Default: every host.

@@ -2,11 +2,13 @@
 
 use kube::core::{Reason, Rule};
 
+use crate::Duration;
+
 /// A DNS label, as in names of volumes, networks and ports.
 const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
 /// A DNS name, with or without a wildcard as its first label.
-const HOST: &str = r"^(\\*\\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+const HOST: &str = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// The beginning of an OpenSSH public key: its type and its data, without options before them.
 const SSH_KEY: &str = r"^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( .*)?$";
@@ -52,9 +54,9 @@ pub(crate) fn immutable(field: &str, instead: &str) -> Rule {
 
 /// The field is a DNS label; the schema bounds its length.
 pub(crate) fn dns_label(field: &str) -> Rule {
-    optional(
+    matches(
         field,
-        &format!("self.{field}.matches('{LABEL}')"),
+        LABEL,
         &format!("{field} must have only lower-case letters, digits and '-', with a letter or digit at both ends"),
     )
 }
@@ -63,7 +65,7 @@ pub(crate) fn dns_label(field: &str) -> Rule {
 pub(crate) fn host(field: &str) -> Rule {
     optional(
         field,
-        &format!("self.{field}.matches('{HOST}') && !isIP(self.{field})"),
+        &format!("self.{field}.matches(r'{HOST}') && !isIP(self.{field})"),
         &format!("{field} must be a DNS name in lower case, such as vm1.example.org or *.example.org, and no address"),
     )
 }
@@ -77,20 +79,29 @@ pub(crate) fn object_name(field: &str) -> Rule {
     )
 }
 
-/// The field is a duration from `least` to `most`, both included.
+/// The field matches the regular expression, which has no single quotes; the schema bounds its length.
+pub(crate) fn matches(field: &str, expression: &str, message: &str) -> Rule {
+    optional(field, &format!("self.{field}.matches(r'{expression}')"), message)
+}
+
+/// The field is a duration from `least` to `most`, both included; its type's own rule says when it is none.
 pub(crate) fn between(field: &str, least: &str, most: &str) -> Rule {
     optional(
         field,
-        &format!("duration(self.{field}) >= duration('{least}') && duration(self.{field}) <= duration('{most}')"),
+        &format!(
+            "!self.{field}.matches('{}') || \
+             (duration(self.{field}) >= duration('{least}') && duration(self.{field}) <= duration('{most}'))",
+            Duration::PATTERN
+        ),
         &format!("{field} must be from {least} to {most}"),
     )
 }
 
-/// The field is a quantity above zero.
+/// The field is a quantity above zero; its type's own rule says when it is none.
 pub(crate) fn positive(field: &str) -> Rule {
     optional(
         field,
-        &format!("quantity(string(self.{field})).isGreaterThan(quantity('0'))"),
+        &format!("!isQuantity(string(self.{field})) || quantity(string(self.{field})).compareTo(quantity('0')) != 0"),
         &format!("{field} must be above zero, such as 2Gi"),
     )
 }

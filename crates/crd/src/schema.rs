@@ -10,9 +10,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use schemars::Schema;
 use serde_json::{Map, Value, json};
 
-/// What a quantity may be. Narrower than Kubernetes' own pattern: no signs, and no exponents but whole ones.
-const QUANTITY: &str = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][0-9]+)?$";
-
 /// Corrects the schema of a spec or status, all the way down. A transform of the root types of this crate.
 pub(crate) fn tidy(schema: &mut Schema) {
     if let Some(schema) = schema.as_object_mut() {
@@ -24,7 +21,11 @@ pub(crate) fn tidy(schema: &mut Schema) {
 /// nothing that an absent field does not, and without the mark the apiserver drops it.
 pub(crate) fn tidy_root(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+        if let Some(root) = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        {
             root.title = None;
             drop_nullable(root);
         }
@@ -34,7 +35,11 @@ pub(crate) fn tidy_root(mut crd: CustomResourceDefinition) -> CustomResourceDefi
 
 fn drop_nullable(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(drop_nullable);
+    schema
+        .properties
+        .iter_mut()
+        .flat_map(BTreeMap::values_mut)
+        .for_each(drop_nullable);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         drop_nullable(items);
     }
@@ -153,8 +158,14 @@ fn fit_format(schema: &mut Map<String, Value>) {
 /// Bounds what CEL may have to read of a quantity, and refuses what is none.
 fn bound_quantity(schema: &mut Map<String, Value>) {
     if schema.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
-        schema.insert("pattern".to_owned(), json!(QUANTITY));
         schema.insert("maxLength".to_owned(), json!(32));
+        schema.insert(
+            "x-kubernetes-validations".to_owned(),
+            json!([{
+                "rule": "isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('0'))",
+                "message": "must be a quantity and not negative, such as 500m, 2 or 4Gi"
+            }]),
+        );
         if schema
             .get("description")
             .and_then(Value::as_str)

@@ -111,10 +111,14 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = tidy)]
 #[x_kube(validation = forbidden(
-    "!has(self.routes) || self.routes.all(r, has(self.services) && self.services.exists(s, s.name == r.service && \
+    "!has(self.routes) || self.routes.all(r, has(self.services) && self.services.exists(s, s.name == r.service))",
+    "a route leads to a service that spec.services does not have; add the service, or correct the route's service"
+)
+.field_path(".routes"))]
+#[x_kube(validation = forbidden(
+    "!has(self.routes) || !has(self.services) || self.routes.all(r, self.services.all(s, s.name != r.service || \
      s.ports.exists(p, p.port == r.port && p.protocol == 'TCP')))",
-    "each route must lead to a TCP port of spec.services: service is the name of one of them, port the port of one of its TCP \
-     ports"
+    "a route leads to a port that is no TCP port of its service; add the port there, or correct the route's port"
 )
 .field_path(".routes"))]
 #[x_kube(validation = forbidden(
@@ -145,7 +149,7 @@ pub struct VmAccessSpec {
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub routes: Vec<VmRoute>,
 
-    /// What sessions on the machine's consoles may do.
+    /// What sessions on the machine's consoles may do. Default: the defaults of its fields.
     #[serde(default)]
     pub console: ConsolePolicy,
 }

@@ -7,7 +7,7 @@ mod storage;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time};
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ use crate::{
     ConsolePolicy, Duration, RawObject,
     rule::{
         at_most_one, between, entry_points_differ, exactly_one, forbidden, http_paths_differ, immutable, invalid,
-        required, ssh_keys, tls_hosts_differ,
+        matches, required, ssh_keys, tls_hosts_differ,
     },
     schema::tidy,
 };
@@ -97,6 +97,22 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = tidy)]
+#[x_kube(validation = matches(
+    "user",
+    "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    "user must have only letters, digits, '-', '_' and '.', with a letter or digit at both ends: it becomes a label"
+))]
+#[x_kube(validation = matches("image", r"^\S+$", "image must be the name of a container image, without spaces"))]
+#[x_kube(validation = forbidden(
+    "!has(self.console.protocols) || !('serial' in self.console.protocols)",
+    "a desktop has no serial console; remove serial from console.protocols"
+)
+.field_path(".console"))]
+#[x_kube(validation = forbidden(
+    "!has(self.console.defaultProtocol) || self.console.defaultProtocol != 'serial'",
+    "a desktop has no serial console; remove console.defaultProtocol, or set it to vnc"
+)
+.field_path(".console"))]
 #[x_kube(validation = immutable("user", "make another workspace for another person"))]
 #[x_kube(validation = forbidden(
     "!has(self.routes) || self.routes.all(r, r.port != 'Ssh' || (has(self.ssh) && self.ssh.enabled))",
@@ -114,17 +130,14 @@ use crate::{
 pub struct VncWorkspaceSpec {
     /// Whose desktop it is: letters, digits, `-`, `_` and `.`, at most 63 characters. It is a label of the Pod and part of
     /// the default path `/user/<user>/vnc`; who may connect is decided by RBAC. Immutable.
-    #[schemars(
-        regex(pattern = "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
-        length(min = 1, max = 63)
-    )]
+    #[schemars(length(min = 1, max = 63))]
     pub user: String,
 
     /// The desktop's container image. A change makes the Pod anew.
-    #[schemars(regex(pattern = r"^\S+$"), length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
     pub image: String,
 
-    /// The screen.
+    /// The screen. Default: 1280 by 800 pixels.
     #[serde(default)]
     pub display: Display,
 
@@ -136,7 +149,7 @@ pub struct VncWorkspaceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
 
-    /// The home volume.
+    /// The home volume. Default: one of `10Gi` that is retained.
     #[serde(default)]
     pub storage: WorkspaceStorage,
 
@@ -154,7 +167,7 @@ pub struct VncWorkspaceSpec {
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
     pub pod_overrides: RawObject,
 
-    /// The Service to the desktop.
+    /// The Service to the desktop. Default: one of type `ClusterIP`.
     #[serde(default)]
     pub service: WorkspaceService,
 
@@ -163,15 +176,15 @@ pub struct VncWorkspaceSpec {
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub routes: Vec<WorkspaceRoute>,
 
-    /// What sessions on the desktop may do.
+    /// What sessions on the desktop may do. Default: the defaults of its fields.
     #[serde(default)]
     pub console: ConsolePolicy,
 
-    /// What may reach the Pod, and what it may reach.
+    /// What may reach the Pod, and what it may reach. Default: the console gateway in, everything out.
     #[serde(default)]
     pub network: WorkspaceNetwork,
 
-    /// When the desktop runs, sleeps and ends.
+    /// When the desktop runs, sleeps and ends. Default: it always runs.
     #[serde(default)]
     pub lifecycle: Lifecycle,
 
@@ -222,7 +235,13 @@ const fn depth() -> u8 {
 }
 
 /// CPU and memory, as a container's `resources`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = forbidden(
+    "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || \
+     !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) || \
+     quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+    "a request is above its limit; lower the request, or raise the limit"
+))]
 pub struct WorkspaceResources {
     /// What the desktop is sure to get, such as `cpu: 500m` and `memory: 1Gi`. At most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -236,14 +255,16 @@ pub struct WorkspaceResources {
 }
 
 /// Devices of a device plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = matches(
+    "resourceName",
+    "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    "resourceName must be the name of an extended resource, such as nvidia.com/gpu"
+))]
 pub struct Gpu {
     /// The resource's name, such as `nvidia.com/gpu`.
-    #[schemars(
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
-        length(min = 3, max = 317)
-    )]
+    #[schemars(length(min = 3, max = 317))]
     pub resource_name: String,
 
     /// How many, from 1 to 16. Default 1.
@@ -284,9 +305,14 @@ const fn yes() -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = at_most_one(&["value", "valueFrom"]))]
+#[x_kube(validation = matches(
+    "name",
+    "^[A-Za-z_][A-Za-z0-9_]*$",
+    "name must have only letters, digits and '_', and not begin with a digit"
+))]
 pub struct EnvVar {
     /// The variable's name.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"), length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
     /// Its value. Default: empty.
@@ -332,6 +358,11 @@ pub struct KeyRef {
 /// When the desktop runs, sleeps and ends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = forbidden(
+    "!has(self.keepAwakeUntil) || self.state == 'Running'",
+    "a desktop that is to hibernate cannot be kept awake; remove keepAwakeUntil, or set state to Running"
+)
+.field_path(".keepAwakeUntil"))]
 #[x_kube(validation = at_most_one(&["expiresAt", "maxLifetime"]))]
 #[x_kube(validation = between("idleTimeout", "1s", "720h"))]
 #[x_kube(validation = between("maxLifetime", "1s", "87600h"))]
@@ -378,25 +409,39 @@ pub enum LifecycleState {
     "has(self.wake) || has(self.hibernate)",
     "a schedule needs wake, hibernate or both; add one, or remove schedule"
 ))]
+#[x_kube(validation = matches(
+    "timeZone",
+    "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$",
+    "timeZone must be a name of the IANA database, such as Europe/Berlin or Etc/UTC"
+))]
+#[x_kube(validation = cron("wake"))]
+#[x_kube(validation = cron("hibernate"))]
 pub struct Schedule {
     /// The time zone of both, by its name in the IANA database, such as `Europe/Berlin`. Default `Etc/UTC`.
     #[serde(default = "utc")]
-    #[schemars(
-        regex(pattern = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$"),
-        length(min = 1, max = 64)
-    )]
+    #[schemars(length(min = 1, max = 64))]
     pub time_zone: String,
 
     /// When it wakes: a cron expression of five fields (minute, hour, day of month, month, day of week), such as
     /// `0 8 * * 1-5`. Default: when somebody connects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[-0-9A-Za-z*/,]+( [-0-9A-Za-z*/,]+){4}$"), length(max = 100))]
+    #[schemars(length(max = 100))]
     pub wake: Option<String>,
 
     /// When it hibernates: a cron expression of five fields. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[-0-9A-Za-z*/,]+( [-0-9A-Za-z*/,]+){4}$"), length(max = 100))]
+    #[schemars(length(max = 100))]
     pub hibernate: Option<String>,
+}
+
+fn cron(field: &str) -> Rule {
+    matches(
+        field,
+        "^[-0-9A-Za-z*/,]+( [-0-9A-Za-z*/,]+){4}$",
+        &format!(
+            "{field} must be a cron expression of five fields, such as 0 8 * * 1-5 for 8:00 from Monday to Friday"
+        ),
+    )
 }
 
 fn utc() -> String {

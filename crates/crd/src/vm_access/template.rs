@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::{Disk, RootDisk};
 use crate::{
     Duration, RawObject,
-    rule::{at_most_one, between, dns_label, exactly_one, forbidden, object_name, positive, required, ssh_keys},
+    rule::{
+        at_most_one, between, dns_label, exactly_one, forbidden, matches, object_name, positive, required, ssh_keys,
+    },
 };
 
 /// A virtual machine. Its size is given by `memory` and `cpu`, or by `instancetype`.
@@ -41,7 +43,7 @@ use crate::{
 #[x_kube(validation = dns_label("hostname"))]
 #[x_kube(validation = between("terminationGracePeriod", "0s", "1h"))]
 pub struct VirtualMachineTemplate {
-    /// Labels of the machine and its Pods. At most 32. Keys of `kubevirt.io` and `novasphere.io` are refused.
+    /// Labels of the machine and its Pods. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub labels: BTreeMap<String, String>,
@@ -55,7 +57,8 @@ pub struct VirtualMachineTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
 
-    /// The memory that the guest sees, such as `2Gi`. Required, but for `instancetype`.
+    /// The memory that the guest sees, such as `2Gi`. Required, unless `instancetype` or
+    /// `overrides` say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
 
@@ -215,6 +218,11 @@ pub enum PreferenceKind {
     "a pod network is bound by Masquerade or Bridge, a multus network by Bridge or Sriov; correct or remove binding"
 )
 .field_path(".binding"))]
+#[x_kube(validation = matches(
+    "macAddress",
+    "^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$",
+    "macAddress must be six pairs of hexadecimal digits with ':' between, such as 02:00:00:00:00:01"
+))]
 pub struct Network {
     /// The network's name in this machine: a DNS label of at most 63 characters.
     #[schemars(length(min = 1, max = 63))]
@@ -234,7 +242,7 @@ pub struct Network {
 
     /// The interface's MAC address, such as `02:00:00:00:00:01`. Default: a new one at each start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$"), length(max = 17))]
+    #[schemars(length(max = 17))]
     pub mac_address: Option<String>,
 }
 
@@ -243,14 +251,16 @@ pub struct Network {
 pub struct PodNetwork {}
 
 /// A network by Multus.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = matches(
+    "networkName",
+    "^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+    "networkName must be the name of a NetworkAttachmentDefinition, or its namespace and name with '/' between"
+))]
 pub struct MultusNetwork {
     /// The `NetworkAttachmentDefinition`: `<name>`, or `<namespace>/<name>`.
-    #[schemars(
-        regex(pattern = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"),
-        length(min = 1, max = 317)
-    )]
+    #[schemars(length(min = 1, max = 317))]
     pub network_name: String,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     VolumeAccessMode,
-    rule::{exactly_one, forbidden, immutable, object_name, positive},
+    rule::{exactly_one, forbidden, immutable, matches, object_name, positive},
 };
 
 /// A home volume. Only `size`, upwards, and `reclaim` can be changed later.
@@ -15,7 +15,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = positive("size"))]
 #[x_kube(validation = forbidden(
-    "quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
+    "!isQuantity(string(self.size)) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
     "a home cannot shrink; keep the size, or make a larger one of it"
 )
 .field_path(".size"))]
@@ -24,6 +24,7 @@ use crate::{
 #[x_kube(validation = fixed("mountPath"))]
 #[x_kube(validation = fixed("restoreFrom"))]
 #[x_kube(validation = object_name("storageClassName"))]
+#[x_kube(validation = matches("mountPath", "^/[^:]+$", "mountPath must be an absolute path without ':'"))]
 pub struct WorkspaceStorage {
     /// Its size. It can grow when the storage class allows it, and never shrink. Default `10Gi`.
     #[serde(default = "size")]
@@ -41,7 +42,7 @@ pub struct WorkspaceStorage {
 
     /// Where the desktop has it: an absolute path. Default `/home/user/workspace`. Immutable.
     #[serde(default = "mount_path")]
-    #[schemars(regex(pattern = r"^/[^:]+$"), length(min = 2, max = 512))]
+    #[schemars(length(min = 2, max = 512))]
     pub mount_path: String,
 
     /// What happens to it when the workspace is deleted or expires. Default `Retain`.
