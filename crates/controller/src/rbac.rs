@@ -30,35 +30,17 @@ const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 pub const CLUSTER_RULES: &[Rule] = &[
     Rule {
         group: "novasphere.io",
-        resources: KINDS,
-        names: &[],
-        verbs: READ,
-        reason: "Watch the kinds that are reconciled.",
-    },
-    Rule {
-        group: "novasphere.io",
         resources: &["vmaccesses"],
         names: &[],
-        verbs: &["patch"],
-        reason: "Add and remove the finalizer that deletionPolicy needs.",
+        verbs: READ,
+        reason: "Watch the kind that is reconciled.",
     },
     Rule {
         group: "novasphere.io",
-        resources: &["vmaccesses/status", "consolesessions/status", "vncworkspaces/status"],
+        resources: &["vmaccesses/status"],
         names: &[],
         verbs: &["patch"],
         reason: "Write status by server-side apply.",
-    },
-    Rule {
-        group: "novasphere.io",
-        resources: &[
-            "vmaccesses/finalizers",
-            "consolesessions/finalizers",
-            "vncworkspaces/finalizers",
-        ],
-        names: &[],
-        verbs: &["update"],
-        reason: "Owner references with blockOwnerDeletion ask for this right on the owner.",
     },
     Rule {
         group: "kubevirt.io",
@@ -128,7 +110,7 @@ pub const NAMESPACE_RULES: &[Rule] = &[
         group: "coordination.k8s.io",
         resources: &["leases"],
         names: &[LEASE_NAME],
-        verbs: &["get", "update", "patch"],
+        verbs: &["get", "update"],
         reason: "Take, renew and release the leader's lease.",
     },
 ];
