@@ -1,8 +1,8 @@
-//! Kubernetes events.
+//! Kubernetes events: what people see in `kubectl describe`.
 
 use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,118 +10,219 @@ use std::{
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
-    runtime::events::{self, Event, EventType, Recorder},
+    runtime::events::{Event, EventType, Recorder, Reporter as Source},
 };
 
-/// The same event of an object is not sent again within this time. kube-runtime counts a repeated event up by a patch, which is a
-/// write as well.
-const QUIET: Duration = Duration::from_secs(300);
+use crate::lease;
 
-/// So many events are remembered; beyond, the memory is dropped and an event may be repeated early.
-const CAPACITY: usize = 4096;
-
-/// The longest note that the apiserver takes, in bytes (kubernetes/kubernetes `pkg/apis/core/validation/events.go`).
+/// The same event of the same object is sent again only after this time. Shorter than the 6 min for which kube's recorder
+/// counts repetitions into one Event object.
+const REPEAT_AFTER: Duration = Duration::from_secs(5 * 60);
+/// So many different events of one object at once, ...
+const BURST: u32 = 10;
+/// ... and then one in this time (client-go's aggregator allows 25 and one in 5 min, which hides the cause of a late failure).
+const REFILL: Duration = Duration::from_secs(30);
+/// Objects that are remembered. When there are more, the memory begins anew: at worst events are repeated early.
+const CAPACITY: usize = 20_000;
+/// The apiserver refuses longer notes.
 const MAX_NOTE: usize = 1024;
+/// An event must never hold up a reconcile for long.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Writes events of one controller. Clones share the memory of what was said already.
+/// Writes events of one controller (`events.k8s.io/v1`, repetitions aggregated). Clones share the memory of what was said.
+///
+/// Events are for people and best effort: a failure is logged. RBAC: `create` and `patch` on events in `events.k8s.io`.
 #[derive(Clone)]
 pub struct Reporter {
     recorder: Recorder,
-    said: Arc<Mutex<HashMap<u64, Instant>>>,
+    limiter: Arc<Mutex<Limiter>>,
 }
 
 impl Reporter {
-    /// `controller` names the writer (`novasphere/vmaccess`), `instance` the process (the Pod's name).
-    /// `client` should be the gated one, so that a process which lost its lease says nothing.
+    /// `controller` names the writer (`novasphere/vmaccess`), `instance` the process (the Pod's name). `client` should be the
+    /// gated one, so that a process which lost its lease says nothing.
     #[must_use]
     pub fn new(client: Client, controller: &str, instance: &str) -> Self {
-        let reporter = events::Reporter { controller: controller.to_owned(), instance: Some(instance.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter), said: Arc::default() }
+        let source = Source { controller: controller.to_owned(), instance: Some(instance.to_owned()) };
+        Self { recorder: Recorder::new(client, source), limiter: Arc::default() }
     }
 
-    /// Says that something went wrong or needs a person. `reason` and `action` are `PascalCase`, `note` is a sentence with
-    /// what to do; what is beyond 1024 bytes is cut off. An event that cannot be written is logged.
+    /// Says that something went wrong or needs a person. `reason` and `action` are `PascalCase` (at most 128 bytes), `note` is a
+    /// sentence that says what to do; it is cut at 1024 bytes.
     pub async fn warning(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         self.publish(EventType::Warning, about, reason, action, note).await;
     }
 
-    /// Says that something happened. As [`Self::warning`].
+    /// Says that something happened.
     pub async fn normal(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         self.publish(EventType::Normal, about, reason, action, note).await;
     }
 
     async fn publish(&self, type_: EventType, about: &ObjectReference, reason: &str, action: &str, note: &str) {
-        if !is_news(&self.said, about, reason, note, Instant::now()) {
+        let allowed = {
+            let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+            limiter.allows(Instant::now(), identity_of(about), hash_of(&(type_, reason, action, note)))
+        };
+        if !allowed {
             return;
         }
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(shortened(note).to_owned()),
-            action: action.to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, about).await {
-            tracing::warn!(%error, reason, kind = about.kind, name = about.name, "cannot write an event");
+        let event =
+            Event { type_, reason: reason.to_owned(), action: action.to_owned(), note: Some(cut(note)), secondary: None };
+        match tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, about)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if lease::is_not_leader(&error) => {}
+            Ok(Err(error)) => tracing::warn!(reason, name = about.name, "cannot write an event: {error}"),
+            Err(_) => tracing::warn!(reason, name = about.name, "cannot write an event within {TIMEOUT:?}"),
         }
     }
 }
 
-fn is_news(said: &Mutex<HashMap<u64, Instant>>, about: &ObjectReference, reason: &str, note: &str, now: Instant) -> bool {
-    let mut hasher = DefaultHasher::new();
-    (&about.uid, &about.namespace, &about.name, &about.kind, reason, note).hash(&mut hasher);
-    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-    if said.len() >= CAPACITY {
-        said.retain(|_, at| now.saturating_duration_since(*at) < QUIET);
-    }
-    if said.len() >= CAPACITY {
-        said.clear();
-    }
-    let key = hasher.finish();
-    if said.get(&key).is_some_and(|at| now.saturating_duration_since(*at) < QUIET) {
-        return false;
-    }
-    said.insert(key, now);
-    true
+fn identity_of(about: &ObjectReference) -> u64 {
+    hash_of(&(&about.uid, &about.kind, &about.namespace, &about.name))
 }
 
-fn shortened(note: &str) -> &str {
-    if note.len() <= MAX_NOTE { note } else { note.get(..note.floor_char_boundary(MAX_NOTE)).unwrap_or_default() }
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn cut(note: &str) -> String {
+    const MARK: &str = " ...";
+    if note.len() <= MAX_NOTE {
+        return note.to_owned();
+    }
+    let end = note.floor_char_boundary(MAX_NOTE - MARK.len());
+    format!("{}{MARK}", note.get(..end).unwrap_or_default())
+}
+
+/// Decides which events are said.
+#[derive(Debug, Default)]
+struct Limiter {
+    objects: HashMap<u64, Said>,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Said {
+    /// Fingerprints of events and when they were said, at most [`REPEAT_AFTER`] ago.
+    events: Vec<(u64, Instant)>,
+    allowance: u32,
+    refilled: Instant,
+}
+
+impl Limiter {
+    fn allows(&mut self, now: Instant, object: u64, event: u64) -> bool {
+        self.sweep(now);
+        let said = self.objects.entry(object).or_insert_with(|| Said { events: Vec::new(), allowance: BURST, refilled: now });
+        said.events.retain(|(_, at)| now.duration_since(*at) < REPEAT_AFTER);
+        said.refill(now);
+        if said.allowance == 0 || said.events.iter().any(|(known, _)| *known == event) {
+            return false;
+        }
+        said.allowance -= 1;
+        said.events.push((event, now));
+        true
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let due = self.swept.is_none_or(|at| now.duration_since(at) >= REPEAT_AFTER);
+        if due {
+            // By then every allowance is full again, so nothing is lost.
+            self.objects.retain(|_, said| said.events.iter().any(|(_, at)| now.duration_since(*at) < REPEAT_AFTER));
+            self.swept = Some(now);
+        }
+        if self.objects.len() >= CAPACITY {
+            self.objects.clear();
+        }
+    }
+}
+
+impl Said {
+    fn refill(&mut self, now: Instant) {
+        let periods = u32::try_from(now.duration_since(self.refilled).as_nanos() / REFILL.as_nanos()).unwrap_or(BURST);
+        if periods > 0 {
+            self.allowance = self.allowance.saturating_add(periods).min(BURST);
+            self.refilled = now;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::Value;
+    use tower_test::mock;
+
     use super::*;
 
-    fn about(uid: &str) -> ObjectReference {
-        ObjectReference { uid: Some(uid.into()), ..ObjectReference::default() }
-    }
-
-    #[test]
-    fn the_same_is_said_again_after_a_while_only() {
-        let said = Mutex::default();
-        let now = Instant::now();
-        assert!(is_news(&said, &about("a"), "Rejected", "no", now));
-        assert!(!is_news(&said, &about("a"), "Rejected", "no", now + QUIET / 2));
-        assert!(is_news(&said, &about("a"), "Rejected", "still no", now));
-        assert!(is_news(&said, &about("b"), "Rejected", "no", now));
-        assert!(is_news(&said, &about("a"), "Rejected", "no", now + QUIET));
-    }
-
-    #[test]
-    fn the_memory_is_bounded() {
-        let said = Mutex::default();
-        let now = Instant::now();
-        for number in 0..=CAPACITY {
-            is_news(&said, &about(&number.to_string()), "Rejected", "no", now);
+    fn about() -> ObjectReference {
+        ObjectReference {
+            api_version: Some("novasphere.io/v1alpha1".to_owned()),
+            kind: Some("VmAccess".to_owned()),
+            namespace: Some("ns".to_owned()),
+            name: Some("web".to_owned()),
+            uid: Some("u1".to_owned()),
+            ..ObjectReference::default()
         }
-        assert!(said.lock().unwrap().len() <= CAPACITY);
+    }
+
+    #[tokio::test]
+    async fn an_event_is_said_once_and_a_failure_to_say_it_is_no_error() {
+        let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
+        let reporter = Reporter::new(Client::new(service, "default"), "novasphere/test", "pod-1");
+        let answer = async {
+            let (request, respond) = calls.next_request().await.unwrap();
+            respond.send_response(Response::builder().status(403).body(Body::from(b"{}".to_vec())).unwrap());
+            request
+        };
+        let about = about();
+        let ((), request) = tokio::join!(reporter.warning(&about, "EntryPointInUse", "Apply", "use another"), answer);
+        let path = request.uri().path().to_owned();
+        let body: Value = serde_json::from_slice(&request.into_body().collect_bytes().await.unwrap()).unwrap();
+        assert_eq!(path, "/apis/events.k8s.io/v1/namespaces/ns/events");
+        assert_eq!((&body["reportingController"], &body["reportingInstance"]), (&"novasphere/test".into(), &"pod-1".into()));
+        assert_eq!((&body["type"], &body["reason"], &body["note"]), (&"Warning".into(), &"EntryPointInUse".into(), &"use another".into()));
+        // Would wait for an answer for 5 s if it made a call.
+        reporter.warning(&about, "EntryPointInUse", "Apply", "use another").await;
+        assert!(!matches!(calls.poll_request(), std::task::Poll::Ready(Some(_))));
     }
 
     #[test]
-    fn a_long_note_is_cut_between_characters() {
-        let note = "ä".repeat(MAX_NOTE);
-        assert!(shortened(&note).len() <= MAX_NOTE);
-        assert_eq!(shortened("short"), "short");
+    fn the_same_event_waits_and_others_do_not() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        assert!(limiter.allows(start, 1, 1));
+        assert!(!limiter.allows(start + Duration::from_secs(299), 1, 1));
+        assert!(limiter.allows(start + Duration::from_secs(299), 1, 2));
+        assert!(limiter.allows(start + Duration::from_secs(299), 2, 1));
+        assert!(limiter.allows(start + REPEAT_AFTER, 1, 1));
+    }
+
+    #[test]
+    fn an_object_that_says_something_new_every_time_is_bounded() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let said = |limiter: &mut Limiter, from: u64, at| (from..from + 100).filter(|event| limiter.allows(at, 1, *event)).count();
+        assert_eq!(said(&mut limiter, 0, start), 10);
+        assert_eq!(said(&mut limiter, 100, start + REFILL), 1);
+        assert_eq!(said(&mut limiter, 200, start + REFILL * 100), 10);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        for object in 0..50_000 {
+            limiter.allows(start, object, 1);
+        }
+        assert!(limiter.objects.len() <= CAPACITY);
+        limiter.allows(start + REPEAT_AFTER, 1, 1);
+        assert_eq!(limiter.objects.len(), 1);
+    }
+
+    #[test]
+    fn long_notes_are_cut_at_a_character() {
+        let cut_note = cut(&"ä".repeat(1000));
+        assert!(cut_note.len() <= MAX_NOTE && cut_note.ends_with("ä ..."), "{}", cut_note.len());
+        assert_eq!(cut("short"), "short");
     }
 }

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Resource,
-    core::{DeserializeGuard, error_boundary::InvalidObject},
+    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
@@ -26,121 +26,120 @@ pub struct BadObject {
     pub error: String,
 }
 
-/// What happens to bad objects of a watch: logged, counted, told to `tell`, left out.
+/// What happens to bad objects of a watch: they are logged, counted, told to `tell`, and left out.
 #[derive(Clone, Debug)]
 pub struct Guard {
     /// Counts them.
     pub metrics: Metrics,
-    /// Who is told, so that he can write an event and forget what he knew of the object. A full or closed channel loses the item,
-    /// not the watch.
+    /// Who is told, so that he can write an event. A full or closed channel loses the item, not the watch.
     pub tell: Option<mpsc::Sender<BadObject>>,
 }
 
-/// Watches `api` with kube's default back-off. An object that cannot be decoded is left out and told to `guard`; `managedFields`
-/// are taken off every object, since nothing here reads them and they are often half of it.
+/// Watches `api`, with kube's default back-off after errors.
+///
+/// An object that cannot be decoded is left out, and everybody else's is seen. When it was good before, what is behind this
+/// stream keeps the good version until the next list, which may be long.
+///
+/// `managedFields` are taken off every object: nothing here reads them, and they are often half of it.
 pub fn guarded<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     guard: Guard,
-) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
 {
-    watcher::watcher(api, config).default_backoff().filter_map(move |event| {
-        let event = match event {
-            Ok(event) => guard.decoded(event).map(Ok),
-            Err(error) => {
-                guard.metrics.watch_error(&K::kind(&()));
-                Some(Err(error))
-            }
-        };
-        std::future::ready(event)
-    })
+    let events = watcher::watcher(api, config).default_backoff();
+    events.filter_map(move |event| std::future::ready(guard.admit(event)))
 }
 
 impl Guard {
-    fn decoded<K>(&self, event: Event<DeserializeGuard<K>>) -> Option<Event<K>>
+    fn admit<K>(&self, event: watcher::Result<Event<DeserializeGuard<K>>>) -> Option<watcher::Result<Event<K>>>
     where
         K: Resource<DynamicType = ()>,
     {
-        Some(match event {
-            Event::Apply(object) => Event::Apply(self.checked(object)?),
-            Event::InitApply(object) => Event::InitApply(self.checked(object)?),
-            Event::Delete(object) => Event::Delete(self.checked(object)?),
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                self.metrics.watch_error(&K::kind(&()));
+                return Some(Err(error));
+            }
+        };
+        Some(Ok(match event {
+            Event::Apply(object) => Event::Apply(self.decoded(object)?),
+            Event::InitApply(object) => Event::InitApply(self.decoded(object)?),
+            Event::Delete(object) => Event::Delete(self.decoded(object)?),
             Event::Init => Event::Init,
             Event::InitDone => Event::InitDone,
-        })
+        }))
     }
 
-    fn checked<K>(&self, object: DeserializeGuard<K>) -> Option<K>
-    where
-        K: Resource<DynamicType = ()>,
-    {
+    fn decoded<K: Resource<DynamicType = ()>>(&self, object: DeserializeGuard<K>) -> Option<K> {
+        let reference = object.object_ref(&());
         match object.0 {
             Ok(mut object) => {
                 object.meta_mut().managed_fields = None;
                 Some(object)
             }
             Err(invalid) => {
-                self.report::<K>(invalid);
+                self.report(BadObject { reference, error: invalid.error });
                 None
             }
         }
     }
 
-    fn report<K: Resource<DynamicType = ()>>(&self, invalid: InvalidObject) {
-        let kind = K::kind(&());
-        let metadata = invalid.metadata;
-        tracing::warn!(
-            %kind, namespace = metadata.namespace, name = metadata.name, error = %invalid.error,
-            "an object cannot be decoded and is left out"
+    fn report(&self, bad: BadObject) {
+        let reference = &bad.reference;
+        let kind = reference.kind.as_deref().unwrap_or_default();
+        tracing::error!(
+            kind,
+            namespace = reference.namespace,
+            name = reference.name,
+            "an object cannot be decoded and is left out: {}",
+            bad.error
         );
-        self.metrics.undecodable(&kind);
-        let Some(tell) = &self.tell else { return };
-        let bad = BadObject {
-            reference: ObjectReference {
-                api_version: Some(K::api_version(&()).into_owned()),
-                kind: Some(kind.into_owned()),
-                namespace: metadata.namespace,
-                name: metadata.name,
-                uid: metadata.uid,
-                ..ObjectReference::default()
-            },
-            error: invalid.error.to_string(),
-        };
-        if let Err(error) = tell.try_send(bad) {
-            tracing::warn!(%error, "an undecodable object is not reported");
+        self.metrics.undecodable(kind);
+        if let Some(tell) = &self.tell
+            && tell.try_send(bad).is_err()
+        {
+            tracing::debug!("too many undecodable objects to tell about each");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Service;
+    use kube::{Client, client::Body};
+    use serde_json::json;
+    use tower_test::mock;
 
     use super::*;
 
-    fn guarded_object(json: serde_json::Value) -> DeserializeGuard<ConfigMap> {
-        serde_json::from_value(json).unwrap()
-    }
-
-    #[test]
-    fn a_bad_object_is_left_out_counted_and_told() {
+    #[tokio::test]
+    async fn one_bad_object_does_not_stop_the_watch_and_is_told_about() {
+        let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
         let (tell, mut told) = mpsc::channel(1);
         let guard = Guard { metrics: Metrics::default(), tell: Some(tell) };
-        let bad = guarded_object(serde_json::json!({"metadata": {"name": "a", "namespace": "ns"}, "data": {"key": 5}}));
-        assert!(guard.decoded(Event::Apply(bad)).is_none());
-        assert_eq!(guard.metrics.undecodable_count("ConfigMap"), 1);
-        let told = told.try_recv().unwrap();
-        assert_eq!(told.reference.name.as_deref(), Some("a"));
-        assert!(told.error.contains("integer"), "{}", told.error);
-    }
-
-    #[test]
-    fn a_good_object_comes_without_managed_fields() {
-        let guard = Guard { metrics: Metrics::default(), tell: None };
-        let good = guarded_object(serde_json::json!({"metadata": {"name": "a", "managedFields": [{"manager": "x"}]}}));
-        let Some(Event::Apply(good)) = guard.decoded(Event::Apply(good)) else { panic!("it was left out") };
-        assert_eq!(good.metadata.managed_fields, None);
+        let api = Api::all(Client::new(service, "default"));
+        let mut events = Box::pin(guarded::<Service>(api, watcher::Config::default(), guard.clone()));
+        let list = json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "1"}, "items": [
+            {"metadata": {"name": "bad", "namespace": "ns", "uid": "u"}, "spec": {"ports": "not-a-list"}},
+            {"metadata": {"name": "bad-2", "namespace": "ns"}, "spec": 7},
+            {"metadata": {"name": "good", "namespace": "ns", "managedFields": [{"manager": "m"}]}},
+        ]});
+        let answer = async {
+            let (_, respond) = calls.next_request().await.unwrap();
+            respond.send_response(Response::new(Body::from(serde_json::to_vec(&list).unwrap())));
+        };
+        let (seen, ()) = tokio::join!(events.by_ref().take(3).collect::<Vec<_>>(), answer);
+        let seen: Vec<_> = seen.into_iter().map(Result::unwrap).collect();
+        let [Event::Init, Event::InitApply(good), Event::InitDone] = seen.as_slice() else { panic!("{seen:?}") };
+        assert_eq!((good.metadata.name.as_deref(), &good.metadata.managed_fields), (Some("good"), &None));
+        let bad = told.recv().await.unwrap();
+        assert_eq!((bad.reference.kind.as_deref(), bad.reference.name.as_deref()), (Some("Service"), Some("bad")));
+        assert!(bad.error.contains("not-a-list"), "{}", bad.error);
+        assert_eq!(guard.metrics.undecodable_count("Service"), 2);
     }
 }
