@@ -16,6 +16,11 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
+// processorShare is how many processes outside of it a node counts as when the
+// processors are busy. Without this all Pods of a node together would count as
+// one, and beside a build KubeVirt takes minutes to start.
+const processorShare = 10
+
 // CgroupName is the name of the folder in every cgroup hierarchy under which
 // the kubelet keeps the Pods of a node.
 func CgroupName(index network.Index) string { return fmt.Sprintf("novacluster-%d", int(index)) }
@@ -35,11 +40,21 @@ func CreateCgroups(index network.Index) error {
 		if err := mkdir(filepath.Join(parent, name)); err != nil {
 			return fmt.Errorf("cgroup: %w", err)
 		}
-		if controller == "cpuset" {
-			if err := copyCpuset(parent, filepath.Join(parent, name)); err != nil {
-				return fmt.Errorf("cgroup: %w", err)
-			}
+		if err := prepare(controller, parent, filepath.Join(parent, name)); err != nil {
+			return fmt.Errorf("cgroup: %w", err)
 		}
+	}
+	return nil
+}
+
+// prepare sets up the folder of a hierarchy of version 1.
+func prepare(controller, parent, child string) error {
+	switch controller {
+	case "cpuset":
+		return copyCpuset(parent, child)
+	case "cpu":
+		const defaultShares = 1024
+		return os.WriteFile(filepath.Join(child, "cpu.shares"), []byte(fmt.Sprint(processorShare*defaultShares)), 0o644)
 	}
 	return nil
 }
@@ -75,7 +90,12 @@ func createUnified(name string) error {
 			_ = os.WriteFile(filepath.Join(folder, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
 		}
 	}
-	return nil
+	const defaultWeight = 100
+	weight := filepath.Join(dir, "cpu.weight")
+	if !exists(weight) {
+		return nil // the processor controller belongs to somebody else here
+	}
+	return os.WriteFile(weight, []byte(fmt.Sprint(processorShare*defaultWeight)), 0o644)
 }
 
 // removeCgroups removes the folders of that name. The processes in them have
