@@ -1,5 +1,6 @@
-// Command kube is every program of a Kubernetes cluster in one binary: the
-// name that it is called by selects the program. One link step and one file
+// Command kube is every program of a Kubernetes cluster in one binary, and the
+// test bed's own provisioner of volumes: the name that it is called by selects
+// the program. One link step and one file
 // in the page cache instead of seven.
 package main
 
@@ -40,11 +41,13 @@ func main() {
 		// The kubelet sets up the signal context itself, and a second
 		// set-up panics ("close of closed channel").
 		run(kubelet.NewKubeletCommand(context.Background()))
+	case "local-storage":
+		run(newLocalStorageCommand())
 	case "kubectl":
 		run(kubectl.NewDefaultKubectlCommand())
 	default:
 		fmt.Fprintf(os.Stderr, "kube: call it by the name of one of its programs (etcd, kube-apiserver, "+
-			"kube-controller-manager, kube-scheduler, kube-proxy, kubelet, kubectl), not %q\n", name)
+			"kube-controller-manager, kube-scheduler, kube-proxy, kubelet, kubectl, local-storage), not %q\n", name)
 		os.Exit(2)
 	}
 }

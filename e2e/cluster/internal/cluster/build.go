@@ -41,7 +41,7 @@ func Kube(ctx context.Context, b *host.Builder) (string, error) {
 
 // AllProgramsOfKube are the parts that the one program of Kubernetes holds.
 func AllProgramsOfKube() []string {
-	return []string{etcd, apiserver, controllerManager, scheduler, kubelet, kubeProxy}
+	return []string{etcd, apiserver, controllerManager, scheduler, kubelet, kubeProxy, localStorage}
 }
 
 // Helm builds helm.

@@ -210,7 +210,6 @@ func (c *Cluster) startDNS(ctx context.Context, timeout time.Duration) error {
 	if !c.state.Prepared {
 		manifests, err := addons.Base{
 			ClusterDomain: clusterDomain, DNSServiceIP: c.state.Index.DNSServiceIP(),
-			NodeName: c.nodeName(), VolumesDir: c.path("volumes"),
 		}.Manifests()
 		if err != nil {
 			return err
@@ -222,6 +221,9 @@ func (c *Cluster) startDNS(ctx context.Context, timeout time.Duration) error {
 		if err := c.save(); err != nil {
 			return err
 		}
+	}
+	if err := c.ensure(ctx, localStorage); err != nil {
+		return err
 	}
 	err := c.waitCondition(ctx, "CoreDNS to be Available", "/apis/apps/v1/namespaces/kube-system/deployments/coredns", "Available", kubelet, timeout)
 	if err != nil {

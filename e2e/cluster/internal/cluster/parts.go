@@ -21,11 +21,12 @@ const (
 	containerd        = "containerd"
 	kubelet           = "kubelet"
 	kubeProxy         = "kube-proxy"
+	localStorage      = "local-storage"
 )
 
 var (
 	planeParts = []string{etcd, apiserver, controllerManager, scheduler}
-	nodeParts  = []string{containerd, kubelet, kubeProxy}
+	nodeParts  = []string{containerd, kubelet, kubeProxy, localStorage}
 )
 
 // Parts lists the parts of this cluster in the order in which they start.
@@ -91,6 +92,8 @@ func (c *Cluster) arguments(part string) []string {
 		return c.kubeletArguments()
 	case kubeProxy:
 		return []string{"--config=" + c.path("etc", "kube-proxy.json")}
+	case localStorage:
+		return []string{"--kubeconfig=" + c.kubeconfig("admin"), "--dir=" + c.path("volumes"), "--node=" + c.nodeName()}
 	}
 	return nil
 }
