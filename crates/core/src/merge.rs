@@ -37,13 +37,12 @@ pub fn merge(target: &mut Value, patch: &Value) {
 
 fn merge_named(present: &mut Vec<Value>, elements: &[Value]) {
     for element in elements {
-        match present.iter_mut().find(|other| name(other) == name(element)) {
-            Some(other) => merge(other, element),
-            None => {
-                let mut added = Value::Null;
-                merge(&mut added, element);
-                present.push(added);
-            }
+        if let Some(other) = present.iter_mut().find(|other| name(other) == name(element)) {
+            merge(other, element);
+        } else {
+            let mut added = Value::Null;
+            merge(&mut added, element);
+            present.push(added);
         }
     }
 }

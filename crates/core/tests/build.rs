@@ -3,6 +3,13 @@
 //! The inputs are `fixtures/vm_access/*.yaml`, one feature each; `e2e` sends what is built from the same files to a real
 //! apiserver with strict field validation.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml exempts test functions, and these are their helpers"
+)]
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use novasphere_core::vm_access::{

@@ -94,13 +94,11 @@ pub fn status(observed: &Observed<'_>) -> Outcome {
 /// `Ready`: what is wrong first, else what is unknown first, else the machine's state.
 fn ready(parts: [&Finding; 3]) -> Finding {
     let first = |status| parts.into_iter().find(|part| part.status == status);
-    match first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown)) {
-        Some(part) => Finding::fails(types::READY, part.reason, part.message.clone()),
-        None => {
-            let [machine, ..] = parts;
-            Finding::holds(types::READY, machine.reason, machine.message.clone())
-        }
+    if let Some(part) = first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown)) {
+        return Finding::fails(types::READY, part.reason, part.message.clone());
     }
+    let [machine, ..] = parts;
+    Finding::holds(types::READY, machine.reason, machine.message.clone())
 }
 
 /// `Stalled`, while only a person can help.

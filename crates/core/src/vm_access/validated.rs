@@ -174,7 +174,7 @@ pub enum DiskSource {
     /// A container image.
     ContainerDisk(ContainerDisk),
     /// A volume that CDI fills, under this name.
-    DataVolume(DnsLabel, DataVolume),
+    DataVolume(DnsLabel, Box<DataVolume>),
     /// An existing claim.
     PersistentVolumeClaim(String),
     /// An existing claim, read-only below a scratch layer.

@@ -239,5 +239,5 @@ pub(super) fn without_absent<const N: usize>(fields: [(&str, Option<Value>); N])
 }
 
 fn not_empty(list: Vec<Value>) -> Option<Value> {
-    (!list.is_empty()).then(|| Value::Array(list))
+    (!list.is_empty()).then_some(Value::Array(list))
 }

@@ -112,7 +112,9 @@ fn with_keys(text: &str, keys: &[String]) -> String {
     text.push_str("ssh_authorized_keys:\n");
     for key in keys {
         // A JSON string is a YAML string, whatever is in it.
-        text.push_str(&format!("- {}\n", serde_json::Value::from(key.trim())));
+        text.push_str("- ");
+        text.push_str(&serde_json::Value::from(key.trim()).to_string());
+        text.push('\n');
     }
     text
 }

@@ -1,7 +1,7 @@
 //! The template, with its defaults filled in.
 
 use novasphere_crd::{
-    Cpu, Disk as DiskSpec, DiskBus, DiskDevice, DiskSource as SourceSpec, Network as NetworkSpec, NetworkBinding,
+    Disk as DiskSpec, DiskBus, DiskDevice, DiskSource as SourceSpec, Network as NetworkSpec, NetworkBinding,
     VirtualMachineTemplate,
 };
 
@@ -61,7 +61,7 @@ impl Template {
 fn size(template: &VirtualMachineTemplate) -> Result<Size, ValidateError> {
     match &template.instancetype {
         None => Ok(Size::Explicit {
-            cpu: template.cpu.unwrap_or_else(Cpu::default),
+            cpu: template.cpu.unwrap_or_default(),
             memory: template.memory.as_ref().map(|memory| memory.0.clone()),
         }),
         Some(instancetype) if template.cpu.is_none() && template.memory.is_none() => {
@@ -125,7 +125,7 @@ fn source(
         // The hash keeps disk `b-c` of machine `a` from being disk `c` of machine `a-b`.
         spec.data_volume
             .clone()
-            .map(|volume| DiskSource::DataVolume(name::hashed(&[machine, disk]), volume)),
+            .map(|volume| DiskSource::DataVolume(name::hashed(&[machine, disk]), Box::new(volume))),
         spec.persistent_volume_claim
             .clone()
             .map(|claim| DiskSource::PersistentVolumeClaim(claim.claim_name)),
