@@ -1,6 +1,9 @@
 //! The generated parts of the chart, and the copy of the CRDs for kustomize.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 
@@ -26,17 +29,12 @@ pub(crate) fn files(root: &Path, crds: &Files) -> anyhow::Result<Files> {
         ));
         names.push(name);
     }
-    let resources = names
-        .iter()
-        .map(|name| format!("  - bases/{name}\n"))
-        .collect::<String>();
-    files.push((
-        PathBuf::from("config/crd/kustomization.yaml"),
-        format!(
-            "{}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{resources}",
-            yaml_header("crds/")
-        ),
-    ));
+    let mut kustomization = yaml_header("crds/");
+    kustomization.push_str("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n");
+    for name in names {
+        writeln!(kustomization, "  - bases/{name}")?;
+    }
+    files.push((PathBuf::from("config/crd/kustomization.yaml"), kustomization));
     Ok(files)
 }
 

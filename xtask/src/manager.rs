@@ -1,7 +1,10 @@
 //! The objects beside CRDs and RBAC for `config/`, built from the chart's
 //! `values.yaml`, so that a default is written down once.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
@@ -61,10 +64,10 @@ fn service_account() -> Value {
 
 fn deployment(values: &Value, chart: &Value) -> anyhow::Result<Value> {
     let config = serde_json::to_vec(at(values, "/config")?)?;
-    let digest = Sha256::digest(&config)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let mut digest = String::new();
+    for byte in Sha256::digest(&config) {
+        write!(digest, "{byte:02x}")?;
+    }
     Ok(json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",

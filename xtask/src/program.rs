@@ -17,7 +17,7 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     let schema = novasphere_runtime::config::schema::<Configuration>();
     let defaults = serde_json::to_value(Configuration::default())?;
     Ok(vec![
-        (PathBuf::from("docs/cli.md"), command_line()),
+        (PathBuf::from("docs/cli.md"), command_line()?),
         (
             PathBuf::from("docs/configuration.md"),
             configuration(&schema, &defaults)?,
@@ -33,7 +33,7 @@ fn header(source: &str) -> String {
     format!("<!-- {MARK} from {source}. Do not edit. -->\n\n")
 }
 
-fn command_line() -> String {
+fn command_line() -> Result<String, std::fmt::Error> {
     let options = clap_markdown::MarkdownOptions::new()
         .title("Command line".to_owned())
         .show_footer(false);
@@ -42,10 +42,10 @@ fn command_line() -> String {
     page.push_str("\n## Environment\n\nEach of these stands for an option, which wins over it.\n\n| Variable | Option |\n|---|---|\n");
     for argument in novasphere::command().get_arguments() {
         if let (Some(variable), Some(option)) = (argument.get_env(), argument.get_long()) {
-            page += &format!("| `{}` | `--{option}` |\n", variable.to_string_lossy());
+            writeln!(page, "| `{}` | `--{option}` |", variable.to_string_lossy())?;
         }
     }
-    page
+    Ok(page)
 }
 
 /// The chart's schema with the schema of the configuration file in it.

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{artifacts, yaml};
+use crate::{
+    artifacts,
+    yaml::{self, at},
+};
 
 /// One line per field of a sample that its schema does not allow.
 pub(crate) fn misfits(root: &Path) -> anyhow::Result<Vec<String>> {
@@ -13,7 +16,7 @@ pub(crate) fn misfits(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for path in artifacts::walk(&root.join("config/samples"))? {
         for sample in yaml::read_documents(&path)? {
-            if sample["apiVersion"]
+            if at(&sample, "/apiVersion")
                 .as_str()
                 .is_some_and(|version| version.starts_with("kustomize."))
             {
@@ -21,7 +24,7 @@ pub(crate) fn misfits(root: &Path) -> anyhow::Result<Vec<String>> {
             }
             let file = path.strip_prefix(root)?.display();
             match schema(&crds, &sample) {
-                Some(schema) => check(&format!("{file}: spec"), schema, &sample["spec"], &mut found),
+                Some(schema) => check(&format!("{file}: spec"), schema, at(&sample, "/spec"), &mut found),
                 None => found.push(format!("{file}: no CRD has its apiVersion and kind")),
             }
         }
@@ -31,31 +34,31 @@ pub(crate) fn misfits(root: &Path) -> anyhow::Result<Vec<String>> {
 
 /// The schema of the sample's spec.
 fn schema<'a>(crds: &'a Value, sample: &Value) -> Option<&'a Value> {
-    let (group, version) = sample["apiVersion"].as_str()?.split_once('/')?;
-    let spec = |crd: &'a Value| &crd["spec"];
+    let (group, version) = at(sample, "/apiVersion").as_str()?.split_once('/')?;
+    let spec = |crd: &'a Value| at(crd, "/spec");
     let mut crds = crds.as_array()?.iter().map(spec);
-    let crd = crds.find(|spec| spec["group"] == group && spec["names"]["kind"] == sample["kind"])?;
-    let version = crd["versions"]
+    let crd = crds.find(|spec| at(spec, "/group") == group && at(spec, "/names/kind") == at(sample, "/kind"))?;
+    let version = at(crd, "/versions")
         .as_array()?
         .iter()
-        .find(|candidate| candidate["name"] == version)?;
-    Some(&version["schema"]["openAPIV3Schema"]["properties"]["spec"])
+        .find(|candidate| at(candidate, "/name") == version)?;
+    Some(at(version, "/schema/openAPIV3Schema/properties/spec"))
 }
 
 fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
     if !has_type(schema, value) {
-        found.push(format!("{path} is not of type {}", schema["type"]));
+        found.push(format!("{path} is not of type {}", at(schema, "/type")));
         return;
     }
-    if schema["enum"]
+    if at(schema, "/enum")
         .as_array()
         .is_some_and(|allowed| !allowed.contains(value))
     {
-        found.push(format!("{path} is not one of {}", schema["enum"]));
+        found.push(format!("{path} is not one of {}", at(schema, "/enum")));
     }
     match value {
         Value::Object(fields) => {
-            for name in schema["required"]
+            for name in at(schema, "/required")
                 .as_array()
                 .into_iter()
                 .flatten()
@@ -69,14 +72,14 @@ fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
                 let path = format!("{path}.{name}");
                 match field(schema, name) {
                     Some(schema) => check(&path, schema, value, found),
-                    None if schema["x-kubernetes-preserve-unknown-fields"] == true => {}
+                    None if at(schema, "/x-kubernetes-preserve-unknown-fields") == true => {}
                     None => found.push(format!("{path} is not a field")),
                 }
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                check(&format!("{path}[{index}]"), &schema["items"], item, found);
+                check(&format!("{path}[{index}]"), at(schema, "/items"), item, found);
             }
         }
         _ => {}
@@ -84,15 +87,15 @@ fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
 }
 
 fn field<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
-    let named = schema["properties"].get(name);
+    let named = at(schema, "/properties").get(name);
     named.or_else(|| schema.get("additionalProperties").filter(|open| open.is_object()))
 }
 
 fn has_type(schema: &Value, value: &Value) -> bool {
-    if schema["x-kubernetes-int-or-string"] == true {
+    if at(schema, "/x-kubernetes-int-or-string") == true {
         return value.is_i64() || value.is_string();
     }
-    match schema["type"].as_str() {
+    match at(schema, "/type").as_str() {
         Some("object") => value.is_object(),
         Some("array") => value.is_array(),
         Some("string") => value.is_string(),

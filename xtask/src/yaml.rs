@@ -28,3 +28,9 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Value> {
 pub(crate) fn print(value: &Value) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(value)?)
 }
+
+/// The value at a JSON pointer; null when there is none.
+pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    const NULL: &Value = &Value::Null;
+    value.pointer(pointer).unwrap_or(NULL)
+}
