@@ -33,7 +33,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// How long a client may take for the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may live; kubelet and Prometheus open a new one without harm.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
+const CONNECTION_LIFETIME: Duration = Duration::from_mins(5);
 
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -54,8 +54,13 @@ impl Health {
     /// Adds a named readiness gate, closed until [`Gate::ready`]. A second gate of the same name is the same gate.
     #[must_use = "a gate that nobody opens stays closed for ever"]
     pub fn gate(&self, name: &'static str) -> Gate {
-        lock(&self.shared.gates).entry(name).or_insert_with(|| Some("not ready yet".to_owned()));
-        Gate { shared: Arc::clone(&self.shared), name }
+        lock(&self.shared.gates)
+            .entry(name)
+            .or_insert_with(|| Some("not ready yet".to_owned()));
+        Gate {
+            shared: Arc::clone(&self.shared),
+            name,
+        }
     }
 
     /// Adds a named liveness check: `/livez` answers 500 while it returns a reason. It must not block.
@@ -70,11 +75,19 @@ impl Health {
     }
 
     fn readiness(&self) -> Report {
-        Report::of(lock(&self.shared.gates).iter().map(|(name, reason)| (*name, reason.clone())))
+        Report::of(
+            lock(&self.shared.gates)
+                .iter()
+                .map(|(name, reason)| (*name, reason.clone())),
+        )
     }
 
     fn living(&self) -> Report {
-        Report::of(lock(&self.shared.checks).iter().map(|(name, check)| (*name, check().err())))
+        Report::of(
+            lock(&self.shared.checks)
+                .iter()
+                .map(|(name, check)| (*name, check().err())),
+        )
     }
 }
 
@@ -110,7 +123,10 @@ struct Report {
 
 impl Report {
     fn of(items: impl Iterator<Item = (&'static str, Option<String>)>) -> Self {
-        let mut report = Self { text: String::new(), good: true };
+        let mut report = Self {
+            text: String::new(),
+            good: true,
+        };
         for (name, reason) in items {
             // Writing to a String cannot fail.
             let _ = match reason {
@@ -121,7 +137,11 @@ impl Report {
                 }
             };
         }
-        report.text.push_str(if report.good { "check passed\n" } else { "check failed\n" });
+        report.text.push_str(if report.good {
+            "check passed\n"
+        } else {
+            "check failed\n"
+        });
         report
     }
 
@@ -155,7 +175,12 @@ impl AdminServer {
     pub async fn bind(address: SocketAddr, health: Health, registry: Registry) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, health, registry })
+        Ok(Self {
+            listener,
+            address,
+            health,
+            registry,
+        })
     }
 
     /// Where it listens.
@@ -167,17 +192,37 @@ impl AdminServer {
     /// Serves until it is dropped. From `shutdown` on `/readyz` answers 503, while `/livez` and `/metrics` go on: the last
     /// scrape tells how the end went. So drop it last.
     pub async fn run(self, shutdown: Shutdown) {
-        let Self { listener, health, registry, .. } = self;
+        let Self {
+            listener,
+            health,
+            registry,
+            ..
+        } = self;
         let router = Router::new()
-            .route("/livez", get(|State(served): State<Served>| async move { served.livez() }))
-            .route("/readyz", get(|State(served): State<Served>| async move { served.readyz() }))
-            .route("/metrics", get(|State(served): State<Served>| async move { served.metrics() }))
-            .with_state(Served { health, registry: Arc::new(registry), shutdown });
+            .route(
+                "/livez",
+                get(|State(served): State<Served>| async move { served.livez() }),
+            )
+            .route(
+                "/readyz",
+                get(|State(served): State<Served>| async move { served.readyz() }),
+            )
+            .route(
+                "/metrics",
+                get(|State(served): State<Served>| async move { served.metrics() }),
+            )
+            .with_state(Served {
+                health,
+                registry: Arc::new(registry),
+                shutdown,
+            });
         let mut connections = tokio::task::JoinSet::new();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             while connections.try_join_next().is_some() {}
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -203,9 +248,8 @@ async fn serve(stream: TcpStream, router: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_LIFETIME, connection).await {
-        Ok(Err(error)) => tracing::debug!("health and metrics: {error}"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIFETIME, connection).await {
+        tracing::debug!("health and metrics: {error}");
     }
 }
 
@@ -216,7 +260,11 @@ impl Served {
 
     fn readyz(&self) -> Response {
         if self.shutdown.is_triggered() {
-            return (StatusCode::SERVICE_UNAVAILABLE, "[-]shutdown failed: stopping\ncheck failed\n").into_response();
+            return (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "[-]shutdown failed: stopping\ncheck failed\n",
+            )
+                .into_response();
         }
         self.health.readiness().into_response(StatusCode::SERVICE_UNAVAILABLE)
     }
@@ -224,7 +272,14 @@ impl Served {
     fn metrics(&self) -> Response {
         let mut body = String::new();
         match text::encode(&mut body, &self.registry) {
-            Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body).into_response(),
+            Ok(()) => (
+                [(
+                    header::CONTENT_TYPE,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                )],
+                body,
+            )
+                .into_response(),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         }
     }
@@ -238,7 +293,9 @@ mod tests {
     use super::*;
 
     async fn start(health: Health, registry: Registry, shutdown: Shutdown) -> SocketAddr {
-        let server = AdminServer::bind("127.0.0.1:0".parse().unwrap(), health, registry).await.unwrap();
+        let server = AdminServer::bind("127.0.0.1:0".parse().unwrap(), health, registry)
+            .await
+            .unwrap();
         let address = server.local_address();
         tokio::spawn(server.run(shutdown));
         address
@@ -246,7 +303,10 @@ mod tests {
 
     async fn fetch(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -261,7 +321,10 @@ mod tests {
         crd.not_ready("VmAccess is not installed");
         let answer = fetch(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-        assert!(answer.contains("[+]caches ok\n[-]crd failed: VmAccess is not installed\n"), "{answer}");
+        assert!(
+            answer.contains("[+]caches ok\n[-]crd failed: VmAccess is not installed\n"),
+            "{answer}"
+        );
         assert!(!health.is_ready());
         crd.ready();
         assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
@@ -277,7 +340,10 @@ mod tests {
         health.liveness("leader lease", || Err("the task has ended".to_owned()));
         let address = start(health, Registry::default(), Shutdown::new(Duration::ZERO)).await;
         let answer = fetch(address, "/livez").await;
-        assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("[-]leader lease failed: the task has ended"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 500") && answer.contains("[-]leader lease failed: the task has ended"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]
@@ -288,7 +354,10 @@ mod tests {
         counter.inc();
         let address = start(Health::default(), registry, Shutdown::new(Duration::ZERO)).await;
         let answer = fetch(address, "/metrics").await;
-        assert!(answer.contains("application/openmetrics-text") && answer.contains("things_total 1\n# EOF"), "{answer}");
+        assert!(
+            answer.contains("application/openmetrics-text") && answer.contains("things_total 1\n# EOF"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]

@@ -92,14 +92,23 @@ impl Applier {
     /// fields away.
     #[must_use]
     pub fn new(client: Client, field_manager: &str, metrics: Metrics) -> Self {
-        Self { client, field_manager: field_manager.into(), owner_label: None, settled: Arc::default(), metrics }
+        Self {
+            client,
+            field_manager: field_manager.into(),
+            owner_label: None,
+            settled: Arc::default(),
+            metrics,
+        }
     }
 
     /// Lets a label with the owner's UID stand for the controller owner reference, for objects that outlive their owner. An object
     /// that has both a controller and the label belongs to the controller.
     #[must_use]
     pub fn owner_label(self, key: &'static str) -> Self {
-        Self { owner_label: Some(key), ..self }
+        Self {
+            owner_label: Some(key),
+            ..self
+        }
     }
 
     /// Makes the cluster have `desired`. `live` is the cached object of that name, if there is one.
@@ -119,7 +128,10 @@ impl Applier {
             Some(live) => self.apply_over(desired, live).await,
             None => self.create(desired).await,
         };
-        self.metrics.applied(&K::kind(&()), result.as_ref().map_or_else(ApplyError::reason, Outcome::name));
+        self.metrics.applied(
+            &K::kind(&()),
+            result.as_ref().map_or_else(ApplyError::reason, Outcome::name),
+        );
         result
     }
 
@@ -152,7 +164,9 @@ impl Applier {
         self.check_owner(desired, live)?;
         if live.meta().deletion_timestamp.is_some() {
             let (kind, name) = (K::kind(&()), desired.name_any());
-            return Err(ApplyError::Conflict(format!("{kind} {name} is being deleted; it is made again when it has gone")));
+            return Err(ApplyError::Conflict(format!(
+                "{kind} {name} is being deleted; it is made again when it has gone"
+            )));
         }
         let uid = live.uid().unwrap_or_default();
         let mut document = document_of(desired)?;
@@ -161,7 +175,11 @@ impl Applier {
         if found.is_empty() || self.settled.knows(&uid, &document, &found) {
             return Ok(Outcome::Unchanged(live.clone()));
         }
-        let changes: Vec<_> = found.iter().map(|difference| difference.path.as_str()).take(10).collect();
+        let changes: Vec<_> = found
+            .iter()
+            .map(|difference| difference.path.as_str())
+            .take(10)
+            .collect();
         tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), ?changes, "patching");
         // With the UID the apply cannot hit another object that got this name since.
         document::set_metadata(&mut document, "uid", &uid);
@@ -175,7 +193,10 @@ impl Applier {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
     {
         let params = PatchParams::apply(&self.field_manager).force().validation_strict();
-        let mut answer = self.api(desired)?.patch(&desired.name_any(), &params, &Patch::Apply(document)).await?;
+        let mut answer = self
+            .api(desired)?
+            .patch(&desired.name_any(), &params, &Patch::Apply(document))
+            .await?;
         answer.meta_mut().managed_fields = None;
         Ok(answer)
     }
@@ -218,7 +239,10 @@ impl Applier {
             "status": new,
         });
         let params = PatchParams::apply(&self.field_manager).force().validation_strict();
-        let mut answer: K = self.api(live)?.patch_status(&live.name_any(), &params, &Patch::Apply(&document)).await?;
+        let mut answer: K = self
+            .api(live)?
+            .patch_status(&live.name_any(), &params, &Patch::Apply(&document))
+            .await?;
         answer.meta_mut().managed_fields = None;
         Ok(Some(answer))
     }
@@ -236,11 +260,19 @@ impl Applier {
             return Ok(Deleted::Underway);
         }
         let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: live.uid(),
+                resource_version: None,
+            }),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        let result = match self.api(live)?.delete(&live.name_any(), &params).await.map_err(ApplyError::from) {
+        let result = match self
+            .api(live)?
+            .delete(&live.name_any(), &params)
+            .await
+            .map_err(ApplyError::from)
+        {
             Ok(_) => Ok(Deleted::Requested),
             Err(ApplyError::NotFound(_) | ApplyError::Conflict(_)) => Ok(Deleted::AlreadyGone),
             Err(error) => Err(error),
@@ -249,7 +281,10 @@ impl Applier {
             tracing::info!(kind = %K::kind(&()), namespace = live.namespace(), name = live.name_any(), "deleted");
             self.settled.forget(live.meta().uid.as_deref().unwrap_or_default());
         }
-        self.metrics.applied(&K::kind(&()), result.as_ref().map_or_else(ApplyError::reason, |_| "Deleted"));
+        self.metrics.applied(
+            &K::kind(&()),
+            result.as_ref().map_or_else(ApplyError::reason, |_| "Deleted"),
+        );
         result
     }
 
@@ -288,7 +323,12 @@ impl Applier {
     fn owner_uid<'a, K: Resource>(&self, object: &'a K) -> Option<&'a str> {
         match controller_of(object) {
             Some(controller) => Some(&controller.uid),
-            None => object.meta().labels.as_ref()?.get(self.owner_label?).map(String::as_str),
+            None => object
+                .meta()
+                .labels
+                .as_ref()?
+                .get(self.owner_label?)
+                .map(String::as_str),
         }
     }
 
@@ -299,22 +339,32 @@ impl Applier {
         }
         let owner = match (controller_of(live), controller_of(desired)) {
             (Some(theirs), Some(ours)) if theirs.kind == ours.kind && theirs.name == ours.name => {
-                format!("it belongs to an earlier {} {} that is being cleaned up", theirs.kind, theirs.name)
+                format!(
+                    "it belongs to an earlier {} {} that is being cleaned up",
+                    theirs.kind, theirs.name
+                )
             }
             (Some(theirs), _) => format!("it belongs to {} {}", theirs.kind, theirs.name),
             (None, _) => "somebody else made it".to_owned(),
         };
-        Err(ApplyError::NotOwned { kind: K::kind(&()).into_owned(), name: desired.name_any(), owner })
+        Err(ApplyError::NotOwned {
+            kind: K::kind(&()).into_owned(),
+            name: desired.name_any(),
+            owner,
+        })
     }
 
     fn api<K>(&self, object: &K) -> Result<Api<K>, ApplyError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
-        let namespace = object.meta().namespace.as_deref().filter(|namespace| !namespace.is_empty());
-        let namespace = namespace.ok_or_else(|| {
-            ApplyError::Internal(format!("{} {} has no namespace", K::kind(&()), object.name_any()))
-        })?;
+        let namespace = object
+            .meta()
+            .namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty());
+        let namespace = namespace
+            .ok_or_else(|| ApplyError::Internal(format!("{} {} has no namespace", K::kind(&()), object.name_any())))?;
         Ok(Api::namespaced(self.client.clone(), namespace))
     }
 }
@@ -332,16 +382,30 @@ fn to_value(value: &impl Serialize) -> Result<Value, ApplyError> {
 }
 
 fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
-    object.meta().owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+    object
+        .meta()
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true))
 }
 
 fn no_owner<K: Resource<DynamicType = ()>>(desired: &K) -> ApplyError {
-    ApplyError::Internal(format!("{} {} is desired without an owner", K::kind(&()), desired.name_any()))
+    ApplyError::Internal(format!(
+        "{} {} is desired without an owner",
+        K::kind(&()),
+        desired.name_any()
+    ))
 }
 
 /// A status without nulls and empty lists and maps, and without the times of its conditions.
 fn without_times(mut status: Value) -> Value {
-    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+    for condition in status
+        .get_mut("conditions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if let Some(condition) = condition.as_object_mut() {
             condition.remove("lastTransitionTime");
         }
@@ -354,7 +418,11 @@ fn without_empty(value: Value) -> Value {
         Value::Object(fields) => {
             let kept = fields.into_iter().map(|(key, value)| (key, without_empty(value)));
             let kept: serde_json::Map<_, _> = kept.filter(|(_, value)| !value.is_null()).collect();
-            if kept.is_empty() { Value::Null } else { Value::Object(kept) }
+            if kept.is_empty() {
+                Value::Null
+            } else {
+                Value::Object(kept)
+            }
         }
         Value::Array(items) if items.is_empty() => Value::Null,
         Value::Array(items) => Value::Array(items.into_iter().map(without_empty).collect()),

@@ -28,11 +28,21 @@ pub struct CommonArgs {
     pub log_format: LogFormat,
 
     /// Which log lines are written, as directives of tracing's `EnvFilter`, such as `info,novasphere_controller=debug`.
-    #[arg(long, env = "NOVASPHERE_LOG_FILTER", default_value = "info", value_name = "DIRECTIVES")]
+    #[arg(
+        long,
+        env = "NOVASPHERE_LOG_FILTER",
+        default_value = "info",
+        value_name = "DIRECTIVES"
+    )]
     pub log_filter: String,
 
     /// Address on which `/livez`, `/readyz` and `/metrics` are served over plain HTTP.
-    #[arg(long, env = "NOVASPHERE_ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "IP:PORT")]
+    #[arg(
+        long,
+        env = "NOVASPHERE_ADMIN_ADDRESS",
+        default_value = "0.0.0.0:8080",
+        value_name = "IP:PORT"
+    )]
     pub admin_address: SocketAddr,
 
     /// Path of a kubeconfig. Without it: the variable KUBECONFIG, then ~/.kube/config, then the Pod's service account.

@@ -12,7 +12,7 @@ use rand::RngExt;
 /// Delay after the first failure.
 const FIRST: Duration = Duration::from_secs(1);
 /// Longest delay.
-const CAP: Duration = Duration::from_secs(300);
+const CAP: Duration = Duration::from_mins(5);
 
 /// Exponential back-off per object: 1 s, 2 s, 4 s ... capped at 5 min, each shortened at random by up to a half, so that
 /// objects which failed together do not come back together. Shared by reference; it locks inside for a moment only.
@@ -27,13 +27,18 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
     /// begins at 1 s again.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { failures: Mutex::default(), capacity: capacity.max(1) }
+        Self {
+            failures: Mutex::default(),
+            capacity: capacity.max(1),
+        }
     }
 
     /// Notes a failure and says how long to wait: at most 5 min.
     pub fn failure(&self, key: &K) -> Duration {
         let count = self.count(key);
-        let full = FIRST.saturating_mul(2_u32.saturating_pow(count.saturating_sub(1))).min(CAP);
+        let full = FIRST
+            .saturating_mul(2_u32.saturating_pow(count.saturating_sub(1)))
+            .min(CAP);
         full.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
@@ -45,7 +50,10 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
     fn count(&self, key: &K) -> u32 {
         let mut failures = self.lock();
         if failures.len() >= self.capacity && !failures.contains_key(key) {
-            let least = failures.iter().min_by_key(|(_, count)| **count).map(|(key, _)| key.clone());
+            let least = failures
+                .iter()
+                .min_by_key(|(_, count)| **count)
+                .map(|(key, _)| key.clone());
             if let Some(least) = least {
                 failures.remove(&least);
             }
@@ -66,7 +74,10 @@ mod tests {
     use super::*;
 
     fn assert_about(delay: Duration, full: Duration) {
-        assert!(delay <= full && delay >= full / 2, "{delay:?} is not within half of {full:?}");
+        assert!(
+            delay <= full && delay >= full / 2,
+            "{delay:?} is not within half of {full:?}"
+        );
     }
 
     #[test]

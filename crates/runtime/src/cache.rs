@@ -84,8 +84,7 @@ where
     /// The same, for a kind without a namespace or a key at hand.
     #[must_use]
     pub fn newest(&self, key: &ObjectRef<K>) -> Option<Arc<K>> {
-        self.own_writes
-            .read(key, self.store.get(key), Instant::now())
+        self.own_writes.read(key, self.store.get(key), Instant::now())
     }
 
     /// All objects with this index key, newest state each.
@@ -123,16 +122,12 @@ where
     /// Whether the watch still has to show a write of this process to that object.
     #[must_use]
     pub fn is_pending(&self, namespace: &str, name: &str) -> bool {
-        self.own_writes
-            .is_pending(&ObjectRef::new(name).within(namespace))
+        self.own_writes.is_pending(&ObjectRef::new(name).within(namespace))
     }
 
     fn reindex(&self, object: &K, present: bool) {
         let object_ref = ObjectRef::from_obj(object);
-        let before = self
-            .store
-            .get(&object_ref)
-            .and_then(|old| (self.index_key)(&old));
+        let before = self.store.get(&object_ref).and_then(|old| (self.index_key)(&old));
         let after = present.then(|| (self.index_key)(object)).flatten();
         if before == after {
             return;

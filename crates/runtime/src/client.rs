@@ -33,7 +33,7 @@ pub type Transport = BoxCloneSyncService<Request<Body>, Response<WireBody>, BoxE
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one try of a read may take until its answer begins. A watch answers at once and then goes on for minutes.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(60);
+pub const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,15 +58,22 @@ pub struct TimedOut(pub Duration);
 ///
 /// [`ClientError::Config`] with what failed.
 pub async fn kube_config(path: Option<&Path>, context: Option<&str>) -> Result<kube::Config, ClientError> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
     let unusable = |error: &dyn std::fmt::Display| ClientError::Config(error.to_string());
     match path {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
-            kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(&error))
+            kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(|error| unusable(&error))
         }
         // A context can only be meant of a kubeconfig, so falling back to a service account would go to the wrong cluster.
-        None if context.is_some() => kube::Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error)),
+        None if context.is_some() => kube::Config::from_kubeconfig(&options)
+            .await
+            .map_err(|error| unusable(&error)),
         None => kube::Config::infer().await.map_err(|error| unusable(&error)),
     }
 }
@@ -87,7 +94,11 @@ impl Builder {
     /// [`ClientError::Build`] when the TLS settings of `config` cannot be used.
     pub fn new(config: kube::Config) -> Result<Self, ClientError> {
         let service = transport(&config).map_err(ClientError::Build)?;
-        Ok(Self { config, service, write_timeout: WRITE_TIMEOUT })
+        Ok(Self {
+            config,
+            service,
+            write_timeout: WRITE_TIMEOUT,
+        })
     }
 
     /// Adds a layer around everything added before, under retries and credentials: it sees each request as it goes to the
@@ -95,10 +106,14 @@ impl Builder {
     pub fn layer<L>(self, layer: &L) -> Self
     where
         L: Layer<Transport>,
-        L::Service: Service<Request<Body>, Response = Response<WireBody>, Error = BoxError> + Clone + Send + Sync + 'static,
+        L::Service:
+            Service<Request<Body>, Response = Response<WireBody>, Error = BoxError> + Clone + Send + Sync + 'static,
         <L::Service as Service<Request<Body>>>::Future: Send + 'static,
     {
-        Self { service: BoxCloneSyncService::new(layer.layer(self.service)), ..self }
+        Self {
+            service: BoxCloneSyncService::new(layer.layer(self.service)),
+            ..self
+        }
     }
 
     /// Refuses every write with [`crate::lease::NotLeader`] while `leadership` is not current. Add it last.
@@ -108,7 +123,10 @@ impl Builder {
 
     /// How long one try of a write may take before it fails with [`TimedOut`].
     pub fn write_timeout(self, timeout: Duration) -> Self {
-        Self { write_timeout: timeout, ..self }
+        Self {
+            write_timeout: timeout,
+            ..self
+        }
     }
 
     /// The client.
@@ -117,7 +135,11 @@ impl Builder {
     ///
     /// [`ClientError::Build`] when the credentials of the configuration cannot be used.
     pub fn build(self) -> Result<Client, ClientError> {
-        let Self { config, service, write_timeout } = self;
+        let Self {
+            config,
+            service,
+            write_timeout,
+        } = self;
         let service = ServiceBuilder::new()
             .layer(config.base_uri_layer())
             .layer(RetryLayer::new(RetryPolicy::default()))
@@ -131,7 +153,9 @@ impl Builder {
 
 fn transport(config: &kube::Config) -> Result<Transport, kube::Error> {
     if let Some(proxy) = &config.proxy_url {
-        return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy.clone()) });
+        return Err(kube::Error::ProxyProtocolUnsupported {
+            proxy_url: Box::new(proxy.clone()),
+        });
     }
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -152,14 +176,24 @@ fn transport(config: &kube::Config) -> Result<Transport, kube::Error> {
 fn bounded(
     service: Transport,
     write_timeout: Duration,
-) -> impl Service<Request<Body>, Response = Response<WireBody>, Error = BoxError, Future = BoxFuture<'static, Result<Response<WireBody>, BoxError>>> + Clone
-{
+) -> impl Service<
+    Request<Body>,
+    Response = Response<WireBody>,
+    Error = BoxError,
+    Future = BoxFuture<'static, Result<Response<WireBody>, BoxError>>,
+> + Clone {
     service_fn(move |request: Request<Body>| {
-        let bound = if is_write(request.method()) { write_timeout } else { READ_TIMEOUT };
+        let bound = if is_write(request.method()) {
+            write_timeout
+        } else {
+            READ_TIMEOUT
+        };
         let service = service.clone();
         let answer: BoxFuture<'static, _> = Box::pin(async move {
             let answer = tower::ServiceExt::oneshot(service, request);
-            tokio::time::timeout(bound, answer).await.unwrap_or_else(|_| Err(TimedOut(bound).into()))
+            tokio::time::timeout(bound, answer)
+                .await
+                .unwrap_or_else(|_| Err(TimedOut(bound).into()))
         });
         answer
     })
@@ -189,7 +223,9 @@ mod tests {
     async fn loopback(configure: impl FnOnce(Builder) -> Builder) -> (TcpListener, Api<ConfigMap>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let client = configure(Builder::new(kube::Config::new(uri)).unwrap()).build().unwrap();
+        let client = configure(Builder::new(kube::Config::new(uri)).unwrap())
+            .build()
+            .unwrap();
         (listener, Api::namespaced(client, "ns"))
     }
 
@@ -197,13 +233,17 @@ mod tests {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = vec![0; 4096];
         let read = stream.read(&mut request).await.unwrap();
-        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         String::from_utf8_lossy(request.get(..read).unwrap()).into_owned()
     }
 
     fn config_map() -> ConfigMap {
-        serde_json::from_value(serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})).unwrap()
+        serde_json::from_value(serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}))
+            .unwrap()
     }
 
     #[tokio::test]
@@ -218,11 +258,21 @@ mod tests {
         })
         .await;
         let (request, written) = tokio::join!(
-            answer(&listener, "200 OK", r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#),
-            async { api.patch("a", &PatchParams::apply("m").force(), &Patch::Apply(&config_map())).await },
+            answer(
+                &listener,
+                "200 OK",
+                r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#
+            ),
+            async {
+                api.patch("a", &PatchParams::apply("m").force(), &Patch::Apply(&config_map()))
+                    .await
+            },
         );
         assert_eq!(written.unwrap().metadata.name.as_deref(), Some("a"));
-        assert!(request.starts_with("PATCH /api/v1/namespaces/ns/configmaps/a?") && request.contains("force=true"), "{request}");
+        assert!(
+            request.starts_with("PATCH /api/v1/namespaces/ns/configmaps/a?") && request.contains("force=true"),
+            "{request}"
+        );
         assert_eq!(count.load(Ordering::Relaxed), 1);
     }
 
@@ -244,7 +294,9 @@ mod tests {
         let leadership = Leadership::none();
         let (listener, _) = loopback(|builder| builder).await;
         let client: HttpClient<_, GatedBody> = HttpClient::builder(TokioExecutor::new()).build(HttpConnector::new());
-        let mut request = Request::post(format!("http://{}/x", listener.local_addr().unwrap())).body(Body::from(b"{}".to_vec())).unwrap();
+        let mut request = Request::post(format!("http://{}/x", listener.local_addr().unwrap()))
+            .body(Body::from(b"{}".to_vec()))
+            .unwrap();
         crate::lease::mark(&mut request, &leadership);
         let received = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -267,7 +319,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_kubeconfig_that_is_missing_is_named() {
-        let error = kube_config(Some(Path::new("no/such/kubeconfig")), None).await.unwrap_err().to_string();
+        let error = kube_config(Some(Path::new("no/such/kubeconfig")), None)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no/such/kubeconfig"), "{error}");
     }
 }

@@ -10,7 +10,9 @@ pub fn merge(old: &[Condition], new: Vec<Condition>, now: Timestamp) -> Vec<Cond
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     new.into_iter()
         .map(|mut condition| {
-            let unchanged = old.iter().find(|old| old.type_ == condition.type_ && old.status == condition.status);
+            let unchanged = old
+                .iter()
+                .find(|old| old.type_ == condition.type_ && old.status == condition.status);
             condition.last_transition_time = unchanged.map_or(Time(now), |old| old.last_transition_time.clone());
             condition
         })
@@ -38,7 +40,10 @@ mod tests {
 
     #[test]
     fn the_time_moves_only_with_the_status() {
-        let old = [condition("Ready", "False", "Starting", 10), condition("RoutesReady", "True", "Accepted", 11)];
+        let old = [
+            condition("Ready", "False", "Starting", 10),
+            condition("RoutesReady", "True", "Accepted", 11),
+        ];
         let new = vec![
             condition("Ready", "False", "Unschedulable", 0),
             condition("RoutesReady", "False", "EntryPointInUse", 0),
@@ -46,8 +51,18 @@ mod tests {
         ];
         let now = at(99) + jiff::SignedDuration::from_millis(700);
         let merged = merge(&old, new, now);
-        let times: Vec<_> = merged.iter().map(|c| (c.reason.as_str(), c.last_transition_time.0)).collect();
-        assert_eq!(times, [("Unschedulable", at(10)), ("EntryPointInUse", at(99)), ("Applied", at(99))]);
+        let times: Vec<_> = merged
+            .iter()
+            .map(|c| (c.reason.as_str(), c.last_transition_time.0))
+            .collect();
+        assert_eq!(
+            times,
+            [
+                ("Unschedulable", at(10)),
+                ("EntryPointInUse", at(99)),
+                ("Applied", at(99))
+            ]
+        );
     }
 
     #[test]

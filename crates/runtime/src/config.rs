@@ -36,7 +36,10 @@ pub enum ConfigError {
 ///
 /// [`ConfigError`] with the file, and the line for everything inside it.
 pub fn load<T: DeserializeOwned + JsonSchema>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     parse(&text, &path.display().to_string())
 }
 
@@ -55,9 +58,14 @@ pub fn load_or_default<T: DeserializeOwned + JsonSchema + Default>(path: Option<
 ///
 /// [`ConfigError::Parse`].
 pub fn parse<T: DeserializeOwned + JsonSchema>(text: &str, origin: &str) -> Result<T, ConfigError> {
-    let only_comments = text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#') || line == "---");
-    serde_saphyr::from_str(if only_comments { "{}" } else { text })
-        .map_err(|error| ConfigError::Parse { origin: origin.to_owned(), message: error.to_string() })
+    let only_comments = text
+        .lines()
+        .map(str::trim)
+        .all(|line| line.is_empty() || line.starts_with('#') || line == "---");
+    serde_saphyr::from_str(if only_comments { "{}" } else { text }).map_err(|error| ConfigError::Parse {
+        origin: origin.to_owned(),
+        message: error.to_string(),
+    })
 }
 
 /// JSON Schema (draft 2020-12) of a configuration, for `cargo xtask generate` and for editors.
@@ -71,24 +79,24 @@ pub fn schema<T: JsonSchema>() -> Value {
 #[must_use]
 pub fn open_objects<T: JsonSchema>() -> Vec<String> {
     let mut found = Vec::new();
-    collect_open_objects(&schema::<T>(), String::new(), &mut found);
+    collect_open_objects(&schema::<T>(), "", &mut found);
     found
 }
 
-fn collect_open_objects(schema: &Value, pointer: String, found: &mut Vec<String>) {
+fn collect_open_objects(schema: &Value, pointer: &str, found: &mut Vec<String>) {
     match schema {
         Value::Object(fields) => {
             let has_properties = fields.get("properties").is_some_and(Value::is_object);
             if has_properties && fields.get("additionalProperties") != Some(&Value::Bool(false)) {
-                found.push(pointer.clone());
+                found.push(pointer.to_owned());
             }
             for (key, value) in fields {
-                collect_open_objects(value, format!("{pointer}/{key}"), found);
+                collect_open_objects(value, &format!("{pointer}/{key}"), found);
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                collect_open_objects(item, format!("{pointer}/{index}"), found);
+                collect_open_objects(item, &format!("{pointer}/{index}"), found);
             }
         }
         _ => {}
@@ -123,7 +131,13 @@ mod tests {
     #[test]
     fn reads_values_and_defaults() {
         let read: Example = parse("lease:\n  durationSeconds: 15\n", "test").unwrap();
-        assert_eq!(read, Example { workers: 0, lease: Lease { duration_seconds: 15 } });
+        assert_eq!(
+            read,
+            Example {
+                workers: 0,
+                lease: Lease { duration_seconds: 15 }
+            }
+        );
     }
 
     #[test]
@@ -135,8 +149,13 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_refused_with_its_line() {
-        let error = parse::<Example>("workers: 3\nlease:\n  durationSecond: 15\n", "c.yaml").unwrap_err().to_string();
-        assert!(error.contains("c.yaml") && error.contains("durationSecond") && error.contains("line 3"), "{error}");
+        let error = parse::<Example>("workers: 3\nlease:\n  durationSecond: 15\n", "c.yaml")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("c.yaml") && error.contains("durationSecond") && error.contains("line 3"),
+            "{error}"
+        );
     }
 
     #[test]

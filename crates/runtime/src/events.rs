@@ -17,7 +17,7 @@ use crate::lease;
 
 /// The same event of the same object is sent again only after this time. Shorter than the 6 min for which kube's recorder
 /// counts repetitions into one Event object.
-const REPEAT_AFTER: Duration = Duration::from_secs(5 * 60);
+const REPEAT_AFTER: Duration = Duration::from_mins(5);
 /// So many different events of one object at once, ...
 const BURST: u32 = 10;
 /// ... and then one in this time (client-go's aggregator allows 25 and one in 5 min, which hides the cause of a late failure).
@@ -43,8 +43,14 @@ impl Reporter {
     /// gated one, so that a process which lost its lease says nothing.
     #[must_use]
     pub fn new(client: Client, controller: &str, instance: &str) -> Self {
-        let source = Source { controller: controller.to_owned(), instance: Some(instance.to_owned()) };
-        Self { recorder: Recorder::new(client, source), limiter: Arc::default() }
+        let source = Source {
+            controller: controller.to_owned(),
+            instance: Some(instance.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client, source),
+            limiter: Arc::default(),
+        }
     }
 
     /// Says that something went wrong or needs a person. `reason` and `action` are `PascalCase` (at most 128 bytes), `note` is a
@@ -61,13 +67,22 @@ impl Reporter {
     async fn publish(&self, type_: EventType, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         let allowed = {
             let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
-            limiter.allows(Instant::now(), identity_of(about), hash_of(&(type_, reason, action, note)))
+            limiter.allows(
+                Instant::now(),
+                identity_of(about),
+                hash_of(&(type_, reason, action, note)),
+            )
         };
         if !allowed {
             return;
         }
-        let event =
-            Event { type_, reason: reason.to_owned(), action: action.to_owned(), note: Some(cut(note)), secondary: None };
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            action: action.to_owned(),
+            note: Some(cut(note)),
+            secondary: None,
+        };
         match tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, about)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if lease::is_not_leader(&error) => {}
@@ -114,7 +129,11 @@ struct Said {
 impl Limiter {
     fn allows(&mut self, now: Instant, object: u64, event: u64) -> bool {
         self.sweep(now);
-        let said = self.objects.entry(object).or_insert_with(|| Said { events: Vec::new(), allowance: BURST, refilled: now });
+        let said = self.objects.entry(object).or_insert_with(|| Said {
+            events: Vec::new(),
+            allowance: BURST,
+            refilled: now,
+        });
         said.events.retain(|(_, at)| now.duration_since(*at) < REPEAT_AFTER);
         said.refill(now);
         if said.allowance == 0 || said.events.iter().any(|(known, _)| *known == event) {
@@ -129,7 +148,8 @@ impl Limiter {
         let due = self.swept.is_none_or(|at| now.duration_since(at) >= REPEAT_AFTER);
         if due {
             // By then every allowance is full again, so nothing is lost.
-            self.objects.retain(|_, said| said.events.iter().any(|(_, at)| now.duration_since(*at) < REPEAT_AFTER));
+            self.objects
+                .retain(|_, said| said.events.iter().any(|(_, at)| now.duration_since(*at) < REPEAT_AFTER));
             self.swept = Some(now);
         }
         if self.objects.len() >= CAPACITY {
@@ -174,18 +194,34 @@ mod tests {
         let reporter = Reporter::new(Client::new(service, "default"), "novasphere/test", "pod-1");
         let answer = async {
             let (request, respond) = calls.next_request().await.unwrap();
-            respond.send_response(Response::builder().status(403).body(Body::from(b"{}".to_vec())).unwrap());
+            respond.send_response(
+                Response::builder()
+                    .status(403)
+                    .body(Body::from(b"{}".to_vec()))
+                    .unwrap(),
+            );
             request
         };
         let about = about();
-        let ((), request) = tokio::join!(reporter.warning(&about, "EntryPointInUse", "Apply", "use another"), answer);
+        let ((), request) = tokio::join!(
+            reporter.warning(&about, "EntryPointInUse", "Apply", "use another"),
+            answer
+        );
         let path = request.uri().path().to_owned();
         let body: Value = serde_json::from_slice(&request.into_body().collect_bytes().await.unwrap()).unwrap();
         assert_eq!(path, "/apis/events.k8s.io/v1/namespaces/ns/events");
-        assert_eq!((&body["reportingController"], &body["reportingInstance"]), (&"novasphere/test".into(), &"pod-1".into()));
-        assert_eq!((&body["type"], &body["reason"], &body["note"]), (&"Warning".into(), &"EntryPointInUse".into(), &"use another".into()));
+        assert_eq!(
+            (&body["reportingController"], &body["reportingInstance"]),
+            (&"novasphere/test".into(), &"pod-1".into())
+        );
+        assert_eq!(
+            (&body["type"], &body["reason"], &body["note"]),
+            (&"Warning".into(), &"EntryPointInUse".into(), &"use another".into())
+        );
         // Would wait for an answer for 5 s if it made a call.
-        reporter.warning(&about, "EntryPointInUse", "Apply", "use another").await;
+        reporter
+            .warning(&about, "EntryPointInUse", "Apply", "use another")
+            .await;
         assert!(!matches!(calls.poll_request(), std::task::Poll::Ready(Some(_))));
     }
 
@@ -202,7 +238,9 @@ mod tests {
     #[test]
     fn an_object_that_says_something_new_every_time_is_bounded() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
-        let said = |limiter: &mut Limiter, from: u64, at| (from..from + 100).filter(|event| limiter.allows(at, 1, *event)).count();
+        let said = |limiter: &mut Limiter, from: u64, at| {
+            (from..from + 100).filter(|event| limiter.allows(at, 1, *event)).count()
+        };
         assert_eq!(said(&mut limiter, 0, start), 10);
         assert_eq!(said(&mut limiter, 100, start + REFILL), 1);
         assert_eq!(said(&mut limiter, 200, start + REFILL * 100), 10);
@@ -222,7 +260,11 @@ mod tests {
     #[test]
     fn long_notes_are_cut_at_a_character() {
         let cut_note = cut(&"ä".repeat(1000));
-        assert!(cut_note.len() <= MAX_NOTE && cut_note.ends_with("ä ..."), "{}", cut_note.len());
+        assert!(
+            cut_note.len() <= MAX_NOTE && cut_note.ends_with("ä ..."),
+            "{}",
+            cut_note.len()
+        );
         assert_eq!(cut("short"), "short");
     }
 }

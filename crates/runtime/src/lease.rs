@@ -12,15 +12,15 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
+pub(crate) use self::gate::GatedBody;
+#[cfg(test)]
+pub(crate) use self::gate::mark;
 pub use self::{
     clock::Moment,
     contender::{Decision, evaluate},
     election::{LeaseElection, LeaseError},
     gate::{GatedService, WriteGate, is_write},
 };
-pub(crate) use self::gate::GatedBody;
-#[cfg(test)]
-pub(crate) use self::gate::mark;
 
 /// How long a lease lasts and when it is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +102,18 @@ impl Leadership {
     }
 
     pub(crate) fn none() -> Self {
-        Self { shared: Arc::new(Shared { valid_until: watch::Sender::new(None), writes_under_way: watch::Sender::new(0) }) }
+        Self {
+            shared: Arc::new(Shared {
+                valid_until: watch::Sender::new(None),
+                writes_under_way: watch::Sender::new(0),
+            }),
+        }
     }
 
     pub(crate) fn set(&self, valid_until: Option<Moment>) {
-        self.shared.valid_until.send_if_modified(|current| std::mem::replace(current, valid_until) != valid_until);
+        self.shared
+            .valid_until
+            .send_if_modified(|current| std::mem::replace(current, valid_until) != valid_until);
     }
 
     /// Whether this process leads now: by the clock, not by what it was told last.
@@ -136,7 +143,9 @@ impl Leadership {
     pub async fn lost(&self) {
         let mut changes = self.shared.valid_until.subscribe();
         loop {
-            let Some(until) = *changes.borrow_and_update() else { return };
+            let Some(until) = *changes.borrow_and_update() else {
+                return;
+            };
             let left = until.since(Moment::now());
             if left.is_zero() {
                 return;
@@ -152,7 +161,9 @@ impl Leadership {
     fn permit(&self) -> Option<Permit> {
         // Counted before the check: whoever ends leadership and then waits for `idle` misses no write that saw it as current.
         self.shared.writes_under_way.send_modify(|count| *count += 1);
-        let permit = Permit { shared: Arc::clone(&self.shared) };
+        let permit = Permit {
+            shared: Arc::clone(&self.shared),
+        };
         self.is_current().then_some(permit)
     }
 
@@ -170,7 +181,9 @@ struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.writes_under_way.send_modify(|count| *count = count.saturating_sub(1));
+        self.shared
+            .writes_under_way
+            .send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
@@ -198,7 +211,11 @@ mod tests {
             async move { leadership.lost().await }
         });
         leadership.set(Some(Moment::NEVER));
-        assert!(tokio::time::timeout(Duration::from_millis(50), async { leadership.lost().await }).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), async { leadership.lost().await })
+                .await
+                .is_err()
+        );
         leadership.set(None);
         lost.await.unwrap();
     }

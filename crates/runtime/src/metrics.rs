@@ -70,25 +70,63 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("novasphere");
-        registry.register("reconciles", "Reconciles by controller and result", metrics.reconciles.clone());
-        registry.register_with_unit("reconcile_duration", "Time of one reconcile", Unit::Seconds, metrics.reconcile_duration.clone());
-        registry.register("applies", "Objects compared with the cluster, by kind and by what had to be done", metrics.applies.clone());
-        registry.register("leading", "1 while this process holds the leader lease", metrics.leading.clone());
-        registry.register("undecodable_objects", "Objects seen in the cluster that could not be decoded", metrics.undecodable.clone());
-        registry.register("watch_errors", "Watches that broke and were begun again", metrics.watch_errors.clone());
-        registry.register("optional_api_available", "1 while the cluster serves an optional API", metrics.api_available.clone());
+        registry.register(
+            "reconciles",
+            "Reconciles by controller and result",
+            metrics.reconciles.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time of one reconcile",
+            Unit::Seconds,
+            metrics.reconcile_duration.clone(),
+        );
+        registry.register(
+            "applies",
+            "Objects compared with the cluster, by kind and by what had to be done",
+            metrics.applies.clone(),
+        );
+        registry.register(
+            "leading",
+            "1 while this process holds the leader lease",
+            metrics.leading.clone(),
+        );
+        registry.register(
+            "undecodable_objects",
+            "Objects seen in the cluster that could not be decoded",
+            metrics.undecodable.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Watches that broke and were begun again",
+            metrics.watch_errors.clone(),
+        );
+        registry.register(
+            "optional_api_available",
+            "1 while the cluster serves an optional API",
+            metrics.api_available.clone(),
+        );
         metrics
     }
 
     /// Notes one reconcile. `reason` is `Succeeded` or an error's `reason()`.
     pub fn reconciled(&self, controller: &'static str, reason: &'static str, took: Duration) {
-        self.reconciles.get_or_create(&ReconcileLabels { controller, reason }).inc();
-        self.reconcile_duration.get_or_create(&ControllerLabels { controller }).observe(took.as_secs_f64());
+        self.reconciles
+            .get_or_create(&ReconcileLabels { controller, reason })
+            .inc();
+        self.reconcile_duration
+            .get_or_create(&ControllerLabels { controller })
+            .observe(took.as_secs_f64());
     }
 
     /// Notes one apply. `outcome` is `Unchanged`, `Created`, `Patched`, `Deleted` or an error's `reason()`.
     pub fn applied(&self, kind: &str, outcome: &'static str) {
-        self.applies.get_or_create(&ApplyLabels { kind: kind.to_owned(), outcome }).inc();
+        self.applies
+            .get_or_create(&ApplyLabels {
+                kind: kind.to_owned(),
+                outcome,
+            })
+            .inc();
     }
 
     /// Notes whether this process leads.
@@ -98,23 +136,31 @@ impl Metrics {
 
     /// Notes an object that could not be decoded.
     pub fn undecodable(&self, kind: &str) {
-        self.undecodable.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+        self.undecodable
+            .get_or_create(&KindLabels { kind: kind.to_owned() })
+            .inc();
     }
 
     /// Notes a watch that broke.
     pub fn watch_error(&self, kind: &str) {
-        self.watch_errors.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+        self.watch_errors
+            .get_or_create(&KindLabels { kind: kind.to_owned() })
+            .inc();
     }
 
     /// Notes whether an optional API (`plural.group`) is served.
     pub fn api_available(&self, api: &str, available: bool) {
-        self.api_available.get_or_create(&ApiLabels { api: api.to_owned() }).set(i64::from(available));
+        self.api_available
+            .get_or_create(&ApiLabels { api: api.to_owned() })
+            .set(i64::from(available));
     }
 
     /// How many objects of `kind` could not be decoded so far.
     #[must_use]
     pub fn undecodable_count(&self, kind: &str) -> u64 {
-        self.undecodable.get_or_create(&KindLabels { kind: kind.to_owned() }).get()
+        self.undecodable
+            .get_or_create(&KindLabels { kind: kind.to_owned() })
+            .get()
     }
 }
 

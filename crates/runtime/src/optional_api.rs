@@ -57,7 +57,12 @@ impl OptionalApis {
         shutdown: Shutdown,
     ) -> Result<Self, kube::Error> {
         let apis = Self::fixed(Served::new());
-        let discovery = discovery::Discovery { client, wanted, metrics, apis: apis.clone() };
+        let discovery = discovery::Discovery {
+            client,
+            wanted,
+            metrics,
+            apis: apis.clone(),
+        };
         discovery.look().await?;
         tokio::spawn(async move {
             tokio::select! {
@@ -71,7 +76,9 @@ impl OptionalApis {
     /// A picture that does not change, for tests of what uses it.
     #[must_use]
     pub fn fixed(served: Served) -> Self {
-        Self { served: Arc::new(watch::Sender::new(served)) }
+        Self {
+            served: Arc::new(watch::Sender::new(served)),
+        }
     }
 
     /// The best version of `api` that is served now, or `None`.

@@ -55,11 +55,7 @@ impl<T> Default for Queue<T> {
 impl<T: Clone + Eq + Hash> Queue<T> {
     /// Adds what is not waiting yet.
     pub fn add(&self, entries: impl IntoIterator<Item = T>) {
-        let mut waiting = self
-            .inner
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in entries {
             if waiting.present.insert(entry.clone()) {
                 waiting.order.push_back(entry);
@@ -101,11 +97,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
     }
 
     fn take(&self) -> Option<T> {
-        let mut waiting = self
-            .inner
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = waiting.order.pop_front()?;
         waiting.present.remove(&entry);
         Some(entry)

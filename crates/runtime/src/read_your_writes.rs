@@ -87,12 +87,7 @@ where
     }
 
     /// The newer one of `cached` and of what this process wrote itself.
-    pub fn read(
-        &self,
-        key: &ObjectRef<K>,
-        cached: Option<Arc<K>>,
-        now: Instant,
-    ) -> Option<Arc<K>> {
+    pub fn read(&self, key: &ObjectRef<K>, cached: Option<Arc<K>>, now: Instant) -> Option<Arc<K>> {
         let mut writes = self.lock();
         let Some((write, at)) = writes.entries.get(key) else {
             return cached;
@@ -170,11 +165,7 @@ mod tests {
         object
     }
 
-    fn read(
-        writes: &ReadYourWrites<ConfigMap>,
-        cached: Option<&ConfigMap>,
-        now: Instant,
-    ) -> Option<String> {
+    fn read(writes: &ReadYourWrites<ConfigMap>, cached: Option<&ConfigMap>, now: Instant) -> Option<String> {
         let key = ObjectRef::new("a").within("ns");
         writes
             .read(&key, cached.cloned().map(Arc::new), now)
@@ -188,14 +179,8 @@ mod tests {
         writes.written(config_map("u", "10"), now);
 
         assert_eq!(read(&writes, None, now).as_deref(), Some("10"));
-        assert_eq!(
-            read(&writes, Some(&config_map("u", "9")), now).as_deref(),
-            Some("10")
-        );
-        assert_eq!(
-            read(&writes, Some(&config_map("u", "12")), now).as_deref(),
-            Some("12")
-        );
+        assert_eq!(read(&writes, Some(&config_map("u", "9")), now).as_deref(), Some("10"));
+        assert_eq!(read(&writes, Some(&config_map("u", "12")), now).as_deref(), Some("12"));
         assert_eq!(read(&writes, None, now), None, "the entry has left");
     }
 

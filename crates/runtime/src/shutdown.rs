@@ -16,7 +16,10 @@ impl Shutdown {
     /// One that only [`trigger`](Self::trigger) sets off. Tasks have `grace` to end afterwards.
     #[must_use]
     pub fn new(grace: Duration) -> Self {
-        Self { token: CancellationToken::new(), grace }
+        Self {
+            token: CancellationToken::new(),
+            grace,
+        }
     }
 
     /// One that SIGTERM and SIGINT set off as well. A second signal, or `grace` running out, ends the process at once with status 1.
@@ -28,7 +31,10 @@ impl Shutdown {
     /// When the process cannot listen for signals.
     pub fn on_signals(grace: Duration) -> std::io::Result<Self> {
         let shutdown = Self::new(grace);
-        let signals = Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
         tokio::spawn(follow_signals(shutdown.clone(), signals));
         Ok(shutdown)
     }

@@ -82,7 +82,10 @@ impl Guard {
                 Some(object)
             }
             Err(invalid) => {
-                self.report(BadObject { reference, error: invalid.error });
+                self.report(BadObject {
+                    reference,
+                    error: invalid.error,
+                });
                 None
             }
         }
@@ -121,7 +124,10 @@ mod tests {
     async fn one_bad_object_does_not_stop_the_watch_and_is_told_about() {
         let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
         let (tell, mut told) = mpsc::channel(1);
-        let guard = Guard { metrics: Metrics::default(), tell: Some(tell) };
+        let guard = Guard {
+            metrics: Metrics::default(),
+            tell: Some(tell),
+        };
         let api = Api::all(Client::new(service, "default"));
         let mut events = Box::pin(guarded::<Service>(api, watcher::Config::default(), guard.clone()));
         let list = json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "1"}, "items": [
@@ -135,10 +141,18 @@ mod tests {
         };
         let (seen, ()) = tokio::join!(events.by_ref().take(3).collect::<Vec<_>>(), answer);
         let seen: Vec<_> = seen.into_iter().map(Result::unwrap).collect();
-        let [Event::Init, Event::InitApply(good), Event::InitDone] = seen.as_slice() else { panic!("{seen:?}") };
-        assert_eq!((good.metadata.name.as_deref(), &good.metadata.managed_fields), (Some("good"), &None));
+        let [Event::Init, Event::InitApply(good), Event::InitDone] = seen.as_slice() else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(
+            (good.metadata.name.as_deref(), &good.metadata.managed_fields),
+            (Some("good"), &None)
+        );
         let bad = told.recv().await.unwrap();
-        assert_eq!((bad.reference.kind.as_deref(), bad.reference.name.as_deref()), (Some("Service"), Some("bad")));
+        assert_eq!(
+            (bad.reference.kind.as_deref(), bad.reference.name.as_deref()),
+            (Some("Service"), Some("bad"))
+        );
         assert!(bad.error.contains("not-a-list"), "{}", bad.error);
         assert_eq!(guard.metrics.undecodable_count("Service"), 2);
     }

@@ -50,16 +50,28 @@ impl Schema {
 
 /// All differences between two whole objects. `desired` has no nulls (see [`super::document`]).
 pub(super) fn differences<'a>(desired: &Value, live: &'a Value, schema: Schema) -> Vec<Difference<'a>> {
-    let mut walk = Walk { schema, found: Vec::new() };
+    let mut walk = Walk {
+        schema,
+        found: Vec::new(),
+    };
     if let Value::Object(fields) = desired {
         for (key, value) in fields {
             // Type and name are how `live` was found.
             if !matches!(key.as_str(), "apiVersion" | "kind" | "status") {
-                walk.compare(value, field(live, key), &Place { parent: "", key, path: key.clone() });
+                walk.compare(
+                    value,
+                    field(live, key),
+                    &Place {
+                        parent: "",
+                        key,
+                        path: key.clone(),
+                    },
+                );
             }
         }
     }
-    walk.found.retain(|difference| !matches!(difference.path.as_str(), "metadata.name" | "metadata.namespace"));
+    walk.found
+        .retain(|difference| !matches!(difference.path.as_str(), "metadata.name" | "metadata.namespace"));
     walk.found
 }
 
@@ -89,7 +101,9 @@ impl<'a> Walk<'a> {
             return;
         }
         match (desired, live) {
-            (Value::Object(desired), live) if live.is_object() || live.is_null() => self.compare_objects(desired, live, place),
+            (Value::Object(desired), live) if live.is_object() || live.is_null() => {
+                self.compare_objects(desired, live, place);
+            }
             (Value::Array(desired), Value::Array(live_items)) => self.compare_lists(desired, live_items, live, place),
             _ if self.scalars_equal(desired, live, place) => {}
             _ => self.differ(live, place),
@@ -102,7 +116,15 @@ impl<'a> Walk<'a> {
         }
         for (key, value) in desired {
             let path = format!("{}.{key}", place.path);
-            self.compare(value, field(live, key), &Place { parent: place.key, key, path });
+            self.compare(
+                value,
+                field(live, key),
+                &Place {
+                    parent: place.key,
+                    key,
+                    path,
+                },
+            );
         }
     }
 
@@ -117,11 +139,22 @@ impl<'a> Walk<'a> {
                 for item in desired {
                     let name = merge_key(item, keys);
                     let path = format!("{}[{name}]", place.path);
-                    let found = items.iter().find(|live| merge_key(live, keys) == name).unwrap_or(ABSENT);
+                    let found = items
+                        .iter()
+                        .find(|live| merge_key(live, keys) == name)
+                        .unwrap_or(ABSENT);
                     if found.is_null() {
                         self.found.push(Difference { path, live: found });
                     } else {
-                        self.compare(item, found, &Place { parent: place.parent, key: place.key, path });
+                        self.compare(
+                            item,
+                            found,
+                            &Place {
+                                parent: place.parent,
+                                key: place.key,
+                                path,
+                            },
+                        );
                     }
                 }
             }
@@ -129,7 +162,15 @@ impl<'a> Walk<'a> {
             List::Atomic => {
                 for (index, (item, live)) in desired.iter().zip(items).enumerate() {
                     let path = format!("{}[{index}]", place.path);
-                    self.compare(item, live, &Place { parent: place.parent, key: place.key, path });
+                    self.compare(
+                        item,
+                        live,
+                        &Place {
+                            parent: place.parent,
+                            key: place.key,
+                            path,
+                        },
+                    );
                 }
             }
         }
@@ -160,7 +201,10 @@ impl<'a> Walk<'a> {
     }
 
     fn differ(&mut self, live: &'a Value, place: &Place<'_>) {
-        self.found.push(Difference { path: place.path.clone(), live });
+        self.found.push(Difference {
+            path: place.path.clone(),
+            live,
+        });
     }
 }
 
@@ -175,7 +219,10 @@ fn is_empty(value: &Value) -> bool {
 
 /// Whether `live` has a field that `desired` does not state, at this level.
 fn has_more(live: &Value, desired: &Map<String, Value>) -> bool {
-    live.as_object().is_some_and(|live| live.iter().any(|(key, value)| !is_empty(value) && !desired.contains_key(key)))
+    live.as_object().is_some_and(|live| {
+        live.iter()
+            .any(|(key, value)| !is_empty(value) && !desired.contains_key(key))
+    })
 }
 
 /// Fields without a pointer in Go lose their zero value on the way into etcd.
@@ -185,15 +232,24 @@ fn is_dropped_zero(desired: &Value, key: &str) -> bool {
         Value::String(text) => text.is_empty() && key != "storageClassName",
         Value::Bool(false) => matches!(
             key,
-            "hostNetwork" | "hostPID" | "hostIPC" | "stdin" | "stdinOnce" | "tty" | "readOnly" | "publishNotReadyAddresses"
+            "hostNetwork"
+                | "hostPID"
+                | "hostIPC"
+                | "stdin"
+                | "stdinOnce"
+                | "tty"
+                | "readOnly"
+                | "publishNotReadyAddresses"
         ),
         _ => false,
     }
 }
 
 fn is_quantity(place: &Place<'_>) -> bool {
-    matches!(place.parent, "requests" | "limits" | "capacity" | "hard" | "overhead" | "default" | "defaultRequest" | "max" | "min")
-        || matches!(place.key, "sizeLimit" | "guest" | "maxGuest" | "divisor" | "storage")
+    matches!(
+        place.parent,
+        "requests" | "limits" | "capacity" | "hard" | "overhead" | "default" | "defaultRequest" | "max" | "min"
+    ) || matches!(place.key, "sizeLimit" | "guest" | "maxGuest" | "divisor" | "storage")
 }
 
 fn scalar_text(value: &Value) -> Option<String> {
@@ -226,7 +282,16 @@ fn merge_keys(schema: Schema, place: &Place<'_>) -> List {
     match (place.parent, place.key) {
         ("spec", "ports") => List::Map(&["port", "protocol"]),
         ("containers" | "initContainers" | "ephemeralContainers", "ports") => List::Map(&["containerPort", "protocol"]),
-        (_, "containers" | "initContainers" | "ephemeralContainers" | "env" | "imagePullSecrets" | "claims" | "schedulingGates")
+        (
+            _,
+            "containers"
+            | "initContainers"
+            | "ephemeralContainers"
+            | "env"
+            | "imagePullSecrets"
+            | "claims"
+            | "schedulingGates",
+        )
         | ("spec", "volumes") => List::Map(&["name"]),
         (_, "volumeMounts") => List::Map(&["mountPath"]),
         (_, "volumeDevices") => List::Map(&["devicePath"]),

@@ -3,7 +3,10 @@ use serde_json::json;
 use super::*;
 
 fn paths(desired: &Value, live: &Value, schema: Schema) -> Vec<String> {
-    differences(desired, live, schema).into_iter().map(|difference| difference.path).collect()
+    differences(desired, live, schema)
+        .into_iter()
+        .map(|difference| difference.path)
+        .collect()
 }
 
 fn built_in(desired: &Value, live: &Value) -> Vec<String> {
@@ -63,15 +66,39 @@ fn every_kind_of_drift_of_a_service_is_found_and_named() {
     type Edit = fn(&mut Value);
     let cases: [(Edit, &str); 10] = [
         (|live| live["spec"]["type"] = json!("ClusterIP"), "spec.type"),
-        (|live| live["spec"]["selector"] = json!({"vmi.kubevirt.io/id": "other"}), "spec.selector.vmi.kubevirt.io/id"),
+        (
+            |live| live["spec"]["selector"] = json!({"vmi.kubevirt.io/id": "other"}),
+            "spec.selector.vmi.kubevirt.io/id",
+        ),
         (|live| live["spec"]["selector"]["extra"] = json!("x"), "spec.selector"),
-        (|live| live["spec"]["ports"][1]["targetPort"] = json!(2222), "spec.ports[22/TCP].targetPort"),
-        (|live| live["spec"]["ports"][1]["name"] = json!("other"), "spec.ports[22/TCP].name"),
-        (|live| drop(live["spec"]["ports"].as_array_mut().unwrap().remove(0)), "spec.ports[53/UDP]"),
-        (|live| live["metadata"]["labels"] = json!({}), "metadata.labels.app.kubernetes.io/managed-by"),
-        (|live| live["metadata"]["annotations"]["novasphere.io/applied-hash"] = json!("old"), "metadata.annotations.novasphere.io/applied-hash"),
-        (|live| live["metadata"]["ownerReferences"][0]["controller"] = json!(false), "metadata.ownerReferences[u1].controller"),
-        (|live| drop(live["spec"].as_object_mut().unwrap().remove("ipFamilyPolicy")), "spec.ipFamilyPolicy"),
+        (
+            |live| live["spec"]["ports"][1]["targetPort"] = json!(2222),
+            "spec.ports[22/TCP].targetPort",
+        ),
+        (
+            |live| live["spec"]["ports"][1]["name"] = json!("other"),
+            "spec.ports[22/TCP].name",
+        ),
+        (
+            |live| drop(live["spec"]["ports"].as_array_mut().unwrap().remove(0)),
+            "spec.ports[53/UDP]",
+        ),
+        (
+            |live| live["metadata"]["labels"] = json!({}),
+            "metadata.labels.app.kubernetes.io/managed-by",
+        ),
+        (
+            |live| live["metadata"]["annotations"]["novasphere.io/applied-hash"] = json!("old"),
+            "metadata.annotations.novasphere.io/applied-hash",
+        ),
+        (
+            |live| live["metadata"]["ownerReferences"][0]["controller"] = json!(false),
+            "metadata.ownerReferences[u1].controller",
+        ),
+        (
+            |live| drop(live["spec"].as_object_mut().unwrap().remove("ipFamilyPolicy")),
+            "spec.ipFamilyPolicy",
+        ),
     ];
     for (edit, path) in cases {
         let mut live = live_service();
@@ -140,18 +167,30 @@ fn what_kubevirt_adds_to_a_machine_is_no_difference() {
 #[test]
 fn lists_of_custom_resources_are_atomic() {
     let mut live = live_machine();
-    live["spec"]["template"]["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "added"}));
-    assert_eq!(paths(&desired_machine(), &live, Schema::Custom), ["spec.template.spec.volumes"]);
+    live["spec"]["template"]["spec"]["volumes"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "added"}));
+    assert_eq!(
+        paths(&desired_machine(), &live, Schema::Custom),
+        ["spec.template.spec.volumes"]
+    );
     let mut live = live_machine();
     live["spec"]["template"]["spec"]["domain"]["devices"]["disks"][0]["disk"]["bus"] = json!("sata");
-    assert_eq!(paths(&desired_machine(), &live, Schema::Custom), ["spec.template.spec.domain.devices.disks[0].disk.bus"]);
+    assert_eq!(
+        paths(&desired_machine(), &live, Schema::Custom),
+        ["spec.template.spec.domain.devices.disks[0].disk.bus"]
+    );
 }
 
 #[test]
 fn a_changed_quantity_is_a_difference() {
     let mut live = live_machine();
     live["spec"]["template"]["spec"]["domain"]["memory"]["guest"] = json!("1G");
-    assert_eq!(paths(&desired_machine(), &live, Schema::Custom), ["spec.template.spec.domain.memory.guest"]);
+    assert_eq!(
+        paths(&desired_machine(), &live, Schema::Custom),
+        ["spec.template.spec.domain.memory.guest"]
+    );
 }
 
 #[test]
@@ -193,52 +232,99 @@ fn pods_are_merged_by_name_and_path() {
     let container = "spec.containers[desktop]";
     assert_eq!(
         found,
-        [format!("{container}.args[0]"), format!("{container}.args[1]"), format!("{container}.env[B].value"), format!("{container}.volumeMounts[/home].readOnly")]
+        [
+            format!("{container}.args[0]"),
+            format!("{container}.args[1]"),
+            format!("{container}.env[B].value"),
+            format!("{container}.volumeMounts[/home].readOnly")
+        ]
     );
 }
 
 #[test]
 fn a_false_that_means_something_must_be_there() {
     let desired = json!({"spec": {"automountServiceAccountToken": false}});
-    assert_eq!(built_in(&desired, &json!({"spec": {}})), ["spec.automountServiceAccountToken"]);
+    assert_eq!(
+        built_in(&desired, &json!({"spec": {}})),
+        ["spec.automountServiceAccountToken"]
+    );
     let desired = json!({"spec": {"storageClassName": ""}});
     assert_eq!(built_in(&desired, &json!({"spec": {}})), ["spec.storageClassName"]);
     let desired = json!({"spec": {"running": false, "name": ""}});
-    assert_eq!(paths(&desired, &json!({"spec": {}}), Schema::Custom), ["spec.name", "spec.running"]);
+    assert_eq!(
+        paths(&desired, &json!({"spec": {}}), Schema::Custom),
+        ["spec.name", "spec.running"]
+    );
 }
 
 #[test]
 fn an_empty_statement_is_met_by_absence_and_by_additions() {
     for live in [json!({}), json!({"spec": null}), json!({"spec": {"podSelector": {}}})] {
-        assert_eq!(built_in(&json!({"spec": {"podSelector": {}, "ingress": []}}), &live), [""; 0], "{live}");
+        assert_eq!(
+            built_in(&json!({"spec": {"podSelector": {}, "ingress": []}}), &live),
+            [""; 0],
+            "{live}"
+        );
     }
     // An empty selector selects everything: more in it is less.
     let live = json!({"spec": {"podSelector": {"matchLabels": {"a": "b"}}}});
-    assert_eq!(built_in(&json!({"spec": {"podSelector": {}}}), &live), ["spec.podSelector"]);
-    assert_eq!(built_in(&json!({"spec": {"ingress": []}}), &json!({"spec": {"ingress": [{}]}})), ["spec.ingress"]);
+    assert_eq!(
+        built_in(&json!({"spec": {"podSelector": {}}}), &live),
+        ["spec.podSelector"]
+    );
+    assert_eq!(
+        built_in(&json!({"spec": {"ingress": []}}), &json!({"spec": {"ingress": [{}]}})),
+        ["spec.ingress"]
+    );
 }
 
 #[test]
 fn types_that_do_not_match_are_a_difference() {
-    for (desired, live) in [(json!("80"), json!(80)), (json!({"a": 1}), json!("a")), (json!([1]), json!({"a": 1})), (json!(true), json!("true"))] {
-        assert_eq!(built_in(&json!({"spec": desired}), &json!({"spec": live})).len(), 1, "{desired} {live}");
+    for (desired, live) in [
+        (json!("80"), json!(80)),
+        (json!({"a": 1}), json!("a")),
+        (json!([1]), json!({"a": 1})),
+        (json!(true), json!("true")),
+    ] {
+        assert_eq!(
+            built_in(&json!({"spec": desired}), &json!({"spec": live})).len(),
+            1,
+            "{desired} {live}"
+        );
     }
-    assert_eq!(built_in(&json!({"spec": {"a": 1}}), &json!({"spec": {"a": 1.0}})), [""; 0]);
+    assert_eq!(
+        built_in(&json!({"spec": {"a": 1}}), &json!({"spec": {"a": 1.0}})),
+        [""; 0]
+    );
 }
 
 #[test]
 fn network_policy_ports_are_atomic() {
     let desired = json!({"spec": {"ingress": [{"ports": [{"port": 5901, "protocol": "TCP"}]}]}});
-    let live = json!({"spec": {"ingress": [{"ports": [{"port": 5901, "protocol": "TCP"}, {"port": 22, "protocol": "TCP"}]}]}});
+    let live =
+        json!({"spec": {"ingress": [{"ports": [{"port": 5901, "protocol": "TCP"}, {"port": 22, "protocol": "TCP"}]}]}});
     assert_eq!(built_in(&desired, &live), ["spec.ingress[0].ports"]);
 }
 
 #[test]
 fn groups_are_told_apart() {
-    for group in ["", "apps", "batch", "policy", "networking.k8s.io", "coordination.k8s.io"] {
+    for group in [
+        "",
+        "apps",
+        "batch",
+        "policy",
+        "networking.k8s.io",
+        "coordination.k8s.io",
+    ] {
         assert_eq!(Schema::of_group(group), Schema::BuiltIn, "{group}");
     }
-    for group in ["kubevirt.io", "traefik.io", "gateway.networking.k8s.io", "snapshot.storage.k8s.io", "configuration.konghq.com"] {
+    for group in [
+        "kubevirt.io",
+        "traefik.io",
+        "gateway.networking.k8s.io",
+        "snapshot.storage.k8s.io",
+        "configuration.konghq.com",
+    ] {
         assert_eq!(Schema::of_group(group), Schema::Custom, "{group}");
     }
 }

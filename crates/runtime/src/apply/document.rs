@@ -28,7 +28,14 @@ where
         encode_string_data(fields)?;
     }
     if let Some(metadata) = metadata(&mut document) {
-        for key in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"] {
+        for key in [
+            "uid",
+            "resourceVersion",
+            "generation",
+            "creationTimestamp",
+            "managedFields",
+            "selfLink",
+        ] {
             metadata.remove(key);
         }
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
@@ -52,15 +59,18 @@ pub(super) fn set_metadata(document: &mut Value, key: &str, value: &str) {
     }
 }
 
-/// 128 bits of SHA-256 in hexadecimal. The keys of serde_json's maps are sorted, so equal documents have equal hashes.
+/// 128 bits of SHA-256 in hexadecimal. The keys of `serde_json`'s maps are sorted, so equal documents have equal hashes.
 pub(super) fn hash(document: &Value) -> String {
     use std::fmt::Write as _;
     let digest = Sha256::digest(document.to_string());
-    digest.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    digest
+        .iter()
+        .take(16)
+        .fold(String::with_capacity(32), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn metadata(document: &mut Value) -> Option<&mut Map<String, Value>> {
@@ -83,7 +93,9 @@ fn encode_string_data(fields: &mut Map<String, Value>) -> Result<(), serde_json:
     if fields.get("kind").and_then(Value::as_str) != Some("Secret") {
         return Ok(());
     }
-    let Some(Value::Object(strings)) = fields.remove("stringData") else { return Ok(()) };
+    let Some(Value::Object(strings)) = fields.remove("stringData") else {
+        return Ok(());
+    };
     let data = fields.entry("data").or_insert_with(|| json!({}));
     if let Value::Object(data) = data {
         for (key, value) in strings {
@@ -112,7 +124,11 @@ mod tests {
             "status": {"loadBalancer": {}},
         }));
         let mut document = desired(&service).unwrap();
-        let hash = document["metadata"]["annotations"].as_object_mut().unwrap().remove(APPLIED_HASH).unwrap();
+        let hash = document["metadata"]["annotations"]
+            .as_object_mut()
+            .unwrap()
+            .remove(APPLIED_HASH)
+            .unwrap();
         assert_eq!(hash.as_str().map(str::len), Some(32));
         assert_eq!(
             document,
@@ -128,19 +144,30 @@ mod tests {
     fn the_hash_follows_the_content_alone() {
         let hash_of = |value: Value| {
             let document = desired(&read::<ConfigMap>(value)).unwrap();
-            document["metadata"]["annotations"][APPLIED_HASH].as_str().unwrap().to_owned()
+            document["metadata"]["annotations"][APPLIED_HASH]
+                .as_str()
+                .unwrap()
+                .to_owned()
         };
         let plain = hash_of(json!({"metadata": {"name": "a"}, "data": {"x": "1", "y": "2"}}));
-        assert_eq!(plain, hash_of(json!({"metadata": {"name": "a", "resourceVersion": "9"}, "data": {"y": "2", "x": "1"}})));
-        let from_live = json!({"metadata": {"name": "a", "annotations": {APPLIED_HASH: plain}}, "data": {"x": "1", "y": "2"}});
+        assert_eq!(
+            plain,
+            hash_of(json!({"metadata": {"name": "a", "resourceVersion": "9"}, "data": {"y": "2", "x": "1"}}))
+        );
+        let from_live =
+            json!({"metadata": {"name": "a", "annotations": {APPLIED_HASH: plain}}, "data": {"x": "1", "y": "2"}});
         assert_ne!(plain, hash_of(json!({"metadata": {"name": "a"}, "data": {"x": "1"}})));
         // An empty map of annotations is a statement about nothing, yet it is stated.
-        assert_eq!(hash_of(from_live), hash_of(json!({"metadata": {"name": "a", "annotations": {}}, "data": {"x": "1", "y": "2"}})));
+        assert_eq!(
+            hash_of(from_live),
+            hash_of(json!({"metadata": {"name": "a", "annotations": {}}, "data": {"x": "1", "y": "2"}}))
+        );
     }
 
     #[test]
     fn string_data_becomes_data() {
-        let secret: Secret = read(json!({"metadata": {"name": "a"}, "data": {"k": "AQI="}, "stringData": {"password": "geheim"}}));
+        let secret: Secret =
+            read(json!({"metadata": {"name": "a"}, "data": {"k": "AQI="}, "stringData": {"password": "geheim"}}));
         let document = desired(&secret).unwrap();
         assert_eq!(document["data"], json!({"k": "AQI=", "password": "Z2VoZWlt"}));
         assert!(document.get("stringData").is_none());

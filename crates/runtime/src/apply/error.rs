@@ -11,7 +11,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// An object with this name exists and is not ours.
-    #[error("{kind} {name} exists already and does not belong to this object: {owner}. Delete or rename it, or choose another name")]
+    #[error(
+        "{kind} {name} exists already and does not belong to this object: {owner}. Delete or rename it, or choose another name"
+    )]
     NotOwned {
         /// Its kind.
         kind: String,
@@ -113,7 +115,9 @@ impl ApplyError {
         match (status.code, status.reason.as_str()) {
             (409, "AlreadyExists") => Self::AlreadyExists(message),
             (409, _) => Self::Conflict(message),
-            (403, _) if has_cause(status, "NamespaceTerminating") || message.contains("because it is being terminated") => {
+            (403, _)
+                if has_cause(status, "NamespaceTerminating") || message.contains("because it is being terminated") =>
+            {
                 Self::NamespaceTerminating(message)
             }
             (403, _) if message.contains("exceeded quota") => Self::QuotaExceeded(message),
@@ -137,11 +141,19 @@ fn is_denied_by_webhook(message: &str) -> bool {
 }
 
 fn has_cause(status: &Status, reason: &str) -> bool {
-    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+    status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .any(|cause| cause.reason == reason)
 }
 
 fn has_field(status: &Status, field: &str) -> bool {
-    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.field == field)
+    status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .any(|cause| cause.field == field)
 }
 
 /// The error and what caused it; hyper's errors say what happened only in their causes.
@@ -176,10 +188,26 @@ mod tests {
     fn answers_are_told_apart() {
         // Messages as kube-apiserver 1.36 and KubeVirt 1.8 write them.
         let cases = [
-            (json!({"code": 409, "reason": "AlreadyExists", "message": "services \"a\" already exists"}), "AlreadyExists", true),
-            (json!({"code": 409, "reason": "Conflict", "message": "the object has been modified"}), "Conflict", true),
-            (json!({"code": 403, "reason": "Forbidden", "message": "User \"x\" cannot patch resource"}), "Forbidden", false),
-            (json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"}), "Forbidden", false),
+            (
+                json!({"code": 409, "reason": "AlreadyExists", "message": "services \"a\" already exists"}),
+                "AlreadyExists",
+                true,
+            ),
+            (
+                json!({"code": 409, "reason": "Conflict", "message": "the object has been modified"}),
+                "Conflict",
+                true,
+            ),
+            (
+                json!({"code": 403, "reason": "Forbidden", "message": "User \"x\" cannot patch resource"}),
+                "Forbidden",
+                false,
+            ),
+            (
+                json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"}),
+                "Forbidden",
+                false,
+            ),
             (
                 json!({"code": 403, "reason": "Forbidden", "message": "services \"a\" is forbidden: exceeded quota: q, requested: services=1"}),
                 "QuotaExceeded",
@@ -196,19 +224,47 @@ mod tests {
                 "Invalid",
                 false,
             ),
-            (json!({"code": 422, "reason": "Invalid", "message": "spec.ports: Required value"}), "Invalid", false),
+            (
+                json!({"code": 422, "reason": "Invalid", "message": "spec.ports: Required value"}),
+                "Invalid",
+                false,
+            ),
             (
                 json!({"code": 422, "reason": "Invalid", "message": "metadata.uid: Invalid value: field is immutable",
                        "details": {"causes": [{"reason": "FieldValueInvalid", "field": "metadata.uid"}]}}),
                 "Conflict",
                 true,
             ),
-            (json!({"code": 400, "reason": "BadRequest", "message": "strict decoding error: unknown field"}), "Invalid", false),
-            (json!({"code": 404, "reason": "NotFound", "message": "the server could not find the requested resource"}), "NotFound", false),
-            (json!({"code": 500, "reason": "InternalError", "message": "failed calling webhook"}), "ApiServerUnavailable", true),
-            (json!({"code": 503, "reason": "ServiceUnavailable", "message": "starting"}), "ApiServerUnavailable", true),
-            (json!({"code": 429, "reason": "TooManyRequests", "message": "too many"}), "ApiServerUnavailable", true),
-            (json!({"code": 504, "reason": "Timeout", "message": "timed out"}), "Timeout", true),
+            (
+                json!({"code": 400, "reason": "BadRequest", "message": "strict decoding error: unknown field"}),
+                "Invalid",
+                false,
+            ),
+            (
+                json!({"code": 404, "reason": "NotFound", "message": "the server could not find the requested resource"}),
+                "NotFound",
+                false,
+            ),
+            (
+                json!({"code": 500, "reason": "InternalError", "message": "failed calling webhook"}),
+                "ApiServerUnavailable",
+                true,
+            ),
+            (
+                json!({"code": 503, "reason": "ServiceUnavailable", "message": "starting"}),
+                "ApiServerUnavailable",
+                true,
+            ),
+            (
+                json!({"code": 429, "reason": "TooManyRequests", "message": "too many"}),
+                "ApiServerUnavailable",
+                true,
+            ),
+            (
+                json!({"code": 504, "reason": "Timeout", "message": "timed out"}),
+                "Timeout",
+                true,
+            ),
         ];
         for (status, reason, transient) in cases {
             let error = of(status.clone());
@@ -220,7 +276,10 @@ mod tests {
     #[test]
     fn errors_of_the_way_there_are_told_apart() {
         let timeout: ApplyError = kube::Error::Service(Box::new(TimedOut(Duration::from_secs(10)))).into();
-        assert_eq!((timeout.reason(), timeout.to_string().as_str()), ("Timeout", "no answer from the apiserver within 10s"));
+        assert_eq!(
+            (timeout.reason(), timeout.to_string().as_str()),
+            ("Timeout", "no answer from the apiserver within 10s")
+        );
         let not_leader: ApplyError = kube::Error::Service(Box::new(NotLeader)).into();
         assert!(matches!(not_leader, ApplyError::NotLeader(_)));
         let refused: ApplyError = kube::Error::Service(Box::new(std::io::Error::other("connection refused"))).into();

@@ -16,7 +16,9 @@ fn in_nanos(text: &str) -> Option<i128> {
         b'+' => (false, text.get(1..)?),
         _ => (false, text),
     };
-    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let end = unsigned
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.len() + fraction.len() == 0 || fraction.contains('.') {
@@ -25,7 +27,9 @@ fn in_nanos(text: &str) -> Option<i128> {
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
     let (power_of_ten, power_of_two) = scale(suffix)?;
     let value = digits.checked_mul(1_i128.checked_shl(power_of_two)?)?;
-    let exponent = power_of_ten.checked_add(NANO_DIGITS)?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let exponent = power_of_ten
+        .checked_add(NANO_DIGITS)?
+        .checked_sub(i32::try_from(fraction.len()).ok()?)?;
     let nanos = if exponent >= 0 {
         value.checked_mul(10_i128.checked_pow(exponent.unsigned_abs())?)?
     } else {
@@ -92,7 +96,20 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_not_judged() {
-        for text in ["", "-", ".", "Gi", "1 Gi", "1gi", "1KiB", "1.2.3", "e3", "1e", "one", "99999999999999999999999999999999999999999"] {
+        for text in [
+            "",
+            "-",
+            ".",
+            "Gi",
+            "1 Gi",
+            "1gi",
+            "1KiB",
+            "1.2.3",
+            "e3",
+            "1e",
+            "one",
+            "99999999999999999999999999999999999999999",
+        ] {
             assert_eq!(equal(text, "1"), None, "{text}");
         }
     }

@@ -36,7 +36,9 @@ impl Settled {
 
     /// Whether these are the differences that an apply of `desired` has left.
     pub(super) fn knows(&self, uid: &str, desired: &Value, differences: &[Difference<'_>]) -> bool {
-        self.lock().get(uid).is_some_and(|known| *known == fingerprint(desired, differences))
+        self.lock()
+            .get(uid)
+            .is_some_and(|known| *known == fingerprint(desired, differences))
     }
 
     pub(super) fn forget(&self, uid: &str) {
@@ -50,6 +52,9 @@ impl Settled {
 }
 
 fn fingerprint(desired: &Value, differences: &[Difference<'_>]) -> String {
-    let left: Vec<_> = differences.iter().map(|difference| json!([difference.path, difference.live])).collect();
+    let left: Vec<_> = differences
+        .iter()
+        .map(|difference| json!([difference.path, difference.live]))
+        .collect();
     document::hash(&json!([desired, left]))
 }

@@ -16,7 +16,10 @@ type Calls = mock::Handle<Request<Body>, Response<Body>>;
 
 fn applier() -> (Applier, Calls) {
     let (service, calls) = mock::pair::<Request<Body>, Response<Body>>();
-    (Applier::new(Client::new(service, "default"), "novasphere/test", Metrics::default()), calls)
+    (
+        Applier::new(Client::new(service, "default"), "novasphere/test", Metrics::default()),
+        calls,
+    )
 }
 
 fn service(edit: impl FnOnce(&mut Value)) -> Service {
@@ -53,7 +56,9 @@ struct Call {
 
 /// Answers the next call; a call that does not come fails the test.
 async fn expect(calls: &mut Calls, status: u16, answer: &impl Serialize) -> Call {
-    let next = tokio::time::timeout(Duration::from_secs(5), calls.next_request()).await.expect("no call was made");
+    let next = tokio::time::timeout(Duration::from_secs(5), calls.next_request())
+        .await
+        .expect("no call was made");
     let (request, respond) = next.expect("the client has gone");
     let (parts, body) = request.into_parts();
     let answer = serde_json::to_vec(answer).unwrap();
@@ -74,7 +79,10 @@ fn status(code: u16, reason: &str, message: &str) -> Value {
 /// Fails when a call was made.
 fn expect_none(mut calls: Calls) {
     let next = calls.poll_request();
-    assert!(matches!(next, std::task::Poll::Pending | std::task::Poll::Ready(None)), "a call was made");
+    assert!(
+        matches!(next, std::task::Poll::Pending | std::task::Poll::Ready(None)),
+        "a call was made"
+    );
 }
 
 #[tokio::test]
@@ -93,15 +101,23 @@ async fn a_missing_object_is_made_by_a_forced_apply_that_only_creates() {
     let desired = service(|_| {});
     let answer = stored(&desired);
     let (outcome, call) = tokio::join!(applier.apply(&desired, None), expect(&mut calls, 201, &answer));
-    let Outcome::Created(created) = outcome.unwrap() else { panic!("not created") };
+    let Outcome::Created(created) = outcome.unwrap() else {
+        panic!("not created")
+    };
     assert_eq!(created.metadata.managed_fields, None);
-    assert_eq!((call.method, call.path.as_str()), (Method::PATCH, "/api/v1/namespaces/ns/services/web"));
+    assert_eq!(
+        (call.method, call.path.as_str()),
+        (Method::PATCH, "/api/v1/namespaces/ns/services/web")
+    );
     for parameter in ["force=true", "fieldManager=novasphere%2Ftest", "fieldValidation=Strict"] {
         assert!(call.query.contains(parameter), "{}", call.query);
     }
     assert_eq!(call.body["metadata"]["resourceVersion"], "1");
     assert!(call.body["metadata"]["annotations"][APPLIED_HASH].is_string());
-    assert_eq!(applier.apply(&desired, Some(&created)).await.unwrap(), Outcome::Unchanged(created));
+    assert_eq!(
+        applier.apply(&desired, Some(&created)).await.unwrap(),
+        Outcome::Unchanged(created)
+    );
 }
 
 #[tokio::test]
@@ -127,13 +143,22 @@ async fn a_difference_that_the_server_insists_on_is_patched_once() {
     let desired = service(|_| {});
     let mut insisted = stored(&desired);
     insisted.spec.as_mut().unwrap().type_ = Some("Normalised".to_owned());
-    let (outcome, _) = tokio::join!(applier.apply(&desired, Some(&insisted)), expect(&mut calls, 200, &insisted));
+    let (outcome, _) = tokio::join!(
+        applier.apply(&desired, Some(&insisted)),
+        expect(&mut calls, 200, &insisted)
+    );
     assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
-    assert!(matches!(applier.apply(&desired, Some(&insisted)).await.unwrap(), Outcome::Unchanged(_)));
+    assert!(matches!(
+        applier.apply(&desired, Some(&insisted)).await.unwrap(),
+        Outcome::Unchanged(_)
+    ));
     // Another difference, or another wish, is not that one.
     let mut drifted = insisted.clone();
     drifted.spec.as_mut().unwrap().selector = None;
-    let (outcome, _) = tokio::join!(applier.apply(&desired, Some(&drifted)), expect(&mut calls, 200, &insisted));
+    let (outcome, _) = tokio::join!(
+        applier.apply(&desired, Some(&drifted)),
+        expect(&mut calls, 200, &insisted)
+    );
     assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
     let other = service(|value| value["spec"]["ports"][0]["port"] = json!(81));
     let answer = stored(&other);
@@ -145,14 +170,23 @@ async fn a_difference_that_the_server_insists_on_is_patched_once() {
 #[tokio::test]
 async fn a_foreign_object_is_never_taken_over() {
     for (owners, words) in [
-        (json!(null), "Service web exists already and does not belong to this object: somebody else made it"),
+        (
+            json!(null),
+            "Service web exists already and does not belong to this object: somebody else made it",
+        ),
         (json!([owner("u0")]), "it belongs to an earlier VmAccess web"),
-        (json!([{"apiVersion": "v1", "kind": "Foo", "name": "bar", "uid": "x", "controller": true}]), "it belongs to Foo bar"),
+        (
+            json!([{"apiVersion": "v1", "kind": "Foo", "name": "bar", "uid": "x", "controller": true}]),
+            "it belongs to Foo bar",
+        ),
     ] {
         let (applier, calls) = applier();
         let foreign = stored(&service(|value| value["metadata"]["ownerReferences"] = owners));
         let error = applier.apply(&service(|_| {}), Some(&foreign)).await.unwrap_err();
-        assert!(matches!(error, ApplyError::NotOwned { .. }) && error.to_string().contains(words), "{error}");
+        assert!(
+            matches!(error, ApplyError::NotOwned { .. }) && error.to_string().contains(words),
+            "{error}"
+        );
         expect_none(calls);
     }
 }
@@ -163,7 +197,12 @@ async fn a_foreign_object_that_the_cache_does_not_have_is_not_taken_over() {
     let desired = service(|_| {});
     let foreign = stored(&service(|value| value["metadata"]["ownerReferences"] = json!(null)));
     let (result, ()) = tokio::join!(applier.apply(&desired, None), async {
-        expect(&mut calls, 409, &status(409, "Conflict", "the object has been modified")).await;
+        expect(
+            &mut calls,
+            409,
+            &status(409, "Conflict", "the object has been modified"),
+        )
+        .await;
         let call = expect(&mut calls, 200, &foreign).await;
         assert_eq!(call.method, Method::GET);
     });
@@ -177,7 +216,12 @@ async fn our_own_object_that_the_cache_does_not_have_yet_is_used() {
     let desired = service(|_| {});
     let ours = stored(&desired);
     let (result, ()) = tokio::join!(applier.apply(&desired, None), async {
-        expect(&mut calls, 409, &status(409, "Conflict", "the object has been modified")).await;
+        expect(
+            &mut calls,
+            409,
+            &status(409, "Conflict", "the object has been modified"),
+        )
+        .await;
         expect(&mut calls, 200, &ours).await;
     });
     assert!(matches!(result.unwrap(), Outcome::Unchanged(_)));
@@ -191,7 +235,10 @@ async fn an_object_that_is_going_is_left_alone() {
     let mut going = stored(&desired);
     going.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
     let error = applier.apply(&desired, Some(&going)).await.unwrap_err();
-    assert!(error.is_transient() && error.to_string().contains("being deleted"), "{error}");
+    assert!(
+        error.is_transient() && error.to_string().contains("being deleted"),
+        "{error}"
+    );
     assert_eq!(applier.delete(&going).await.unwrap(), Deleted::Underway);
     expect_none(calls);
 }
@@ -203,7 +250,10 @@ async fn an_object_without_a_controller_or_namespace_is_a_fault_of_ours() {
         service(|value| value["metadata"]["ownerReferences"] = json!(null)),
         service(|value| value["metadata"]["namespace"] = json!(null)),
     ] {
-        assert!(matches!(applier.apply(&desired, None).await.unwrap_err(), ApplyError::Internal(_)));
+        assert!(matches!(
+            applier.apply(&desired, None).await.unwrap_err(),
+            ApplyError::Internal(_)
+        ));
     }
     expect_none(calls);
 }
@@ -217,10 +267,17 @@ async fn a_deletion_names_the_uid_and_takes_gone_for_done() {
         (409, "Conflict", Deleted::AlreadyGone),
     ] {
         let (applier, mut calls) = applier();
-        let answer = if code == 200 { serde_json::to_value(&live).unwrap() } else { status(code, reason, "gone") };
+        let answer = if code == 200 {
+            serde_json::to_value(&live).unwrap()
+        } else {
+            status(code, reason, "gone")
+        };
         let (result, call) = tokio::join!(applier.delete(&live), expect(&mut calls, code, &answer));
         assert_eq!(result.unwrap(), expected);
-        assert_eq!((call.method, &call.body["preconditions"]["uid"]), (Method::DELETE, &json!("s1")));
+        assert_eq!(
+            (call.method, &call.body["preconditions"]["uid"]),
+            (Method::DELETE, &json!("s1"))
+        );
         assert_eq!(call.body["propagationPolicy"], "Background");
     }
 }
@@ -228,12 +285,19 @@ async fn a_deletion_names_the_uid_and_takes_gone_for_done() {
 #[tokio::test]
 async fn only_orphans_of_this_owner_are_pruned_and_one_failure_does_not_stop_it() {
     let named = |uid: &str, owner_uid: &str| {
-        let mut object = stored(&service(|value| value["metadata"]["ownerReferences"] = json!([owner(owner_uid)])));
+        let mut object = stored(&service(|value| {
+            value["metadata"]["ownerReferences"] = json!([owner(owner_uid)]);
+        }));
         object.metadata.uid = Some(uid.to_owned());
         object.metadata.name = Some(format!("name-{uid}"));
         object
     };
-    let live = [named("kept", "u1"), named("orphan-1", "u1"), named("foreign", "u2"), named("orphan-2", "u1")];
+    let live = [
+        named("kept", "u1"),
+        named("orphan-1", "u1"),
+        named("foreign", "u2"),
+        named("orphan-2", "u1"),
+    ];
     let (applier, mut calls) = applier();
     let keep = ["kept".to_owned()];
     let (result, ()) = tokio::join!(applier.prune(&live, "u1", &keep), async {
@@ -262,12 +326,27 @@ async fn a_status_that_differs_in_times_alone_is_not_sent() {
     let (applier, mut calls) = applier();
     let live = stored(&service(|_| {}));
     let old = conditions("True", 1);
-    assert!(applier.apply_status(&live, Some(&old), &conditions("True", 2)).await.unwrap().is_none());
+    assert!(
+        applier
+            .apply_status(&live, Some(&old), &conditions("True", 2))
+            .await
+            .unwrap()
+            .is_none()
+    );
     let new = conditions("False", 2);
-    let (sent, call) = tokio::join!(applier.apply_status(&live, Some(&old), &new), expect(&mut calls, 200, &live));
+    let (sent, call) = tokio::join!(
+        applier.apply_status(&live, Some(&old), &new),
+        expect(&mut calls, 200, &live)
+    );
     assert!(sent.unwrap().is_some());
-    assert_eq!((call.method, call.path.as_str()), (Method::PATCH, "/api/v1/namespaces/ns/services/web/status"));
+    assert_eq!(
+        (call.method, call.path.as_str()),
+        (Method::PATCH, "/api/v1/namespaces/ns/services/web/status")
+    );
     assert!(call.query.contains("force=true") && call.query.contains("fieldManager=novasphere%2Ftest"));
-    assert_eq!((&call.body["metadata"]["uid"], &call.body["status"]), (&json!("s1"), &new));
+    assert_eq!(
+        (&call.body["metadata"]["uid"], &call.body["status"]),
+        (&json!("s1"), &new)
+    );
     expect_none(calls);
 }

@@ -21,7 +21,10 @@ impl Moment {
     pub fn now() -> Self {
         let time = clock_gettime(ClockId::Boottime);
         // Both parts are never negative for this clock.
-        Self(Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
+        Self(Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        ))
     }
 
     /// This moment and `duration` more.

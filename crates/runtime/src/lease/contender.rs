@@ -37,7 +37,11 @@ pub fn evaluate(spec: Option<&LeaseSpec>, observed_at: Moment, now: Moment, iden
             // A record without a duration was not written by an election; a negative one is nonsense. Neither may block for ever.
             let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
             let expires = observed_at.after(std::time::Duration::from_secs(seconds));
-            if now >= expires { Decision::Acquire } else { Decision::WaitUntil(expires) }
+            if now >= expires {
+                Decision::Acquire
+            } else {
+                Decision::WaitUntil(expires)
+            }
         }
     }
 }
@@ -62,7 +66,12 @@ struct Observation {
 
 impl Contender {
     pub(crate) fn new(identity: &str, timings: Timings) -> Self {
-        Self { identity: identity.to_owned(), timings, observed: None, valid_until: None }
+        Self {
+            identity: identity.to_owned(),
+            timings,
+            observed: None,
+            valid_until: None,
+        }
     }
 
     /// Until when we may write. May lie in the past.
@@ -79,7 +88,8 @@ impl Contender {
     /// Whether the lease must be read before anything can be decided: unless we hold it and know its resource version. A
     /// leader that wakes up after its time looks first, since somebody else has probably taken over.
     pub(crate) fn must_read(&self, now: Moment) -> bool {
-        let knows = self.observed.as_ref().is_some_and(|observation| observation.fresh) && self.holder() == Some(&self.identity);
+        let knows = self.observed.as_ref().is_some_and(|observation| observation.fresh)
+            && self.holder() == Some(&self.identity);
         !knows || self.valid_until.is_none_or(|until| now >= until)
     }
 
@@ -89,7 +99,11 @@ impl Contender {
             Some(old) if spec_of(old.lease.as_ref()) == spec_of(lease.as_ref()) => old.since,
             _ => now,
         };
-        self.observed = Some(Observation { lease, since, fresh: true });
+        self.observed = Some(Observation {
+            lease,
+            since,
+            fresh: true,
+        });
         if self.holder() != Some(&self.identity) {
             self.valid_until = None;
         }
@@ -97,7 +111,10 @@ impl Contender {
 
     pub(crate) fn decide(&self, now: Moment) -> Decision {
         // Without an observation `now` counts as the moment of the first one.
-        let (spec, since) = self.observed.as_ref().map_or((None, now), |o| (spec_of(o.lease.as_ref()), o.since));
+        let (spec, since) = self
+            .observed
+            .as_ref()
+            .map_or((None, now), |o| (spec_of(o.lease.as_ref()), o.since));
         evaluate(spec, since, now, &self.identity)
     }
 
@@ -123,7 +140,11 @@ impl Contender {
 
     /// Takes in that a claim which was sent at `sent` was accepted.
     pub(crate) fn claimed(&mut self, lease: Lease, sent: Moment, now: Moment) {
-        self.observed = Some(Observation { lease: Some(lease), since: now, fresh: true });
+        self.observed = Some(Observation {
+            lease: Some(lease),
+            since: now,
+            fresh: true,
+        });
         self.valid_until = Some(sent.after(self.timings.renew_deadline));
     }
 
@@ -154,7 +175,10 @@ impl Contender {
     }
 
     fn take_observed(&mut self) -> Lease {
-        self.observed.as_ref().and_then(|observation| observation.lease.clone()).unwrap_or_default()
+        self.observed
+            .as_ref()
+            .and_then(|observation| observation.lease.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -190,12 +214,37 @@ mod tests {
             ("no holder", Some(held(None, Some(15))), 1_000, Decision::Acquire),
             ("released", Some(held(Some(""), Some(1))), 1_000, Decision::Acquire),
             ("ours", Some(held(Some("me"), Some(15))), 1_000, Decision::Renew),
-            ("ours, long expired", Some(held(Some("me"), Some(15))), 99_000, Decision::Renew),
-            ("just seen", Some(held(Some("you"), Some(15))), 1_000, Decision::WaitUntil(expires)),
-            ("a moment before", Some(held(Some("you"), Some(15))), 15_999, Decision::WaitUntil(expires)),
-            ("at the moment", Some(held(Some("you"), Some(15))), 16_000, Decision::Acquire),
+            (
+                "ours, long expired",
+                Some(held(Some("me"), Some(15))),
+                99_000,
+                Decision::Renew,
+            ),
+            (
+                "just seen",
+                Some(held(Some("you"), Some(15))),
+                1_000,
+                Decision::WaitUntil(expires),
+            ),
+            (
+                "a moment before",
+                Some(held(Some("you"), Some(15))),
+                15_999,
+                Decision::WaitUntil(expires),
+            ),
+            (
+                "at the moment",
+                Some(held(Some("you"), Some(15))),
+                16_000,
+                Decision::Acquire,
+            ),
             ("no duration", Some(held(Some("you"), None)), 1_000, Decision::Acquire),
-            ("negative duration", Some(held(Some("you"), Some(-5))), 1_000, Decision::Acquire),
+            (
+                "negative duration",
+                Some(held(Some("you"), Some(-5))),
+                1_000,
+                Decision::Acquire,
+            ),
         ];
         for (name, spec, now, expected) in cases {
             assert_eq!(evaluate(spec.as_ref(), at(1_000), at(now), "me"), expected, "{name}");
@@ -205,7 +254,10 @@ mod tests {
     #[test]
     fn a_renewal_seen_starts_the_wait_anew_and_an_unchanged_record_does_not() {
         let mut contender = Contender::new("me", Timings::default());
-        let mut lease = Lease { spec: Some(held(Some("you"), Some(15))), ..Lease::default() };
+        let mut lease = Lease {
+            spec: Some(held(Some("you"), Some(15))),
+            ..Lease::default()
+        };
         contender.observe(Some(lease.clone()), at(0));
         contender.observe(Some(lease.clone()), at(14_000));
         assert_eq!(contender.decide(at(14_000)), Decision::WaitUntil(at(15_000)));
@@ -220,14 +272,23 @@ mod tests {
         contender.observe(None, at(0));
         let lease = contender.claim(Timestamp::UNIX_EPOCH);
         contender.claimed(lease, at(1_000), at(9_000));
-        assert_eq!(contender.valid_until(), Some(at(1_000).after(Timings::default().renew_deadline)));
+        assert_eq!(
+            contender.valid_until(),
+            Some(at(1_000).after(Timings::default().renew_deadline))
+        );
     }
 
     #[test]
     fn claims_count_transitions_and_move_the_time_even_when_the_wall_clock_stands_still() {
         let wall = Timestamp::UNIX_EPOCH;
         let mut contender = Contender::new("me", Timings::default());
-        contender.observe(Some(Lease { spec: Some(held(Some("you"), Some(15))), ..Lease::default() }), at(0));
+        contender.observe(
+            Some(Lease {
+                spec: Some(held(Some("you"), Some(15))),
+                ..Lease::default()
+            }),
+            at(0),
+        );
         let first = contender.claim(wall);
         contender.claimed(first.clone(), at(20_000), at(20_001));
         let second = contender.claim(wall);
@@ -244,7 +305,13 @@ mod tests {
         contender.observe(None, at(0));
         let lease = contender.claim(Timestamp::UNIX_EPOCH);
         contender.claimed(lease, at(0), at(1));
-        contender.observe(Some(Lease { spec: Some(held(Some("you"), Some(15))), ..Lease::default() }), at(2));
+        contender.observe(
+            Some(Lease {
+                spec: Some(held(Some("you"), Some(15))),
+                ..Lease::default()
+            }),
+            at(2),
+        );
         assert_eq!(contender.valid_until(), None);
         assert!(contender.resignation().is_none());
     }
@@ -255,8 +322,16 @@ mod tests {
         Read,
         Receive(Option<Lease>),
         Decide,
-        Write { lease: Box<Lease>, sent: Moment, resign: bool },
-        Hear { answer: Option<Lease>, sent: Moment, resign: bool },
+        Write {
+            lease: Box<Lease>,
+            sent: Moment,
+            resign: bool,
+        },
+        Hear {
+            answer: Option<Lease>,
+            sent: Moment,
+            resign: bool,
+        },
     }
 
     struct Process {
@@ -273,7 +348,10 @@ mod tests {
 
     impl Server {
         fn write(&mut self, mut lease: Lease) -> Option<Lease> {
-            let current = self.lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+            let current = self
+                .lease
+                .as_ref()
+                .and_then(|lease| lease.metadata.resource_version.clone());
             if current != lease.metadata.resource_version {
                 return None;
             }
@@ -303,12 +381,20 @@ mod tests {
                     Next::Decide
                 }
                 Next::Decide => self.decide(step, now, wall),
-                Next::Write { sent, resign, .. } if step.event == 0 => Next::Hear { answer: None, sent, resign },
+                Next::Write { sent, resign, .. } if step.event == 0 => Next::Hear {
+                    answer: None,
+                    sent,
+                    resign,
+                },
                 Next::Write { lease, sent, resign } => {
                     let answer = server.write(*lease).filter(|_| step.event != 1);
                     Next::Hear { answer, sent, resign }
                 }
-                Next::Hear { answer: Some(lease), sent, resign: false } => {
+                Next::Hear {
+                    answer: Some(lease),
+                    sent,
+                    resign: false,
+                } => {
                     self.contender.claimed(lease, sent, now);
                     Next::Read
                 }
@@ -324,13 +410,19 @@ mod tests {
                 && let Some(lease) = self.contender.resignation()
             {
                 self.contender.step_down();
-                return Next::Write { lease: Box::new(lease), sent: now, resign: true };
+                return Next::Write {
+                    lease: Box::new(lease),
+                    sent: now,
+                    resign: true,
+                };
             }
             match self.contender.decide(now) {
                 Decision::WaitUntil(_) => Next::Read,
-                Decision::Acquire | Decision::Renew => {
-                    Next::Write { lease: Box::new(self.contender.claim(wall)), sent: now, resign: false }
-                }
+                Decision::Acquire | Decision::Renew => Next::Write {
+                    lease: Box::new(self.contender.claim(wall)),
+                    sent: now,
+                    resign: false,
+                },
             }
         }
 
@@ -342,7 +434,11 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         // Mostly short pauses, so that renewals succeed, and some that outlast a lease: a stop, a partition, a slow answer.
         let pause = prop_oneof![8 => 0_u64..600, 2 => 600_u64..6_000, 1 => 6_000_u64..40_000];
-        let step = (any::<bool>(), pause, 0_u8..12).prop_map(|(second, pause_millis, event)| Step { second, pause_millis, event });
+        let step = (any::<bool>(), pause, 0_u8..12).prop_map(|(second, pause_millis, event)| Step {
+            second,
+            pause_millis,
+            event,
+        });
         proptest::collection::vec(step, 1..400)
     }
 

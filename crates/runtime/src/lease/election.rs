@@ -7,7 +7,11 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, api::PostParams};
 use rand::RngExt;
 
-use super::{Leadership, Timings, clock::Moment, contender::{Contender, Decision}};
+use super::{
+    Leadership, Timings,
+    clock::Moment,
+    contender::{Contender, Decision},
+};
 use crate::{metrics::Metrics, shutdown::Shutdown};
 
 /// Why an election cannot begin.
@@ -99,7 +103,10 @@ impl LeaseElection {
                 Ok(()) => self.timings.renew_every,
                 Err(error) => {
                     contender.write_failed();
-                    tracing::warn!(lease = self.name, "cannot claim the leader lease, trying again: {error}");
+                    tracing::warn!(
+                        lease = self.name,
+                        "cannot claim the leader lease, trying again: {error}"
+                    );
                     self.retry()
                 }
             },
@@ -135,19 +142,31 @@ impl LeaseElection {
         contender.step_down();
         self.leadership.set(None);
         // A write that began before must not land after a standby took over.
-        if tokio::time::timeout(self.timings.renew_deadline, self.leadership.idle()).await.is_err() {
-            tracing::warn!(lease = self.name, "writes are still under way: the leader lease is left to expire");
+        if tokio::time::timeout(self.timings.renew_deadline, self.leadership.idle())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                lease = self.name,
+                "writes are still under way: the leader lease is left to expire"
+            );
             return;
         }
         // The last claim may have been cut short, so what the server has decides.
         if let Err(error) = self.read(contender).await {
-            tracing::warn!(lease = self.name, "cannot give the leader lease back, it will expire: {error}");
+            tracing::warn!(
+                lease = self.name,
+                "cannot give the leader lease back, it will expire: {error}"
+            );
             return;
         }
         if let Some(lease) = contender.resignation() {
             match self.write(lease).await {
                 Ok(_) => tracing::info!(lease = self.name, "gave the leader lease back"),
-                Err(error) => tracing::warn!(lease = self.name, "cannot give the leader lease back, it will expire: {error}"),
+                Err(error) => tracing::warn!(
+                    lease = self.name,
+                    "cannot give the leader lease back, it will expire: {error}"
+                ),
             }
         }
     }
@@ -173,7 +192,12 @@ impl LeaseElection {
             if leads {
                 tracing::info!(lease = self.name, identity = self.identity, "leading");
             } else {
-                tracing::warn!(lease = self.name, identity = self.identity, holder, "not leading any more");
+                tracing::warn!(
+                    lease = self.name,
+                    identity = self.identity,
+                    holder,
+                    "not leading any more"
+                );
             }
         }
         leads
@@ -190,18 +214,29 @@ enum RequestError {
 
 fn check(timings: Timings) -> Result<(), LeaseError> {
     let wrong = |message: String| Err(LeaseError::Timings(message));
-    let Timings { duration, renew_deadline, renew_every, retry } = timings;
+    let Timings {
+        duration,
+        renew_deadline,
+        renew_every,
+        retry,
+    } = timings;
     if duration.subsec_nanos() != 0 || duration < Duration::from_secs(2) {
         return wrong(format!("the duration {duration:?} must be whole seconds, at least 2"));
     }
     if renew_deadline >= duration {
-        return wrong(format!("the renew deadline {renew_deadline:?} must be shorter than the duration {duration:?}"));
+        return wrong(format!(
+            "the renew deadline {renew_deadline:?} must be shorter than the duration {duration:?}"
+        ));
     }
     if renew_every.is_zero() || renew_every.saturating_mul(2) > renew_deadline {
-        return wrong(format!("renewing every {renew_every:?} must fit twice into the renew deadline {renew_deadline:?}"));
+        return wrong(format!(
+            "renewing every {renew_every:?} must fit twice into the renew deadline {renew_deadline:?}"
+        ));
     }
     if retry.is_zero() || retry > renew_every {
-        return wrong(format!("the retry pause {retry:?} must not be longer than the renewal pause {renew_every:?}"));
+        return wrong(format!(
+            "the retry pause {retry:?} must not be longer than the renewal pause {renew_every:?}"
+        ));
     }
     Ok(())
 }
@@ -220,11 +255,41 @@ mod tests {
         }
         let seconds = Duration::from_secs;
         for (bad, word) in [
-            (Timings { duration: Duration::from_millis(15_500), ..good }, "whole seconds"),
-            (Timings { renew_deadline: seconds(15), ..good }, "renew deadline"),
-            (Timings { renew_every: seconds(7), ..good }, "twice"),
-            (Timings { retry: seconds(6), ..good }, "retry"),
-            (Timings { retry: Duration::ZERO, ..good }, "retry"),
+            (
+                Timings {
+                    duration: Duration::from_millis(15_500),
+                    ..good
+                },
+                "whole seconds",
+            ),
+            (
+                Timings {
+                    renew_deadline: seconds(15),
+                    ..good
+                },
+                "renew deadline",
+            ),
+            (
+                Timings {
+                    renew_every: seconds(7),
+                    ..good
+                },
+                "twice",
+            ),
+            (
+                Timings {
+                    retry: seconds(6),
+                    ..good
+                },
+                "retry",
+            ),
+            (
+                Timings {
+                    retry: Duration::ZERO,
+                    ..good
+                },
+                "retry",
+            ),
         ] {
             let message = check(bad).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");

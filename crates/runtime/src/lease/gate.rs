@@ -43,7 +43,10 @@ impl<S> Layer<S> for WriteGate {
     type Service = GatedService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        GatedService { inner, leadership: self.leadership.clone() }
+        GatedService {
+            inner,
+            leadership: self.leadership.clone(),
+        }
     }
 }
 
@@ -151,29 +154,47 @@ mod tests {
     use crate::lease::{Moment, find_not_leader};
 
     fn request(method: Method) -> Request<Body> {
-        Request::builder().method(method).uri("http://cluster.invalid/api/v1").body(Body::from(b"{}".to_vec())).unwrap()
+        Request::builder()
+            .method(method)
+            .uri("http://cluster.invalid/api/v1")
+            .body(Body::from(b"{}".to_vec()))
+            .unwrap()
     }
 
     #[tokio::test]
     async fn writes_pass_only_while_leading_and_reads_always() {
         let leadership = Leadership::none();
-        let mut service = WriteGate::new(leadership.clone())
-            .layer(service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(Response::new(Body::empty())) }));
+        let mut service = WriteGate::new(leadership.clone()).layer(service_fn(|_: Request<Body>| async {
+            Ok::<_, BoxError>(Response::new(Body::empty()))
+        }));
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            let error = service.ready().await.unwrap().call(request(method.clone())).await.unwrap_err();
+            let error = service
+                .ready()
+                .await
+                .unwrap()
+                .call(request(method.clone()))
+                .await
+                .unwrap_err();
             assert!(find_not_leader(error.as_ref()), "{method}: {error}");
         }
         service.ready().await.unwrap().call(request(Method::GET)).await.unwrap();
-        leadership.set(Some(Moment::now().after(Duration::from_secs(60))));
-        service.ready().await.unwrap().call(request(Method::PATCH)).await.unwrap();
+        leadership.set(Some(Moment::now().after(Duration::from_mins(1))));
+        service
+            .ready()
+            .await
+            .unwrap()
+            .call(request(Method::PATCH))
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
     async fn a_write_without_an_answer_is_given_up_when_leadership_ends() {
         let leadership = Leadership::none();
-        leadership.set(Some(Moment::now().after(Duration::from_secs(60))));
-        let mut service = WriteGate::new(leadership.clone())
-            .layer(service_fn(|_: Request<Body>| pending::<Result<Response<Body>, BoxError>>()));
+        leadership.set(Some(Moment::now().after(Duration::from_mins(1))));
+        let mut service = WriteGate::new(leadership.clone()).layer(service_fn(|_: Request<Body>| {
+            pending::<Result<Response<Body>, BoxError>>()
+        }));
         let mut answer = service.ready().await.unwrap().call(request(Method::PATCH));
         assert!((&mut answer).now_or_never().is_none());
         assert!(leadership.idle().now_or_never().is_none(), "a write is under way");
@@ -185,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_not_given_out_when_leadership_ended_since_the_request_arrived() {
         let leadership = Leadership::none();
-        leadership.set(Some(Moment::now().after(Duration::from_secs(60))));
+        leadership.set(Some(Moment::now().after(Duration::from_mins(1))));
         let ends = leadership.clone();
         let mut service = WriteGate::new(leadership).layer(service_fn(move |request: Request<Body>| {
             ends.set(None);
@@ -194,7 +215,13 @@ mod tests {
                 Ok::<_, BoxError>(Response::new(body))
             }
         }));
-        let error = service.ready().await.unwrap().call(request(Method::POST)).await.unwrap_err();
+        let error = service
+            .ready()
+            .await
+            .unwrap()
+            .call(request(Method::POST))
+            .await
+            .unwrap_err();
         assert!(find_not_leader(error.as_ref()), "{error}");
     }
 }

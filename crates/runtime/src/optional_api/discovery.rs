@@ -27,8 +27,12 @@ const POLL: Duration = Duration::from_secs(30);
 
 /// After a change. Discovery trails a `CustomResourceDefinition` by its way through two controllers of kube-apiserver, and
 /// another replica of kube-apiserver may answer later still.
-const AFTER_CHANGE: [Duration; 4] =
-    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
+const AFTER_CHANGE: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+];
 
 pub(super) struct Discovery {
     pub(super) client: Client,
@@ -51,12 +55,12 @@ impl Discovery {
 
     pub(super) async fn follow(&self) {
         let mut changes = self.changes();
-        let mut pauses = AFTER_CHANGE.iter().skip(AFTER_CHANGE.len());
+        let mut pauses = [].iter();
         let mut next = Instant::now() + POLL;
         loop {
             tokio::select! {
                 Some(()) = changes.next() => {
-                    pauses = AFTER_CHANGE.iter().skip(0);
+                    pauses = AFTER_CHANGE.iter();
                     // Only ever earlier, so that changes without an end cannot put it off.
                     next = next.min(Instant::now() + pauses.next().copied().unwrap_or(POLL));
                 }
@@ -76,7 +80,9 @@ impl Discovery {
         let of_definition = move |name: &str| wanted.iter().any(|api| api.name() == name);
         // Named `<version>.<group>`.
         let of_service = move |name: &str| {
-            wanted.iter().any(|api| name.split_once('.').is_some_and(|(_, group)| group == api.group))
+            wanted
+                .iter()
+                .any(|api| name.split_once('.').is_some_and(|(_, group)| group == api.group))
         };
         let definitions = changes_of::<CustomResourceDefinition>(&self.client, of_definition);
         let services = changes_of::<APIService>(&self.client, of_service);
@@ -84,7 +90,10 @@ impl Discovery {
     }
 }
 
-fn changes_of<K>(client: &Client, is_wanted: impl Fn(&str) -> bool + Send + 'static) -> impl Stream<Item = ()> + Send + 'static
+fn changes_of<K>(
+    client: &Client,
+    is_wanted: impl Fn(&str) -> bool + Send + 'static,
+) -> impl Stream<Item = ()> + Send + 'static
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
 {
@@ -94,7 +103,10 @@ where
         .take_while(|event| {
             let forbidden = event.as_ref().is_err_and(is_forbidden);
             if forbidden {
-                tracing::info!("may not watch {}: optional APIs are looked for every {POLL:?}", K::plural(&()));
+                tracing::info!(
+                    "may not watch {}: optional APIs are looked for every {POLL:?}",
+                    K::plural(&())
+                );
             }
             std::future::ready(!forbidden)
         })
@@ -125,9 +137,10 @@ fn is_forbidden(error: &watcher::Error) -> bool {
 /// resources; what was served there `before` is taken to be so still.
 fn served_in(groups: &APIGroupDiscoveryList, wanted: &[OptionalApi], before: &Served) -> Served {
     let versions_of = |api: &OptionalApi| {
-        let group = groups.items.iter().find(|group| {
-            group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()) == Some(api.group)
-        });
+        let group = groups
+            .items
+            .iter()
+            .find(|group| group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()) == Some(api.group));
         group.map_or(&[][..], |group| group.versions.as_slice())
     };
     wanted
@@ -137,7 +150,8 @@ fn served_in(groups: &APIGroupDiscoveryList, wanted: &[OptionalApi], before: &Se
             let best = api.versions.iter().copied().find(|version| {
                 listed.iter().any(|listed| {
                     let was_served = before.get(api) == Some(version);
-                    is_version(listed, version) && (has_resource(listed, api.plural) || (is_stale(listed) && was_served))
+                    is_version(listed, version)
+                        && (has_resource(listed, api.plural) || (is_stale(listed) && was_served))
                 })
             });
             best.map(|version| (*api, version))
@@ -150,7 +164,10 @@ fn is_version(listed: &APIVersionDiscovery, version: &str) -> bool {
 }
 
 fn has_resource(listed: &APIVersionDiscovery, plural: &str) -> bool {
-    listed.resources.iter().any(|resource| resource.resource.as_deref() == Some(plural))
+    listed
+        .resources
+        .iter()
+        .any(|resource| resource.resource.as_deref() == Some(plural))
 }
 
 fn is_stale(listed: &APIVersionDiscovery) -> bool {
@@ -163,12 +180,20 @@ mod tests {
 
     use super::*;
 
-    const ROUTES: OptionalApi =
-        OptionalApi { group: "gateway.networking.k8s.io", versions: &["v1", "v1alpha2"], plural: "tcproutes", kind: "TCPRoute" };
-    const MACHINES: OptionalApi =
-        OptionalApi { group: "kubevirt.io", versions: &["v1"], plural: "virtualmachines", kind: "VirtualMachine" };
+    const ROUTES: OptionalApi = OptionalApi {
+        group: "gateway.networking.k8s.io",
+        versions: &["v1", "v1alpha2"],
+        plural: "tcproutes",
+        kind: "TCPRoute",
+    };
+    const MACHINES: OptionalApi = OptionalApi {
+        group: "kubevirt.io",
+        versions: &["v1"],
+        plural: "virtualmachines",
+        kind: "VirtualMachine",
+    };
 
-    fn document(groups: serde_json::Value) -> APIGroupDiscoveryList {
+    fn document(groups: &serde_json::Value) -> APIGroupDiscoveryList {
         serde_json::from_value(json!({"items": groups})).unwrap()
     }
 
@@ -186,24 +211,39 @@ mod tests {
     #[test]
     fn the_best_served_version_is_chosen() {
         let wanted = [ROUTES, MACHINES];
-        let of = |groups| served_in(&document(groups), &wanted, &Served::new());
+        let of = |groups| served_in(&document(&groups), &wanted, &Served::new());
         assert_eq!(of(json!([])), Served::new());
-        let alpha = group(ROUTES.group, &[("v1", &["httproutes"], "Current"), ("v1alpha2", &["tcproutes"], "Current")]);
+        let alpha = group(
+            ROUTES.group,
+            &[
+                ("v1", &["httproutes"], "Current"),
+                ("v1alpha2", &["tcproutes"], "Current"),
+            ],
+        );
         assert_eq!(of(json!([alpha])), Served::from([(ROUTES, "v1alpha2")]));
-        let both = group(ROUTES.group, &[("v1alpha2", &["tcproutes"], "Current"), ("v1", &["tcproutes"], "Current")]);
+        let both = group(
+            ROUTES.group,
+            &[
+                ("v1alpha2", &["tcproutes"], "Current"),
+                ("v1", &["tcproutes"], "Current"),
+            ],
+        );
         let machines = group("kubevirt.io", &[("v1", &["virtualmachines"], "Current")]);
-        assert_eq!(of(json!([both, machines])), Served::from([(ROUTES, "v1"), (MACHINES, "v1")]));
+        assert_eq!(
+            of(json!([both, machines])),
+            Served::from([(ROUTES, "v1"), (MACHINES, "v1")])
+        );
         let unknown = group("kubevirt.io", &[("v2", &["virtualmachines"], "Current")]);
         assert_eq!(of(json!([unknown])), Served::new());
     }
 
     #[test]
     fn a_stale_group_keeps_what_it_had_and_gets_nothing_new() {
-        let stale = document(json!([group("kubevirt.io", &[("v1", &[], "Stale")])]));
+        let stale = document(&json!([group("kubevirt.io", &[("v1", &[], "Stale")])]));
         let before = Served::from([(MACHINES, "v1")]);
         assert_eq!(served_in(&stale, &[MACHINES], &before), before);
         assert_eq!(served_in(&stale, &[MACHINES], &Served::new()), Served::new());
-        let gone = document(json!([group("kubevirt.io", &[("v1", &[], "Current")])]));
+        let gone = document(&json!([group("kubevirt.io", &[("v1", &[], "Current")])]));
         assert_eq!(served_in(&gone, &[MACHINES], &before), Served::new());
     }
 }

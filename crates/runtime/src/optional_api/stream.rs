@@ -44,7 +44,15 @@ where
     K: Send + 'static,
     F: Fn(&'static str) -> Events<K> + Send + 'static,
 {
-    let state = State { changed: apis.changed(), _apis: apis, api, begin, watch: None, emptied: false, pending: VecDeque::new() };
+    let state = State {
+        changed: apis.changed(),
+        _apis: apis,
+        api,
+        begin,
+        watch: None,
+        emptied: false,
+        pending: VecDeque::new(),
+    };
     futures::stream::unfold(state, |mut state| async move { Some((state.next().await, state)) })
 }
 
@@ -103,7 +111,12 @@ mod tests {
 
     use super::*;
 
-    const API: OptionalApi = OptionalApi { group: "g.io", versions: &["v1", "v1alpha2"], plural: "things", kind: "Thing" };
+    const API: OptionalApi = OptionalApi {
+        group: "g.io",
+        versions: &["v1", "v1alpha2"],
+        plural: "things",
+        kind: "Thing",
+    };
 
     fn text(event: Option<watcher::Result<Event<&'static str>>>) -> String {
         match event.unwrap().unwrap() {
@@ -118,10 +131,10 @@ mod tests {
     #[tokio::test]
     async fn the_watch_follows_its_api() {
         let apis = OptionalApis::fixed(Served::new());
-        let (begun, mut begins) = mpsc::unbounded();
+        let (started, mut watches) = mpsc::unbounded();
         let begin = move |version| {
             let (sender, events) = mpsc::unbounded();
-            begun.unbounded_send((version, sender)).unwrap();
+            started.unbounded_send((version, sender)).unwrap();
             events.boxed()
         };
         let mut stream = Box::pin(while_served(apis.clone(), API, begin));
@@ -134,13 +147,16 @@ mod tests {
         // It appears.
         apis.replace(Served::from([(API, "v1alpha2")]));
         assert!(stream.next().now_or_never().is_none());
-        let (version, sender) = begins.next().await.unwrap();
+        let (version, sender) = watches.next().await.unwrap();
         assert_eq!(version, "v1alpha2");
         sender.unbounded_send(Ok(Event::Apply("a"))).unwrap();
         assert_eq!(text(stream.next().await), "Apply a");
 
         // A change of another API leaves it alone.
-        let other = OptionalApi { plural: "others", ..API };
+        let other = OptionalApi {
+            plural: "others",
+            ..API
+        };
         apis.replace(Served::from([(API, "v1alpha2"), (other, "v1")]));
         sender.unbounded_send(Ok(Event::Apply("b"))).unwrap();
         assert_eq!(text(stream.next().await), "Apply b");
@@ -148,7 +164,7 @@ mod tests {
         // A better version begins a new watch.
         apis.replace(Served::from([(API, "v1")]));
         assert!(stream.next().now_or_never().is_none());
-        let (version, sender) = begins.next().await.unwrap();
+        let (version, sender) = watches.next().await.unwrap();
         assert_eq!(version, "v1");
 
         // It goes, and what was under way is not heard any more.
