@@ -126,8 +126,14 @@ func lastLines(path string, count int) string {
 }
 
 // stopGrace is how long a part may take to end. kube-apiserver lets requests
-// finish first.
-const stopGrace = 20 * time.Second
+// finish first. etcd waits 7 s for watches, which never end by themselves, and
+// what it has written is safe in the kernel.
+func stopGrace(part string) time.Duration {
+	if part == etcd {
+		return time.Second
+	}
+	return 20 * time.Second
+}
 
 // Stop ends a part and leaves it ended.
 func (c *Cluster) Stop(ctx context.Context, part string) error {
@@ -138,7 +144,7 @@ func (c *Cluster) Stop(ctx context.Context, part string) error {
 	if !runs {
 		return nil
 	}
-	if err := process.Stop(ctx, stopGrace); err != nil {
+	if err := process.Stop(ctx, stopGrace(part)); err != nil {
 		return fmt.Errorf("stop %s: %w", part, err)
 	}
 	return nil

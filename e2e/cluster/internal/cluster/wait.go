@@ -19,6 +19,10 @@ func (c *Cluster) client() (*api.Client, error) { return api.New(c.serverURL(), 
 func (c *Cluster) waitServing(ctx context.Context, part string, timeout time.Duration) error {
 	switch part {
 	case etcd:
+		if _, runs := c.running(apiserver); runs {
+			// Its readiness includes that of etcd.
+			return c.waitAPIServer(ctx, timeout)
+		}
 		return c.waitEtcd(ctx, timeout)
 	case apiserver:
 		return c.waitAPIServer(ctx, timeout)

@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"novasphere.io/e2e/cluster/internal/daemon"
+)
+
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"a", "default", "e2e-1", strings.Repeat("x", 40)} {
+		if err := CheckName(name); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"", "-a", "a-", "A", "a.b", "../a", strings.Repeat("x", 41)} {
+		if CheckName(name) == nil {
+			t.Errorf("%q was accepted", name)
+		}
+	}
+}
+
+func TestUnknownPartSaysWhatThereIs(t *testing.T) {
+	c := &Cluster{state: State{Name: "a"}}
+	if err := c.checkPart("kubelet"); err == nil || !strings.Contains(err.Error(), "up --node") {
+		t.Errorf("%v", err)
+	}
+	if err := c.checkPart("dns"); err == nil || !strings.Contains(err.Error(), "kube-apiserver") {
+		t.Errorf("%v", err)
+	}
+	c.state.Node = &daemon.Process{}
+	if err := c.checkPart("kubelet"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPlaneStaysOnLoopbackWithoutNode(t *testing.T) {
+	c := &Cluster{dir: "/state/a", state: State{Name: "a", Index: 3, EtcdPort: 1, EtcdPeerPort: 2, APIServerPort: 4}}
+	arguments := c.apiserverArguments()
+	for _, wanted := range []string{"--bind-address=127.0.0.1", "--secure-port=4", "--service-cluster-ip-range=10.103.0.0/16"} {
+		if !slices.Contains(arguments, wanted) {
+			t.Errorf("lacks %s", wanted)
+		}
+	}
+	c.state.Node = &daemon.Process{}
+	arguments = c.apiserverArguments()
+	if slices.Contains(arguments, "--bind-address=127.0.0.1") || !slices.Contains(arguments, "--advertise-address=10.99.3.1") {
+		t.Errorf("with a node: %v", arguments)
+	}
+}
+
+func TestNotReadyPicksTheFailingChecks(t *testing.T) {
+	got := notReady("[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\nreadyz check failed\n")
+	if got != "[-]etcd failed: reason withheld" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestFreePortsDiffer(t *testing.T) {
+	ports, err := freePorts(3)
+	if err != nil || len(ports) != 3 {
+		t.Fatal(ports, err)
+	}
+	slices.Sort(ports)
+	if len(slices.Compact(ports)) != 3 {
+		t.Error(ports)
+	}
+}
