@@ -180,6 +180,11 @@ impl Decoder {
         }
     }
 
+    /// From now on text messages are taken as bytes.
+    pub const fn accept_text(&mut self) {
+        self.text = true;
+    }
+
     /// Decodes all of `bytes` in place: the payload of data frames is moved to the front, and its length returned.
     ///
     /// # Errors

@@ -1,0 +1,92 @@
+//! Who may enter, decided elsewhere: the interface to it.
+
+use std::{net::IpAddr, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    close::Close,
+    registry::{Protocol, SessionId, Stream, StreamInfo, Transport},
+    relay::End,
+    rules::Rules,
+    token::TokenHash,
+    upstream::Target,
+};
+
+/// A viewer who wants to enter.
+#[derive(Clone, Debug)]
+pub struct AdmissionRequest {
+    /// The hash of the token that the viewer sent.
+    pub token: TokenHash,
+    /// The session that the viewer named, as `namespace/name`; browsers name none.
+    pub session: Option<String>,
+    /// Where the viewer connects from.
+    pub client: IpAddr,
+    /// How the viewer connects.
+    pub transport: Transport,
+}
+
+/// A viewer who may enter. The use of the token is already claimed.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The session.
+    pub session: SessionId,
+    /// The user who got the token.
+    pub user: String,
+    /// The object whose console it is, such as `VmAccess/web-1`.
+    pub target_name: String,
+    /// Which console it is.
+    pub protocol: Protocol,
+    /// What the viewer may do.
+    pub rules: Rules,
+    /// Where the console is.
+    pub target: Target,
+    /// When the session ends.
+    pub expires: Instant,
+    /// The stream ends after this time without human input.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// A viewer who may not enter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the viewer is told. [`Close::TokenRefused`] for everything that would tell a stranger something.
+    pub why: Close,
+    /// What exactly; for logs, never for viewers.
+    pub detail: String,
+}
+
+/// A viewer who was turned away, or left before the stream was open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// Where the viewer connected from.
+    pub client: IpAddr,
+    /// How the viewer connected.
+    pub transport: Transport,
+    /// The session, as far as it was known or named.
+    pub session: Option<String>,
+    /// The user, when it was known.
+    pub user: Option<String>,
+}
+
+/// Decides who may enter.
+pub trait Admission: Send + Sync + 'static {
+    /// Decides, and claims one use of the token when the answer is yes.
+    fn admit(&self, request: &AdmissionRequest) -> impl Future<Output = Result<Admitted, Refusal>> + Send;
+
+    /// Finds out why a target closed the connection: consoles close without a word. `None` when it cannot be known. The
+    /// viewer waits for it for at most a second.
+    fn explain(&self, stream: &StreamInfo) -> impl Future<Output = Option<Close>> + Send;
+}
+
+/// Is told what happens, for status, metrics and the audit log. Calls must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// A stream is open.
+    fn opened(&self, stream: &Stream);
+    /// A stream has ended.
+    fn closed(&self, stream: &Stream, end: &End);
+    /// A viewer was turned away.
+    fn refused(&self, refused: &Refused);
+}

@@ -1,0 +1,287 @@
+//! What all ways in have in common: admission, the way to the target, and a stream from its opening to its end.
+
+use std::{future::poll_fn, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+use crate::{
+    admission::{Admission, AdmissionRequest, Admitted, Observer, Refusal, Refused},
+    close::Close,
+    leg::Leg,
+    limits::{Gate, HalfOpen},
+    registry::{Protocol, Registry, StreamInfo, Transport},
+    relay::{Clocks, Relay, ViewerFilter},
+    rfb::{
+        server::{HandshakeError, Offer, Progress, ServerHandshake},
+        upstream::CLIENT_INIT_SHARED,
+    },
+    websocket::{frame::Role, stream::WebSocket},
+};
+
+/// How long it may take to find out why a target closed the connection.
+const EXPLAIN: Duration = Duration::from_secs(1);
+
+/// How long a viewer who is turned away has to read why and to close.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The console gateway of a process. Clones share everything.
+pub struct Gateway<A> {
+    parts: Arc<Parts<A>>,
+}
+
+struct Parts<A> {
+    admission: A,
+    observer: Box<dyn Observer>,
+    registry: Registry,
+    gate: Gate,
+}
+
+impl<A> Clone for Gateway<A> {
+    fn clone(&self) -> Self {
+        Self {
+            parts: Arc::clone(&self.parts),
+        }
+    }
+}
+
+/// Why a viewer gets no stream, and who he is as far as it is known.
+pub(crate) struct Failure {
+    pub(crate) refusal: Refusal,
+    session: Option<String>,
+    user: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(why: Close, detail: impl Into<String>) -> Self {
+        Self {
+            refusal: Refusal {
+                why,
+                detail: detail.into(),
+            },
+            session: None,
+            user: None,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let why = if error.kind() == io::ErrorKind::InvalidData {
+            Close::ProtocolError
+        } else {
+            Close::ViewerLost
+        };
+        Self::new(why, error.to_string())
+    }
+}
+
+impl From<HandshakeError> for Failure {
+    fn from(error: HandshakeError) -> Self {
+        Self::new(error.close(), error.to_string())
+    }
+}
+
+/// A viewer who is admitted, and the connection to his target.
+pub(crate) struct Opened {
+    admitted: Admitted,
+    target: Box<dyn Leg>,
+}
+
+impl<A: Admission> Gateway<A> {
+    /// A gateway without streams.
+    #[must_use]
+    pub fn new(admission: A, observer: Box<dyn Observer>, gate: Gate) -> Self {
+        Self {
+            parts: Arc::new(Parts {
+                admission,
+                observer,
+                registry: Registry::default(),
+                gate,
+            }),
+        }
+    }
+
+    /// The streams.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.parts.registry
+    }
+
+    /// The limits before authentication.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.parts.gate
+    }
+
+    /// Serves a WebSocket after its opening handshake, until the stream ends. `early` is what was read beyond the handshake.
+    pub async fn serve_websocket<S>(&self, io: S, early: Bytes, request: AdmissionRequest, half_open: Option<HalfOpen>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (client, transport) = (request.client, request.transport);
+        let mut viewer = WebSocket::new(io, early, Role::Server);
+        // Boxed, so that the stream's task does not keep room for its opening.
+        let opening = Box::pin(timeout(
+            self.parts.gate.limits().handshake,
+            self.open_websocket(&mut viewer, &request),
+        ));
+        let opened = opening
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(Close::HandshakeTimeout, "no time left")));
+        match opened {
+            Ok(opened) => {
+                drop(half_open);
+                self.carry(opened, Box::new(viewer), client, transport).await;
+            }
+            Err(failure) => {
+                farewell(&mut viewer, failure.refusal.why).await;
+                self.refused(failure, client, transport);
+            }
+        }
+    }
+
+    async fn open_websocket<S>(&self, viewer: &mut WebSocket<S>, request: &AdmissionRequest) -> Result<Opened, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut opened = self.enter(request).await?;
+        match opened.admitted.protocol {
+            Protocol::Serial => viewer.accept_text(),
+            Protocol::Vnc => {
+                let mut output = Vec::new();
+                let mut handshake = ServerHandshake::start(Offer::None, &mut output);
+                while step(viewer, &mut handshake, &mut output).await? != Progress::Admit {}
+                finish(viewer, &mut handshake, &mut output, &mut opened).await?;
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Asks whether a viewer may enter, and connects to the target.
+    pub(crate) async fn enter(&self, request: &AdmissionRequest) -> Result<Opened, Failure> {
+        let admitted = self.parts.admission.admit(request).await.map_err(|refusal| Failure {
+            refusal,
+            session: request.session.clone(),
+            user: None,
+        })?;
+        let known = |why, detail: String| Failure {
+            refusal: Refusal { why, detail },
+            session: Some(admitted.session.to_string()),
+            user: Some(admitted.user.clone()),
+        };
+        if admitted.protocol == Protocol::Serial && request.transport == Transport::Rfb {
+            return Err(known(
+                Close::TransportNotAllowed,
+                "a serial console is not RFB".to_owned(),
+            ));
+        }
+        match admitted.target.open(admitted.protocol).await {
+            Ok(target) => Ok(Opened { admitted, target }),
+            Err(error) => Err(known(error.close(), error.to_string())),
+        }
+    }
+
+    /// Notes a viewer who got no stream.
+    pub(crate) fn refused(&self, failure: Failure, client: IpAddr, transport: Transport) {
+        let Failure { refusal, session, user } = failure;
+        self.parts.observer.refused(&Refused {
+            refusal,
+            client,
+            transport,
+            session,
+            user,
+        });
+    }
+
+    /// Carries a stream whose handshakes are over, until it ends.
+    pub(crate) async fn carry(&self, opened: Opened, viewer: Box<dyn Leg>, client: IpAddr, transport: Transport) {
+        let Opened { admitted, target } = opened;
+        let filter = ViewerFilter::new(admitted.protocol, admitted.rules);
+        let clocks = Clocks {
+            expires: Some(admitted.expires),
+            idle: admitted.idle_timeout,
+        };
+        let mut handle = self.parts.registry.open(StreamInfo {
+            session: admitted.session,
+            user: admitted.user,
+            target: admitted.target_name,
+            client,
+            transport,
+            protocol: admitted.protocol,
+        });
+        let stream = handle.stream().clone();
+        self.parts.observer.opened(&stream);
+        let relay = Relay::new(viewer, target, filter, clocks, Arc::clone(&stream.counters));
+        let mut ended = relay.run(&mut handle).await;
+        drop(handle);
+        if ended.end.why == Close::TargetDisconnected
+            && let Ok(Some(why)) = timeout(EXPLAIN, self.parts.admission.explain(&stream.info)).await
+        {
+            ended.end.why = why;
+        }
+        let end = ended.end.clone();
+        ended.tell().await;
+        self.parts.observer.closed(&stream, &end);
+    }
+}
+
+/// Lets an admitted viewer in and starts the target, up to where the relay takes over.
+pub(crate) async fn finish<L>(
+    viewer: &mut L,
+    handshake: &mut ServerHandshake,
+    output: &mut Vec<u8>,
+    opened: &mut Opened,
+) -> Result<(), Failure>
+where
+    L: AsyncRead + AsyncWrite + Unpin,
+{
+    handshake.accept(output);
+    step(viewer, handshake, output).await?;
+    let target = &mut opened.target;
+    let started = async {
+        target.write_all(&CLIENT_INIT_SHARED).await?;
+        target.flush().await
+    };
+    started
+        .await
+        .map_err(|error: io::Error| Failure::new(Close::TargetDisconnected, error.to_string()))
+}
+
+/// Sends what the handshake has to say, reads what it wants, and hands that in. What it says last is sent as well.
+pub(crate) async fn step<L>(
+    viewer: &mut L,
+    handshake: &mut ServerHandshake,
+    output: &mut Vec<u8>,
+) -> Result<Progress, Failure>
+where
+    L: AsyncRead + AsyncWrite + Unpin,
+{
+    send(viewer, output).await?;
+    let mut input = vec![0; handshake.want()];
+    viewer.read_exact(&mut input).await?;
+    let progress = handshake.receive(&input, output);
+    if matches!(progress, Err(_) | Ok(Progress::StartTls)) {
+        send(viewer, output).await?;
+    }
+    Ok(progress?)
+}
+
+/// Sends what the handshake has to say.
+pub(crate) async fn send<L: AsyncWrite + Unpin>(viewer: &mut L, output: &mut Vec<u8>) -> io::Result<()> {
+    viewer.write_all(output).await?;
+    output.clear();
+    viewer.flush().await
+}
+
+/// Closes in a way that what was said before arrives.
+pub(crate) async fn farewell<L: Leg>(viewer: &mut L, why: Close) {
+    let _ = timeout(
+        FAREWELL,
+        poll_fn(|context| Pin::new(&mut *viewer).poll_close(context, why)),
+    )
+    .await;
+}
