@@ -58,7 +58,7 @@ pub fn decide(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, now: Timesta
     let is_pending = live
         .status()
         .is_some_and(|status| !status.state_change_requests.is_empty());
-    if run == Run::Changing || is_pending {
+    if is_pending {
         return Decision::wait();
     }
     let wanted = vm_access.power.state;
@@ -82,8 +82,12 @@ pub fn decide(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, now: Timesta
 enum Run {
     /// There is none.
     None,
-    /// On its way up or down, or not seen yet.
-    Changing,
+    /// There is one that the watch has not shown yet.
+    Unseen,
+    /// On its way up, or waiting for a node, an image or a volume.
+    Starting,
+    /// On its way down.
+    Ending,
     /// It runs.
     Running,
     /// Its CPUs are stopped: by a person, or by `KubeVirt` because of a disk error or during a migration, which is not
@@ -99,18 +103,14 @@ impl Run {
             // The two are watched apart: the machine may know of an instance that we have not seen yet.
             let is_created = live.status().is_some_and(|status| status.created);
             let lives = ["Starting", "Running", "Paused", "Migrating", "Stopping"].contains(&live.printable_status());
-            return if is_created || lives {
-                Self::Changing
-            } else {
-                Self::None
-            };
+            return if is_created || lives { Self::Unseen } else { Self::None };
         };
         let phase = live
             .instance_status()
             .and_then(|status| status.phase.as_deref())
             .unwrap_or_default();
         match phase {
-            _ if instance.metadata.deletion_timestamp.is_some() => Self::Changing,
+            _ if instance.metadata.deletion_timestamp.is_some() => Self::Ending,
             "Running" => match paused_by(instance) {
                 Some(reason) => Self::Paused {
                     by_user: reason == "PausedByUser",
@@ -119,7 +119,7 @@ impl Run {
             },
             "Succeeded" => Self::Ended { failed: false },
             "Failed" => Self::Ended { failed: true },
-            _ => Self::Changing,
+            _ => Self::Starting,
         }
     }
 }
@@ -151,7 +151,7 @@ fn start(live: LiveMachine<'_>, run: Run) -> Decision {
 
 /// Stops an adopted machine.
 fn stop(live: LiveMachine<'_>, run: Run) -> Decision {
-    let lives = matches!(run, Run::Running | Run::Paused { .. });
+    let lives = matches!(run, Run::Starting | Run::Running | Run::Paused { .. });
     match run_strategy(live).as_str() {
         // Also without a run: KubeVirt would start one. It makes the strategy Halted.
         "Always" | "Once" => Decision::call(PowerSubresource::Stop),
@@ -191,7 +191,9 @@ fn restart(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, run: Run, now: 
     let began = live
         .instance
         .and_then(|instance| instance.metadata.creation_timestamp.as_ref());
-    let is_due = matches!(run, Run::Running | Run::Paused { .. }) && began.is_some_and(|began| began.0 < restarted_at);
+    // One that cannot start as it is may be able to after a change of the spec, which only the next run takes up.
+    let is_due = matches!(run, Run::Starting | Run::Running | Run::Paused { .. })
+        && began.is_some_and(|began| began.0 < restarted_at);
     match run_strategy(live).as_str() {
         _ if !is_due => Decision::wait(),
         // It is being stopped.
@@ -245,6 +247,8 @@ mod tests {
         status: Value,
         /// The instance's phase, and what else its status has.
         instance: Option<(&'static str, Value)>,
+        /// The instance is being deleted.
+        ending: bool,
     }
 
     impl Case {
@@ -255,6 +259,7 @@ mod tests {
                 strategy,
                 status: json!({}),
                 instance: None,
+                ending: false,
             }
         }
 
@@ -285,6 +290,13 @@ mod tests {
             }
         }
 
+        fn ending(self) -> Self {
+            Self {
+                ending: true,
+                ..self.instance("Running")
+            }
+        }
+
         fn paused(self, reason: &str) -> Self {
             let conditions = json!({"conditions": [{"type": "Paused", "status": "True", "reason": reason}]});
             Self {
@@ -312,7 +324,10 @@ mod tests {
             let instance: Option<VirtualMachineInstance> = self.instance.as_ref().map(|(phase, more)| {
                 let mut status = more.clone();
                 status["phase"] = (*phase).into();
-                let metadata = json!({"name": "web-1", "namespace": "a", "creationTimestamp": STARTED});
+                let mut metadata = json!({"name": "web-1", "namespace": "a", "creationTimestamp": STARTED});
+                if self.ending {
+                    metadata["deletionTimestamp"] = NOW.into();
+                }
                 serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
             });
             let source = if self.adopted {
@@ -390,7 +405,7 @@ mod tests {
     #[test]
     fn a_machine_on_its_way_is_waited_for() {
         for phase in ["", "Pending", "Scheduling", "Scheduled", "WaitingForSync", "Unknown"] {
-            for wanted in [Running, Stopped, Paused] {
+            for wanted in [Running, Paused] {
                 Case::adopted(wanted, "Manual").instance(phase).calls(None);
             }
         }
@@ -422,8 +437,14 @@ mod tests {
     fn an_adopted_machine_is_stopped_as_kubevirt_accepts_it() {
         for strategy in ["Always", "Manual", "RerunOnFailure", "Once"] {
             Case::adopted(Stopped, strategy).instance("Running").calls(Stop);
+            // It may wait for a node for ever.
+            Case::adopted(Stopped, strategy).instance("Scheduling").calls(Stop);
             Case::adopted(Stopped, strategy).paused("PausedByUser").calls(Stop);
         }
+        Case::adopted(Stopped, "Manual").ending().calls(None);
+        Case::adopted(Stopped, "Manual")
+            .status(json!({"created": true}))
+            .calls(None);
         // KubeVirt would start it.
         Case::adopted(Stopped, "Always").calls(Stop);
         // 409: it does not run, or is being stopped.
@@ -481,6 +502,9 @@ mod tests {
             before(case).calls(Restart);
         }
         before(Case::adopted(Running, "Once")).is_refused();
+        // It cannot start, and its spec was changed since.
+        before(Case::owned(Running)).instance("Scheduling").calls(Restart);
+        before(Case::owned(Running)).ending().calls(None);
         before(Case::imperative("Halted")).calls(None);
         Case::imperative("Manual")
             .paused("PausedByUser")

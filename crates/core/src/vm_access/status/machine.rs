@@ -42,7 +42,7 @@ pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> Finding
     }
     match state(vm_access.power.state, live) {
         State::AsWanted(reason, message) => Finding::holds(type_, reason, message + &restart_required(live)),
-        State::NotAsWanted(reason, message) => Finding::fails(type_, reason, message),
+        State::NotAsWanted(reason, message) => Finding::fails(type_, reason, message + &restart_required(live)),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Tables: what was found → conditions and details.
 
-#![allow(clippy::needless_pass_by_value, reason = "json!({..}) reads better than &json!({..}) in a table")]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json!({..}) reads better than &json!({..}) in a table"
+)]
 
 mod machine;
 mod services;

@@ -1,6 +1,9 @@
 //! Tables: specs and references → what is validated, or what is wrong.
 
-#![allow(clippy::needless_pass_by_value, reason = "json!({..}) reads better than &json!({..}) in a table")]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json!({..}) reads better than &json!({..}) in a table"
+)]
 
 use std::sync::Arc;
 
