@@ -78,7 +78,6 @@ func (c *Cluster) apiserverArguments() []string {
 		"--requestheader-username-headers=X-Remote-User",
 		"--proxy-client-cert-file=" + c.pki("front-proxy-client.crt"),
 		"--proxy-client-key-file=" + c.pki("front-proxy-client.key"),
-		"--enable-aggregator-routing=true",
 		"--audit-policy-file=" + c.path("etc", "audit-policy.json"),
 		"--audit-log-path=" + c.auditLog(),
 		// A write is in the log before it is answered, so tests can count.
@@ -95,9 +94,13 @@ func (c *Cluster) apiserverArguments() []string {
 			"--secure-port="+strconv.Itoa(c.state.APIServerPort),
 			// The Service "kubernetes" cannot have a loopback address.
 			"--endpoint-reconciler-type=none",
+			// Without kube-proxy an APIService or a webhook is reached by a
+			// Service of type ExternalName, which routing to endpoints refuses.
+			"--enable-aggregator-routing=false",
 		)
 	}
 	return append(arguments,
+		"--enable-aggregator-routing=true",
 		"--advertise-address="+c.state.Index.NodeIP().String(),
 		"--secure-port="+strconv.Itoa(nodeAPIServerPort),
 		"--kubelet-certificate-authority="+c.pki("ca.crt"),
