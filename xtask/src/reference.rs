@@ -21,6 +21,29 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     Ok(files)
 }
 
+/// The types that are more than their JSON type. Their own rules say so at admission; pages of kinds do not repeat them.
+const TYPES: [(&str, &str); 5] = [
+    ("time", "A time by RFC 3339, such as `2026-11-20T08:00:00Z`."),
+    (
+        "duration",
+        "Up to four numbers with the units `h`, `m`, `s` or `ms`, such as `90s`, `15m` or `1h30m`; a day is `24h`. As in \
+         Gateway API (GEP-2257).",
+    ),
+    (
+        "quantity",
+        "A Kubernetes quantity that is not negative, such as `500m`, `2` or `4Gi`.",
+    ),
+    (
+        "address range",
+        "An IPv4 or IPv6 range in CIDR notation with no bits set beyond its prefix, such as `10.20.0.0/16`, or \
+         `10.20.0.7/32` for one address.",
+    ),
+    (
+        "any object",
+        "Fields that somebody else defines and checks; the text says who.",
+    ),
+];
+
 fn page(crd: &CustomResourceDefinition) -> String {
     crd.spec.names.kind.to_lowercase()
 }
@@ -46,7 +69,11 @@ fn overview(crds: &[CustomResourceDefinition]) -> String {
             cell(says)
         );
     }
-    out.push_str("\nAll are namespaced. `kubectl explain <kind> --recursive` shows the same texts.\n");
+    out.push_str("\nAll are namespaced. `kubectl explain <kind>.spec` shows the same texts.\n\n## Types\n\n");
+    out.push_str("| Type | Is |\n|---|---|\n");
+    for (kind, is) in TYPES {
+        let _ = writeln!(out, "| {kind} | {is} |");
+    }
     out
 }
 
@@ -159,9 +186,28 @@ fn inner_object<'a>(path: &str, field: &'a JSONSchemaProps) -> Option<(String, &
     (has_fields && inner.x_kubernetes_preserve_unknown_fields != Some(true)).then_some((path, inner))
 }
 
-fn kind_of(field: &JSONSchemaProps) -> String {
+/// The type of [`TYPES`] that a field has by its rules.
+fn type_by_rule(field: &JSONSchemaProps) -> Option<&'static str> {
     if field.x_kubernetes_int_or_string == Some(true) {
-        return "quantity".to_owned();
+        return Some("quantity");
+    }
+    let rules = || {
+        field
+            .x_kubernetes_validations
+            .iter()
+            .flatten()
+            .map(|rule| rule.rule.as_str())
+    };
+    if rules().any(|rule| rule.contains(novasphere_crd::Duration::PATTERN)) && field.type_.as_deref() == Some("string")
+    {
+        return Some("duration");
+    }
+    rules().any(|rule| rule == "isCIDR(self)").then_some("address range")
+}
+
+fn kind_of(field: &JSONSchemaProps) -> String {
+    if let Some(kind) = type_by_rule(field) {
+        return kind.to_owned();
     }
     match (&field.items, &field.additional_properties) {
         (Some(JSONSchemaPropsOrArray::Schema(items)), _) => return format!("list of {}", kind_of(items)),
@@ -192,41 +238,50 @@ fn default_of(field: &JSONSchemaProps) -> String {
     }
 }
 
-/// The field's text and its limits that the text does not say.
+/// The field's text, and its limits that the text does not say.
 fn meaning(field: &JSONSchemaProps) -> String {
-    let mut text = cell(field.description.as_deref().unwrap_or_default());
-    if let Some(limits) = limits(field) {
-        let _ = write!(text, " *{limits}*");
+    let text = field.description.as_deref().unwrap_or_default();
+    let mut limits = limits(field, text);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &field.items
+        && items.properties.is_none()
+    {
+        limits.extend(
+            self::limits(items, text)
+                .into_iter()
+                .map(|limit| format!("each {limit}")),
+        );
     }
-    let of_items = match &field.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) if items.properties.is_none() => limits(items),
-        _ => None,
-    };
-    if let Some(limits) = of_items {
-        let _ = write!(text, " *Each: {limits}*");
+    match limits.as_slice() {
+        [] => cell(text),
+        limits => format!("{} *({})*", cell(text), limits.join("; ")),
     }
-    text
 }
 
-fn limits(field: &JSONSchemaProps) -> Option<String> {
+fn limits(field: &JSONSchemaProps, text: &str) -> Vec<String> {
     let mut limits = Vec::new();
-    let range = |least: Option<String>, most: Option<String>, what: &str| match (least, most) {
-        (Some(least), Some(most)) => Some(format!("{least} to {most}{what}")),
-        (Some(least), None) => Some(format!("at least {least}{what}")),
-        (None, Some(most)) => Some(format!("at most {most}{what}")),
-        (None, None) => None,
+    let mut range = |least: Option<String>, most: Option<String>, what: &str| {
+        // A limit that the text says needs no repetition.
+        let news = |limit: &Option<String>| limit.as_ref().is_some_and(|limit| !says(text, limit));
+        limits.extend(match (&least, &most) {
+            (Some(least_), Some(most_)) if news(&least) || news(&most) => Some(format!("{least_} to {most_}{what}")),
+            (Some(least_), None) if news(&least) => Some(format!("at least {least_}{what}")),
+            (None, Some(most_)) if news(&most) => Some(format!("at most {most_}{what}")),
+            _ => None,
+        });
     };
-    let text = |number: Option<f64>| number.map(|number| format!("{number}"));
-    let count = |number: Option<i64>| number.filter(|number| *number > 0).map(|number| number.to_string());
-    limits.extend(range(text(field.minimum), text(field.maximum), ""));
-    limits.extend(range(count(field.min_items), count(field.max_items), " entries"));
-    limits.extend(range(
-        count(field.min_properties),
-        count(field.max_properties),
-        " entries",
-    ));
+    let count = |number: Option<i64>| number.map(|number| number.to_string());
+    let above_one = |number: Option<i64>| number.filter(|number| *number > 1).map(|number| number.to_string());
+    if field.enum_.is_none() {
+        range(
+            field.minimum.map(|number| number.to_string()),
+            field.maximum.map(|number| number.to_string()),
+            "",
+        );
+    }
+    range(above_one(field.min_items), count(field.max_items), " entries");
+    range(above_one(field.min_properties), count(field.max_properties), " entries");
     if kind_of(field) == "string" {
-        limits.extend(range(count(field.min_length), count(field.max_length), " characters"));
+        range(above_one(field.min_length), count(field.max_length), " characters");
         limits.extend(
             field
                 .pattern
@@ -234,14 +289,13 @@ fn limits(field: &JSONSchemaProps) -> Option<String> {
                 .map(|pattern| format!("matches `{}`", pattern.replace('|', "\\|"))),
         );
     }
-    if field.x_kubernetes_list_type.as_deref() == Some("map") {
-        let keys = field.x_kubernetes_list_map_keys.as_deref().unwrap_or_default();
-        limits.push(format!("one entry for each `{}`", keys.join("`, `")));
-    }
-    if field.x_kubernetes_list_type.as_deref() == Some("set") {
-        limits.push("no entry twice".to_owned());
-    }
-    (!limits.is_empty()).then(|| limits.join("; ") + ".")
+    limits
+}
+
+/// Whether the text has the number as a word of its own.
+fn says(text: &str, number: &str) -> bool {
+    text.split(|letter: char| !letter.is_alphanumeric())
+        .any(|word| word == number)
 }
 
 /// The messages of the rules on an object and on its plain values, which say what is refused.
@@ -252,9 +306,8 @@ fn rules(schema: &JSONSchemaProps, path: &str) -> Option<String> {
         if inner_object(&path, field).is_some() {
             continue;
         }
-        messages.extend(self::messages(field, &path));
-        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &field.items {
-            messages.extend(self::messages(items, &format!("{path}[]")));
+        if type_by_rule(field).is_none() {
+            messages.extend(self::messages(field, &path));
         }
     }
     (!messages.is_empty()).then(|| format!("Refused at admission, with these words:\n\n{}", messages.concat()))

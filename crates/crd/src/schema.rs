@@ -109,20 +109,22 @@ fn merge_enum(schema: &mut Map<String, Value>) {
     else {
         return;
     };
-    let texts: String = variants
-        .iter()
-        .filter_map(|variant| Some((variant.get("const")?.as_str()?, variant.get("description")?.as_str()?)))
-        .map(|(value, text)| format!("\n- `{value}`: {}", unwrap_lines(text)))
-        .collect();
-    schema.remove("oneOf");
-    schema.insert("type".to_owned(), json!("string"));
-    schema.insert("enum".to_owned(), Value::Array(values));
-    let own = schema
+    let mut text = schema
         .get("description")
         .and_then(Value::as_str)
         .map(unwrap_lines)
         .unwrap_or_default();
-    schema.insert("description".to_owned(), json!(format!("{own}\n{texts}").trim()));
+    for variant in variants {
+        if let (Some(Value::String(value)), Some(Value::String(meaning))) =
+            (variant.get("const"), variant.get("description"))
+        {
+            text.extend(["\n- `", value, "`: ", &unwrap_lines(meaning)]);
+        }
+    }
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), json!("string"));
+    schema.insert("enum".to_owned(), Value::Array(values));
+    schema.insert("description".to_owned(), json!(text.trim()));
 }
 
 /// Joins the lines of a paragraph, which end where the source code had to break them, and keeps lists and paragraphs.
