@@ -181,10 +181,7 @@ fn on_the_way(printed: &str, live: LiveMachine<'_>) -> (Reason, String) {
         ),
         "ErrorUnschedulable" => (
             Reason::ErrorUnschedulable,
-            format!(
-                "No node can take the machine: {}. Make room or add a node, or ask for less cpu and memory, or change scheduling.",
-                why(&["PodScheduled", "Ready"])
-            ),
+            unschedulable(&why(&["PodScheduled", "Ready"])),
         ),
         "ErrImagePull" | "ImagePullBackOff" => (
             if printed == "ErrImagePull" {
@@ -217,6 +214,16 @@ fn on_the_way(printed: &str, live: LiveMachine<'_>) -> (Reason, String) {
             format!("KubeVirt says {other:?}: {}.", why(&["Ready"])),
         ),
     }
+}
+
+fn unschedulable(why: &str) -> String {
+    // What the scheduler says about a Pod that no node can take, and about one whose claims have no volume.
+    let advice = if why.contains("PersistentVolumeClaim") {
+        "`kubectl describe pvc` says what the claim waits for; often its storage class does not exist"
+    } else {
+        "Make room or add a node, or ask for less cpu and memory, or change scheduling"
+    };
+    format!("No node can take the machine: {why}. {advice}.")
 }
 
 fn crash_loop(live: LiveMachine<'_>) -> String {

@@ -76,6 +76,15 @@ fn the_words_of_kubevirt_are_told() {
             "No node can take the machine: Unschedulable: 0/1 nodes are available: 1 Insufficient memory. Make room",
         ),
         (
+            "ErrorUnschedulable",
+            condition(
+                "PodScheduled",
+                "Unschedulable",
+                "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
+            ),
+            "PersistentVolumeClaims. not found. `kubectl describe pvc` says",
+        ),
+        (
             "ImagePullBackOff",
             condition("Synchronized", "ImagePullBackOff", "Back-off pulling image \"x\""),
             "cannot be pulled: ImagePullBackOff: Back-off pulling image \"x\". Correct",
