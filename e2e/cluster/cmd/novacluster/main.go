@@ -32,6 +32,8 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// `su` without a login shell gives root a PATH without these.
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
 	app := &app{progress: host.NewProgress(os.Stderr)}
 	err := app.command().ExecuteContext(ctx)
 	app.progress.Finish()

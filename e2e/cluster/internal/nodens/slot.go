@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -166,8 +167,8 @@ func settingsFile() string { return filepath.Join(slotsDir, "host.json") }
 // prepareHost changes what all nodes need, once. The old values are recorded
 // before the change, so that a crash in between loses nothing.
 func prepareHost() error {
-	if exists(settingsFile()) {
-		return nil
+	if err := loadBridgeFilter(); err != nil || exists(settingsFile()) {
+		return err
 	}
 	var settings hostSettings
 	data, err := os.ReadFile(inotifyFile)
@@ -200,6 +201,19 @@ func prepareHost() error {
 	}
 	if settings.InotifyInstances != "" {
 		return os.WriteFile(inotifyFile, []byte(enoughInotify), 0o644)
+	}
+	return nil
+}
+
+// loadBridgeFilter loads the one module that the kernel does not load by
+// itself. Without it the answer of a Pod to another Pod's call of a Service
+// passes the bridge without the translation back.
+func loadBridgeFilter() error {
+	if exists("/proc/sys/net/bridge/bridge-nf-call-iptables") {
+		return nil
+	}
+	if _, err := host.Output(exec.Command("modprobe", "br_netfilter")); err != nil {
+		return fmt.Errorf("a node needs the kernel module br_netfilter: %w", err)
 	}
 	return nil
 }
