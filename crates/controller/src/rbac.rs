@@ -89,6 +89,20 @@ pub const CLUSTER_RULES: &[Rule] = &[
         reason: "Addresses at which a NodePort answers.",
     },
     Rule {
+        group: "apiextensions.k8s.io",
+        resources: &["customresourcedefinitions"],
+        names: &[],
+        verbs: &["list", "watch"],
+        reason: "Learn at once when KubeVirt is installed or removed; only metadata is read.",
+    },
+    Rule {
+        group: "apiregistration.k8s.io",
+        resources: &["apiservices"],
+        names: &[],
+        verbs: &["list", "watch"],
+        reason: "The same for APIs that a server of their own serves.",
+    },
+    Rule {
         group: "events.k8s.io",
         resources: &["events"],
         names: &[],

@@ -9,14 +9,13 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    client::{APIGroupDiscoveryList, APIVersionDiscovery},
     core::PartialObjectMeta,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
     },
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::{OptionalApi, OptionalApis, Served};
@@ -44,7 +43,7 @@ pub(super) struct Discovery {
 impl Discovery {
     /// One look; it costs one request.
     pub(super) async fn look(&self) -> Result<(), kube::Error> {
-        let groups = self.client.list_api_groups_aggregated().await?;
+        let groups = list_groups(&self.client).await?;
         let served = served_in(&groups, self.wanted, &self.apis.changed().borrow());
         for api in self.wanted {
             self.metrics.api_available(&api.name(), served.contains_key(api));
@@ -133,14 +132,54 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
+/// The part of `apidiscovery.k8s.io/v2` that is read here. kube's own types want a list of verbs for each resource, and
+/// `KubeVirt`'s API server answers `verbs: null` for its subresources.
+#[derive(Debug, Deserialize)]
+struct GroupList {
+    items: Vec<Group>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Group {
+    metadata: GroupMetadata,
+    #[serde(default)]
+    versions: Vec<Version>,
+}
+
+#[derive(Debug, Deserialize)]
+struct GroupMetadata {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Version {
+    version: String,
+    resources: Option<Vec<ResourceName>>,
+    freshness: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ResourceName {
+    resource: String,
+}
+
+/// One request for all groups. Aggregated discovery v2 is served since Kubernetes 1.30.
+async fn list_groups(client: &Client) -> Result<GroupList, kube::Error> {
+    let request = http::Request::get("/apis")
+        .header(
+            http::header::ACCEPT,
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        )
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError)?;
+    client.request(request).await
+}
+
 /// What of `wanted` is in a discovery document. A group whose own server does not answer is marked stale and listed without
 /// resources; what was served there `before` is taken to be so still.
-fn served_in(groups: &APIGroupDiscoveryList, wanted: &[OptionalApi], before: &Served) -> Served {
+fn served_in(groups: &GroupList, wanted: &[OptionalApi], before: &Served) -> Served {
     let versions_of = |api: &OptionalApi| {
-        let group = groups
-            .items
-            .iter()
-            .find(|group| group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()) == Some(api.group));
+        let group = groups.items.iter().find(|group| group.metadata.name == api.group);
         group.map_or(&[][..], |group| group.versions.as_slice())
     };
     wanted
@@ -159,18 +198,19 @@ fn served_in(groups: &APIGroupDiscoveryList, wanted: &[OptionalApi], before: &Se
         .collect()
 }
 
-fn is_version(listed: &APIVersionDiscovery, version: &str) -> bool {
-    listed.version.as_deref() == Some(version)
+fn is_version(listed: &Version, version: &str) -> bool {
+    listed.version == version
 }
 
-fn has_resource(listed: &APIVersionDiscovery, plural: &str) -> bool {
+fn has_resource(listed: &Version, plural: &str) -> bool {
     listed
         .resources
         .iter()
-        .any(|resource| resource.resource.as_deref() == Some(plural))
+        .flatten()
+        .any(|resource| resource.resource == plural)
 }
 
-fn is_stale(listed: &APIVersionDiscovery) -> bool {
+fn is_stale(listed: &Version) -> bool {
     listed.freshness.as_deref() == Some("Stale")
 }
 
@@ -193,7 +233,7 @@ mod tests {
         kind: "VirtualMachine",
     };
 
-    fn document(groups: &serde_json::Value) -> APIGroupDiscoveryList {
+    fn document(groups: &serde_json::Value) -> GroupList {
         serde_json::from_value(json!({"items": groups})).unwrap()
     }
 
@@ -235,6 +275,20 @@ mod tests {
         );
         let unknown = group("kubevirt.io", &[("v2", &["virtualmachines"], "Current")]);
         assert_eq!(of(json!([unknown])), Served::new());
+    }
+
+    #[test]
+    fn resources_without_verbs_do_not_hide_the_rest() {
+        // As KubeVirt's API server answers for its subresources.
+        let resources = json!([{"resource": "virtualmachines", "verbs": null, "subresources": [{"verbs": null}]}]);
+        let groups = json!([
+            {"metadata": {"name": "kubevirt.io"}, "versions": [{"version": "v1", "resources": resources}]},
+            {"metadata": {"name": "empty.example.com"}, "versions": [{"version": "v1", "resources": null}]},
+        ]);
+        assert_eq!(
+            served_in(&document(&groups), &[MACHINES], &Served::new()),
+            Served::from([(MACHINES, "v1")])
+        );
     }
 
     #[test]
