@@ -1,0 +1,92 @@
+//! Strangers who want to take what others need.
+
+use std::time::Duration;
+
+use novasphere_console::limits::Limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::{
+    desk::session,
+    setup::{Setup, wait_for, within},
+    viewer::{Browser, Stock},
+    vnc_server::VncServer,
+};
+
+/// Connects from another address of the loopback network.
+async fn connect_from(address: &str, to: std::net::SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Resident memory of this process, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_half_open_connections_keep_nobody_out() {
+    let limits = Limits {
+        handshake: Duration::from_mins(5),
+        ..Limits::default()
+    };
+    let (setup, server) = (Setup::with(limits).await, VncServer::start(None).await);
+    let before = resident();
+    let mut strangers = Vec::new();
+    for number in 0..1000 {
+        strangers.push(connect_from("127.0.0.9", setup.rfb).await);
+        strangers.push(connect_from("127.0.0.9", setup.websocket).await);
+        // Slowly, as if there were more to come.
+        let _ = strangers[number * 2].write_all(b"RFB 003.").await;
+        let _ = strangers[number * 2 + 1]
+            .write_all(b"GET / HTTP/1.1\r\nx-header:")
+            .await;
+    }
+    wait_for("the surplus to be dropped", || {
+        setup.gateway.gate().half_open() == limits.half_open_per_address
+    })
+    .await;
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 16 * 1024, "memory grew by {grown} KiB");
+    let token = || setup.desk.token(1, session("a", server.target(None)));
+    let _stock = Stock::connect(&setup, "team/a", &token()).await.enter().await;
+    let _browser = Browser::enter(&setup, &token()).await;
+    drop(strangers);
+    wait_for("all to be forgotten", || setup.gateway.gate().half_open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_stranger_who_dawdles_is_cut() {
+    let limits = Limits {
+        handshake: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let (setup, server) = (Setup::with(limits).await, VncServer::start(None).await);
+    for address in [setup.rfb, setup.websocket] {
+        let mut stranger = TcpStream::connect(address).await.unwrap();
+        stranger.write_all(b"R").await.unwrap();
+        let mut told = Vec::new();
+        let _ = within("the end", stranger.read_to_end(&mut told)).await;
+    }
+    setup.wait_for_log("refused - HandshakeTimeout").await;
+    let mut browser = Browser::open(&setup, &setup.desk.token(1, session("a", server.target(None)))).await;
+    assert_eq!(browser.read(12).await, b"RFB 003.008\n");
+    assert_eq!(browser.closed().await, (4063, "HandshakeTimeout".into()));
+}
+
+#[tokio::test]
+async fn an_endless_request_head_is_cut() {
+    let setup = Setup::new().await;
+    let mut stranger = TcpStream::connect(setup.websocket).await.unwrap();
+    let head = format!("GET / HTTP/1.1\r\nx-header: {}\r\n", "x".repeat(1024 * 1024));
+    let _ = stranger.write_all(head.as_bytes()).await;
+    let mut told = Vec::new();
+    let _ = within("the end", stranger.read_to_end(&mut told)).await;
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.is_empty() || told.starts_with("HTTP/1.1 431"), "{told}");
+}

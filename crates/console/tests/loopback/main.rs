@@ -1,0 +1,20 @@
+//! The whole data plane on loopback: real listeners, real sockets, peers of our own that record what reaches them, and a
+//! client that somebody else wrote (tungstenite).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml exempts test functions, and these are their helpers"
+)]
+
+mod desk;
+mod kubevirt;
+mod limits;
+mod restart;
+mod rfb_tcp;
+mod setup;
+mod viewer;
+mod vnc_server;
+mod websocket;
