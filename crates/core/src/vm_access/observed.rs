@@ -1,7 +1,6 @@
 //! What was found in the cluster after applying.
 
 use k8s_openapi::api::core::v1::Service;
-use kube::ResourceExt as _;
 use novasphere_foreign::kubevirt::{Condition, VirtualMachine, VirtualMachineInstance};
 
 use super::failure::Failure;
@@ -35,17 +34,11 @@ pub struct LiveMachine<'a> {
     pub instance: Option<&'a VirtualMachineInstance>,
 }
 
-/// Whether a machine was made for the `VmAccess` of its name with this UID.
-///
-/// It is when that is its controller, or when it has no controller and was made for a `VmAccess`. The latter can only be one
-/// of the machine's own name: this one, with deletion policy `Orphan`, or an earlier one that left the machine behind. The
-/// machine is then taken back, for example after a restore of both from a backup.
+/// Whether a machine was made for the `VmAccess` with this UID: it is the machine's controller, or the machine has none and
+/// carries its UID as a label, as with deletion policy `Orphan`.
 #[must_use]
 pub fn is_ours(vm_access_uid: &str, machine: &VirtualMachine) -> bool {
-    match label::controller(&machine.metadata) {
-        Some(controller) => controller.uid == vm_access_uid,
-        None => machine.labels().contains_key(label::KEY_OWNER_UID),
-    }
+    label::owner_uid(&machine.metadata) == Some(vm_access_uid)
 }
 
 /// `KubeVirt`'s status of a machine that it has not looked at yet.

@@ -53,21 +53,33 @@ pub(super) fn owned<'a>(
         });
     }
     match references.virtual_machine.as_deref() {
-        Some(live) if !is_ours(&owner.uid, live) => Err(taken(name, live)),
+        Some(live) if !is_ours(&owner.uid, live) => Err(taken(owner, name, live)),
         live => Ok(live),
     }
 }
 
-fn taken(name: &DnsSubdomain, live: &VirtualMachine) -> MachineUnavailable {
-    let whose = match label::controller(&live.metadata) {
-        Some(controller) => format!("belongs to {} {}", controller.kind, controller.name),
-        None => "was not made by novasphere".to_owned(),
+fn taken(owner: &Owner, name: &DnsSubdomain, live: &VirtualMachine) -> MachineUnavailable {
+    let (whose, hand_over) = match label::controller(&live.metadata) {
+        Some(controller) => (
+            format!("belongs to {} {}", controller.kind, controller.name),
+            String::new(),
+        ),
+        // Taking it back without being told to would change a machine that may have been left alone on purpose.
+        None if label::owner_uid(&live.metadata).is_some() => (
+            "was left behind by an earlier VmAccess".to_owned(),
+            format!(
+                " To hand it over to the template, `kubectl label virtualmachine {name} {}={} --overwrite`.",
+                label::KEY_OWNER_UID,
+                owner.uid
+            ),
+        ),
+        None => ("was not made by novasphere".to_owned(), String::new()),
     };
     MachineUnavailable {
         reason: VirtualMachineReason::VirtualMachineTaken,
         message: format!(
-            "VirtualMachine {name} exists already and {whose}; it is left alone. To use it, set spec.virtualMachine.name in \
-             place of the template; else give this VmAccess another name."
+            "VirtualMachine {name} exists already and {whose}; it is left alone. To use it as it is, set \
+             spec.virtualMachine.name in place of the template, in a new VmAccess; else choose another name.{hand_over}"
         ),
     }
 }

@@ -190,7 +190,7 @@ fn only_a_machine_of_ours_is_applied() {
     for (labels, controller, is_ours) in [
         (&ours, Some("u"), true),
         (&ours, None, true),
-        (&of_a_predecessor, None, true),
+        (&of_a_predecessor, None, false),
         // It is about to be collected with its owner.
         (&of_a_predecessor, Some("older"), false),
         (&ours, Some("other"), false),
@@ -228,5 +228,16 @@ fn the_run_strategy_is_ours_with_power_and_peoples_without() {
     assert_eq!(
         strategy(None, Some(json!({"running": true}))),
         RunStrategy::PeoplesRunning(true)
+    );
+}
+
+#[test]
+fn a_machine_that_was_left_behind_can_be_handed_over() {
+    let left_behind = machine(&json!({"novasphere.io/owner-uid": "older"}), None);
+    let valid = validate(&vm_access(template(&json!({}))), &references(Some(left_behind))).unwrap();
+    let message = valid.machine.unwrap_err().message;
+    assert!(
+        message.contains("`kubectl label virtualmachine web-1 novasphere.io/owner-uid=u --overwrite`"),
+        "{message}"
     );
 }
