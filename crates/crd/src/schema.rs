@@ -131,19 +131,15 @@ fn merge_enum(schema: &mut Map<String, Value>) {
 fn unwrap_lines(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines().map(str::trim) {
-        let starts_block = line.is_empty() || line.starts_with("- ");
-        if starts_block || out.ends_with('\n') {
-            out.push_str(if out.is_empty() || (out.ends_with('\n') && !line.is_empty()) {
-                ""
-            } else {
-                "\n"
-            });
-        } else if !out.is_empty() {
-            out.push(' ');
-        }
-        out.push_str(line);
+        let separator = match line {
+            "" => "\n\n",
+            _ if out.is_empty() || out.ends_with('\n') => "",
+            _ if line.starts_with("- ") => "\n",
+            _ => " ",
+        };
+        out.extend([separator, line]);
     }
-    out
+    out.trim().to_owned()
 }
 
 /// Kubernetes knows the formats `int32` and `int64` alone and warns about others.
@@ -175,5 +171,66 @@ fn bound_quantity(schema: &mut Map<String, Value>) {
         {
             schema.insert("description".to_owned(), json!("A quantity, such as `500m` or `2Gi`."));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tidied(schema: Value) -> Value {
+        let mut schema = Schema::try_from(schema).unwrap();
+        tidy(&mut schema);
+        schema.to_value()
+    }
+
+    #[test]
+    fn an_optional_field_is_not_null() {
+        assert_eq!(
+            tidied(json!({"type": ["string", "null"], "enum": ["A", null], "default": null})),
+            json!({"type": "string", "enum": ["A"]})
+        );
+        assert_eq!(
+            tidied(json!({
+                "description": "The field.",
+                "anyOf": [{"type": "object", "description": "The type."}, {"type": "null"}]
+            })),
+            json!({"type": "object", "description": "The field."})
+        );
+    }
+
+    #[test]
+    fn an_enum_tells_its_values() {
+        assert_eq!(
+            tidied(json!({
+                "description": "Whether\nit runs.",
+                "oneOf": [
+                    {"type": "string", "const": "On", "description": "It\nruns."},
+                    {"type": "string", "const": "Off", "description": "It does not."}
+                ]
+            })),
+            json!({
+                "type": "string",
+                "enum": ["On", "Off"],
+                "description": "Whether it runs.\n- `On`: It runs.\n- `Off`: It does not."
+            })
+        );
+    }
+
+    #[test]
+    fn paragraphs_and_lists_stay() {
+        assert_eq!(unwrap_lines("a\nb\n\nc\n- d\n- e\ne"), "a b\n\nc\n- d\n- e e");
+    }
+
+    #[test]
+    fn formats_are_those_of_kubernetes() {
+        assert_eq!(
+            tidied(json!({"items": {"type": "integer", "format": "uint16"}})),
+            json!({"items": {"type": "integer", "format": "int32", "minimum": 0}})
+        );
+        assert_eq!(
+            tidied(json!({"properties": {"a": {"type": "integer", "format": "uint32", "minimum": 1}}})),
+            json!({"properties": {"a": {"type": "integer", "format": "int64", "minimum": 1}}})
+        );
     }
 }

@@ -1,6 +1,13 @@
 //! The table of good and bad manifests (`manifests/`), without a cluster: what CEL says, and what the Rust types keep. The
 //! end-to-end tests apply the same files to a real kube-apiserver, which also checks types, lengths and enums.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml exempts test functions, and these are their helpers"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -1,5 +1,11 @@
 //! What must hold for every field of the three schemas.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy.toml exempts test functions, and these are their helpers"
+)]
+
 use serde_json::Value;
 
 /// Every schema below the specs and statuses, with its path and that of its kind.
