@@ -143,7 +143,8 @@ test-manifests: rust $(NOVACLUSTER)
 
 .PHONY: bench
 bench: build test-bed ## Measure, write target/bench/summary.json and print it as a table
-	cargo run $(LOCKED) --package novasphere-e2e --bin bench
+	@$(STEP) "cargo build --release" cargo build $(LOCKED) --release --package novasphere
+	@$(STEP) "bench" target/debug/bench
 
 ##@ Install on the cluster of your kubeconfig
 

@@ -11,6 +11,7 @@ mod rbac;
 mod reference;
 mod same_objects;
 mod samples;
+mod source_map;
 mod yaml;
 
 use std::{
@@ -36,7 +37,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Check that every relative link of every Markdown file leads somewhere
+    /// Check that relative links of Markdown files lead somewhere, and that the source map is whole
     Links,
     /// Compare the objects of the chart with those of config/
     ///
@@ -67,7 +68,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             artifacts::write(&root, &artifacts::all(&root)?)?;
             Vec::new()
         }
-        Task::Links => links::broken(&root)?,
+        Task::Links => [links::broken(&root)?, source_map::gaps(&root)?].concat(),
         Task::SameObjects { helm, kustomize } => same_objects::differences(helm, kustomize)?,
     };
     for complaint in &complaints {
