@@ -51,6 +51,7 @@ dev: build ## Start a cluster and run the controller from source against it
 
 .PHONY: packages
 packages:
+	@for tool in cargo go; do command -v $$tool >/dev/null || { echo "$$tool is missing: see CONTRIBUTING.md" >&2; exit 1; }; done
 	@hack/install-packages
 
 # One build for the program, the tests, xtask and the demo: debug profile, all targets.
