@@ -124,15 +124,40 @@ impl Applier {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
     {
-        let result = match live {
-            Some(live) => self.apply_over(desired, live).await,
-            None => self.create(desired).await,
+        let result = match self.try_apply(desired, live).await {
+            // The cache trails, or does not hold objects like this one: what is there decides.
+            Err(ApplyError::Conflict(_)) => match self.read(desired).await {
+                Ok(live) => self.try_apply(desired, live.as_ref()).await,
+                Err(error) => Err(error),
+            },
+            result => result,
         };
         self.metrics.applied(
             &K::kind(&()),
             result.as_ref().map_or_else(ApplyError::reason, Outcome::name),
         );
         result
+    }
+
+    async fn read<K>(&self, desired: &K) -> Result<Option<K>, ApplyError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let mut live = self.api(desired)?.get_opt(&desired.name_any()).await?;
+        if let Some(live) = &mut live {
+            live.meta_mut().managed_fields = None;
+        }
+        Ok(live)
+    }
+
+    async fn try_apply<K>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, ApplyError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        match live {
+            Some(live) => self.apply_over(desired, live).await,
+            None => self.create(desired).await,
+        }
     }
 
     async fn create<K>(&self, desired: &K) -> Result<Outcome<K>, ApplyError>
@@ -142,19 +167,10 @@ impl Applier {
         self.owner_uid(desired).ok_or_else(|| no_owner(desired))?;
         let mut document = document_of(desired)?;
         document::set_metadata(&mut document, "resourceVersion", CREATE_ONLY);
-        match self.send(desired, &document).await {
-            Ok(created) => {
-                tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), "created");
-                self.note_answer(desired, &created)?;
-                Ok(Outcome::Created(created))
-            }
-            // The cache trails, or does not watch objects like this one: what is there decides.
-            Err(ApplyError::Conflict(message)) => match self.api(desired)?.get_opt(&desired.name_any()).await? {
-                Some(live) => self.apply_over(desired, &live).await,
-                None => Err(ApplyError::Conflict(message)),
-            },
-            Err(error) => Err(error),
-        }
+        let created = self.send(desired, &document).await?;
+        tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), "created");
+        self.note_answer(desired, &created)?;
+        Ok(Outcome::Created(created))
     }
 
     async fn apply_over<K>(&self, desired: &K, live: &K) -> Result<Outcome<K>, ApplyError>
@@ -277,8 +293,9 @@ impl Applier {
             Err(ApplyError::NotFound(_) | ApplyError::Conflict(_)) => Ok(Deleted::AlreadyGone),
             Err(error) => Err(error),
         };
-        if result.is_ok() {
-            tracing::info!(kind = %K::kind(&()), namespace = live.namespace(), name = live.name_any(), "deleted");
+        if let Ok(deleted) = result {
+            let (kind, namespace, name) = (K::kind(&()), live.namespace(), live.name_any());
+            tracing::info!(%kind, namespace, name, outcome = ?deleted, "deleted");
             self.settled.forget(live.meta().uid.as_deref().unwrap_or_default());
         }
         self.metrics.applied(

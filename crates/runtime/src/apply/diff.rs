@@ -271,6 +271,8 @@ enum List {
 fn merge_keys(schema: Schema, place: &Place<'_>) -> List {
     match (place.parent, place.key) {
         ("metadata", "finalizers") => return List::Set,
+        // Atomic by its markers, but admission adds some to every Pod, and none can be taken from a Pod.
+        ("spec", "tolerations") if schema == Schema::BuiltIn => return List::Set,
         ("metadata", "ownerReferences") => return List::Map(&["uid"]),
         (_, "topologySpreadConstraints") => return List::Map(&["topologyKey", "whenUnsatisfiable"]),
         (_, "resourceClaims") => return List::Map(&["name"]),

@@ -205,7 +205,7 @@ fn pods_are_merged_by_name_and_path() {
             "resources": {"limits": {"cpu": "1000m"}, "requests": {}},
             "volumeMounts": [{"mountPath": "/home", "name": "home", "readOnly": false}],
         }],
-        "tolerations": [],
+        "tolerations": [{"key": "mine", "operator": "Exists"}],
     }});
     let live = json!({"spec": {
         "volumes": [{"name": "kube-api-access-x", "projected": {}}, {"name": "home", "emptyDir": {"sizeLimit": "1024Mi"}}],
@@ -221,6 +221,7 @@ fn pods_are_merged_by_name_and_path() {
             },
         ],
         "restartPolicy": "Always",
+        "tolerations": [{"key": "mine", "operator": "Exists"}, {"key": "node.kubernetes.io/not-ready", "operator": "Exists"}],
     }});
     assert_eq!(built_in(&desired, &live), [""; 0]);
     let mut changed = live.clone();

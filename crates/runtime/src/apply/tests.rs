@@ -8,6 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
 use kube::client::Body;
+use tower::ServiceExt;
 use tower_test::mock;
 
 use super::*;
@@ -16,6 +17,13 @@ type Calls = mock::Handle<Request<Body>, Response<Body>>;
 
 fn applier() -> (Applier, Calls) {
     let (service, calls) = mock::pair::<Request<Body>, Response<Body>>();
+    // A call that the test does not answer fails instead of waiting for ever.
+    let service = service.map_future(|answer| async move {
+        let bounded = tokio::time::timeout(Duration::from_secs(5), answer);
+        bounded
+            .await
+            .unwrap_or_else(|_| Err("a call that was not expected".into()))
+    });
     (
         Applier::new(Client::new(service, "default"), "novasphere/test", Metrics::default()),
         calls,
@@ -230,16 +238,37 @@ async fn our_own_object_that_the_cache_does_not_have_yet_is_used() {
 
 #[tokio::test]
 async fn an_object_that_is_going_is_left_alone() {
-    let (applier, calls) = applier();
+    let (applier, mut calls) = applier();
     let desired = service(|_| {});
     let mut going = stored(&desired);
     going.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
-    let error = applier.apply(&desired, Some(&going)).await.unwrap_err();
+    let (result, call) = tokio::join!(applier.apply(&desired, Some(&going)), expect(&mut calls, 200, &going));
+    let error = result.unwrap_err();
+    assert_eq!(call.method, Method::GET);
     assert!(
         error.is_transient() && error.to_string().contains("being deleted"),
         "{error}"
     );
     assert_eq!(applier.delete(&going).await.unwrap(), Deleted::Underway);
+    expect_none(calls);
+}
+
+#[tokio::test]
+async fn an_object_that_went_and_that_the_cache_has_still_is_made_again() {
+    let (applier, mut calls) = applier();
+    let desired = service(|_| {});
+    let drifted = stored(&service(|value| value["spec"]["type"] = json!("NodePort")));
+    let answer = stored(&desired);
+    let (result, ()) = tokio::join!(applier.apply(&desired, Some(&drifted)), async {
+        let gone = status(409, "Conflict", "uid mismatch: no existing object was found");
+        let first = expect(&mut calls, 409, &gone).await;
+        assert_eq!(first.body["metadata"]["uid"], "s1");
+        expect(&mut calls, 404, &status(404, "NotFound", "services \"web\" not found")).await;
+        let last = expect(&mut calls, 201, &answer).await;
+        assert_eq!(last.body["metadata"]["resourceVersion"], "1");
+        assert_eq!(last.body["metadata"].get("uid"), None);
+    });
+    assert!(matches!(result.unwrap(), Outcome::Created(_)));
     expect_none(calls);
 }
 
