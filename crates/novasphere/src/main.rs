@@ -37,7 +37,8 @@ async fn main() -> anyhow::Result<()> {
 
     let result = run(arguments, configuration, health, metrics, shutdown.clone()).await;
     shutdown.trigger();
-    admin.await.context("the admin server failed")?;
+    // It serves until it is dropped, so that the last scrape tells how the end went.
+    admin.abort();
     result
 }
 
