@@ -21,7 +21,8 @@ use crate::{
     kind = "ConsoleSession",
     plural = "consolesessions",
     singular = "consolesession",
-    shortname = "cs",
+    // Not `cs`: kubectl takes that for the core kind ComponentStatus, with a warning.
+    shortname = "csn",
     category = "novasphere",
     namespaced,
     status = "ConsoleSessionStatus",

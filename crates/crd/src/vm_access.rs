@@ -127,6 +127,13 @@ use crate::{
     "two services ask for the same nodePort; give each its own, or none to get free ones"
 )
 .field_path(".services"))]
+#[x_kube(validation = forbidden(
+    "!has(self.services) || size(self.services) == 0 || !has(self.virtualMachine.template) || \
+     has(self.virtualMachine.template.overrides) || !has(self.virtualMachine.template.networks) || \
+     size(self.virtualMachine.template.networks) == 0 || self.virtualMachine.template.networks.exists(n, has(n.pod))",
+    "services reach a guest by the Pod network, which template.networks leaves out; add a network with pod: {}"
+)
+.field_path(".services"))]
 #[x_kube(validation = entry_points_differ())]
 #[x_kube(validation = tls_hosts_differ())]
 #[x_kube(validation = http_paths_differ())]

@@ -155,7 +155,7 @@ pub struct DataVolume {
     /// What the volume is filled with. Immutable.
     pub source: DataVolumeSource,
 
-    /// The volume's size, such as `20Gi`. Can grow and not shrink.
+    /// The volume's size, such as `20Gi`. Immutable here; the claim itself can be grown.
     pub size: Quantity,
 
     /// The storage class. Default: the cluster's default class. Immutable.

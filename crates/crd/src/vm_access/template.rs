@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Quantity};
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,24 @@ use crate::{
 #[x_kube(validation = ssh_keys("sshAuthorizedKeys").field_path(".sshAuthorizedKeys"))]
 #[x_kube(validation = dns_label("hostname"))]
 #[x_kube(validation = between("terminationGracePeriod", "0s", "1h"))]
+#[x_kube(validation = forbidden(
+    "!has(self.sshAuthorizedKeys) || !has(self.cloudInit) || !has(self.cloudInit.secretRef)",
+    "keys cannot be added to user data that is in a Secret; write them there, as ssh_authorized_keys"
+)
+.field_path(".sshAuthorizedKeys"))]
+#[x_kube(validation = forbidden(
+    "!has(self.sshAuthorizedKeys) || !has(self.cloudInit) || !has(self.cloudInit.userData) || \
+     self.cloudInit.userData.matches(r'(?m)^#cloud-config\\s*$')",
+    "keys can only be added to user data that begins with #cloud-config; write them into the user data"
+)
+.field_path(".sshAuthorizedKeys"))]
+#[x_kube(validation = forbidden(
+    "!has(self.sshAuthorizedKeys) || !has(self.cloudInit) || !has(self.cloudInit.userData) || \
+     !self.cloudInit.userData.matches(r'(?m)^ssh_authorized_keys\\s*:')",
+    "the user data has ssh_authorized_keys itself; keep the keys in one of the two places"
+)
+.field_path(".sshAuthorizedKeys"))]
+#[x_kube(validation = fits_user_data())]
 pub struct VirtualMachineTemplate {
     /// Labels of the machine and its Pods. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -111,6 +129,18 @@ pub struct VirtualMachineTemplate {
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
     #[schemars(schema_with = "overrides_schema")]
     pub overrides: RawObject,
+}
+
+/// The keys become lines of the user data: `ssh_authorized_keys:`, and `- "..."` for each.
+fn fits_user_data() -> Rule {
+    let user_data = "(has(self.cloudInit) && has(self.cloudInit.userData) ? size(self.cloudInit.userData) : size('#cloud-config '))";
+    let keys = "size('ssh_authorized_keys: ') + self.sshAuthorizedKeys.map(key, size(key) + 5).sum()";
+    forbidden(
+        &format!("!has(self.sshAuthorizedKeys) || size(self.sshAuthorizedKeys) == 0 || {user_data} + {keys} <= 2048"),
+        "keys and user data may have 2048 characters together, which is what KubeVirt takes; put both into a Secret, and name \
+         it in cloudInit.secretRef",
+    )
+    .field_path(".sshAuthorizedKeys")
 }
 
 /// A free object, but for the fields that `power` decides; they are in the schema so that a rule can refuse them.
@@ -287,7 +317,8 @@ pub struct CloudInit {
     #[serde(default)]
     pub r#type: CloudInitType,
 
-    /// The user data, as text. At most 2048 characters, which is what `KubeVirt` takes; longer ones by `secretRef`.
+    /// The user data, as text. At most 2048 characters together with `sshAuthorizedKeys`, which is what `KubeVirt` takes;
+    /// longer ones by `secretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub user_data: Option<String>,
