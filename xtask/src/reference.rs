@@ -334,3 +334,35 @@ fn cell(text: &str) -> String {
         .replace("\n\n", "<br>")
         .replace('\n', " ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_link_of_a_page_leads_to_a_heading() {
+        for (path, text) in files().unwrap() {
+            let headings: BTreeSet<_> = text
+                .lines()
+                .filter_map(|line| line.split_once("# "))
+                .map(|(_, title)| anchor(title))
+                .collect();
+            for link in text.split("](#").skip(1).filter_map(|rest| rest.split(')').next()) {
+                assert!(headings.contains(link), "{}: #{link}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_is_told_once() {
+        let field = JSONSchemaProps {
+            type_: Some("array".to_owned()),
+            max_items: Some(16),
+            ..JSONSchemaProps::default()
+        };
+        assert_eq!(limits(&field, "Ports. At most 16."), Vec::<String>::new());
+        assert_eq!(limits(&field, "Ports 1 to 160."), ["at most 16 entries"]);
+    }
+}
