@@ -15,6 +15,7 @@ mod limits;
 mod restart;
 mod rfb_tcp;
 mod setup;
+mod stock_viewers;
 mod viewer;
 mod vnc_server;
 mod websocket;

@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) rfb: SocketAddr,
     /// Trusts the RFB listener's certificate.
     pub(crate) tls: Arc<ClientConfig>,
+    /// The same certificate for viewers that read files.
+    pub(crate) certificate: String,
     stop: watch::Sender<bool>,
 }
 
@@ -44,7 +46,7 @@ impl Setup {
                 let _ = stopped.wait_for(|stopped| *stopped).await;
             }
         };
-        let (server, client) = certificate();
+        let (server, client, certificate) = certificate();
         let rfb_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let websocket_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (rfb, websocket) = (
@@ -72,6 +74,7 @@ impl Setup {
             websocket,
             rfb,
             tls: client,
+            certificate,
             stop,
         }
     }
@@ -91,7 +94,7 @@ impl Setup {
 }
 
 /// A certificate for `localhost` of its own authority, and who trusts it.
-pub(crate) fn certificate() -> (ServerConfig, Arc<ClientConfig>) {
+pub(crate) fn certificate() -> (ServerConfig, Arc<ClientConfig>, String) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -108,7 +111,7 @@ pub(crate) fn certificate() -> (ServerConfig, Arc<ClientConfig>) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (server, Arc::new(client))
+    (server, Arc::new(client), made.cert.pem())
 }
 
 /// Waits for a condition, and says what was waited for when it does not come true.
