@@ -130,6 +130,9 @@ impl ApplyError {
             (404 | 405, _) => Self::NotFound(message),
             (408 | 504, _) => Self::Timeout(message),
             (406 | 415, _) => Self::Internal(message),
+            // What a server-side apply with an unknown field or a wrong type is answered with, for want of a better code
+            // (`structuredmerge.go` in k8s.io/apimachinery).
+            (500, _) if message.starts_with("failed to create typed patch object") => Self::Invalid(message),
             // 500 is also what a webhook that cannot be reached looks like.
             _ => Self::Transport(message),
         }
@@ -243,6 +246,11 @@ mod tests {
             (
                 json!({"code": 404, "reason": "NotFound", "message": "the server could not find the requested resource"}),
                 "NotFound",
+                false,
+            ),
+            (
+                json!({"code": 500, "message": "failed to create typed patch object (ns/a; v1, Kind=Service): .spec.x: field not declared in schema"}),
+                "Invalid",
                 false,
             ),
             (
