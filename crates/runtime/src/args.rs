@@ -64,3 +64,35 @@ impl CommonArgs {
         crate::client::kube_config(self.kubeconfig.as_deref(), self.context.as_deref()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        common: CommonArgs,
+    }
+
+    #[test]
+    fn defaults_are_those_of_a_pod() {
+        let common = Program::try_parse_from(["novasphere"]).unwrap().common;
+        assert_eq!(
+            (common.log_format, common.log_filter.as_str()),
+            (LogFormat::Json, "info")
+        );
+        assert_eq!(common.admin_address.to_string(), "0.0.0.0:8080");
+        assert_eq!((common.config, common.kubeconfig, common.context), (None, None, None));
+    }
+
+    #[test]
+    fn every_argument_has_a_variable_of_ours() {
+        for argument in Program::command().get_arguments() {
+            let variable = argument.get_env().unwrap().to_str().unwrap();
+            assert!(variable.starts_with("NOVASPHERE_"), "{variable}");
+        }
+    }
+}

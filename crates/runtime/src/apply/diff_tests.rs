@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -327,5 +328,67 @@ fn groups_are_told_apart() {
         "configuration.konghq.com",
     ] {
         assert_eq!(Schema::of_group(group), Schema::Custom, "{group}");
+    }
+}
+
+/// Documents as builders make them: objects, lists and texts, without nulls.
+fn documents() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        "[a-z]{1,4}".prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map("[a-d]", inner, 0..4).prop_map(|fields| fields.into_iter().collect()),
+        ]
+    })
+}
+
+/// Adds a field to every object, as a server does that sets defaults.
+fn with_defaults(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let added = std::iter::once(("server".to_owned(), json!("default")));
+            fields
+                .iter()
+                .map(|(key, value)| (key.clone(), with_defaults(value)))
+                .chain(added)
+                .collect()
+        }
+        Value::Array(items) => items.iter().map(with_defaults).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Changes every text, number and truth value.
+fn with_other_values(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (key.clone(), with_other_values(value)))
+            .collect(),
+        Value::Array(items) => items.iter().map(with_other_values).collect(),
+        Value::Bool(truth) => json!(!truth),
+        _ => json!("OTHER"),
+    }
+}
+
+fn leaves(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => fields.values().map(leaves).sum(),
+        Value::Array(items) => items.iter().map(leaves).sum(),
+        _ => 1,
+    }
+}
+
+proptest! {
+    #[test]
+    fn defaults_are_never_a_difference_and_every_other_value_is(document in documents(), custom in any::<bool>()) {
+        let schema = if custom { Schema::Custom } else { Schema::BuiltIn };
+        let desired = json!({"spec": document});
+        prop_assert_eq!(paths(&desired, &with_defaults(&desired), schema), [""; 0]);
+        prop_assert_eq!(paths(&desired, &with_other_values(&desired), schema).len(), leaves(&document));
     }
 }
