@@ -143,7 +143,7 @@ struct GroupList {
 struct Group {
     metadata: GroupMetadata,
     #[serde(default)]
-    versions: Vec<Version>,
+    versions: Vec<ListedVersion>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,7 +152,7 @@ struct GroupMetadata {
 }
 
 #[derive(Debug, Deserialize)]
-struct Version {
+struct ListedVersion {
     version: String,
     resources: Option<Vec<ResourceName>>,
     freshness: Option<String>,
@@ -198,11 +198,11 @@ fn served_in(groups: &GroupList, wanted: &[OptionalApi], before: &Served) -> Ser
         .collect()
 }
 
-fn is_version(listed: &Version, version: &str) -> bool {
+fn is_version(listed: &ListedVersion, version: &str) -> bool {
     listed.version == version
 }
 
-fn has_resource(listed: &Version, plural: &str) -> bool {
+fn has_resource(listed: &ListedVersion, plural: &str) -> bool {
     listed
         .resources
         .iter()
@@ -210,7 +210,7 @@ fn has_resource(listed: &Version, plural: &str) -> bool {
         .any(|resource| resource.resource == plural)
 }
 
-fn is_stale(listed: &Version) -> bool {
+fn is_stale(listed: &ListedVersion) -> bool {
     listed.freshness.as_deref() == Some("Stale")
 }
 
