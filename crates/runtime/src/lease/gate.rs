@@ -23,7 +23,7 @@ pub fn is_write(method: &Method) -> bool {
 /// A [`Layer`] that refuses writes with [`NotLeader`] while this process does not lead.
 ///
 /// Leadership is checked when the request arrives and once more when its body is taken, which is after a connection was made
-/// and right before the first byte of the request is written ([`GatedBody`]). A request that is still unanswered when leadership
+/// and right before the first byte of the request is written (`GatedBody`). A request that is still unanswered when leadership
 /// ends is given up with the same error; whether the apiserver acts on it then nobody knows, which is what the time between
 /// [`super::Timings::renew_deadline`] and `duration` is for.
 #[derive(Clone, Debug)]
