@@ -12,6 +12,7 @@
 mod desk;
 mod kubevirt;
 mod limits;
+mod memory;
 mod restart;
 mod rfb_tcp;
 mod setup;
