@@ -46,7 +46,10 @@ pub(crate) fn machine_key(namespace: &str, name: &str) -> String {
 
 fn virtual_machine_key(vm_access: &VmAccess) -> Option<String> {
     let namespace = vm_access.namespace()?;
-    Some(machine_key(&namespace, &novasphere_core::vm_access::virtual_machine_name(vm_access)))
+    Some(machine_key(
+        &namespace,
+        &novasphere_core::vm_access::virtual_machine_name(vm_access),
+    ))
 }
 
 fn owner_uid<K: Resource>(object: &K) -> Option<String> {

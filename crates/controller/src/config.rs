@@ -54,7 +54,11 @@ pub struct LeaderElectionConfig {
 
 impl Default for LeaderElectionConfig {
     fn default() -> Self {
-        Self { enabled: true, namespace: None, lease_duration: Duration::from_secs(15) }
+        Self {
+            enabled: true,
+            namespace: None,
+            lease_duration: Duration::from_secs(15),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use novasphere_runtime::{
     backoff::Backoff,
     client,
     events::Reporter,
-    lease::{LeaseElection, LeaseError, Leadership},
+    lease::{Leadership, LeaseElection, LeaseError},
     metrics::Metrics,
     optional_api::OptionalApis,
     queue::Queue,
@@ -75,7 +75,9 @@ pub enum RunError {
     #[error(transparent)]
     Client(#[from] client::ClientError),
     /// The first look at the cluster failed.
-    #[error("cannot find out which APIs the cluster serves: {0}. Check that the API server is reachable and that this account may read them")]
+    #[error(
+        "cannot find out which APIs the cluster serves: {0}. Check that the API server is reachable and that this account may read them"
+    )]
     Discovery(#[source] kube::Error),
     /// Another replica may write now. The process ends, so that none of its caches or queues outlives its term.
     #[error("the lease ran out or was taken by another replica; this process ends and comes back as standby")]
@@ -91,14 +93,30 @@ pub enum RunError {
 ///
 /// [`RunError`]; the process should end and be started again.
 pub async fn run(options: Options) -> Result<(), RunError> {
-    let Options { config, connection, lease_client, namespace, instance, health, metrics, shutdown } = options;
+    let Options {
+        config,
+        connection,
+        lease_client,
+        namespace,
+        instance,
+        health,
+        metrics,
+        shutdown,
+    } = options;
     let caches_gate = health.gate("controller-caches");
 
     // The lease outlives the last reconcile, and is given back only after it.
     let lease_shutdown = Shutdown::new(shutdown.grace());
     let mut lease_task = JoinSet::new();
-    let leadership =
-        elect(&config, lease_client, &namespace, &instance, &metrics, &lease_shutdown, &mut lease_task)?;
+    let leadership = elect(
+        &config,
+        lease_client,
+        &namespace,
+        &instance,
+        &metrics,
+        &lease_shutdown,
+        &mut lease_task,
+    )?;
 
     let client = connection.write_gate(leadership.clone()).build()?;
     let apis = OptionalApis::watch(client.clone(), OPTIONAL_APIS, metrics.clone(), shutdown.clone())
@@ -110,7 +128,10 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         client: client.clone(),
         namespace: config.watch_namespace.clone(),
         apis: apis.clone(),
-        guard: Guard { metrics: metrics.clone(), tell: Some(bad_objects) },
+        guard: Guard {
+            metrics: metrics.clone(),
+            tell: Some(bad_objects),
+        },
         caches: Arc::clone(&caches),
         queue: Queue::default(),
     };
@@ -170,11 +191,7 @@ fn elect(
 }
 
 /// Returns `false` when the process has to stop before the caches are filled.
-async fn caches_are_filled(
-    caches: &Caches,
-    tasks: &mut JoinSet<()>,
-    shutdown: &Shutdown,
-) -> Result<bool, RunError> {
+async fn caches_are_filled(caches: &Caches, tasks: &mut JoinSet<()>, shutdown: &Shutdown) -> Result<bool, RunError> {
     let filled = async {
         // The stores are dropped by nobody while `caches` lives, so waiting cannot fail.
         let _ = caches.vm_accesses.store().wait_until_ready().await;
@@ -213,14 +230,21 @@ async fn lead(
             }
         }
     };
-    let queue = watches.queue.clone().into_stream().take_until(stop).map(Ok::<ObjectRef<VmAccess>, Infallible>);
+    let queue = watches
+        .queue
+        .clone()
+        .into_stream()
+        .take_until(stop)
+        .map(Ok::<ObjectRef<VmAccess>, Infallible>);
     let reconciles = controller::applier(
         |object, context| Box::pin(vm_access::reconcile(object, context)),
         vm_access::error_policy,
         context,
         watches.caches.vm_accesses.store(),
         queue,
-        controller::Config::default().debounce(DEBOUNCE).concurrency(config.concurrency.clamp(1, 256)),
+        controller::Config::default()
+            .debounce(DEBOUNCE)
+            .concurrency(config.concurrency.clamp(1, 256)),
     );
     let drain = reconciles.for_each(|result| async move {
         match result {
@@ -235,7 +259,11 @@ async fn lead(
         () = leadership.lost() => {}
         _ = tasks.join_next() => return Err(RunError::TaskEnded),
     }
-    if shutdown.is_triggered() { Ok(()) } else { Err(RunError::LeadershipLost) }
+    if shutdown.is_triggered() {
+        Ok(())
+    } else {
+        Err(RunError::LeadershipLost)
+    }
 }
 
 async fn resync(watches: Watches, every: Duration) {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api,
     api::{DynamicObject, Patch, PatchParams},
     core::{ApiResource, GroupVersionKind},
 };
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use novasphere_core::undecodable::{UNDECODABLE, condition};
 use novasphere_runtime::watch::BadObject;
 use tokio::sync::mpsc;
@@ -21,11 +21,15 @@ const MANAGER: &str = "novasphere/undecodable";
 /// Reports each bad object: a Warning event on any kind, and a condition where the kind is ours.
 pub(crate) async fn report(context: Arc<Context>, mut bad_objects: mpsc::Receiver<BadObject>) {
     while let Some(bad) = bad_objects.recv().await {
+        forget(&context, &bad);
         let note = format!(
             "novasphere cannot read this object and leaves it as it is: {}. Correct the field, or install the CRD and the controller of one version",
             bad.error
         );
-        context.reporter.warning(&bad.reference, UNDECODABLE, "Read", &note).await;
+        context
+            .reporter
+            .warning(&bad.reference, UNDECODABLE, "Read", &note)
+            .await;
         if bad.reference.kind.as_deref() == Some("VmAccess")
             && let Err(error) = write_condition(&context, &bad, &note).await
         {
@@ -34,11 +38,32 @@ pub(crate) async fn report(context: Arc<Context>, mut bad_objects: mpsc::Receive
     }
 }
 
+/// The object that was readable before must not be reconciled any longer.
+fn forget(context: &Context, bad: &BadObject) {
+    let (Some(kind), Some(namespace), Some(name)) =
+        (&bad.reference.kind, &bad.reference.namespace, &bad.reference.name)
+    else {
+        return;
+    };
+    match kind.as_str() {
+        "VmAccess" => context.caches.vm_accesses.forget(namespace, name),
+        "VirtualMachine" => context.caches.virtual_machines.forget(namespace, name),
+        "VirtualMachineInstance" => context.caches.virtual_machine_instances.forget(namespace, name),
+        _ => {}
+    }
+}
+
 /// Without a typed object there is neither an old status to keep times from nor a cache to compare with, so the live object is
 /// read first.
 async fn write_condition(context: &Context, bad: &BadObject, note: &str) -> Result<(), kube::Error> {
-    let (Some(name), Some(namespace)) = (&bad.reference.name, &bad.reference.namespace) else { return Ok(()) };
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(novasphere_crd::GROUP, novasphere_crd::VERSION, "VmAccess"));
+    let (Some(name), Some(namespace)) = (&bad.reference.name, &bad.reference.namespace) else {
+        return Ok(());
+    };
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        novasphere_crd::GROUP,
+        novasphere_crd::VERSION,
+        "VmAccess",
+    ));
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
     let live = api.get(name).await?;
     let known: Vec<Condition> = live

@@ -30,8 +30,12 @@ use tokio::task::JoinSet;
 use crate::caches::{Caches, machine_key};
 
 /// KubeVirt's virtual machines. They come and go with KubeVirt.
-pub(crate) const VIRTUAL_MACHINES: OptionalApi =
-    OptionalApi { group: "kubevirt.io", versions: &["v1"], plural: "virtualmachines", kind: "VirtualMachine" };
+pub(crate) const VIRTUAL_MACHINES: OptionalApi = OptionalApi {
+    group: "kubevirt.io",
+    versions: &["v1"],
+    plural: "virtualmachines",
+    kind: "VirtualMachine",
+};
 
 /// KubeVirt's running instances.
 pub(crate) const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi {
@@ -42,8 +46,12 @@ pub(crate) const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi {
 };
 
 /// CDI's data volumes, for disks that are imported or cloned.
-pub(crate) const DATA_VOLUMES: OptionalApi =
-    OptionalApi { group: "cdi.kubevirt.io", versions: &["v1beta1"], plural: "datavolumes", kind: "DataVolume" };
+pub(crate) const DATA_VOLUMES: OptionalApi = OptionalApi {
+    group: "cdi.kubevirt.io",
+    versions: &["v1beta1"],
+    plural: "datavolumes",
+    kind: "DataVolume",
+};
 
 /// All APIs that may be missing.
 pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES, DATA_VOLUMES];
@@ -72,24 +80,49 @@ impl Watches {
 
     /// Puts every known object into the queue.
     pub(crate) fn enqueue_all(&self) {
-        self.queue.add(self.caches.vm_accesses.store().state().iter().map(|object| ObjectRef::from_obj(object.as_ref())));
+        self.queue.add(
+            self.caches
+                .vm_accesses
+                .store()
+                .state()
+                .iter()
+                .map(|object| ObjectRef::from_obj(object.as_ref())),
+        );
     }
 
     async fn vm_accesses(self) {
         let events = guarded(self.api(), watcher::Config::default(), self.guard.clone());
-        self.drive(events, &self.caches.vm_accesses, |_| {}, |object| vec![ObjectRef::from_obj(object)]).await;
+        self.drive(
+            events,
+            &self.caches.vm_accesses,
+            |_| {},
+            |object| vec![ObjectRef::from_obj(object)],
+        )
+        .await;
     }
 
     async fn virtual_machines(self) {
         let watches = self.clone();
         let events = self.optional::<VirtualMachine>(&VIRTUAL_MACHINES);
-        self.drive(events, &self.caches.virtual_machines, |_| {}, |object| watches.users_of_machine(object)).await;
+        self.drive(
+            events,
+            &self.caches.virtual_machines,
+            |_| {},
+            |object| watches.users_of_machine(object),
+        )
+        .await;
     }
 
     async fn virtual_machine_instances(self) {
         let watches = self.clone();
         let events = self.optional::<VirtualMachineInstance>(&VIRTUAL_MACHINE_INSTANCES);
-        self.drive(events, &self.caches.virtual_machine_instances, |_| {}, |object| watches.users_of_machine(object)).await;
+        self.drive(
+            events,
+            &self.caches.virtual_machine_instances,
+            |_| {},
+            |object| watches.users_of_machine(object),
+        )
+        .await;
     }
 
     async fn services(self) {
@@ -151,10 +184,7 @@ impl Watches {
         }
     }
 
-    fn optional<'a, K>(
-        &'a self,
-        api: &'a OptionalApi,
-    ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<'a, K>
+    fn optional<K>(&self, api: &OptionalApi) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
             + DeserializeOwned
@@ -165,7 +195,13 @@ impl Watches {
             + 'static,
     {
         let watches = self.clone();
-        optional_watch(&self.apis, api, watcher::Config::default(), self.guard.clone(), move |_version| watches.api())
+        optional_watch(
+            &self.apis,
+            api,
+            watcher::Config::default(),
+            self.guard.clone(),
+            move |_version| watches.api(),
+        )
     }
 
     fn api<K>(&self) -> Api<DeserializeGuard<K>>
@@ -180,7 +216,12 @@ impl Watches {
 
     fn users_of_machine<K: Resource>(&self, machine: &K) -> Vec<ObjectRef<VmAccess>> {
         let key = machine_key(&machine.namespace().unwrap_or_default(), &machine.name_any());
-        self.caches.vm_accesses.indexed(&key).iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+        self.caches
+            .vm_accesses
+            .indexed(&key)
+            .iter()
+            .map(|object| ObjectRef::from_obj(object.as_ref()))
+            .collect()
     }
 }
 
@@ -201,6 +242,10 @@ fn keep_addresses(node: &mut Node) {
         if let Some(conditions) = &mut conditions {
             conditions.retain(|condition| condition.type_ == "Ready");
         }
-        *status = NodeStatus { addresses: std::mem::take(&mut status.addresses), conditions, ..Default::default() };
+        *status = NodeStatus {
+            addresses: std::mem::take(&mut status.addresses),
+            conditions,
+            ..Default::default()
+        };
     }
 }

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_setting_is_refused_with_its_line() {
-        let error = novasphere_runtime::config::parse::<Configuration>("controller:\n  concurency: 8\n", "test").unwrap_err();
+        let error =
+            novasphere_runtime::config::parse::<Configuration>("controller:\n  concurency: 8\n", "test").unwrap_err();
         assert!(error.to_string().contains("concurency"), "{error}");
         assert!(error.to_string().contains("line 2"), "{error}");
     }

@@ -63,7 +63,9 @@ async fn run(
                 metrics,
                 shutdown,
             };
-            novasphere_controller::run(options).await.context("the controller ended")
+            novasphere_controller::run(options)
+                .await
+                .context("the controller ended")
         }
     }
 }

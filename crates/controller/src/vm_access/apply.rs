@@ -34,18 +34,27 @@ pub(super) struct ApplyResult {
 ///
 /// [`NotLeader`] when this process may not write any more: then nothing of what it saw is worth telling.
 pub(super) async fn apply(prepared: Prepared, owner: &Owner, context: &Context) -> Result<ApplyResult, NotLeader> {
-    let Prepared { virtual_machine, services } = prepared;
+    let Prepared {
+        virtual_machine,
+        services,
+    } = prepared;
     let mut retry = None;
     let virtual_machine = match virtual_machine {
         Some(desired) => Some(apply_one(&desired, &context.caches.virtual_machines, context, &mut retry).await?),
         None => None,
     };
-    let mut applied = Applied { virtual_machine, services: Vec::with_capacity(services.len()) };
+    let mut applied = Applied {
+        virtual_machine,
+        services: Vec::with_capacity(services.len()),
+    };
     let mut wanted = Vec::with_capacity(services.len());
     for prepared in services {
         wanted.push(prepared.service.name_any());
         let result = apply_one(&prepared.service, &context.caches.services, context, &mut retry).await?;
-        applied.services.push(AppliedService { name: prepared.name, result });
+        applied.services.push(AppliedService {
+            name: prepared.name,
+            result,
+        });
     }
     prune(&wanted, owner, context, &mut retry).await?;
     Ok(ApplyResult { applied, retry })
@@ -87,9 +96,9 @@ async fn prune(
     retry: &mut Option<&'static str>,
 ) -> Result<(), NotLeader> {
     let orphans = context.caches.services.indexed(&owner.uid);
-    let orphans = orphans.into_iter().filter(|service| {
-        service.metadata.deletion_timestamp.is_none() && !wanted.contains(&service.name_any())
-    });
+    let orphans = orphans
+        .into_iter()
+        .filter(|service| service.metadata.deletion_timestamp.is_none() && !wanted.contains(&service.name_any()));
     for orphan in orphans.collect::<Vec<Arc<_>>>() {
         match context.applier.delete(orphan.as_ref()).await {
             Ok(_) => context.caches.services.deleted(&orphan),

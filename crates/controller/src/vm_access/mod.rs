@@ -88,7 +88,9 @@ impl ReconcileError {
 pub(crate) async fn reconcile(object: Arc<VmAccess>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
     let key = ObjectRef::from_obj(object.as_ref());
-    let Some(vm_access) = context.caches.vm_accesses.newest(&key) else { return Ok(Action::await_change()) };
+    let Some(vm_access) = context.caches.vm_accesses.newest(&key) else {
+        return Ok(Action::await_change());
+    };
     if vm_access.metadata.deletion_timestamp.is_some() {
         // Owner references take everything with it; making children now would only delay that.
         context.backoff.reset(&key);
@@ -139,7 +141,9 @@ async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, Reco
     if let Some(reason) = done.retry {
         return Err(ReconcileError::Incomplete { reason });
     }
-    let deadline = outcome.next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
+    let deadline = outcome
+        .next
+        .map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
     let unseen = has_unseen_writes(vm_access, context).then_some(MAX_LAG + Duration::from_secs(1));
     let next = [held_back, deadline, unseen].into_iter().flatten().min();
     Ok(next.map_or_else(Action::await_change, Action::requeue))
@@ -162,13 +166,20 @@ async fn carry_out(
     context: &Context,
 ) -> Result<CarriedOut, ReconcileError> {
     let apply::ApplyResult { applied, retry } = apply::apply(build(valid), &valid.owner, context).await?;
-    let made = applied.virtual_machine.as_ref().and_then(|machine| machine.as_ref().ok());
+    let made = applied
+        .virtual_machine
+        .as_ref()
+        .and_then(|machine| machine.as_ref().ok());
     let live = LiveMachine {
         machine: made.or(references.virtual_machine.as_deref()),
         instance: references.virtual_machine_instance.as_deref(),
     };
     let power = decide(valid, live, Timestamp::now());
-    let mut done = CarriedOut { retry, power, ..CarriedOut::default() };
+    let mut done = CarriedOut {
+        power,
+        retry,
+        ..CarriedOut::default()
+    };
     if let Some(call) = done.power.call {
         match context.power_calls.make(call, live, &context.client).await {
             Ok(made) => {
@@ -195,19 +206,31 @@ async fn report_call(vm_access: &VmAccess, call: PowerSubresource, context: &Con
         PowerSubresource::Pause => ("Paused", "pause"),
         PowerSubresource::Unpause => ("Unpaused", "unpause"),
     };
-    let note = format!("Asked KubeVirt to {said} the virtual machine {}, as spec.power says", virtual_machine_name(vm_access));
-    context.reporter.normal(&vm_access.object_ref(&()), reason, "Power", &note).await;
+    let note = format!(
+        "Asked KubeVirt to {said} the virtual machine {}, as spec.power says",
+        virtual_machine_name(vm_access)
+    );
+    context
+        .reporter
+        .normal(&vm_access.object_ref(&()), reason, "Power", &note)
+        .await;
 }
 
 /// Whether a write of ours is believed over a cache that has not shown it. If what it shows next is a deletion that was missed,
 /// no event comes, so the caller looks again.
 fn has_unseen_writes(vm_access: &VmAccess, context: &Context) -> bool {
     let namespace = vm_access.namespace().unwrap_or_default();
-    let machine = context.caches.virtual_machines.is_pending(&namespace, &virtual_machine_name(vm_access));
+    let machine = context
+        .caches
+        .virtual_machines
+        .is_pending(&namespace, &virtual_machine_name(vm_access));
     machine
         || vm_access.uid().is_some_and(|uid| {
-            context.caches.services.indexed(&uid).iter().any(|service| {
-                context.caches.services.is_pending(&namespace, &service.name_any())
-            })
+            context
+                .caches
+                .services
+                .indexed(&uid)
+                .iter()
+                .any(|service| context.caches.services.is_pending(&namespace, &service.name_any()))
         })
 }

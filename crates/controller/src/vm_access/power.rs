@@ -53,7 +53,10 @@ impl PowerCalls {
         let (namespace, name) = (machine.namespace().unwrap_or_default(), machine.name_any());
         let call = Call {
             subresource,
-            seen: (machine.resource_version(), live.instance.and_then(ResourceExt::resource_version)),
+            seen: (
+                machine.resource_version(),
+                live.instance.and_then(ResourceExt::resource_version),
+            ),
             at: Instant::now(),
         };
         if self.is_awaited(&machine.uid().unwrap_or_default(), &call) {
@@ -73,7 +76,8 @@ impl PowerCalls {
     fn is_awaited(&self, uid: &str, call: &Call) -> bool {
         let mut last = self.lock();
         last.retain(|_, call| call.at.elapsed() < EFFECT);
-        last.get(uid).is_some_and(|last| last.subresource == call.subresource && last.seen == call.seen)
+        last.get(uid)
+            .is_some_and(|last| last.subresource == call.subresource && last.seen == call.seen)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Call>> {

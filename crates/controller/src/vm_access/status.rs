@@ -32,7 +32,9 @@ impl StatusWrites {
     /// How long details have to wait still.
     fn wait(&self, uid: &str) -> Option<Duration> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        DETAILS_EVERY.checked_sub(last.get(uid)?.elapsed()).filter(|left| !left.is_zero())
+        DETAILS_EVERY
+            .checked_sub(last.get(uid)?.elapsed())
+            .filter(|left| !left.is_zero())
     }
 }
 
@@ -64,7 +66,10 @@ pub(super) async fn write(
     context.status_writes.written(uid);
     let about = vm_access.object_ref(&());
     for warning in warnings(old, status) {
-        context.reporter.warning(&about, &warning.reason, "Reconcile", &warning.message).await;
+        context
+            .reporter
+            .warning(&about, &warning.reason, "Reconcile", &warning.message)
+            .await;
     }
     Ok(None)
 }
