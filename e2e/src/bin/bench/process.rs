@@ -15,7 +15,7 @@ use novasphere_e2e::{
 };
 
 /// How long the process may take to end after SIGTERM.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_mins(1);
 
 /// A running controller, killed when dropped.
 pub(crate) struct Controller {

@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The bound of each wait.
-const BOUND: Duration = Duration::from_secs(900);
+const BOUND: Duration = Duration::from_mins(15);
 
 /// Goals of the project for 10,000 objects.
 const RESIDENT_GOAL: f64 = 150.0;
