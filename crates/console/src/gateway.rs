@@ -35,7 +35,7 @@ pub struct Gateway<A> {
 
 struct Parts<A> {
     admission: A,
-    observer: Box<dyn Observer>,
+    observers: Vec<Box<dyn Observer>>,
     registry: Registry,
     gate: Gate,
 }
@@ -94,11 +94,11 @@ pub(crate) struct Opened {
 impl<A: Admission> Gateway<A> {
     /// A gateway without streams.
     #[must_use]
-    pub fn new(admission: A, observer: Box<dyn Observer>, gate: Gate) -> Self {
+    pub fn new(admission: A, observers: Vec<Box<dyn Observer>>, gate: Gate) -> Self {
         Self {
             parts: Arc::new(Parts {
                 admission,
-                observer,
+                observers,
                 registry: Registry::default(),
                 gate,
             }),
@@ -185,16 +185,21 @@ impl<A: Admission> Gateway<A> {
         }
     }
 
+    fn observe(&self, tell: impl Fn(&dyn Observer)) {
+        self.parts.observers.iter().for_each(|observer| tell(observer.as_ref()));
+    }
+
     /// Notes a viewer who got no stream.
     pub(crate) fn refused(&self, failure: Failure, client: IpAddr, transport: Transport) {
         let Failure { refusal, session, user } = failure;
-        self.parts.observer.refused(&Refused {
+        let refused = Refused {
             refusal,
             client,
             transport,
             session,
             user,
-        });
+        };
+        self.observe(|observer| observer.refused(&refused));
     }
 
     /// Carries a stream whose handshakes are over, until it ends.
@@ -214,7 +219,7 @@ impl<A: Admission> Gateway<A> {
             protocol: admitted.protocol,
         });
         let stream = handle.stream().clone();
-        self.parts.observer.opened(&stream);
+        self.observe(|observer| observer.opened(&stream));
         let relay = Relay::new(viewer, target, filter, clocks, Arc::clone(&stream.counters));
         let mut ended = relay.run(&mut handle).await;
         drop(handle);
@@ -223,9 +228,8 @@ impl<A: Admission> Gateway<A> {
         {
             ended.end.why = why;
         }
-        let end = ended.end.clone();
+        self.observe(|observer| observer.closed(&stream, &ended.end));
         ended.tell().await;
-        self.parts.observer.closed(&stream, &end);
     }
 }
 

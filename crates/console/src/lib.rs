@@ -5,12 +5,14 @@
 //! and say what to do. Who may enter is decided elsewhere.
 
 pub mod admission;
+pub mod audit;
 pub mod close;
 pub mod gateway;
 pub mod idle;
 pub mod leg;
 pub mod limits;
 pub mod listener;
+pub mod metrics;
 pub mod registry;
 pub mod relay;
 pub mod rfb;

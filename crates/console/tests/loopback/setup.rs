@@ -37,7 +37,7 @@ impl Setup {
 
     pub(crate) async fn with(limits: Limits) -> Self {
         let desk = Desk::default();
-        let gateway = Gateway::new(desk.clone(), Box::new(desk.clone()), Gate::new(limits));
+        let gateway = Gateway::new(desk.clone(), vec![Box::new(desk.clone())], Gate::new(limits));
         let (stop, stopped) = watch::channel(false);
         let stopped = || {
             let mut stopped = stopped.clone();
