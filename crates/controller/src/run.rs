@@ -159,7 +159,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             lead(&config, &watches, context, &leadership, bad_object_reports, &mut tasks, &shutdown).await
         }
         _ = tasks.join_next() => Err(RunError::TaskEnded),
-        _ = lease_task.join_next() => Err(RunError::TaskEnded),
+        // Without an election there is no such task, and an empty set is done at once.
+        Some(_) = lease_task.join_next() => Err(RunError::TaskEnded),
     };
     if result.is_ok() {
         lease_shutdown.trigger();
