@@ -124,7 +124,9 @@ impl Cluster {
         static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
         let cluster = Self::shared()?;
         let installed = INSTALLED.get_or_init(|| install::install(cluster).map_err(|error| format!("{error:#}")));
-        installed.as_ref().map_err(|error| anyhow::anyhow!("install novasphere: {error}"))?;
+        installed
+            .as_ref()
+            .map_err(|error| anyhow::anyhow!("install novasphere: {error}"))?;
         Ok(cluster)
     }
 
@@ -280,7 +282,13 @@ impl Cluster {
         std::fs::write(&file, serde_json::to_string(&list)?)?;
         let file = file.to_str().context("the path of the repository is not UTF-8")?;
         self.kubectl(&["apply", "--server-side", "--filename", file])?;
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "--filename", file])?;
+        self.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "--filename",
+            file,
+        ])?;
         Ok(())
     }
 }

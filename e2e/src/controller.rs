@@ -85,15 +85,18 @@ impl InProcess {
     /// When that takes too long.
     pub async fn ready(&self) -> Result<()> {
         wait::until("the controller is ready", wait::SHORT, || async {
-            if self.task.as_ref().is_none_or(JoinHandle::is_finished) {
-                return Ok(Seen::NotYet("it has ended".to_owned()));
-            }
             Ok(Seen::some(
-                self.health.is_ready().then_some(()),
-                "a readiness gate is closed",
+                (self.runs() && self.health.is_ready()).then_some(()),
+                "it has ended, or a gate is closed",
             ))
         })
         .await
+    }
+
+    /// Whether it has not ended by itself.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| !task.is_finished())
     }
 
     /// How many reconciles it has done.
@@ -160,7 +163,12 @@ fn runtime(log: &Path) -> Result<Runtime> {
         .open(log)
         .with_context(|| format!("open {}", log.display()))?;
     let layer = fmt::layer().with_ansi(false).with_writer(Arc::new(file));
-    let filter = EnvFilter::new("info,novasphere_controller=debug,novasphere_runtime=debug");
+    let directives = std::env::var("E2E_LOG");
+    let filter = EnvFilter::new(
+        directives
+            .as_deref()
+            .unwrap_or("info,novasphere_controller=debug,novasphere_runtime=debug"),
+    );
     let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(filter).with(layer));
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

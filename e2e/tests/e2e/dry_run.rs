@@ -30,7 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
             every_fixture(Cluster::plane()?, "dry_run::schemas").await
         }),
         Case::new("dry_run::kubevirt_admission", Needs::Node, || async {
-            every_fixture(Cluster::shared()?, "dry_run::kubevirt_admission").await
+            every_fixture(Cluster::with_novasphere()?, "dry_run::kubevirt_admission").await
         }),
     ]
 }

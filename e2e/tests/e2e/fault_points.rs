@@ -1,7 +1,10 @@
 //! The controller dies before and after every write of a create, an update and
 //! a delete. Its successor brings the same end state.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -80,13 +83,19 @@ async fn every_cut(test: &str, change: Change) -> Result<()> {
             let Some((state, _)) = run(test, change, Some(cut)).await? else {
                 return Ok(false);
             };
+            let mut differences = Vec::new();
+            compare(
+                "",
+                &serde_json::to_value(wanted)?,
+                &serde_json::to_value(&state)?,
+                &mut differences,
+            );
             ensure!(
-                state == *wanted,
-                "{test}: killed {:?} write {} the end state is another.\nwanted: {}\ngot: {}",
+                differences.is_empty(),
+                "{test}: killed {:?} write {} the end state is another:\n  {}",
                 cut.side,
                 cut.write,
-                serde_json::to_string_pretty(wanted)?,
-                serde_json::to_string_pretty(&state)?
+                differences.join("\n  ")
             );
             Ok(true)
         }
@@ -135,7 +144,7 @@ async fn run(test: &str, change: Change, cut: Option<Cut>) -> Result<Option<(End
             apply_base(context, change).await?;
             let fault = Fault::new(None);
             let controller = start(context, &account, &fault).await?;
-            settled(context, Change::Create, &fault).await?;
+            settled(context, Change::Create, &controller, &fault).await?;
             controller.stop().await?;
         }
         ask_for(context, change).await?;
@@ -144,7 +153,7 @@ async fn run(test: &str, change: Change, cut: Option<Cut>) -> Result<Option<(End
         let controller = start(context, &account, &fault).await?;
         let died = tokio::select! {
             () = fault.died() => true,
-            settled = settled(context, change, &fault) => { settled?; false }
+            settled = settled(context, change, &controller, &fault) => { settled?; false }
         };
         controller.kill();
         if cut.is_some() && !died {
@@ -153,7 +162,7 @@ async fn run(test: &str, change: Change, cut: Option<Cut>) -> Result<Option<(End
         if died {
             let fault = Fault::new(None);
             let successor = start(context, &account, &fault).await?;
-            settled(context, change, &fault).await?;
+            settled(context, change, &successor, &fault).await?;
             successor.stop().await?;
         }
         result = Some((
@@ -240,7 +249,7 @@ async fn ask_for(context: &Context<'_>, change: Change) -> Result<()> {
 }
 
 /// Waits until all is as wanted and stays so.
-async fn settled(context: &Context<'_>, change: Change, fault: &Fault) -> Result<()> {
+async fn settled(context: &Context<'_>, change: Change, controller: &InProcess, fault: &Fault) -> Result<()> {
     let mut last = (usize::MAX, std::time::Instant::now());
     wait::until(format!("{change:?} is settled"), wait::SHORT, || {
         let writes = fault.writes().len();
@@ -249,6 +258,9 @@ async fn settled(context: &Context<'_>, change: Change, fault: &Fault) -> Result
         }
         let quiet = last.1.elapsed();
         async move {
+            if !controller.runs() {
+                return Ok(Seen::NotYet("the controller has ended by itself".to_owned()));
+            }
             if let Err(why) = is_as_wanted(context, change).await? {
                 return Ok(Seen::NotYet(why));
             }
@@ -320,8 +332,28 @@ where
     Ok(())
 }
 
+/// One line for each place where two values differ.
+fn compare(place: &str, wanted: &Value, got: &Value, differences: &mut Vec<String>) {
+    match (wanted, got) {
+        (Value::Object(wanted), Value::Object(got)) => {
+            let names: BTreeSet<_> = wanted.keys().chain(got.keys()).collect();
+            for name in names {
+                let of = |fields: &serde_json::Map<String, Value>| fields.get(name).cloned().unwrap_or_default();
+                compare(&format!("{place}/{name}"), &of(wanted), &of(got), differences);
+            }
+        }
+        (Value::Array(wanted), Value::Array(got)) if wanted.len() == got.len() => {
+            for (index, (wanted, got)) in wanted.iter().zip(got).enumerate() {
+                compare(&format!("{place}/{index}"), wanted, got, differences);
+            }
+        }
+        _ if wanted == got => {}
+        _ => differences.push(format!("{place}: wanted {wanted}, got {got}")),
+    }
+}
+
 /// What two runs with the same outcome do not have in common.
-const RANDOM: [&str; 13] = [
+const RANDOM: [&str; 14] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -333,6 +365,8 @@ const RANDOM: [&str; 13] = [
     "clusterIP",
     "clusterIPs",
     "novasphere.io/owner-uid",
+    // Of what was applied, which has the owner's UID in it.
+    "novasphere.io/applied-hash",
     "endpoint",
     "addresses",
 ];
