@@ -305,37 +305,6 @@ impl Applier {
         result
     }
 
-    /// Deletes those of `live` that `owner_uid` controls and whose UID is not in `keep`. Returns how many were asked to go.
-    ///
-    /// # Errors
-    ///
-    /// The first [`ApplyError`]; the others are tried all the same.
-    pub async fn prune<'a, K>(
-        &self,
-        live: impl IntoIterator<Item = &'a K>,
-        owner_uid: &str,
-        keep: &[String],
-    ) -> Result<usize, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug + 'a,
-    {
-        let is_orphan = |object: &&K| {
-            controller_of(*object).is_some_and(|controller| controller.uid == owner_uid)
-                && object.meta().uid.as_ref().is_some_and(|uid| !keep.contains(uid))
-        };
-        let (mut count, mut first_error) = (0, None);
-        for orphan in live.into_iter().filter(is_orphan) {
-            match self.delete(orphan).await {
-                Ok(Deleted::Requested) => count += 1,
-                Ok(Deleted::Underway | Deleted::AlreadyGone) => {}
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        first_error.map_or(Ok(count), Err)
-    }
-
     /// The UID of the owner: the controller's, else that of the owner label.
     fn owner_uid<'a, K: Resource>(&self, object: &'a K) -> Option<&'a str> {
         match controller_of(object) {

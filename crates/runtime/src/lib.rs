@@ -2,9 +2,10 @@
 //!
 //! Nothing here knows a kind of `novasphere.io`. A role puts these parts together: arguments and configuration ([`args`],
 //! [`config`]), logs ([`telemetry`]), health and metrics ([`admin`], [`metrics`]), an end ([`shutdown`]), a client whose
-//! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`],
-//! [`conditions`]), APIs that may come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), and what
-//! people see of it all ([`events`]).
+//! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`]), APIs that may
+//! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
+//! ([`cache`], [`read_your_writes`]), what waits to be reconciled ([`queue`], [`backoff`]), and what people see of it all
+//! ([`events`]).
 
 pub mod admin;
 pub mod apply;
@@ -12,7 +13,6 @@ pub mod args;
 pub mod backoff;
 pub mod cache;
 pub mod client;
-pub mod conditions;
 pub mod config;
 pub mod events;
 pub mod lease;

@@ -311,33 +311,6 @@ async fn a_deletion_names_the_uid_and_takes_gone_for_done() {
     }
 }
 
-#[tokio::test]
-async fn only_orphans_of_this_owner_are_pruned_and_one_failure_does_not_stop_it() {
-    let named = |uid: &str, owner_uid: &str| {
-        let mut object = stored(&service(|value| {
-            value["metadata"]["ownerReferences"] = json!([owner(owner_uid)]);
-        }));
-        object.metadata.uid = Some(uid.to_owned());
-        object.metadata.name = Some(format!("name-{uid}"));
-        object
-    };
-    let live = [
-        named("kept", "u1"),
-        named("orphan-1", "u1"),
-        named("foreign", "u2"),
-        named("orphan-2", "u1"),
-    ];
-    let (applier, mut calls) = applier();
-    let keep = ["kept".to_owned()];
-    let (result, ()) = tokio::join!(applier.prune(&live, "u1", &keep), async {
-        let first = expect(&mut calls, 403, &status(403, "Forbidden", "no")).await;
-        let second = expect(&mut calls, 200, &live[3]).await;
-        assert!(first.path.ends_with("/name-orphan-1") && second.path.ends_with("/name-orphan-2"));
-    });
-    assert!(matches!(result.unwrap_err(), ApplyError::Forbidden(_)));
-    expect_none(calls);
-}
-
 fn conditions(status: &str, second: i64) -> Value {
     let condition = Condition {
         type_: "Ready".to_owned(),
