@@ -122,13 +122,40 @@ impl<A: Admission> Gateway<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (client, transport) = (request.client, request.transport);
-        let mut viewer = WebSocket::new(io, early, Role::Server);
+        let viewer = WebSocket::new(io, early, Role::Server);
+        self.serve(
+            viewer,
+            self.admit(&request),
+            request.client,
+            request.transport,
+            half_open,
+        )
+        .await;
+    }
+
+    /// The same for a viewer who is admitted already, in another way than by a token.
+    pub async fn serve_admitted<S>(&self, io: S, early: Bytes, admitted: Admitted, client: IpAddr, transport: Transport)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let viewer = WebSocket::new(io, early, Role::Server);
+        self.serve(viewer, std::future::ready(Ok(admitted)), client, transport, None)
+            .await;
+    }
+
+    async fn serve<S>(
+        &self,
+        mut viewer: WebSocket<S>,
+        admission: impl Future<Output = Result<Admitted, Failure>>,
+        client: IpAddr,
+        transport: Transport,
+        half_open: Option<HalfOpen>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let time = self.parts.gate.limits().handshake;
         // Boxed, so that the stream's task does not keep room for its opening.
-        let opening = Box::pin(timeout(
-            self.parts.gate.limits().handshake,
-            self.open_websocket(&mut viewer, &request),
-        ));
+        let opening = Box::pin(timeout(time, open_websocket(&mut viewer, admission, transport)));
         let opened = opening
             .await
             .unwrap_or_else(|_| Err(Failure::new(Close::HandshakeTimeout, "no time left")));
@@ -144,45 +171,13 @@ impl<A: Admission> Gateway<A> {
         }
     }
 
-    async fn open_websocket<S>(&self, viewer: &mut WebSocket<S>, request: &AdmissionRequest) -> Result<Opened, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut opened = self.enter(request).await?;
-        match opened.admitted.protocol {
-            Protocol::Serial => viewer.accept_text(),
-            Protocol::Vnc => {
-                let mut output = Vec::new();
-                let mut handshake = ServerHandshake::start(Offer::None, &mut output);
-                while step(viewer, &mut handshake, &mut output).await? != Progress::Admit {}
-                finish(viewer, &mut handshake, &mut output, &mut opened).await?;
-            }
-        }
-        Ok(opened)
-    }
-
-    /// Asks whether a viewer may enter, and connects to the target.
-    pub(crate) async fn enter(&self, request: &AdmissionRequest) -> Result<Opened, Failure> {
-        let admitted = self.parts.admission.admit(request).await.map_err(|refusal| Failure {
+    /// Asks whether a viewer may enter.
+    pub(crate) async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Failure> {
+        self.parts.admission.admit(request).await.map_err(|refusal| Failure {
             refusal,
             session: request.session.clone(),
             user: None,
-        })?;
-        let known = |why, detail: String| Failure {
-            refusal: Refusal { why, detail },
-            session: Some(admitted.session.to_string()),
-            user: Some(admitted.user.clone()),
-        };
-        if admitted.protocol == Protocol::Serial && request.transport == Transport::Rfb {
-            return Err(known(
-                Close::TransportNotAllowed,
-                "a serial console is not RFB".to_owned(),
-            ));
-        }
-        match admitted.target.open(admitted.protocol).await {
-            Ok(target) => Ok(Opened { admitted, target }),
-            Err(error) => Err(known(error.close(), error.to_string())),
-        }
+        })
     }
 
     fn observe(&self, tell: impl Fn(&dyn Observer)) {
@@ -222,7 +217,8 @@ impl<A: Admission> Gateway<A> {
         self.observe(|observer| observer.opened(&stream));
         let relay = Relay::new(viewer, target, filter, clocks, Arc::clone(&stream.counters));
         let mut ended = relay.run(&mut handle).await;
-        drop(handle);
+        // The session is free for others from here on; only the viewer does not know yet.
+        let _lingering = handle.leave();
         if ended.end.why == Close::TargetDisconnected
             && let Ok(Some(why)) = timeout(EXPLAIN, self.parts.admission.explain(&stream.info)).await
         {
@@ -230,6 +226,46 @@ impl<A: Admission> Gateway<A> {
         }
         self.observe(|observer| observer.closed(&stream, &ended.end));
         ended.tell().await;
+    }
+}
+
+async fn open_websocket<S>(
+    viewer: &mut WebSocket<S>,
+    admission: impl Future<Output = Result<Admitted, Failure>>,
+    transport: Transport,
+) -> Result<Opened, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut opened = open_target(admission.await?, transport).await?;
+    match opened.admitted.protocol {
+        Protocol::Serial => viewer.accept_text(),
+        Protocol::Vnc => {
+            let mut output = Vec::new();
+            let mut handshake = ServerHandshake::start(Offer::None, &mut output);
+            while step(viewer, &mut handshake, &mut output).await? != Progress::Admit {}
+            finish(viewer, &mut handshake, &mut output, &mut opened).await?;
+        }
+    }
+    Ok(opened)
+}
+
+/// Connects to the target of an admitted viewer.
+pub(crate) async fn open_target(admitted: Admitted, transport: Transport) -> Result<Opened, Failure> {
+    let known = |why, detail: String| Failure {
+        refusal: Refusal { why, detail },
+        session: Some(admitted.session.to_string()),
+        user: Some(admitted.user.clone()),
+    };
+    if admitted.protocol == Protocol::Serial && transport == Transport::Rfb {
+        return Err(known(
+            Close::TransportNotAllowed,
+            "a serial console is not RFB".to_owned(),
+        ));
+    }
+    match admitted.target.open(admitted.protocol).await {
+        Ok(target) => Ok(Opened { admitted, target }),
+        Err(error) => Err(known(error.close(), error.to_string())),
     }
 }
 

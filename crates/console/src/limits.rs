@@ -7,19 +7,34 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 /// Limits before authentication.
 ///
 /// Bytes need no setting: the RFB handshake reads at most 795 bytes and TLS bounds its own messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections that are not authenticated yet, over all. Default 1024.
     pub half_open: usize,
-    /// The same from one address. Default 64. Behind a gateway that hides addresses all clients have one.
+    /// The same from one address that is no trusted proxy. Default 64.
     pub half_open_per_address: usize,
     /// From the accepted connection until the stream is open. Default 15 s.
     pub handshake: Duration,
     /// Bytes of an HTTP request's head. Default 16 KiB, at least 8 KiB.
     pub http_head: usize,
+    /// Addresses of gateways through which many clients come. They are believed when they say in `X-Forwarded-For` where a
+    /// client connects from. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Limits {
+    /// Whether this is the address of a gateway through which many clients come.
+    #[must_use]
+    pub fn is_trusted_proxy(&self, address: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|net| net.contains(&address.to_canonical()))
+    }
 }
 
 impl Default for Limits {
@@ -29,6 +44,7 @@ impl Default for Limits {
             half_open_per_address: 64,
             handshake: Duration::from_secs(15),
             http_head: 16 * 1024,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -58,7 +74,7 @@ impl LimitReached {
 /// Counts the connections that are not authenticated yet. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    limits: Limits,
+    limits: Arc<Limits>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -73,14 +89,14 @@ impl Gate {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits,
+            limits: Arc::new(limits),
             waiting: Arc::default(),
         }
     }
 
     /// The limits that it holds.
     #[must_use]
-    pub const fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
@@ -90,13 +106,14 @@ impl Gate {
     ///
     /// [`LimitReached`]: drop the connection without a word.
     pub fn enter(&self, address: IpAddr) -> Result<HalfOpen, LimitReached> {
+        let many = self.limits.is_trusted_proxy(address);
         let address = network(address);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.total >= self.limits.half_open {
             return Err(LimitReached::HalfOpen);
         }
         let count = waiting.by_address.entry(address).or_default();
-        if *count >= self.limits.half_open_per_address {
+        if *count >= self.limits.half_open_per_address && !many {
             return Err(LimitReached::HalfOpenPerAddress);
         }
         *count += 1;
@@ -182,6 +199,19 @@ mod tests {
             gate.waiting.lock().unwrap().by_address.is_empty(),
             "addresses are forgotten"
         );
+    }
+
+    #[test]
+    fn a_gateway_is_not_one_client() {
+        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        let gate = Gate::new(Limits {
+            half_open: 3,
+            half_open_per_address: 1,
+            trusted_proxies,
+            ..Limits::default()
+        });
+        let _held: Vec<_> = (0..3).map(|_| gate.enter(address("10.1.2.3")).unwrap()).collect();
+        assert_eq!(gate.enter(address("10.1.2.3")).unwrap_err(), LimitReached::HalfOpen);
     }
 
     #[test]

@@ -159,6 +159,14 @@ struct Streams {
     next: StreamNumber,
     by_session: HashMap<SessionId, Vec<Entry>>,
     count: usize,
+    /// Streams that are over and whose viewers are being told.
+    lingering: usize,
+}
+
+impl Streams {
+    const fn left(&self) -> usize {
+        self.count + self.lingering
+    }
 }
 
 #[derive(Debug)]
@@ -255,11 +263,11 @@ impl Registry {
         }
     }
 
-    /// Returns when there is no stream.
+    /// Returns when there is no stream and no viewer who is being told of an end.
     async fn empty(&self) {
         loop {
             let closed = self.0.closed.notified();
-            if self.count() == 0 {
+            if self.lock().left() == 0 {
                 return;
             }
             closed.await;
@@ -310,6 +318,26 @@ impl Handle {
     pub async fn ended(&mut self) -> Close {
         // The sender is dropped without a word only when the registry's lock is poisoned and its content lost.
         (&mut self.ended).await.unwrap_or(Close::Internal)
+    }
+}
+
+impl Handle {
+    /// Takes the stream out, with its viewer still to be told: a restart waits for that as well.
+    #[must_use]
+    pub fn leave(self) -> Lingering {
+        self.registry.lock().lingering += 1;
+        Lingering(self.registry.clone())
+    }
+}
+
+/// A viewer who is being told the end of a stream that is out of the registry.
+#[derive(Debug)]
+pub struct Lingering(Registry);
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.lock().lingering -= 1;
+        self.0.0.closed.notify_waiters();
     }
 }
 
@@ -381,6 +409,11 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::from_secs(5));
         registry.drain(Duration::from_secs(5), Duration::from_secs(3)).await;
         assert_eq!(start.elapsed(), Duration::from_secs(5), "nobody to wait for");
+        let lingering = registry.open(info("a", "ann")).leave();
+        assert_eq!(registry.count(), 0);
+        registry.drain(Duration::from_secs(1), Duration::from_secs(3)).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(9), "a viewer is still being told");
+        drop(lingering);
     }
 
     #[tokio::test(start_paused = true)]

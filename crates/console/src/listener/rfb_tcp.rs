@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     admission::{Admission, AdmissionRequest},
     close::Close,
-    gateway::{Failure, Gateway, Opened, farewell, finish, send, step},
+    gateway::{Failure, Gateway, Opened, farewell, finish, open_target, send, step},
     leg::{Leg, Raw},
     limits::HalfOpen,
     registry::Transport,
@@ -120,7 +120,8 @@ async fn enter<A: Admission, L: Leg>(
             _ => return Err(HandshakeError::Driver.into()),
         }
     };
-    let mut opened = gateway.enter(&request(&credentials, client)?).await?;
+    let admitted = gateway.admit(&request(&credentials, client)?).await?;
+    let mut opened = open_target(admitted, Transport::Rfb).await?;
     finish(viewer, handshake, output, &mut opened).await?;
     Ok(opened)
 }

@@ -7,7 +7,6 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -20,7 +19,7 @@ use crate::{
     admission::{Admission, AdmissionRequest},
     close::Close,
     gateway::{Failure, Gateway},
-    limits::HalfOpen,
+    limits::{HalfOpen, Limits},
     registry::Transport,
     websocket::opening::{Opening, Origins},
 };
@@ -28,30 +27,21 @@ use crate::{
 /// The path of the WebSocket.
 pub const PATH: &str = "/api/v1/console/ws";
 
-/// Settings of the WebSocket listener.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// The pages whose scripts may open a console.
-    pub origins: Origins,
-    /// Gateways that are believed when they say where a client connects from, with `X-Forwarded-For`.
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-/// Serves `WebSocket`s until `stop`, with TLS when there is a configuration for it. Streams that are open then go on: see
+/// Serves `WebSocket`s until `stop`, to pages of these origins, with TLS when there is a configuration for it. Streams that are open then go on: see
 /// [`Registry::drain`](crate::registry::Registry::drain).
 pub async fn serve<A: Admission>(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
-    settings: Settings,
+    origins: Origins,
     gateway: Gateway<A>,
     stop: impl Future<Output = ()>,
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
-    let settings = Arc::new(settings);
+    let origins = Arc::new(origins);
     super::accept(listener, gateway.gate(), stop, |stream, client, half_open| {
         let connection = Connection {
             gateway: gateway.clone(),
-            settings: Arc::clone(&settings),
+            origins: Arc::clone(&origins),
             client,
             half_open: Some(half_open),
         };
@@ -72,7 +62,7 @@ pub async fn serve<A: Admission>(
 
 struct Connection<A> {
     gateway: Gateway<A>,
-    settings: Arc<Settings>,
+    origins: Arc<Origins>,
     client: IpAddr,
     half_open: Option<HalfOpen>,
 }
@@ -119,7 +109,7 @@ impl<A: Admission> Connection<A> {
                 "there is nothing here; the console's WebSocket is at /api/v1/console/ws",
             );
         }
-        let opening = match Opening::read(&request, &self.settings.origins) {
+        let opening = match Opening::read(&request, &self.origins) {
             Ok(opening) => opening,
             Err(error) => {
                 self.refuse(Close::TokenRefused, format!("{}: {error}", error.reason()));
@@ -129,7 +119,7 @@ impl<A: Admission> Connection<A> {
         let admission = AdmissionRequest {
             token: opening.token,
             session: None,
-            client: client_address(self.client, request.headers(), &self.settings.trusted_proxies),
+            client: client_address(self.client, request.headers(), self.gateway.gate().limits()),
             transport: Transport::WebSocket,
         };
         let (gateway, half_open) = (self.gateway.clone(), self.half_open.take());
@@ -161,9 +151,8 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 
 /// Where a client connects from: the last address of `X-Forwarded-For` that no trusted proxy has, if a trusted proxy sent
 /// the header. Everything before that address is what the client says about itself.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    if !is_trusted(&peer) {
+fn client_address(peer: IpAddr, headers: &HeaderMap, limits: &Limits) -> IpAddr {
+    if !limits.is_trusted_proxy(peer) {
         return peer;
     }
     let values: Vec<&str> = headers
@@ -177,7 +166,7 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAdd
             break;
         };
         client = address.to_canonical();
-        if !is_trusted(&client) {
+        if !limits.is_trusted_proxy(client) {
             break;
         }
     }
@@ -193,8 +182,12 @@ mod tests {
         for value in forwarded {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
-        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let limits = Limits {
+            trusted_proxies,
+            ..Limits::default()
+        };
+        client_address(peer.parse().unwrap(), &headers, &limits).to_string()
     }
 
     #[test]

@@ -53,7 +53,7 @@ async fn two_thousand_half_open_connections_keep_nobody_out() {
             .await;
     }
     wait_for("the surplus to be dropped", || {
-        setup.gateway.gate().half_open() == limits.half_open_per_address
+        setup.gateway.gate().half_open() == setup.gateway.gate().limits().half_open_per_address
     })
     .await;
     let grown = resident().saturating_sub(before);

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use novasphere_console::limits::Limits;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
@@ -50,11 +49,7 @@ async fn enter(to: SocketAddr, token: &str) -> TcpStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_stream_costs_less_than_forty_kibibytes() {
     let _alone = MEASURING.lock().await;
-    let limits = Limits {
-        half_open_per_address: STREAMS,
-        ..Limits::default()
-    };
-    let (setup, server) = (Setup::with(limits).await, VncServer::start(None).await);
+    let (setup, server) = (Setup::new().await, VncServer::start(None).await);
     let token = setup.desk.token(u32::MAX, session("a", server.target(None)));
     let mut viewers = Vec::new();
     // The first ones make the threads' own buffers.
