@@ -34,7 +34,7 @@ const (
 )
 
 // Archive makes the docker archive of Image and returns its path. It needs the
-// Debian packages mmdebstrap, dosfstools, mtools and syslinux, and no root.
+// Debian packages mmdebstrap, dosfstools, mtools and syslinux.
 func Archive(ctx context.Context, builder *host.Builder) (string, error) {
 	packages, err := unpackPackages(ctx, builder)
 	if err != nil {
