@@ -1,8 +1,10 @@
 //! Step 4: makes the cluster have what was built.
 
+mod ports;
+
 use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Service};
 use kube::{Resource, ResourceExt};
 use novasphere_core::{
     label::Owner,
@@ -50,7 +52,7 @@ pub(super) async fn apply(prepared: Prepared, owner: &Owner, context: &Context) 
     let mut wanted = Vec::with_capacity(services.len());
     for prepared in services {
         wanted.push(prepared.service.name_any());
-        let result = apply_one(&prepared.service, &context.caches.services, context, &mut retry).await?;
+        let result = apply_service(&prepared.service, owner, context, &mut retry).await?;
         applied.services.push(AppliedService {
             name: prepared.name,
             result,
@@ -58,6 +60,23 @@ pub(super) async fn apply(prepared: Prepared, owner: &Owner, context: &Context) 
     }
     prune(&wanted, owner, context, &mut retry).await?;
     Ok(ApplyResult { applied, retry })
+}
+
+/// Applies a Service, once more when it had ports of somebody else.
+async fn apply_service(
+    desired: &Service,
+    owner: &Owner,
+    context: &Context,
+    retry: &mut Option<&'static str>,
+) -> Result<Result<Service, Failure>, NotLeader> {
+    let services = &context.caches.services;
+    let mut first_retry = None;
+    let first = apply_one(desired, services, context, &mut first_retry).await?;
+    if ports::take_back(desired, first.as_ref().ok(), owner, context).await? {
+        return apply_one(desired, services, context, retry).await;
+    }
+    *retry = retry.or(first_retry);
+    Ok(first)
 }
 
 async fn apply_one<K>(
