@@ -4,20 +4,31 @@
 //! passes nothing else. The codecs ([`rfb`], [`serial`], [`token`], the frames of [`websocket`]) do no IO: they take bytes
 //! and say what to do. Who may enter is decided elsewhere.
 
+#[cfg(feature = "io")]
 pub mod admission;
+#[cfg(feature = "io")]
 pub mod audit;
 pub mod close;
+#[cfg(feature = "io")]
 pub mod gateway;
+#[cfg(feature = "io")]
 pub mod idle;
+#[cfg(feature = "io")]
 pub mod leg;
+#[cfg(feature = "io")]
 pub mod limits;
+#[cfg(feature = "io")]
 pub mod listener;
+#[cfg(feature = "io")]
 pub mod metrics;
+#[cfg(feature = "io")]
 pub mod registry;
+#[cfg(feature = "io")]
 pub mod relay;
 pub mod rfb;
 pub mod rules;
 pub mod serial;
 pub mod token;
+#[cfg(feature = "io")]
 pub mod upstream;
 pub mod websocket;

@@ -5,4 +5,5 @@
 
 pub mod frame;
 pub mod opening;
+#[cfg(feature = "io")]
 pub mod stream;
