@@ -225,8 +225,14 @@ impl Watches {
     }
 }
 
+/// By reference, or by label when somebody took the reference away: it has to be put back.
 fn owner<K: Resource>(object: &K) -> Vec<ObjectRef<VmAccess>> {
     let namespace = object.namespace().unwrap_or_default();
+    if object.owner_references().is_empty() {
+        // The label holds the whole name: those of VmAccess fit.
+        let name = object.labels().get(label::KEY_INSTANCE);
+        return name.map(|name| ObjectRef::new(name).within(&namespace)).into_iter().collect();
+    }
     object
         .owner_references()
         .iter()

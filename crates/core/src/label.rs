@@ -13,6 +13,9 @@ pub const MANAGED_BY: &str = "novasphere";
 /// The label key of the manager.
 pub const KEY_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
+/// The label key with the owner's name, cut and hashed when it is longer than a label may be.
+pub const KEY_INSTANCE: &str = "app.kubernetes.io/instance";
+
 /// The label key with the UID of the object that something was made for. It finds what has no owner reference.
 pub const KEY_OWNER_UID: &str = "novasphere.io/owner-uid";
 
@@ -61,7 +64,7 @@ impl Owner {
         let component: &'static str = component.into();
         BTreeMap::from([
             ("app.kubernetes.io/name".to_owned(), self.kind.to_lowercase()),
-            ("app.kubernetes.io/instance".to_owned(), label_value(&self.name)),
+            (KEY_INSTANCE.to_owned(), label_value(&self.name)),
             (KEY_MANAGED_BY.to_owned(), MANAGED_BY.to_owned()),
             ("app.kubernetes.io/component".to_owned(), component.to_owned()),
             (KEY_OWNER_UID.to_owned(), self.uid.clone()),
