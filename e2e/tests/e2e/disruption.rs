@@ -259,6 +259,10 @@ fn edits_of_children() -> Vec<Edit> {
             "its ports",
             json!({"spec": {"ports": [{"name": "echo", "port": 1, "targetPort": 1}]}}),
         ),
+        service(
+            "a further port",
+            json!({"spec": {"ports": [{"name": "echo", "port": 7777}, {"name": "more", "port": 22}]}}),
+        ),
         service("its selector", json!({"spec": {"selector": {"app": "other"}}})),
         service(
             "a further selector",
