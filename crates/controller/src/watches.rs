@@ -231,7 +231,10 @@ fn owner<K: Resource>(object: &K) -> Vec<ObjectRef<VmAccess>> {
     if object.owner_references().is_empty() {
         // The label holds the whole name: those of VmAccess fit.
         let name = object.labels().get(label::KEY_INSTANCE);
-        return name.map(|name| ObjectRef::new(name).within(&namespace)).into_iter().collect();
+        return name
+            .map(|name| ObjectRef::new(name).within(&namespace))
+            .into_iter()
+            .collect();
     }
     object
         .owner_references()
