@@ -20,6 +20,10 @@ NOVASPHERE_CACHE ?= $(HOME)/.cache/novasphere
 export NOVASPHERE_CACHE
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(NOVASPHERE_CACHE)/bin/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ := $(NOVASPHERE_CACHE)/bin/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
+# Seconds for each target of `fuzz`.
+FUZZ_TIME ?= 60
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
@@ -141,6 +145,13 @@ test-go: packages
 .PHONY: test-manifests
 test-manifests: rust $(NOVACLUSTER)
 	@$(STEP) "chart and config" hack/test-manifests
+
+.PHONY: fuzz
+fuzz: $(CARGO_FUZZ) ## Throw random bytes at every parser of foreign bytes, FUZZ_TIME seconds each
+	@$(STEP) "fuzz" hack/fuzz $(FUZZ_TIME) $(CARGO_FUZZ)
+
+$(CARGO_FUZZ): | packages
+	@$(STEP) "install cargo-fuzz" cargo install cargo-fuzz --quiet --locked --version $(CARGO_FUZZ_VERSION) --root $(dir $(patsubst %/,%,$(dir $@)))
 
 .PHONY: bench
 bench: build test-bed ## Measure, write target/bench/summary.json and print it as a table
