@@ -1,18 +1,33 @@
 //! Browsers.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use novasphere_console::{
     close::Close,
+    listener::websocket::serve,
     registry::{Protocol, SessionId},
     rules::Rules,
     upstream::{Target, tcp::TcpTarget},
+    websocket::opening::Origins,
 };
-use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::{
+    client_async,
+    tungstenite::{Error, Message},
+};
 
-use crate::{desk::session, setup::Setup, viewer::Browser, vnc_server::VncServer};
+use crate::{
+    desk::session,
+    setup::{Setup, certificate, within},
+    viewer::Browser,
+    vnc_server::VncServer,
+};
 
 const KEY: [u8; 8] = [4, 1, 0, 0, 0, 0, 0, 65];
 
@@ -192,4 +207,38 @@ async fn the_address_of_a_client_behind_a_gateway_is_known() {
     let mut browser = Browser::connect(setup.websocket, &path, &headers).await.unwrap();
     browser.read(12).await;
     assert_eq!(setup.desk.requests()[0].client.to_string(), "198.51.100.7");
+}
+
+#[tokio::test]
+async fn tls_carries_the_same() {
+    let (setup, server) = (Setup::new().await, VncServer::start(None).await);
+    let (tls, trusting, _) = certificate();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let gateway = setup.gateway.clone();
+    tokio::spawn(serve(
+        listener,
+        Some(Arc::new(tls)),
+        Origins::default(),
+        gateway,
+        std::future::pending(),
+    ));
+    let token = setup.desk.token(1, session("a", server.target(None)));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TlsConnector::from(trusting).connect(name, stream).await.unwrap();
+    let url = format!("wss://localhost/api/v1/console/ws?token={token}");
+    let (mut socket, _) = client_async(url, stream).await.unwrap();
+    let mut answers = Vec::new();
+    for said in [&b"RFB 003.008\n"[..], &[1], &[1], &KEY] {
+        answers.extend_from_slice(&within("an answer", socket.next()).await.unwrap().unwrap().into_data());
+        socket.send(Message::binary(said.to_vec())).await.unwrap();
+    }
+    assert!(answers.starts_with(b"RFB 003.008\n\x01\x01\0\0\0\0"), "{answers:?}");
+    server.wait_for(&KEY).await;
+    setup.gateway.registry().end_where(|_| true, Close::AccessWithdrawn);
+    let Some(Ok(Message::Close(Some(frame)))) = within("the end", socket.next()).await else {
+        panic!("no close frame")
+    };
+    assert_eq!(u16::from(frame.code), 4006);
 }
