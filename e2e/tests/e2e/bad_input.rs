@@ -30,7 +30,7 @@ struct Bad {
     says: &'static str,
 }
 
-/// The node port that two VmAccesses want.
+/// The node port that two `VmAccess` want.
 const NODE_PORT: u16 = 31_777;
 
 fn bad_ones() -> Vec<Bad> {

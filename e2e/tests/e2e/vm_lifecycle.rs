@@ -79,7 +79,7 @@ async fn from_template() -> Result<()> {
             let object = support::ready_as(context, NAME, "Running", wait::LONG).await?;
             answers(&object).await.context("ports of the guest answer")?;
             status_tells(&object)?;
-            few_writes(context, mark).await?;
+            few_writes(context, mark)?;
             resyncs_write_nothing(context).await.context("resyncs")?;
             power_by_spec(context).await.context("power by spec")?;
             deletes_with_machine(context).await.context("deletionPolicy Delete")?;
@@ -92,7 +92,7 @@ async fn from_template() -> Result<()> {
 /// Reads the boot line from the serial console. KubeVirt does not replay what was
 /// printed before the console was opened, so a guest that was quicker boots again.
 async fn boots(context: &Context<'_>) -> Result<()> {
-    const FIRST_BOOT: Duration = Duration::from_secs(60);
+    const FIRST_BOOT: Duration = Duration::from_mins(1);
     let mut console = wait::until("the console opens", wait::LONG, || async {
         Ok(Seen::Done(
             Console::open(&context.client, &context.namespace, NAME).await?,
@@ -170,24 +170,20 @@ fn by_controller(context: &Context<'_>, mark: Mark) -> Result<Vec<Write>> {
     Ok(writes)
 }
 
-async fn few_writes(context: &Context<'_>, mark: Mark) -> Result<()> {
-    // Two Services are one more than the figure of the promise is for, and each
-    // state that KubeVirt passes through may be one status write; so count what
-    // is written beside status here, and the whole in `settled`.
+/// The promise of 5 is for one Service; the sample has two.
+const MOST_WRITES: usize = 5 + 1;
+
+fn few_writes(context: &Context<'_>, mark: Mark) -> Result<()> {
     let writes = by_controller(context, mark)?;
     ensure!(
         !writes.is_empty(),
         "the audit log has no write of {}: is the account right?",
         installed()
     );
-    let made: Vec<_> = writes
-        .iter()
-        .filter(|write| write.verb == "patch" || write.verb == "create")
-        .collect();
-    let of = |resource: &str| made.iter().filter(|write| write.resource() == resource).count();
     ensure!(
-        of("virtualmachines") == 1 && of("services") == 2,
-        "one machine and two Services were written more than once:{}",
+        writes.len() <= MOST_WRITES,
+        "{} writes for one VmAccess:{}",
+        writes.len(),
         audit::describe(&writes)
     );
     println!(
@@ -385,11 +381,16 @@ async fn adopted() -> Result<()> {
             }))?;
             let made = machines.create(&PostParams::default(), &machine).await?;
 
-            let adopt =
-                |power: Value| json!({"virtualMachine": {"name": NAME}, "power": power, "services": [echo_service()]});
-            support::apply(context, NAME, &adopt(json!({}))).await?;
+            let adopt = |power: Option<Value>| {
+                let mut spec = json!({"virtualMachine": {"name": NAME}, "services": [echo_service()]});
+                if let (Some(spec), Some(power)) = (spec.as_object_mut(), power) {
+                    spec.insert("power".to_owned(), power);
+                }
+                spec
+            };
+            support::apply(context, NAME, &adopt(None)).await?;
             support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
-            support::apply(context, NAME, &adopt(json!({"state": "Running"}))).await?;
+            support::apply(context, NAME, &adopt(Some(json!({"state": "Running"})))).await?;
             let object = support::ready_as(context, NAME, "Running", wait::LONG).await?;
             ensure!(
                 object.status.is_some_and(|status| status.services.len() == 1),
@@ -397,18 +398,18 @@ async fn adopted() -> Result<()> {
             );
             let first = instance_uid(context).await?;
             let restart = json!({"state": "Running", "restartedAt": Timestamp::now().to_string()});
-            support::apply(context, NAME, &adopt(restart.clone())).await?;
+            support::apply(context, NAME, &adopt(Some(restart))).await?;
             another_instance(context, &instances, &first)
                 .await
                 .context("restartedAt")?;
-            support::apply(context, NAME, &adopt(json!({"state": "Paused"}))).await?;
+            support::apply(context, NAME, &adopt(Some(json!({"state": "Paused"})))).await?;
             support::ready_as(context, NAME, "Paused", wait::LONG).await?;
-            support::apply(context, NAME, &adopt(json!({"state": "Stopped"}))).await?;
+            support::apply(context, NAME, &adopt(Some(json!({"state": "Stopped"})))).await?;
             support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
             wait::gone(&instances, NAME, wait::LONG).await?;
 
             // Nobody wants a state now, so nobody fights a person who starts it.
-            support::apply(context, NAME, &adopt(json!({}))).await?;
+            support::apply(context, NAME, &adopt(None)).await?;
             support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
             by_hand(context, "start").await?;
             support::ready_as(context, NAME, "Running", wait::LONG).await?;
