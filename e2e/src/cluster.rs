@@ -90,6 +90,14 @@ impl Cluster {
     /// # Errors
     /// When it does not come up, with the last lines of `novacluster`.
     pub fn control_plane(name: &str, crds: &[&str]) -> Result<OwnCluster> {
+        Self::control_plane_by(start, name, crds)
+    }
+
+    fn control_plane_by(
+        start: impl Fn(&str, &[&str]) -> Result<Self>,
+        name: &str,
+        crds: &[&str],
+    ) -> Result<OwnCluster> {
         let name = format!("{SHARED}-{name}");
         let crds = crds.join(",");
         let mut arguments = vec!["up"];
@@ -109,7 +117,8 @@ impl Cluster {
     pub fn shared() -> Result<&'static Self> {
         static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
         let cluster = CLUSTER.get_or_init(|| {
-            let cluster = start(SHARED, &["up", "--node", "--kubevirt"]).map_err(|error| format!("{error:#}"))?;
+            let cluster =
+                take_or_start(SHARED, &["up", "--node", "--kubevirt"]).map_err(|error| format!("{error:#}"))?;
             *started().lock().map_err(|error| error.to_string())? = true;
             Ok(cluster)
         });
@@ -138,7 +147,7 @@ impl Cluster {
     pub fn plane() -> Result<&'static Self> {
         static HANDLE: OnceLock<Cluster> = OnceLock::new();
         let cluster = PLANE.get_or_init(|| {
-            Self::control_plane("plane", &["kubevirt"])
+            Self::control_plane_by(take_or_start, "plane", &["kubevirt"])
                 .map(Some)
                 .map(Mutex::new)
                 .map_err(|error| format!("{error:#}"))
@@ -300,19 +309,28 @@ fn started() -> &'static Mutex<bool> {
     &STARTED
 }
 
-/// Starts a cluster, or takes over one that an earlier run kept.
-fn start(name: &str, arguments: &[&str]) -> Result<Cluster> {
-    if let Ok(cluster) = status(name) {
-        if keep() && cluster.parts.iter().all(|part| part.running) {
-            return Ok(cluster);
-        }
-        // Left by a run that was killed, or asked to be kept by an earlier one.
-        novacluster(&["--name", name, "down"])?;
+/// Takes over a cluster that an earlier run kept, or starts one.
+fn take_or_start(name: &str, arguments: &[&str]) -> Result<Cluster> {
+    match status(name) {
+        Ok(cluster) if keep() && cluster.parts.iter().all(|part| part.running) => Ok(cluster),
+        _ => start(name, arguments),
     }
+}
+
+/// Starts a cluster; what a killed run left under its name goes first.
+fn start(name: &str, arguments: &[&str]) -> Result<Cluster> {
+    let down = || novacluster(&["--name", name, "down"]);
+    down()?;
     let mut all = vec!["--name", name];
     all.extend(arguments);
-    novacluster(&all)?;
-    status(name)
+    match novacluster(&all) {
+        Ok(_) => status(name),
+        Err(error) if keep() => Err(error),
+        Err(error) => {
+            down()?;
+            Err(error)
+        }
+    }
 }
 
 fn status(name: &str) -> Result<Cluster> {
