@@ -127,16 +127,17 @@ $(CARGO_DENY): | packages
 ##@ Test
 
 .PHONY: test
-test: build test-bed test-go test-manifests ## Run all tests that this machine can carry
-	@$(STEP) "cargo test" cargo test $(LOCKED) --workspace
+test: build test-bed test-go test-manifests test-unit ## Run all tests that this machine can carry
+	@# Last, because its last lines say what this machine could not run.
+	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e
 
 .PHONY: test-unit
 test-unit: packages ## Run the tests that need no cluster
-	@$(STEP) "cargo test" cargo test $(LOCKED) --workspace --exclude novasphere-e2e
+	@$(STEP) "unit tests" cargo test $(LOCKED) --workspace --exclude novasphere-e2e
 
 .PHONY: test-e2e
 test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> chooses)
-	@$(STEP) "cargo test e2e" cargo test $(LOCKED) --package novasphere-e2e -- $(T)
+	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e -- $(T)
 
 .PHONY: test-go
 test-go: packages
