@@ -13,27 +13,43 @@ use novasphere_runtime::apply::ApplyError;
 
 use super::Context;
 
-/// Details alone are written at most this often.
-const DETAILS_EVERY: Duration = Duration::from_secs(10);
+/// Details follow a write that was news after this time, together with what else has come until then.
+const FIRST_DETAILS: Duration = Duration::from_secs(5);
 
-/// When the status of each object was written last. Forgotten after [`DETAILS_EVERY`].
+/// Further details follow details after this time. A machine that boots slowly has something new every few seconds, and none of
+/// it is worth a write.
+const MORE_DETAILS: Duration = Duration::from_mins(1);
+
+/// When the status of each object was written last. Forgotten after [`MORE_DETAILS`].
 #[derive(Debug, Default)]
 pub(crate) struct StatusWrites {
-    last: Mutex<HashMap<String, Instant>>,
+    last: Mutex<HashMap<String, Written>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    at: Instant,
+    only_details: bool,
 }
 
 impl StatusWrites {
-    fn written(&self, uid: String) {
+    fn written(&self, uid: String, only_details: bool, now: Instant) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|_, at| at.elapsed() < DETAILS_EVERY);
-        last.insert(uid, Instant::now());
+        last.retain(|_, written| now.saturating_duration_since(written.at) < MORE_DETAILS);
+        last.insert(uid, Written { at: now, only_details });
     }
 
     /// How long details have to wait still.
-    fn wait(&self, uid: &str) -> Option<Duration> {
+    fn wait(&self, uid: &str, now: Instant) -> Option<Duration> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        DETAILS_EVERY
-            .checked_sub(last.get(uid)?.elapsed())
+        let written = last.get(uid)?;
+        let pause = if written.only_details {
+            MORE_DETAILS
+        } else {
+            FIRST_DETAILS
+        };
+        pause
+            .checked_sub(now.saturating_duration_since(written.at))
             .filter(|left| !left.is_zero())
     }
 }
@@ -51,10 +67,11 @@ pub(super) async fn write(
 ) -> Result<Option<Duration>, ApplyError> {
     let uid = vm_access.uid().unwrap_or_default();
     let old = vm_access.status.as_ref();
-    match urgency(old, status) {
+    let urgency = urgency(old, status);
+    match urgency {
         Urgency::None => return Ok(None),
         Urgency::Soon => {
-            if let Some(left) = context.status_writes.wait(&uid) {
+            if let Some(left) = context.status_writes.wait(&uid, Instant::now()) {
                 return Ok(Some(left));
             }
         }
@@ -63,7 +80,8 @@ pub(super) async fn write(
     if let Some(written) = context.applier.apply_status(vm_access, old, status).await? {
         context.caches.vm_accesses.written(written);
     }
-    context.status_writes.written(uid);
+    let only_details = urgency == Urgency::Soon;
+    context.status_writes.written(uid, only_details, Instant::now());
     let about = vm_access.object_ref(&());
     for warning in warnings(old, status) {
         context
@@ -72,4 +90,24 @@ pub(super) async fn write(
             .await;
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_follow_news_soon_and_details_late() {
+        let writes = StatusWrites::default();
+        let now = Instant::now();
+        assert_eq!(writes.wait("a", now), None, "nothing was written yet");
+        writes.written("a".into(), false, now);
+        assert_eq!(writes.wait("a", now), Some(FIRST_DETAILS));
+        assert_eq!(writes.wait("b", now), None, "another object");
+        let later = now + FIRST_DETAILS;
+        assert_eq!(writes.wait("a", later), None);
+        writes.written("a".into(), true, later);
+        assert_eq!(writes.wait("a", later), Some(MORE_DETAILS));
+        assert_eq!(writes.wait("a", later + MORE_DETAILS), None);
+    }
 }

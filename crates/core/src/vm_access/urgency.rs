@@ -14,7 +14,7 @@ use crate::condition::find;
 pub enum Urgency {
     /// Nothing has changed.
     None,
-    /// Only details have: within seconds, together with what else comes.
+    /// Only details have: a little later, together with what else comes.
     Soon,
     /// Something that people and programs wait for has.
     Now,
