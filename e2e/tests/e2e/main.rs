@@ -6,6 +6,8 @@ mod bad_input;
 mod disruption;
 mod dry_run;
 mod fault_points;
+mod installed;
+mod killed_controller;
 mod leadership;
 mod schema;
 mod settled;
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let cases = [
         vm_lifecycle::cases(),
         bad_input::cases(),
+        killed_controller::cases(),
         fault_points::cases(),
         disruption::cases(),
         leadership::cases(),

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use novasphere_crd::VmAccess;
-use novasphere_e2e::{namespace::Context, wait};
+use novasphere_e2e::{
+    namespace::Context,
+    wait::{self, Seen},
+};
 use serde_json::{Value, json};
 
 /// The guest of the test bed. It says [`BOOTED`] on its console and its host name
@@ -122,6 +125,20 @@ pub(crate) async fn ready_as(context: &Context<'_>, name: &str, state: &str, bou
     wait::object(&api, name, format!("ready and {state}"), bound, |object| {
         has(object, "VirtualMachineReady", "True", Some(state))?;
         has(object, "Ready", "True", None)
+    })
+    .await
+}
+
+/// Waits until a `VmAccess` and its Services are gone.
+pub(crate) async fn nothing_left(context: &Context<'_>, name: &str) -> Result<()> {
+    wait::gone(&context.api::<VmAccess>(), name, wait::LONG).await?;
+    let services: Api<Service> = context.api();
+    wait::until("no Service is left", wait::SHORT, || async {
+        let left = services.list(&ListParams::default()).await?.items;
+        Ok(Seen::some(
+            left.is_empty().then_some(()),
+            format!("{} are left", left.len()),
+        ))
     })
     .await
 }

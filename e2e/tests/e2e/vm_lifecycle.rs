@@ -2,28 +2,21 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    coordination::v1::Lease,
-    core::v1::{Pod, Service},
-};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
-use novasphere_controller::LEASE_NAME;
 use novasphere_crd::VmAccess;
 use novasphere_e2e::{
-    audit::{self, Mark, Write},
+    audit::{self, Mark},
     cluster::Cluster,
     console::Console,
-    controller,
     harness::{Case, Needs},
-    install::{self, NAMESPACE},
     kubevirt::{text, virtual_machine_instances, virtual_machines},
     namespace::{Context, PodSecurity, with_namespace},
-    paths, pod,
+    paths,
     wait::{self, Seen},
 };
 use serde_json::{Value, json};
@@ -32,20 +25,22 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{self, BOOTED, echo_service};
+use crate::{
+    installed,
+    support::{self, BOOTED, echo_service},
+};
 
-const NAME: &str = "guest";
+pub(crate) const NAME: &str = "guest";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("vm_lifecycle::from_template", Needs::Node, from_template),
         Case::new("vm_lifecycle::adopted", Needs::Node, adopted),
-        Case::new("vm_lifecycle::killed_controller", Needs::Node, killed_controller),
     ]
 }
 
 /// The sample that `make demo` and the guide apply, in this state.
-fn spec(state: &str, policy: &str) -> Result<Value> {
+pub(crate) fn spec(state: &str, policy: &str) -> Result<Value> {
     let sample = paths::repository()?.join("config/samples/vmaccess_from_template.yaml");
     let mut sample: Value = serde_saphyr::from_str(&std::fs::read_to_string(sample)?)?;
     let mut spec = sample.get_mut("spec").context("the sample has no spec")?.take();
@@ -73,6 +68,7 @@ async fn from_template() -> Result<()> {
         "vm_lifecycle::from_template",
         PodSecurity::Privileged,
         async |context| {
+            let undisturbed = installed::undisturbed().await;
             let mark = cluster.audit().mark()?;
             support::apply(context, NAME, &spec("Running", "Delete")?).await?;
             boots(context).await.context("the guest boots")?;
@@ -81,6 +77,7 @@ async fn from_template() -> Result<()> {
             status_tells(&object)?;
             few_writes(context, mark)?;
             resyncs_write_nothing(context).await.context("resyncs")?;
+            drop(undisturbed);
             power_by_spec(context).await.context("power by spec")?;
             deletes_with_machine(context).await.context("deletionPolicy Delete")?;
             orphans_machine(context).await.context("deletionPolicy Orphan")
@@ -159,26 +156,15 @@ fn status_tells(object: &VmAccess) -> Result<()> {
     Ok(())
 }
 
-/// The account of the installed controller.
-fn installed() -> String {
-    format!("system:serviceaccount:{NAMESPACE}:{}-controller", install::RELEASE)
-}
-
-fn by_controller(context: &Context<'_>, mark: Mark) -> Result<Vec<Write>> {
-    let mut writes = context.cluster.audit().since(mark)?;
-    writes.retain(|write| write.user() == installed() && write.namespace() == context.namespace);
-    Ok(writes)
-}
-
 /// The promise of 5 is for one Service; the sample has two.
 const MOST_WRITES: usize = 5 + 1;
 
 fn few_writes(context: &Context<'_>, mark: Mark) -> Result<()> {
-    let writes = by_controller(context, mark)?;
+    let writes = installed::writes(context, mark)?;
     ensure!(
         !writes.is_empty(),
         "the audit log has no write of {}: is the account right?",
-        installed()
+        installed::account()
     );
     ensure!(
         writes.len() <= MOST_WRITES,
@@ -196,56 +182,28 @@ fn few_writes(context: &Context<'_>, mark: Mark) -> Result<()> {
 /// A touched annotation makes the controller look again.
 async fn resyncs_write_nothing(context: &Context<'_>) -> Result<()> {
     const RESYNCS: u64 = 20;
-    let leader = leader(context).await?;
+    let leader = installed::leader(context).await?;
     let mark = context.cluster.audit().mark()?;
     for number in 0..RESYNCS {
-        let before = reconciles(context, &leader).await?;
+        let before = installed::reconciles(context, &leader).await?;
         let patch = json!({"metadata": {"annotations": {"e2e/touched": number.to_string()}}});
         context
             .api::<VmAccess>()
             .patch(NAME, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         wait::until("the touched object is reconciled", wait::SHORT, || async {
-            let now = reconciles(context, &leader).await?;
+            let now = installed::reconciles(context, &leader).await?;
             Ok(Seen::some((now > before).then_some(()), format!("{now} reconciles")))
         })
         .await?;
     }
-    let writes = by_controller(context, mark)?;
+    let writes = installed::writes(context, mark)?;
     ensure!(
         writes.is_empty(),
         "{RESYNCS} resyncs of a settled machine cost writes:{}",
         audit::describe(&writes)
     );
     Ok(())
-}
-
-async fn leader(context: &Context<'_>) -> Result<Pod> {
-    let leases: Api<Lease> = Api::namespaced(context.client.clone(), NAMESPACE);
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), NAMESPACE);
-    wait::until("a leader among the controller's Pods", wait::LONG, || async {
-        let lease = leases.get(LEASE_NAME).await?;
-        let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
-        let pods = pods.list(&ListParams::default()).await?;
-        // The identity is the Pod's name and a random part.
-        let pod = pods
-            .into_iter()
-            .find(|pod| !holder.is_empty() && holder.starts_with(&pod.name_any()));
-        Ok(Seen::some(pod, format!("the holder is {holder:?}")))
-    })
-    .await
-}
-
-async fn reconciles(context: &Context<'_>, pod: &Pod) -> Result<u64> {
-    let path = format!(
-        "/api/v1/namespaces/{NAMESPACE}/pods/{}:8080/proxy/metrics",
-        pod.name_any()
-    );
-    let text = context
-        .client
-        .request_text(http::Request::get(path).body(Vec::new())?)
-        .await?;
-    Ok(controller::sum(&text, "novasphere_reconciles_total"))
 }
 
 async fn instance_uid(context: &Context<'_>) -> Result<String> {
@@ -305,22 +263,9 @@ async fn another_instance(context: &Context<'_>, instances: &Api<DynamicObject>,
     .map(drop)
 }
 
-async fn nothing_left(context: &Context<'_>) -> Result<()> {
-    wait::gone(&context.api::<VmAccess>(), NAME, wait::LONG).await?;
-    let services: Api<Service> = context.api();
-    wait::until("no Service is left", wait::SHORT, || async {
-        let left = services.list(&ListParams::default()).await?.items;
-        Ok(Seen::some(
-            left.is_empty().then_some(()),
-            format!("{} are left", left.len()),
-        ))
-    })
-    .await
-}
-
 async fn deletes_with_machine(context: &Context<'_>) -> Result<()> {
     context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
-    nothing_left(context).await?;
+    support::nothing_left(context, NAME).await?;
     wait::gone(&context.dynamic(&virtual_machine_instances()), NAME, wait::LONG).await?;
     wait::gone(&context.dynamic(&virtual_machines()), NAME, wait::LONG).await
 }
@@ -329,7 +274,7 @@ async fn orphans_machine(context: &Context<'_>) -> Result<()> {
     support::apply(context, NAME, &spec("Stopped", "Orphan")?).await?;
     support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
     context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
-    nothing_left(context).await?;
+    support::nothing_left(context, NAME).await?;
     let machines = context.dynamic(&virtual_machines());
     let machine = machines
         .get(NAME)
@@ -415,7 +360,7 @@ async fn adopted() -> Result<()> {
             support::ready_as(context, NAME, "Running", wait::LONG).await?;
 
             context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
-            nothing_left(context).await?;
+            support::nothing_left(context, NAME).await?;
             let after = machines.get(NAME).await?;
             ensure!(
                 after.uid() == made.uid() && after.metadata.deletion_timestamp.is_none(),
@@ -443,66 +388,4 @@ async fn by_hand(context: &Context<'_>, call: &str) -> Result<()> {
         .request_text(http::Request::put(path).body(b"{}".to_vec())?)
         .await?;
     Ok(())
-}
-
-/// The installed controller is killed in the middle of its work, again and again.
-async fn killed_controller() -> Result<()> {
-    let cluster = Cluster::with_novasphere()?;
-    with_namespace(
-        cluster,
-        "vm_lifecycle::killed_controller",
-        PodSecurity::Privileged,
-        async |context| {
-            let services: Api<Service> = context.api();
-            let machines = context.dynamic(&virtual_machines());
-            support::apply(context, NAME, &spec("Stopped", "Delete")?).await?;
-            // As soon as the first child is seen, before the rest is done.
-            wait::until("the first child exists", wait::LONG, || async {
-                let made = machines.get_opt(NAME).await?.is_some()
-                    || !services.list(&ListParams::default()).await?.items.is_empty();
-                Ok(Seen::some(made.then_some(()), "neither a machine nor a Service"))
-            })
-            .await?;
-            kill_leader(context).await?;
-            support::ready_as(context, NAME, "Stopped", wait::LONG).await?;
-
-            let mut fewer = spec("Stopped", "Delete")?;
-            if let Some(services) = fewer.get_mut("services").and_then(Value::as_array_mut) {
-                services.clear();
-            }
-            support::apply(context, NAME, &fewer).await?;
-            kill_leader(context).await?;
-            wait::until("the Services are gone", wait::LONG, || async {
-                let left = services.list(&ListParams::default()).await?.items;
-                Ok(Seen::some(
-                    left.is_empty().then_some(()),
-                    format!("{} are left", left.len()),
-                ))
-            })
-            .await?;
-            support::ready(context, NAME, wait::LONG).await?;
-
-            support::apply(context, NAME, &spec("Stopped", "Orphan")?).await?;
-            support::ready(context, NAME, wait::LONG).await?;
-            context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
-            kill_leader(context).await?;
-            nothing_left(context).await?;
-            let machine = machines.get(NAME).await?;
-            ensure!(
-                machine.metadata.deletion_timestamp.is_none(),
-                "the orphaned machine is being deleted"
-            );
-            machines.delete(NAME, &DeleteParams::default()).await?;
-            wait::gone(&machines, NAME, wait::LONG).await
-        },
-    )
-    .await
-}
-
-async fn kill_leader(context: &Context<'_>) -> Result<()> {
-    let leader = leader(context).await?;
-    let Some(uid) = leader.uid() else {
-        bail!("the leader's Pod has no UID")
-    };
-    pod::kill(&uid, "novasphere")
 }
