@@ -6,10 +6,7 @@ use std::{future::Future, process::ExitCode};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{
-    cluster::{self, Cluster},
-    paths,
-};
+use crate::cluster::{self, Cluster};
 
 /// Cases mostly wait, so run more than there are processors.
 const THREADS: usize = 4;
@@ -83,33 +80,18 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let end = Cluster::end_shared();
-    if let Err(error) = tell(&left_out) {
-        eprintln!("{error:#}");
-        return ExitCode::FAILURE;
+    if !left_out.is_empty() {
+        let names = left_out.join("\n  ");
+        eprintln!(
+            "Not run, because a node needs root ({} cases):\n  {names}",
+            left_out.len()
+        );
     }
     if let Err(error) = end {
         eprintln!("The shared clusters are not down: {error:#}");
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
-}
-
-/// Says what was not run here, and in `target/e2e/not-run` for `make test`, which
-/// repeats it in its last lines.
-fn tell(left_out: &[String]) -> Result<()> {
-    let file = paths::output("")?.join("not-run");
-    if left_out.is_empty() {
-        // There is none after a complete run.
-        let _ = std::fs::remove_file(file);
-        return Ok(());
-    }
-    let text = format!(
-        "Not run, because a node needs root ({} cases):\n  {}\n",
-        left_out.len(),
-        left_out.join("\n  ")
-    );
-    eprint!("{text}");
-    Ok(std::fs::write(file, text)?)
 }
 
 fn trial(case: Case, ignored: bool) -> Trial {

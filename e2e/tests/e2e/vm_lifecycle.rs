@@ -10,7 +10,7 @@ use kube::{
 };
 use novasphere_crd::VmAccess;
 use novasphere_e2e::{
-    audit::{self, Mark},
+    audit::{self, Mark, Write},
     cluster::Cluster,
     console::Console,
     harness::{Case, Needs},
@@ -172,9 +172,11 @@ fn few_writes(context: &Context<'_>, mark: Mark) -> Result<()> {
         writes.len(),
         audit::describe(&writes)
     );
+    let what: Vec<_> = writes.iter().map(Write::resource).collect();
     println!(
-        "vm_lifecycle::from_template: {} writes for a machine with two Services",
-        writes.len()
+        "vm_lifecycle::from_template: {} writes for a machine with two Services: {}",
+        what.len(),
+        what.join(", ")
     );
     Ok(())
 }
