@@ -21,10 +21,10 @@ use crate::{
 const CLIENTS: usize = 16;
 
 /// The controller is settled when it has written nothing for this long.
-const QUIET: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Between two readings of the audit log, which take CPU from what is measured.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The bound of each wait.
 const BOUND: Duration = Duration::from_mins(15);
