@@ -1,5 +1,6 @@
 //! Logs to standard error.
 
+use std::io::IsTerminal as _;
 use std::{backtrace::Backtrace, panic::PanicHookInfo};
 
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
@@ -42,7 +43,10 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
             .with_span_list(false)
             .with_writer(std::io::stderr)
             .boxed(),
-        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer()
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
