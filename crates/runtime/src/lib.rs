@@ -4,13 +4,14 @@
 //! [`config`]), logs ([`telemetry`]), health and metrics ([`admin`], [`metrics`]), an end ([`shutdown`]), a client whose
 //! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`]), APIs that may
 //! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
-//! ([`cache`], [`read_your_writes`]), what waits to be reconciled ([`queue`], [`backoff`]), and what people see of it all
-//! ([`events`]).
+//! ([`cache`], [`read_your_writes`]), what waits to be reconciled ([`queue`], [`backoff`]), certificates ([`tls`], [`ca`]),
+//! and what people see of it all ([`events`]).
 
 pub mod admin;
 pub mod apply;
 pub mod args;
 pub mod backoff;
+pub mod ca;
 pub mod cache;
 pub mod client;
 pub mod config;

@@ -45,6 +45,36 @@ pub enum TlsError {
 ///
 /// [`TlsError`] when the first pair cannot be used.
 pub fn server_config(certificate: &Path, key: &Path, shutdown: Shutdown) -> Result<Arc<ServerConfig>, TlsError> {
+    server_config_with(resolver(certificate, key, shutdown)?).map(Arc::new)
+}
+
+/// The same for a certificate that comes from elsewhere, such as [`crate::ca`].
+///
+/// # Errors
+///
+/// [`TlsError`] when rustls has no usable cryptography.
+pub fn server_config_with(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Unusable)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    without_resumption(&mut config);
+    Ok(config)
+}
+
+/// Takes session tickets and resumption away from a server configuration: see [`server_config`].
+pub fn without_resumption(config: &mut ServerConfig) {
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+}
+
+/// The certificate of the files, followed as [`server_config`] says.
+///
+/// # Errors
+///
+/// [`TlsError`] when the first pair cannot be used.
+pub fn resolver(certificate: &Path, key: &Path, shutdown: Shutdown) -> Result<Arc<dyn ResolvesServerCert>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let files = Files {
         certificate: certificate.to_owned(),
@@ -54,20 +84,14 @@ pub fn server_config(certificate: &Path, key: &Path, shutdown: Shutdown) -> Resu
     let pair = Arc::new(Pair {
         current: RwLock::new(Arc::new(content.parse(&files, &provider)?)),
     });
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Unusable)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::clone(&pair) as _);
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
+    let followed = Arc::clone(&pair);
     tokio::spawn(async move {
         tokio::select! {
-            () = follow(&files, content, &pair, &provider) => {}
+            () = follow(&files, content, &followed, &provider) => {}
             () = shutdown.wait() => {}
         }
     });
-    Ok(Arc::new(config))
+    Ok(pair)
 }
 
 /// The certificate in use.

@@ -1,0 +1,418 @@
+//! Our own certificate authority, for clusters without cert-manager: one Secret in our namespace, made by whoever comes first,
+//! and a certificate in memory for each server.
+//!
+//! An authority is good for 365 days. After two thirds of them somebody puts its successor into the bundle, a day later the
+//! successor signs, and the old one stays trusted until its end. So a certificate is only used when everybody had a day to
+//! trust its issuer. Every change is an optimistic replace: of many replicas that try, one wins, and the others read what it
+//! wrote. Server certificates are good for 7 days and are issued again after two thirds of them, and when the authority changes.
+
+mod material;
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures::{Stream, TryStreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, Resource,
+    api::PostParams,
+    runtime::{WatchStreamExt, watcher},
+};
+use rustls::{
+    ServerConfig,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio::sync::watch;
+
+pub use self::material::MaterialError;
+use self::material::{Leaf, State, Step};
+use crate::{
+    shutdown::Shutdown,
+    tls::{self, TlsError},
+};
+
+/// Name of the Secret. Its key `ca.crt` holds the certificates to be trusted.
+pub const SECRET_NAME: &str = "novasphere-ca";
+
+/// Pause after something failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why there is no authority.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The Secret cannot be read or written.
+    #[error("cannot read or write the Secret {SECRET_NAME}: {0}")]
+    Api(#[source] Box<kube::Error>),
+    /// The Secret is spoilt, or no certificate can be made of it.
+    #[error("the Secret {SECRET_NAME} cannot be used: {0}. Delete it to have it made anew")]
+    Material(#[from] MaterialError),
+    /// The process was asked to stop first.
+    #[error("asked to stop before the Secret {SECRET_NAME} could be read")]
+    Stopped,
+}
+
+impl From<kube::Error> for CaError {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(Box::new(error))
+    }
+}
+
+/// What an authority needs.
+#[derive(Clone)]
+pub struct CaOptions {
+    /// A client that may create Secrets, and get, list, watch and update the one called [`SECRET_NAME`].
+    pub client: Client,
+    /// Where the Secret is.
+    pub namespace: String,
+    /// The server's names and addresses: what clients connect to.
+    pub names: Vec<String>,
+    /// Ends the task that keeps all of it fresh.
+    pub shutdown: Shutdown,
+}
+
+/// The authority, and this process's certificate of it. Clones share them.
+#[derive(Clone, Debug)]
+pub struct CertificateAuthority {
+    leaf: Arc<Slot>,
+    bundle: watch::Receiver<Arc<str>>,
+}
+
+impl CertificateAuthority {
+    /// Reads the Secret, or makes it when there is none, issues a certificate, and keeps both fresh in a task until the
+    /// shutdown. While that fails it is logged and tried again every 5 s.
+    ///
+    /// # Errors
+    ///
+    /// [`CaError::Stopped`] when the shutdown comes first.
+    pub async fn start(options: CaOptions) -> Result<Self, CaError> {
+        let shutdown = options.shutdown.clone();
+        let begin = async {
+            loop {
+                match Keeper::begin(&options).await {
+                    Ok(keeper) => return keeper,
+                    Err(error) => tracing::warn!("no certificate yet: {error}"),
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        let keeper = tokio::select! {
+            keeper = begin => keeper,
+            () = shutdown.wait() => return Err(CaError::Stopped),
+        };
+        let authority = Self {
+            leaf: Arc::clone(&keeper.leaf),
+            bundle: keeper.bundle.subscribe(),
+        };
+        let end = options.shutdown.wait();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = keeper.run() => {}
+                () = end => {}
+            }
+        });
+        Ok(authority)
+    }
+
+    /// The present certificate, for a server configuration of one's own.
+    #[must_use]
+    pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::clone(&self.leaf) as _
+    }
+
+    /// A server configuration as that of [`tls::server_config`], with this authority's certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] when rustls has no usable cryptography.
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        tls::server_config_with(self.resolver()).map(Arc::new)
+    }
+
+    /// The certificates to be trusted, as PEM, now and after each change. It closes when the process stops.
+    #[must_use]
+    pub fn bundle(&self) -> watch::Receiver<Arc<str>> {
+        self.bundle.clone()
+    }
+}
+
+/// The certificate in use.
+#[derive(Debug)]
+struct Slot(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Slot {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Keeps the Secret and the certificate fresh.
+struct Keeper {
+    secrets: Api<Secret>,
+    namespace: String,
+    names: Vec<String>,
+    /// As it was read or written last.
+    secret: Secret,
+    state: State,
+    leaf: Arc<Slot>,
+    renew_at: Timestamp,
+    bundle: watch::Sender<Arc<str>>,
+}
+
+impl Keeper {
+    async fn begin(options: &CaOptions) -> Result<Self, CaError> {
+        let secrets: Api<Secret> = Api::namespaced(options.client.clone(), &options.namespace);
+        let secret = obtain(&secrets, &options.namespace, &[]).await?;
+        let state = State::read(&secret)?;
+        let Leaf { key, renew_at } = state.issue(&options.names, Timestamp::now())?;
+        Ok(Self {
+            secrets,
+            namespace: options.namespace.clone(),
+            names: options.names.clone(),
+            secret,
+            leaf: Arc::new(Slot(RwLock::new(Arc::new(key)))),
+            renew_at,
+            bundle: watch::Sender::new(state.bundle().into()),
+            state,
+        })
+    }
+
+    async fn run(mut self) {
+        let mut changes = std::pin::pin!(changes(self.secrets.clone()));
+        loop {
+            let done = tokio::select! {
+                change = changes.try_next() => match change {
+                    Ok(Some(Some(secret))) => self.adopt(secret),
+                    Ok(Some(None)) => self.make_again().await,
+                    Ok(None) => return,
+                    // The stream backs off by itself.
+                    Err(error) => {
+                        tracing::debug!(%error, "the watch of the Secret {SECRET_NAME} failed");
+                        Ok(())
+                    }
+                },
+                () = tokio::time::sleep(self.pause()) => self.refresh().await,
+            };
+            if let Err(error) = done {
+                tracing::warn!("the certificates stay as they are: {error}");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    /// Until something is due. A sleep does not count the time that a machine was suspended, so look every hour.
+    fn pause(&self) -> Duration {
+        let now = Timestamp::now();
+        let due = match self.state.step(now) {
+            Step::Keep(until) => until.min(self.renew_at),
+            Step::Announce | Step::Promote => now,
+        };
+        let left = due.duration_since(now);
+        let left = if left.is_negative() {
+            Duration::ZERO
+        } else {
+            left.unsigned_abs()
+        };
+        left.min(Duration::from_hours(1))
+    }
+
+    /// Does what is due.
+    async fn refresh(&mut self) -> Result<(), CaError> {
+        let now = Timestamp::now();
+        let step = self.state.step(now);
+        if !matches!(step, Step::Keep(_)) {
+            let wanted = self.state.after(step, now)?;
+            let secret = wanted.write(Some(&self.secret), &self.namespace, SECRET_NAME);
+            match self.secrets.replace(SECRET_NAME, &PostParams::default(), &secret).await {
+                Ok(written) => {
+                    tracing::info!(?step, "the certificate authority was rotated");
+                    self.adopt(written)?;
+                }
+                // Another replica was first.
+                Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
+                    let present = obtain(&self.secrets, &self.namespace, self.state.trusted()).await?;
+                    self.adopt(present)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if now >= self.renew_at {
+            self.issue()?;
+        }
+        Ok(())
+    }
+
+    async fn make_again(&mut self) -> Result<(), CaError> {
+        tracing::warn!("the Secret {SECRET_NAME} is gone; it is made anew");
+        let secret = obtain(&self.secrets, &self.namespace, self.state.trusted()).await?;
+        self.adopt(secret)
+    }
+
+    /// Takes what the Secret holds into use. A spoilt one changes nothing here.
+    fn adopt(&mut self, secret: Secret) -> Result<(), CaError> {
+        let state = State::read(&secret)?;
+        let otherwise = state.signs_otherwise(&self.state);
+        self.secret = secret;
+        self.state = state;
+        self.bundle.send_if_modified(|bundle| {
+            let now: Arc<str> = self.state.bundle().into();
+            let changed = *bundle != now;
+            *bundle = now;
+            changed
+        });
+        if otherwise { self.issue() } else { Ok(()) }
+    }
+
+    fn issue(&mut self) -> Result<(), CaError> {
+        let Leaf { key, renew_at } = self.state.issue(&self.names, Timestamp::now())?;
+        *self.leaf.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+        self.renew_at = renew_at;
+        tracing::info!(%renew_at, "a new server certificate is in use");
+        Ok(())
+    }
+}
+
+/// The Secret that is there, or a new one. `trusted` are the certificates that were trusted so far.
+async fn obtain(secrets: &Api<Secret>, namespace: &str, trusted: &[String]) -> Result<Secret, CaError> {
+    if let Some(secret) = secrets.get_opt(SECRET_NAME).await? {
+        return Ok(secret);
+    }
+    let state = State::first(Timestamp::now(), trusted)?;
+    let secret = state.write(None, namespace, SECRET_NAME);
+    match secrets.create(&PostParams::default(), &secret).await {
+        Ok(created) => {
+            tracing::info!("made the certificate authority in the Secret {SECRET_NAME}");
+            Ok(created)
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(secrets.get(SECRET_NAME).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The Secret after each change, `None` when it is gone.
+fn changes(secrets: Api<Secret>) -> impl Stream<Item = watcher::Result<Option<Secret>>> {
+    let config = watcher::Config::default().fields(&format!("metadata.name={SECRET_NAME}"));
+    let mut listed = false;
+    watcher(secrets, config).default_backoff().try_filter_map(move |event| {
+        let change = match event {
+            watcher::Event::Init => {
+                listed = false;
+                None
+            }
+            watcher::Event::InitApply(secret) => {
+                listed = true;
+                Some(Some(secret))
+            }
+            watcher::Event::InitDone => (!listed).then_some(None),
+            watcher::Event::Apply(secret) => Some(Some(secret)),
+            watcher::Event::Delete(secret) => {
+                tracing::debug!(
+                    version = secret.meta().resource_version,
+                    "the Secret {SECRET_NAME} was deleted"
+                );
+                Some(None)
+            }
+        };
+        std::future::ready(Ok(change))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower_test::mock;
+
+    use super::*;
+
+    fn conflict() -> (StatusCode, serde_json::Value) {
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409});
+        (StatusCode::CONFLICT, status)
+    }
+
+    fn missing() -> (StatusCode, serde_json::Value) {
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
+        (StatusCode::NOT_FOUND, status)
+    }
+
+    /// Answers requests in order and returns their methods.
+    fn api(answers: Vec<(StatusCode, serde_json::Value)>) -> (Client, tokio::task::JoinHandle<Vec<Method>>) {
+        let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
+        let answered = tokio::spawn(async move {
+            let mut methods = Vec::new();
+            for (status, body) in answers {
+                let (request, respond) = calls.next_request().await.unwrap();
+                methods.push(request.method().clone());
+                let body = Body::from(serde_json::to_vec(&body).unwrap());
+                respond.send_response(Response::builder().status(status).body(body).unwrap());
+            }
+            methods
+        });
+        (Client::new(service, "ns"), answered)
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_second_takes_what_the_first_made() {
+        let made = State::first(Timestamp::now(), &[]).unwrap();
+        let secret = serde_json::to_value(made.write(None, "ns", SECRET_NAME)).unwrap();
+        let (client, answered) = api(vec![missing(), conflict(), (StatusCode::OK, secret)]);
+        let options = CaOptions {
+            client,
+            namespace: "ns".to_owned(),
+            names: vec!["localhost".to_owned()],
+            shutdown: Shutdown::new(Duration::ZERO),
+        };
+        let keeper = Keeper::begin(&options).await.unwrap();
+        assert!(keeper.state == made);
+        assert_eq!(answered.await.unwrap(), [Method::GET, Method::POST, Method::GET]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_that_another_replica_made_is_taken_over() {
+        let long_ago = Timestamp::now() - Duration::from_hours(300 * 24);
+        let old = State::first(long_ago, &[]).unwrap();
+        let announced = old.after(Step::Announce, Timestamp::now()).unwrap();
+        let value = |state: &State| serde_json::to_value(state.write(None, "ns", SECRET_NAME)).unwrap();
+        let (client, answered) = api(vec![
+            (StatusCode::OK, value(&old)),
+            conflict(),
+            (StatusCode::OK, value(&announced)),
+        ]);
+        let options = CaOptions {
+            client,
+            namespace: "ns".to_owned(),
+            names: vec!["localhost".to_owned()],
+            shutdown: Shutdown::new(Duration::ZERO),
+        };
+        let mut keeper = Keeper::begin(&options).await.unwrap();
+        let mut bundle = keeper.bundle.subscribe();
+        let before = keeper.leaf.0.read().unwrap().clone();
+        assert_eq!(keeper.pause(), Duration::ZERO);
+        keeper.refresh().await.unwrap();
+        assert_eq!(answered.await.unwrap(), [Method::GET, Method::PUT, Method::GET]);
+        assert!(keeper.state == announced && bundle.has_changed().unwrap());
+        assert_eq!(bundle.borrow_and_update().matches("BEGIN CERTIFICATE").count(), 2);
+        assert!(
+            Arc::ptr_eq(&before, &keeper.leaf.0.read().unwrap()),
+            "the same authority signs"
+        );
+
+        let promoted = announced.after(Step::Promote, Timestamp::now()).unwrap();
+        keeper.adopt(promoted.write(None, "ns", SECRET_NAME)).unwrap();
+        assert!(
+            !Arc::ptr_eq(&before, &keeper.leaf.0.read().unwrap()),
+            "a leaf of the new authority"
+        );
+        assert!(
+            keeper.adopt(Secret::default()).is_err(),
+            "a spoilt Secret changes nothing"
+        );
+        assert!(keeper.state == promoted);
+    }
+}
