@@ -1,6 +1,6 @@
 //! Who may enter, decided elsewhere: the interface to it.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -45,6 +45,45 @@ pub struct Admitted {
     pub expires: Instant,
     /// The stream ends after this time without human input.
     pub idle_timeout: Option<Duration>,
+    /// The stream's place in the session.
+    pub place: Place,
+}
+
+/// A stream's place in its session, taken before the stream is open and given back when it is over or never opens.
+#[derive(Clone, Default)]
+pub struct Place(Option<Arc<Taken>>);
+
+struct Taken {
+    id: String,
+    give_back: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Place {
+    /// A place of this name. `give_back` is called once, when nobody holds it any more; it must not block.
+    pub fn new(id: impl Into<String>, give_back: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(Taken {
+            id: id.into(),
+            give_back: Box::new(give_back),
+        })))
+    }
+
+    /// Its name; empty when places are not counted.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.0.as_ref().map_or("", |taken| &taken.id)
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Place({})", self.id())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        (self.give_back)(&self.id);
+    }
 }
 
 /// A viewer who may not enter.
@@ -57,7 +96,7 @@ pub struct Refusal {
 }
 
 /// A viewer who was turned away, or left before the stream was open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Refused {
     /// Why.
     pub refusal: Refusal,
@@ -69,6 +108,8 @@ pub struct Refused {
     pub session: Option<String>,
     /// The user, when it was known.
     pub user: Option<String>,
+    /// The place that was taken for the stream.
+    pub place: Place,
 }
 
 /// Decides who may enter.

@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        admission::Refusal,
+        admission::{Place, Refusal},
         close::Close,
         registry::{Protocol, Registry, SessionId, Transport},
     };
@@ -174,6 +174,7 @@ mod tests {
                 name: "a".into(),
                 uid: "u".into(),
             },
+            connection: String::new(),
             user: "ann".into(),
             target: "VmAccess/web".into(),
             client: [192, 0, 2, 1].into(),
@@ -199,6 +200,7 @@ mod tests {
             transport: Transport::WebSocket,
             session: None,
             user: None,
+            place: Place::default(),
         });
         let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

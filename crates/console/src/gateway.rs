@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, Refusal, Refused},
+    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused},
     close::Close,
     leg::Leg,
     limits::{Gate, HalfOpen},
@@ -53,6 +53,7 @@ pub(crate) struct Failure {
     pub(crate) refusal: Refusal,
     session: Option<String>,
     user: Option<String>,
+    place: Place,
 }
 
 impl Failure {
@@ -64,6 +65,17 @@ impl Failure {
             },
             session: None,
             user: None,
+            place: Place::default(),
+        }
+    }
+
+    /// The same, of a viewer who was admitted.
+    pub(crate) fn of(self, admitted: &Admitted) -> Self {
+        Self {
+            session: Some(admitted.session.to_string()),
+            user: Some(admitted.user.clone()),
+            place: admitted.place.clone(),
+            ..self
         }
     }
 }
@@ -87,7 +99,7 @@ impl From<HandshakeError> for Failure {
 
 /// A viewer who is admitted, and the connection to his target.
 pub(crate) struct Opened {
-    admitted: Admitted,
+    pub(crate) admitted: Admitted,
     target: Box<dyn Leg>,
 }
 
@@ -177,6 +189,7 @@ impl<A: Admission> Gateway<A> {
             refusal,
             session: request.session.clone(),
             user: None,
+            place: Place::default(),
         })
     }
 
@@ -186,13 +199,19 @@ impl<A: Admission> Gateway<A> {
 
     /// Notes a viewer who got no stream.
     pub(crate) fn refused(&self, failure: Failure, client: IpAddr, transport: Transport) {
-        let Failure { refusal, session, user } = failure;
+        let Failure {
+            refusal,
+            session,
+            user,
+            place,
+        } = failure;
         let refused = Refused {
             refusal,
             client,
             transport,
             session,
             user,
+            place,
         };
         self.observe(|observer| observer.refused(&refused));
     }
@@ -207,6 +226,7 @@ impl<A: Admission> Gateway<A> {
         };
         let mut handle = self.parts.registry.open(StreamInfo {
             session: admitted.session,
+            connection: admitted.place.id().to_owned(),
             user: admitted.user,
             target: admitted.target_name,
             client,
@@ -225,6 +245,7 @@ impl<A: Admission> Gateway<A> {
             ended.end.why = why;
         }
         self.observe(|observer| observer.closed(&stream, &ended.end));
+        drop(admitted.place);
         ended.tell().await;
     }
 }
@@ -241,22 +262,23 @@ where
     match opened.admitted.protocol {
         Protocol::Serial => viewer.accept_text(),
         Protocol::Vnc => {
-            let mut output = Vec::new();
-            let mut handshake = ServerHandshake::start(Offer::None, &mut output);
-            while step(viewer, &mut handshake, &mut output).await? != Progress::Admit {}
-            finish(viewer, &mut handshake, &mut output, &mut opened).await?;
+            let greeted = greet(viewer, &mut opened).await;
+            greeted.map_err(|failure| failure.of(&opened.admitted))?;
         }
     }
     Ok(opened)
 }
 
+async fn greet<L: AsyncRead + AsyncWrite + Unpin>(viewer: &mut L, opened: &mut Opened) -> Result<(), Failure> {
+    let mut output = Vec::new();
+    let mut handshake = ServerHandshake::start(Offer::None, &mut output);
+    while step(viewer, &mut handshake, &mut output).await? != Progress::Admit {}
+    finish(viewer, &mut handshake, &mut output, opened).await
+}
+
 /// Connects to the target of an admitted viewer.
 pub(crate) async fn open_target(admitted: Admitted, transport: Transport) -> Result<Opened, Failure> {
-    let known = |why, detail: String| Failure {
-        refusal: Refusal { why, detail },
-        session: Some(admitted.session.to_string()),
-        user: Some(admitted.user.clone()),
-    };
+    let known = |why, detail: String| Failure::new(why, detail).of(&admitted);
     if admitted.protocol == Protocol::Serial && transport == Transport::Rfb {
         return Err(known(
             Close::TransportNotAllowed,

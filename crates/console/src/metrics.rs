@@ -166,7 +166,7 @@ impl Collector for Carried {
 mod tests {
     use super::*;
     use crate::{
-        admission::Refusal,
+        admission::{Place, Refusal},
         close::Close,
         limits::Limits,
         registry::{Protocol, SessionId, StreamInfo, Transport},
@@ -187,6 +187,7 @@ mod tests {
                 name: "a".into(),
                 uid: "u".into(),
             },
+            connection: String::new(),
             user: "ann".into(),
             target: "VmAccess/web".into(),
             client: [192, 0, 2, 1].into(),
@@ -214,6 +215,7 @@ mod tests {
             transport: Transport::WebSocket,
             session: None,
             user: None,
+            place: Place::default(),
         });
         let after = text(&registry);
         for line in [

@@ -60,6 +60,8 @@ pub enum Protocol {
 pub struct StreamInfo {
     /// The session.
     pub session: SessionId,
+    /// The stream's name in the session's status; empty when there is none.
+    pub connection: String,
     /// The user who got the token.
     pub user: String,
     /// The object whose console it is, such as `VmAccess/web-1`.
@@ -358,6 +360,7 @@ mod tests {
                 name: session.into(),
                 uid: "1".into(),
             },
+            connection: String::new(),
             user: user.into(),
             target: "VmAccess/web".into(),
             client: [192, 0, 2, 1].into(),

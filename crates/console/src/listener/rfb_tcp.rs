@@ -122,7 +122,8 @@ async fn enter<A: Admission, L: Leg>(
     };
     let admitted = gateway.admit(&request(&credentials, client)?).await?;
     let mut opened = open_target(admitted, Transport::Rfb).await?;
-    finish(viewer, handshake, output, &mut opened).await?;
+    let finished = finish(viewer, handshake, output, &mut opened).await;
+    finished.map_err(|failure| failure.of(&opened.admitted))?;
     Ok(opened)
 }
 

@@ -34,6 +34,7 @@ impl Fixture {
                 name: "a".into(),
                 uid: "1".into(),
             },
+            connection: String::new(),
             user: "ann".into(),
             target: "VmAccess/web".into(),
             client: [192, 0, 2, 1].into(),

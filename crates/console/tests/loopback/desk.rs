@@ -7,7 +7,7 @@ use std::{
 };
 
 use novasphere_console::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, Refusal, Refused},
+    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused},
     close::Close,
     registry::{Protocol, SessionId, Stream, StreamInfo},
     relay::End,
@@ -45,6 +45,7 @@ pub(crate) fn session(name: &str, target: Target) -> Admitted {
         target,
         expires: Instant::now() + Duration::from_hours(1),
         idle_timeout: None,
+        place: Place::default(),
     }
 }
 
