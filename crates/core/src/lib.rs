@@ -4,6 +4,7 @@
 //! controller reads the cluster, calls these functions, and writes what they return.
 
 pub mod condition;
+pub mod console_session;
 pub mod label;
 pub mod merge;
 pub mod name;

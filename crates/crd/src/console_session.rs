@@ -287,9 +287,18 @@ pub struct ConsoleSessionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<ConsoleProtocol>,
 
-    /// When the session ends and its streams are closed.
+    /// Since when the session's time runs: when it first became ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+
+    /// When the session ends and its streams are closed: `startedAt` and the duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+
+    /// What the session may do: its spec, with the target's `console` policy of the time when it became ready for what
+    /// the spec leaves out. When the target's policy no longer allows this much, the session ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<GrantedPolicy>,
 
     /// Where viewers connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -312,6 +321,10 @@ pub struct ConsoleSessionStatus {
     /// How many streams are open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub viewers: Option<u32>,
+
+    /// How the stream that ended last ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_disconnect: Option<LastDisconnect>,
 
     /// Why the session ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -348,16 +361,65 @@ pub enum CloseReason {
     Revoked,
     /// The object is being deleted.
     Deleted,
-    /// Nobody typed or moved the pointer for the idle timeout.
-    Idle,
     /// The target is gone, or another object has its name.
     TargetGone,
     /// The target's policy no longer allows it.
     PolicyChanged,
-    /// The user lost the right to the console.
-    AccessWithdrawn,
     /// The last viewer left a session that was made for one connection.
     Finished,
+}
+
+/// What a session may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantedPolicy {
+    /// How long it lasts.
+    pub duration: Duration,
+
+    /// A stream without human input for this long is closed. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+
+    /// How many streams it may have at once.
+    pub max_viewers: u16,
+
+    /// What happens to a present viewer of a console that carries only one.
+    pub takeover: Takeover,
+
+    /// Whether keyboard and pointer reach the guest.
+    pub input: ConsoleInput,
+
+    /// Which way text may be copied.
+    pub clipboard: Clipboard,
+
+    /// Whether viewers may shut down, reboot or reset the guest through the console.
+    pub power: bool,
+
+    /// Whether viewers may change the screen's size.
+    pub resize: bool,
+
+    /// Whether stock viewers may connect on the raw TCP port.
+    pub native: bool,
+
+    /// Client addresses that may open a stream. Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub allowed_source_ranges: Vec<Cidr>,
+}
+
+/// How a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastDisconnect {
+    /// Who was connected.
+    #[schemars(length(max = 1024))]
+    pub user: String,
+
+    /// Why the stream ended, in one word, such as `ViewerLeft`, `Idle`, `AccessWithdrawn` or `TargetStopped`.
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z]+$"))]
+    pub reason: String,
+
+    /// When.
+    pub at: Time,
 }
 
 /// Where viewers of a session connect.

@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// The longest string that matches [`Duration::PATTERN`].
 const MAX_LENGTH: u32 = 28;
 
+/// The longest duration that is written in the shortest form with five digits: `99999h59m59s999ms`.
+const MAX_MILLIS: u64 = 100_000 * 3_600_000 - 1;
+
 /// A length of time, written like `90s`, `15m` or `1h30m`.
 ///
 /// Units are `h`, `m`, `s` and `ms`; a day is `24h`. At most four numbers of at most five digits each, so never more
@@ -53,6 +56,14 @@ impl Duration {
 impl From<Duration> for time::Duration {
     fn from(duration: Duration) -> Self {
         duration.0
+    }
+}
+
+/// In whole milliseconds, and at most what [`Duration::PATTERN`] can say of each unit.
+impl From<time::Duration> for Duration {
+    fn from(duration: time::Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(time::Duration::from_millis(millis.min(MAX_MILLIS)))
     }
 }
 

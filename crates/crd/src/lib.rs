@@ -34,7 +34,7 @@ pub use cidr::{Cidr, CidrError};
 pub use console_policy::{Clipboard, ConsoleInput, ConsolePolicy, ConsoleProtocol, Takeover};
 pub use console_session::{
     CloseReason, Connection, ConsoleSession, ConsoleSessionSpec, ConsoleSessionStatus, DEFAULT_SESSION_DURATION, Grant,
-    SessionEndpoints, SessionPhase, SessionTargetKind, SessionTargetRef, Transport,
+    GrantedPolicy, LastDisconnect, SessionEndpoints, SessionPhase, SessionTargetKind, SessionTargetRef, Transport,
 };
 pub use duration::{Duration, DurationError};
 pub use k8s_openapi::{
@@ -53,8 +53,8 @@ pub use vm_access::{
     DiskSource, EmptyDisk, HttpSource, ImagePullPolicy, InstancetypeKind, InstancetypeMatcher, InterfaceStatus,
     MultusNetwork, Network, NetworkBinding, PersistentVolumeClaimDisk, PodNetwork, Power, PowerState, PreferenceKind,
     PreferenceMatcher, PvcSource, RegistrySource, RootDisk, Scheduling, SnapshotSource, VirtualMachineSource,
-    VirtualMachineStatus, VirtualMachineTemplate, VmAccess, VmAccessSpec, VmAccessStatus, VmRoute, VolumeAccessMode,
-    VolumeMode,
+    VirtualMachineStatus, VirtualMachineTemplate, VmAccess, VmAccessSpec, VmAccessStatus, VmRoute, VncServer,
+    VolumeAccessMode, VolumeMode,
 };
 pub use vnc_workspace::{
     Backup, Display, EgressPort, EgressRule, EnvVar, EnvVarSource, Gpu, KeyRef, Lifecycle, LifecycleState,

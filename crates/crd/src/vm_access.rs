@@ -16,7 +16,7 @@ pub use self::{
         HttpSource, ImagePullPolicy, PersistentVolumeClaimDisk, PvcSource, RegistrySource, RootDisk, SnapshotSource,
         VolumeAccessMode, VolumeMode,
     },
-    service::{AccessService, AccessServicePort, VmRoute},
+    service::{AccessService, AccessServicePort, VmRoute, VncServer},
     status::{AccessServicePortStatus, AccessServiceStatus, InterfaceStatus, VirtualMachineStatus, VmAccessStatus},
     template::{
         CloudInit, CloudInitType, Cpu, InstancetypeKind, InstancetypeMatcher, MultusNetwork, Network, NetworkBinding,
@@ -137,6 +137,17 @@ use crate::{
 #[x_kube(validation = entry_points_differ())]
 #[x_kube(validation = tls_hosts_differ())]
 #[x_kube(validation = http_paths_differ())]
+#[x_kube(validation = forbidden(
+    "!has(self.vncServer) || (has(self.services) && self.services.exists(s, s.name == self.vncServer.service))",
+    "vncServer is reached by a service that spec.services does not have; add the service, or correct vncServer.service"
+)
+.field_path(".vncServer.service"))]
+#[x_kube(validation = forbidden(
+    "!has(self.vncServer) || !has(self.services) || self.services.all(s, s.name != self.vncServer.service || \
+     s.ports.exists(p, p.port == self.vncServer.port && p.protocol == 'TCP'))",
+    "vncServer.port is no TCP port of its service; add the port there, or correct vncServer.port"
+)
+.field_path(".vncServer.port"))]
 pub struct VmAccessSpec {
     /// The virtual machine: made here from `template`, or one that exists, by `name`.
     pub virtual_machine: VirtualMachineSource,
@@ -155,6 +166,11 @@ pub struct VmAccessSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub routes: Vec<VmRoute>,
+
+    /// A VNC server inside the guest, whose screen sessions show in place of the machine's own. Default: the machine's
+    /// own screen, as KubeVirt has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vnc_server: Option<VncServer>,
 
     /// What sessions on the machine's consoles may do. Default: the defaults of its fields.
     #[serde(default)]

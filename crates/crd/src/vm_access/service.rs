@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Cidr, Protocol, RouteRule, ServiceType,
-    rule::{dns_label, forbidden},
+    rule::{dns_label, forbidden, object_name},
 };
 
 /// A Service to ports of the guest.
@@ -113,4 +113,26 @@ pub struct VmRoute {
     /// How the gateway reaches it.
     #[serde(flatten)]
     pub rule: RouteRule,
+}
+
+/// A VNC server inside the guest that speaks RFB with no password or with a VNC password. novasphere connects to the ready
+/// endpoints of the Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = object_name("passwordSecretName"))]
+pub struct VncServer {
+    /// The service it is reached by, by its name in `services`.
+    #[schemars(length(min = 1, max = 61))]
+    pub service: String,
+
+    /// The port it is reached at: the `port` of one of that service's TCP ports.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+
+    /// A Secret in the same namespace with the server's VNC password under the key `password`. Who administers the
+    /// namespace lets novasphere read it by a RoleBinding to the ClusterRole `novasphere-console-passwords`. Default: the
+    /// server asks for no password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub password_secret_name: Option<String>,
 }

@@ -1,0 +1,128 @@
+//! Who may look at a console, drive it, and have a token: Kubernetes RBAC decides, asked by `SubjectAccessReview`.
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use novasphere_crd::{ConsoleProtocol, ConsoleSessionSpec, SessionTargetKind};
+
+/// The API group of our subresources.
+pub const SUBRESOURCES: &str = "subresources.novasphere.io";
+
+/// What a user wants to do with a console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Right {
+    /// See it.
+    Look,
+    /// Use keyboard, pointer, clipboard and power as well.
+    Drive,
+}
+
+/// The right to the console of a target.
+///
+/// `KubeVirt` knows no difference between looking and driving, so for a bare `VirtualMachine` both are its `get`.
+#[must_use]
+pub fn console_right(
+    kind: SessionTargetKind,
+    protocol: ConsoleProtocol,
+    namespace: &str,
+    name: &str,
+    right: Right,
+) -> ResourceAttributes {
+    let verb = match right {
+        Right::Look => "get",
+        Right::Drive => "update",
+    };
+    let (group, version, resource, subresource, verb) = match (kind, protocol) {
+        (SessionTargetKind::VmAccess, _) => (SUBRESOURCES, novasphere_crd::VERSION, "vmaccesses", "console", verb),
+        (SessionTargetKind::VncWorkspace, _) => {
+            (SUBRESOURCES, novasphere_crd::VERSION, "vncworkspaces", "console", verb)
+        }
+        (SessionTargetKind::VirtualMachine, ConsoleProtocol::Vnc) => (
+            "subresources.kubevirt.io",
+            "v1",
+            "virtualmachineinstances",
+            "vnc",
+            "get",
+        ),
+        (SessionTargetKind::VirtualMachine, ConsoleProtocol::Serial) => (
+            "subresources.kubevirt.io",
+            "v1",
+            "virtualmachineinstances",
+            "console",
+            "get",
+        ),
+    };
+    attributes(group, version, resource, subresource, verb, namespace, name)
+}
+
+/// The right to a token of a session.
+#[must_use]
+pub fn token_right(namespace: &str, name: &str) -> ResourceAttributes {
+    attributes(
+        SUBRESOURCES,
+        novasphere_crd::VERSION,
+        "consolesessions",
+        "token",
+        "create",
+        namespace,
+        name,
+    )
+}
+
+fn attributes(
+    group: &str,
+    version: &str,
+    resource: &str,
+    subresource: &str,
+    verb: &str,
+    namespace: &str,
+    name: &str,
+) -> ResourceAttributes {
+    ResourceAttributes {
+        group: Some(group.to_owned()),
+        version: Some(version.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource: Some(subresource.to_owned()),
+        verb: Some(verb.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
+        ..ResourceAttributes::default()
+    }
+}
+
+/// The question to kube-apiserver whether `user` with `groups` has a right.
+#[must_use]
+pub fn review(user: &str, groups: &[String], attributes: ResourceAttributes) -> SubjectAccessReview {
+    SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.to_owned()),
+            groups: Some(groups.to_vec()),
+            resource_attributes: Some(attributes),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    }
+}
+
+/// What a user without a right is told: the verb and the resource that is missing.
+#[must_use]
+pub fn missing_right(user: &str, attributes: &ResourceAttributes) -> String {
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    format!(
+        "user {user:?} may not {} {}/{} {:?} in API group {:?} in the namespace {:?}; ask for a Role with this verb on this \
+         resource",
+        part(&attributes.verb),
+        part(&attributes.resource),
+        part(&attributes.subresource),
+        part(&attributes.name),
+        part(&attributes.group),
+        part(&attributes.namespace),
+    )
+}
+
+/// Whether the session's own list lets a user have a token. Their Kubernetes rights are asked beside it.
+#[must_use]
+pub fn may_have_token(spec: &ConsoleSessionSpec, user: &str, groups: &[String]) -> bool {
+    let is_open = spec.users.is_empty() && spec.groups.is_empty();
+    is_open
+        || spec.users.iter().any(|listed| listed == user)
+        || spec.groups.iter().any(|listed| groups.contains(listed))
+}

@@ -1,0 +1,191 @@
+//! Streams of a session: they begin with a token or a Kubernetes identity, are counted, and end.
+
+use jiff::Timestamp;
+use novasphere_crd::{Connection, ConsoleSessionStatus, LastDisconnect, SessionPhase, Time, Transport};
+
+use super::{
+    grant::{State, is_good, position, pruned, state},
+    whole_second,
+};
+
+/// A stream that is to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewConnection {
+    /// The stream's name, unique in the session.
+    pub id: String,
+    /// Who connects. [`claim`] takes the user of the grant in its place.
+    pub user: String,
+    /// The process that carries it, as its Lease names it.
+    pub gateway: String,
+    /// Where the client connects from.
+    pub client_address: String,
+    /// How the client connects.
+    pub transport: Transport,
+}
+
+/// Why no stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// The session has no such token.
+    #[error("the session has no such token")]
+    UnknownToken,
+    /// The token's window is over.
+    #[error("the token's time is over")]
+    TokenExpired,
+    /// The token has opened as many streams as it may.
+    #[error("the token was used already")]
+    TokenUsed,
+    /// The session is over.
+    #[error("the session is over")]
+    Over,
+    /// The session waits for its target, or was refused.
+    #[error("the session is not ready")]
+    NotReady,
+    /// The session has as many streams as it may have.
+    #[error("the session has as many viewers as it may have")]
+    TooManyViewers,
+    /// A stream of this name is there already.
+    #[error("the session has a stream of this name already")]
+    Duplicate,
+}
+
+impl ClaimError {
+    /// One word for logs and metrics.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::UnknownToken => "UnknownToken",
+            Self::TokenExpired => "TokenExpired",
+            Self::TokenUsed => "TokenUsed",
+            Self::Over => "SessionOver",
+            Self::NotReady => "SessionNotReady",
+            Self::TooManyViewers => "TooManyViewers",
+            Self::Duplicate => "Duplicate",
+        }
+    }
+}
+
+/// The status after one use of the token with this hash (lower-case hex) has opened a stream.
+///
+/// # Errors
+///
+/// When the token opens no stream now.
+pub fn claim(
+    status: &ConsoleSessionStatus,
+    sha256_hex: &str,
+    new: NewConnection,
+    max_viewers: u16,
+    now: Timestamp,
+) -> Result<ConsoleSessionStatus, ClaimError> {
+    let position = position(status, sha256_hex).ok_or(ClaimError::UnknownToken)?;
+    let mut status = status.clone();
+    let grant = status.grants.get_mut(position).ok_or(ClaimError::UnknownToken)?;
+    if !is_good(grant, now) {
+        return Err(if grant.uses_left == 0 {
+            ClaimError::TokenUsed
+        } else {
+            ClaimError::TokenExpired
+        });
+    }
+    grant.uses_left -= 1;
+    let user = grant.user.clone();
+    connect(&status, NewConnection { user, ..new }, max_viewers, now)
+}
+
+/// The status after a stream has begun without a token, for a user whom kube-apiserver knows.
+///
+/// # Errors
+///
+/// When no stream begins now.
+pub fn connect(
+    status: &ConsoleSessionStatus,
+    new: NewConnection,
+    max_viewers: u16,
+    now: Timestamp,
+) -> Result<ConsoleSessionStatus, ClaimError> {
+    match state(status, now) {
+        State::Over => return Err(ClaimError::Over),
+        State::NotReady => return Err(ClaimError::NotReady),
+        State::Open { .. } => {}
+    }
+    if status.connections.iter().any(|connection| connection.id == new.id) {
+        return Err(ClaimError::Duplicate);
+    }
+    if status.connections.len() >= usize::from(max_viewers) {
+        return Err(ClaimError::TooManyViewers);
+    }
+    let mut status = status.clone();
+    status.connections.push(Connection {
+        id: new.id,
+        user: new.user,
+        gateway: new.gateway,
+        client_address: new.client_address,
+        transport: new.transport,
+        connected_at: whole_second(now),
+        last_input_at: None,
+        bytes_sent: 0,
+        bytes_received: 0,
+    });
+    Ok(recounted(pruned_of_expired(status, now)))
+}
+
+/// The status after the streams `ids` have ended. Without any of them it stays as it is.
+#[must_use]
+pub fn leave(
+    status: &ConsoleSessionStatus,
+    ids: &[&str],
+    last: LastDisconnect,
+    now: Timestamp,
+) -> ConsoleSessionStatus {
+    let mut status = status.clone();
+    let before = status.connections.len();
+    status
+        .connections
+        .retain(|connection| !ids.contains(&connection.id.as_str()));
+    if status.connections.len() == before {
+        return status;
+    }
+    status.last_disconnect = Some(LastDisconnect {
+        at: whole_second(last.at.0),
+        ..last
+    });
+    recounted(pruned(status, now))
+}
+
+/// The status with what the stream `id` has carried so far. To be written at most once a minute.
+#[must_use]
+pub fn count(
+    status: &ConsoleSessionStatus,
+    id: &str,
+    bytes_sent: u64,
+    bytes_received: u64,
+    last_input_at: Option<Timestamp>,
+) -> ConsoleSessionStatus {
+    let mut status = status.clone();
+    if let Some(connection) = status.connections.iter_mut().find(|connection| connection.id == id) {
+        connection.bytes_sent = i64::try_from(bytes_sent).unwrap_or(i64::MAX);
+        connection.bytes_received = i64::try_from(bytes_received).unwrap_or(i64::MAX);
+        let last: Option<Time> = last_input_at.map(whole_second);
+        connection.last_input_at = last.or_else(|| connection.last_input_at.take());
+    }
+    status
+}
+
+/// Used grants stay until their window is over, so that a second use is told from an unknown token in the log.
+fn pruned_of_expired(mut status: ConsoleSessionStatus, now: Timestamp) -> ConsoleSessionStatus {
+    status.grants.retain(|grant| now < grant.not_after.0);
+    status
+}
+
+/// The number of viewers, and the phase that goes with it.
+pub(super) fn recounted(mut status: ConsoleSessionStatus) -> ConsoleSessionStatus {
+    status.viewers = Some(u32::try_from(status.connections.len()).unwrap_or(u32::MAX));
+    if matches!(status.phase, Some(SessionPhase::Ready | SessionPhase::Active)) {
+        status.phase = Some(if status.connections.is_empty() {
+            SessionPhase::Ready
+        } else {
+            SessionPhase::Active
+        });
+    }
+    status
+}

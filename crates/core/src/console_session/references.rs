@@ -1,0 +1,64 @@
+//! What a session depends on, read from the cluster before validation.
+
+use std::sync::Arc;
+
+use kube::ResourceExt as _;
+use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess};
+use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
+
+use super::end::is_started;
+use crate::vm_access;
+
+/// The objects that a session refers to, as the watch caches have them. What was not found is `None`.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    /// The target, when it is a `VmAccess`.
+    pub vm_access: Option<Arc<VmAccess>>,
+    /// The target, when it is a `VirtualMachine`; else the machine of the `VmAccess`. See [`machine_name`].
+    pub virtual_machine: Option<Arc<VirtualMachine>>,
+    /// The machine's present run.
+    pub virtual_machine_instance: Option<Arc<VirtualMachineInstance>>,
+    /// Whether the cluster serves `KubeVirt`'s machines now.
+    pub kubevirt: bool,
+    /// How many other sessions of the target [hold a place](holds_place_before). Asked of sessions alone that have not
+    /// started, so whoever reads sessions that run need not count.
+    pub open_sessions: usize,
+}
+
+/// The name of the machine whose console a session opens, in the session's namespace. `vm_access` is its target, when it has
+/// one of that kind.
+#[must_use]
+pub fn machine_name(session: &ConsoleSession, vm_access: Option<&VmAccess>) -> Option<String> {
+    let target = &session.spec.target_ref;
+    match target.kind {
+        SessionTargetKind::VirtualMachine => Some(target.name.clone()),
+        SessionTargetKind::VmAccess => vm_access.map(vm_access::virtual_machine_name),
+        SessionTargetKind::VncWorkspace => None,
+    }
+}
+
+/// Whether `other` takes one of the places of `maxConcurrentSessions` before `session` may: it runs, or it waits for its
+/// first place as well and is older. A session whose spec was refused holds none.
+#[must_use]
+pub fn holds_place_before(other: &ConsoleSession, session: &ConsoleSession) -> bool {
+    let is_same = other.metadata.uid == session.metadata.uid;
+    if is_same || other.namespace() != session.namespace() || other.spec.target_ref != session.spec.target_ref {
+        return false;
+    }
+    let is_leaving = other.metadata.deletion_timestamp.is_some() || other.spec.revoked;
+    let status = other.status.as_ref();
+    if is_leaving || status.is_some_and(|status| status.closed_at.is_some()) {
+        return false;
+    }
+    if is_started(other) {
+        return true;
+    }
+    let is_refused = status.is_some_and(|status| status.phase == Some(novasphere_crd::SessionPhase::Failed));
+    !is_refused && age(other) < age(session)
+}
+
+/// Sorts the oldest first, and those of one second always in the same way.
+fn age(session: &ConsoleSession) -> (Option<jiff::Timestamp>, Option<&str>) {
+    let created = session.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (created, session.metadata.uid.as_deref())
+}

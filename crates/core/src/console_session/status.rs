@@ -1,0 +1,256 @@
+//! What was found → the status of a session.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use novasphere_crd::{CloseReason, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition as types};
+
+use super::{
+    after,
+    connection::recounted,
+    end::{end, is_started},
+    endpoints::Endpoints,
+    grant::pruned,
+    made_for,
+    policy::protocol_word,
+    reason::{ClosedReason, ReadyReason, TargetReason, close_sentence, close_word},
+    references::References,
+    target::kind_word,
+    validate::{SessionError, ValidatedSession},
+    whole_second,
+};
+use crate::condition::{Finding, STALLED, conditions};
+
+/// Everything that a status is worked out from.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// The session, with the status that it has.
+    pub session: &'a ConsoleSession,
+    /// The outcome of [`validate`](super::validate::validate).
+    pub validated: Result<&'a ValidatedSession, &'a SessionError>,
+    /// What the session refers to.
+    pub references: &'a References,
+    /// Where viewers connect.
+    pub endpoints: &'a Endpoints,
+    /// Gateways that are gone, by the name that connections carry. Their streams ended with them.
+    pub dead_gateways: &'a HashSet<String>,
+    /// The present time.
+    pub now: Timestamp,
+}
+
+/// A status, and what comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The status to write, when it differs from the present one.
+    pub status: ConsoleSessionStatus,
+    /// The next known deadline; before it, only a change in the cluster makes a difference.
+    pub next: Option<Timestamp>,
+    /// The session has been over for as long as it was to be kept: it is to be deleted.
+    pub delete: bool,
+}
+
+/// The status of a session.
+#[must_use]
+pub fn status(observed: &Observed<'_>) -> Outcome {
+    let session = observed.session;
+    let old = session.status.clone().unwrap_or_default();
+    let new = match end(session, observed.references, observed.now) {
+        Some(_) if old.closed_at.is_some() => still_closed(observed, old.clone()),
+        Some(reason) => closed(observed, old.clone(), reason),
+        None => open(observed, old.clone()),
+    };
+    let new = without_dead_gateways(new, observed.dead_gateways, observed.now);
+    // To forget a grant that opens nothing any more is not worth a write of its own.
+    let new = if new == old { new } else { pruned(new, observed.now) };
+    let remove_at = new
+        .closed_at
+        .as_ref()
+        .map(|closed| after(closed.0, session.spec.ttl_after_finished.get()));
+    let is_leaving = session.metadata.deletion_timestamp.is_some();
+    Outcome {
+        delete: !is_leaving && remove_at.is_some_and(|remove| remove <= observed.now),
+        next: if is_leaving {
+            None
+        } else {
+            remove_at.or_else(|| next(observed, &new))
+        },
+        status: new,
+    }
+}
+
+/// The status of a session that ends now for a reason that its object does not show, as when the one connection that it was
+/// made for is over.
+#[must_use]
+pub fn close(session: &ConsoleSession, reason: CloseReason, now: Timestamp) -> ConsoleSessionStatus {
+    let old = session.status.clone().unwrap_or_default();
+    if old.closed_at.is_some() {
+        return old;
+    }
+    let target = crate::condition::find(&old.conditions, types::TARGET_READY).cloned();
+    let mut new = over(session, old, reason, now);
+    let mut kept: Vec<_> = new.conditions.drain(..).collect();
+    kept.splice(1..1, target);
+    new.conditions = kept;
+    pruned(new, now)
+}
+
+fn next(observed: &Observed<'_>, new: &ConsoleSessionStatus) -> Option<Timestamp> {
+    let expires = new.expires_at.as_ref().map(|expires| expires.0);
+    let start = made_for::left_to_maker_until(observed.session, observed.now);
+    [expires, start].into_iter().flatten().min()
+}
+
+fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSessionStatus {
+    let ready = ready(observed);
+    let is_ready = ready.is_true();
+    if let Ok(valid) = observed.validated {
+        status.protocol = Some(valid.policy.protocol);
+        if is_ready || is_started(observed.session) {
+            let started = status.started_at.get_or_insert_with(|| whole_second(observed.now)).0;
+            status.expires_at = Some(whole_second(after(started, valid.policy.duration)));
+            status.target_uid = Some(valid.target.uid.clone());
+            status.policy = Some(valid.policy.granted());
+            status.endpoints =
+                Some(observed.endpoints.session(&valid.policy)).filter(|some| *some != Default::default());
+        }
+    }
+    let refusal = observed.validated.err().filter(|error| error.is_refusal());
+    status.phase = Some(match refusal {
+        _ if is_ready => SessionPhase::Ready,
+        Some(_) => SessionPhase::Failed,
+        None => SessionPhase::Pending,
+    });
+    let closed = Finding::fails(types::CLOSED, ClosedReason::NotOver, "The session is not over.");
+    let stalled = refusal.map(|error| Finding::holds(STALLED, error.reason(), error.to_string()));
+    let findings = [ready, target(observed), closed].into_iter().chain(stalled).collect();
+    written(observed.session, recounted(status), findings, observed.now)
+}
+
+fn ready(observed: &Observed<'_>) -> Finding {
+    let type_ = types::READY;
+    match observed.validated {
+        Err(error) => Finding::fails(type_, error.reason(), error.to_string()),
+        Ok(valid) if !valid.target.running => {
+            Finding::fails(type_, ReadyReason::TargetNotRunning, not_running(observed))
+        }
+        Ok(valid) => Finding::holds(
+            type_,
+            ReadyReason::Open,
+            format!(
+                "A token opens the {} console of {} {}.",
+                protocol_word(valid.policy.protocol),
+                kind_word(valid.target.kind),
+                valid.target.name
+            ),
+        ),
+    }
+}
+
+fn target(observed: &Observed<'_>) -> Finding {
+    let type_ = types::TARGET_READY;
+    match observed.validated {
+        Ok(valid) if valid.target.running => Finding::holds(type_, TargetReason::Running, "The target's machine runs."),
+        Ok(_) => Finding::fails(type_, TargetReason::TargetNotRunning, not_running(observed)),
+        Err(error) => match error.target_reason() {
+            Some(reason) => Finding::fails(type_, reason, error.to_string()),
+            None => Finding::unknown(
+                type_,
+                TargetReason::NotChecked,
+                "The target's console was not looked at, because the session may not open it.",
+            ),
+        },
+    }
+}
+
+fn not_running(observed: &Observed<'_>) -> String {
+    let target = &observed.session.spec.target_ref;
+    format!(
+        "The machine of {} {} is not running; start it, and the session goes on.",
+        kind_word(target.kind),
+        target.name
+    )
+}
+
+fn closed(observed: &Observed<'_>, old: ConsoleSessionStatus, reason: CloseReason) -> ConsoleSessionStatus {
+    let mut status = over(observed.session, old, reason, observed.now);
+    let old = observed.session.status.as_ref();
+    let known = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
+    let generation = observed.session.metadata.generation;
+    let target = conditions(vec![target(observed)], generation, known, observed.now);
+    status.conditions.splice(1..1, target);
+    status
+}
+
+/// `Ready`, `Closed` and `Stalled`, without `TargetReady`.
+fn over(
+    session: &ConsoleSession,
+    mut status: ConsoleSessionStatus,
+    reason: CloseReason,
+    now: Timestamp,
+) -> ConsoleSessionStatus {
+    status.close_reason = Some(reason);
+    status.closed_at = Some(whole_second(now));
+    status.phase = Some(match reason {
+        CloseReason::Expired => SessionPhase::Expired,
+        _ => SessionPhase::Closed,
+    });
+    status.endpoints = None;
+    status.grants.clear();
+    let (word, sentence) = (close_word(reason), close_sentence(reason));
+    let findings = vec![
+        Finding::fails(types::READY, word, sentence),
+        Finding::holds(types::CLOSED, word, sentence),
+        // Nothing but a new session helps, so nobody should wait for this one.
+        Finding::holds(STALLED, word, sentence),
+    ];
+    written(session, recounted(status), findings, now)
+}
+
+/// A session that is over stays as it was; only the generation that was looked at may be a newer one.
+fn still_closed(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSessionStatus {
+    let generation = observed.session.metadata.generation;
+    status.observed_generation = generation;
+    for condition in &mut status.conditions {
+        condition.observed_generation = generation;
+    }
+    recounted(status)
+}
+
+fn written(
+    session: &ConsoleSession,
+    mut status: ConsoleSessionStatus,
+    findings: Vec<Finding>,
+    now: Timestamp,
+) -> ConsoleSessionStatus {
+    let generation = session.metadata.generation;
+    let old = std::mem::take(&mut status.conditions);
+    status.observed_generation = generation;
+    status.conditions = conditions(findings, generation, &old, now);
+    status
+}
+
+fn without_dead_gateways(
+    mut status: ConsoleSessionStatus,
+    dead: &HashSet<String>,
+    now: Timestamp,
+) -> ConsoleSessionStatus {
+    let gone = status
+        .connections
+        .iter()
+        .rfind(|connection| dead.contains(&connection.gateway));
+    let Some(user) = gone.map(|connection| connection.user.clone()) else {
+        return status;
+    };
+    status
+        .connections
+        .retain(|connection| !dead.contains(&connection.gateway));
+    status.last_disconnect = Some(novasphere_crd::LastDisconnect {
+        user,
+        reason: GATEWAY_LOST.to_owned(),
+        at: whole_second(now),
+    });
+    recounted(status)
+}
+
+/// Reason of a stream's end that the controller tells, because the process that carried it is gone.
+pub const GATEWAY_LOST: &str = "GatewayLost";

@@ -1,0 +1,182 @@
+//! Whose console a session opens, and where that is.
+
+use kube::ResourceExt as _;
+use novasphere_crd::{
+    ConsolePolicy, ConsoleProtocol, ConsoleSession, Protocol, SessionTargetKind, VmAccess, VncServer,
+};
+use novasphere_foreign::kubevirt::VirtualMachineInstance;
+
+use super::{
+    references::{References, machine_name},
+    validate::SessionError,
+};
+use crate::name;
+
+/// A target that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its kind.
+    pub kind: SessionTargetKind,
+    /// Its name, in the session's namespace.
+    pub name: String,
+    /// Its UID: another object of the same name is another target.
+    pub uid: String,
+    /// Where its console is.
+    pub console: Console,
+    /// Whether its machine runs, so that the console can be opened now.
+    pub running: bool,
+}
+
+/// Where a console is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// `vnc` or `console` of a `VirtualMachineInstance`, through kube-apiserver.
+    KubeVirt {
+        /// Its namespace.
+        namespace: String,
+        /// Its name, which is that of its machine.
+        name: String,
+    },
+    /// A VNC server in the guest.
+    Vnc {
+        /// The namespace of the Service and the Secret.
+        namespace: String,
+        /// The name of the Service object.
+        service: String,
+        /// The name of its port.
+        port: String,
+        /// The Secret with the password under the key `password`.
+        password_secret: Option<String>,
+    },
+}
+
+/// The consoles that a virtual machine has.
+pub(super) const OF_MACHINES: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, ConsoleProtocol::Serial];
+
+/// The consoles that a target of a kind has.
+#[must_use]
+pub const fn has(kind: SessionTargetKind) -> &'static [ConsoleProtocol] {
+    match kind {
+        SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => OF_MACHINES,
+        SessionTargetKind::VncWorkspace => &[ConsoleProtocol::Vnc],
+    }
+}
+
+/// Where the console of a target is, its UID, and the policy that holds.
+pub(super) struct Found {
+    pub(super) uid: String,
+    pub(super) policy: ConsolePolicy,
+    vm_access: Option<std::sync::Arc<VmAccess>>,
+}
+
+/// Looks the target up.
+pub(super) fn find(session: &ConsoleSession, references: &References) -> Result<Found, SessionError> {
+    let target = &session.spec.target_ref;
+    let missing = || SessionError::TargetNotFound {
+        kind: kind_word(target.kind),
+        name: target.name.clone(),
+    };
+    match target.kind {
+        SessionTargetKind::VncWorkspace => Err(SessionError::TargetUnsupported),
+        SessionTargetKind::VmAccess => {
+            let vm_access = references.vm_access.as_ref().filter(|object| is_there(object.as_ref()));
+            let vm_access = vm_access.ok_or_else(missing)?;
+            Ok(Found {
+                uid: vm_access.uid().ok_or(SessionError::NoIdentity)?,
+                policy: vm_access.spec.console.clone(),
+                vm_access: Some(vm_access.clone()),
+            })
+        }
+        SessionTargetKind::VirtualMachine if !references.kubevirt => Err(SessionError::KubeVirtNotInstalled),
+        SessionTargetKind::VirtualMachine => {
+            let machine = references
+                .virtual_machine
+                .as_ref()
+                .filter(|object| is_there(object.as_ref()));
+            let machine = machine.ok_or_else(missing)?;
+            Ok(Found {
+                uid: machine.uid().ok_or(SessionError::NoIdentity)?,
+                policy: ConsolePolicy::default(),
+                vm_access: None,
+            })
+        }
+    }
+}
+
+impl Found {
+    /// Where the console for `protocol` is.
+    pub(super) fn target(
+        &self,
+        session: &ConsoleSession,
+        references: &References,
+        protocol: ConsoleProtocol,
+    ) -> Result<Target, SessionError> {
+        if !references.kubevirt {
+            return Err(SessionError::KubeVirtNotInstalled);
+        }
+        let target = &session.spec.target_ref;
+        let namespace = session.namespace().ok_or(SessionError::NoIdentity)?;
+        let machine = machine_name(session, self.vm_access.as_deref()).ok_or(SessionError::TargetUnsupported)?;
+        let vnc_server = self
+            .vm_access
+            .as_deref()
+            .and_then(|vm_access| Some((vm_access, vm_access.spec.vnc_server.as_ref()?)))
+            .filter(|_| protocol == ConsoleProtocol::Vnc);
+        let console = match vnc_server {
+            Some((vm_access, server)) => vnc_server_of(vm_access, server, namespace)?,
+            None => Console::KubeVirt {
+                namespace,
+                name: machine,
+            },
+        };
+        Ok(Target {
+            kind: target.kind,
+            name: target.name.clone(),
+            uid: self.uid.clone(),
+            console,
+            running: references.virtual_machine_instance.as_deref().is_some_and(is_running),
+        })
+    }
+}
+
+fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) -> Result<Console, SessionError> {
+    let service = vm_access
+        .spec
+        .services
+        .iter()
+        .find(|service| service.name == server.service);
+    let port = service
+        .into_iter()
+        .flat_map(|service| &service.ports)
+        .find(|port| port.port == server.port && port.protocol == Protocol::Tcp)
+        .ok_or_else(|| SessionError::VncServer {
+            service: server.service.clone(),
+            port: server.port,
+        })?;
+    Ok(Console::Vnc {
+        namespace,
+        service: name::joined(&[&vm_access.name_any(), &server.service]).to_string(),
+        port: port.name.clone(),
+        password_secret: server.password_secret_name.clone(),
+    })
+}
+
+/// An object that is being deleted comes back under another UID, if at all.
+fn is_there(object: &impl kube::Resource) -> bool {
+    object.meta().deletion_timestamp.is_none()
+}
+
+fn is_running(instance: &VirtualMachineInstance) -> bool {
+    let phase = instance.status.as_ref().and_then(|status| status.phase.as_deref());
+    is_there(instance) && phase == Some("Running")
+}
+
+/// The kind as the API writes it.
+#[must_use]
+pub const fn kind_word(kind: SessionTargetKind) -> &'static str {
+    match kind {
+        SessionTargetKind::VmAccess => "VmAccess",
+        SessionTargetKind::VncWorkspace => "VncWorkspace",
+        SessionTargetKind::VirtualMachine => "VirtualMachine",
+    }
+}
