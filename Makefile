@@ -29,6 +29,8 @@ CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
 # Not `cargo xtask`: that would build the dependencies again for its features alone.
 XTASK := target/debug/xtask
+PAGE := crates/console/page
+BROWSER := e2e/browser
 STEP := hack/step
 # In CI a lock file that does not match is an error, not something to mend.
 LOCKED := $(if $(CI),--locked,)
@@ -55,16 +57,27 @@ dev: build ## Start a cluster and run the controller from source against it
 
 .PHONY: packages
 packages:
-	@for tool in cargo go; do command -v $$tool >/dev/null || { echo "$$tool is missing: see CONTRIBUTING.md" >&2; exit 1; }; done
+	@for tool in cargo go node npm; do command -v $$tool >/dev/null || { echo "$$tool is missing: see CONTRIBUTING.md" >&2; exit 1; }; done
 	@hack/install-packages
 
 # One build for the program, the tests, xtask and the demo: debug profile, all targets.
 .PHONY: rust
-rust: packages
+rust: packages console-page
 	@$(STEP) "cargo build" cargo build $(LOCKED) --workspace --all-targets
 
+# Make knows what changed. The program embeds it.
+.PHONY: console-page
+console-page: $(PAGE)/dist/index.html ## Build the page that shows a console in a browser
+
+$(PAGE)/dist/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE)/build.mjs $(PAGE)/tsconfig.json $(wildcard $(PAGE)/src/*)
+	@$(STEP) "console page" npm --prefix $(PAGE) run --silent build
+
+# npm writes this file last.
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json | packages
+	@$(STEP) "npm ci $*" npm --prefix $* ci --silent
+
 .PHONY: build
-build: rust $(NOVACLUSTER) ## Build the program, its image and the test bed
+build: rust $(NOVACLUSTER) $(BROWSER)/node_modules/.package-lock.json ## Build the program, its image and the test bed
 	@$(STEP) "image" $(NOVACLUSTER) image --image localhost/novasphere:$(VERSION) --binary target/debug/novasphere --out $(IMAGE_ARCHIVE)
 
 .PHONY: images
@@ -97,7 +110,7 @@ verify-format: packages
 	@$(STEP) "cargo fmt" cargo fmt --all --check
 
 .PHONY: verify-lint
-verify-lint: packages
+verify-lint: packages console-page
 	@$(STEP) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 
 .PHONY: verify-generated
@@ -132,7 +145,8 @@ test: build test-bed test-go test-manifests test-unit ## Run all tests that this
 	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e
 
 .PHONY: test-unit
-test-unit: packages ## Run the tests that need no cluster
+test-unit: packages console-page ## Run the tests that need no cluster
+	@$(STEP) "console page tests" npm --prefix $(PAGE) run --silent test
 	@$(STEP) "unit tests" cargo test $(LOCKED) --workspace --exclude novasphere-e2e
 
 .PHONY: test-e2e

@@ -22,6 +22,8 @@ pub mod listener;
 #[cfg(feature = "io")]
 pub mod metrics;
 #[cfg(feature = "io")]
+pub mod page;
+#[cfg(feature = "io")]
 pub mod registry;
 #[cfg(feature = "io")]
 pub mod relay;

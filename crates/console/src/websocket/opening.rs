@@ -24,7 +24,7 @@ pub struct Origins(Vec<String>);
 #[error(
     "{0:?} is not an origin; write scheme://host, with :port when it is not the scheme's own, such as https://consoles.example.org"
 )]
-pub struct NotAnOrigin(String);
+pub struct NotAnOrigin(pub(crate) String);
 
 impl Origins {
     /// Takes origins such as `https://consoles.example.org` or `http://localhost:8080`.
@@ -39,13 +39,16 @@ impl Origins {
                 .strip_prefix("https://")
                 .or_else(|| origin.strip_prefix("http://"));
             match host {
-                Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']) => {
-                    Ok(origin.to_ascii_lowercase())
-                }
+                Some(host) if !host.is_empty() && host.bytes().all(of_host) => Ok(origin.to_ascii_lowercase()),
                 _ => Err(NotAnOrigin(origin.to_owned())),
             }
         };
         origins.into_iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The origins, in lower case.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 
     /// Whether a request with this `Origin` header may open a console. Without one it does not come from a page.
@@ -56,6 +59,11 @@ impl Origins {
                 .any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
         })
     }
+}
+
+/// Whether a byte may stand in an origin's host and port. Nothing that could end a word of a header or of HTML may.
+fn of_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte)
 }
 
 /// Why a request opens no WebSocket.
@@ -106,8 +114,7 @@ impl OpeningError {
 pub struct Opening {
     /// The hash of the token that came with it.
     pub token: TokenHash,
-    accept: HeaderValue,
-    subprotocol: Option<HeaderValue>,
+    handshake: Handshake,
 }
 
 impl Opening {
@@ -117,6 +124,42 @@ impl Opening {
     ///
     /// [`OpeningError`]: answer with its status and text.
     pub fn read<B>(request: &Request<B>, origins: &Origins) -> Result<Self, OpeningError> {
+        let handshake = Handshake::read(request)?;
+        let headers = request.headers();
+        if !origins.allow(headers.get(header::ORIGIN)) {
+            return Err(OpeningError::Origin);
+        }
+        let token = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
+            .find_map(|protocol| protocol.strip_prefix(TOKEN_SUBPROTOCOL))
+            .or_else(|| query_token(request.uri().query().unwrap_or_default()))
+            .ok_or(OpeningError::Token)?;
+        Ok(Self {
+            token: TokenHash::of_token(token.as_bytes()).map_err(|_| OpeningError::Token)?,
+            handshake,
+        })
+    }
+
+    /// The answer that opens the WebSocket.
+    #[must_use]
+    pub fn response<B: Default>(&self) -> Response<B> {
+        self.handshake.response()
+    }
+}
+
+/// The part of an opening that does not say who asks.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    accept: HeaderValue,
+    subprotocol: Option<HeaderValue>,
+}
+
+impl Handshake {
+    /// Reads a request.
+    ///
+    /// # Errors
+    ///
+    /// [`OpeningError::NotWebSocket`] and [`OpeningError::Malformed`].
+    pub fn read<B>(request: &Request<B>) -> Result<Self, OpeningError> {
         let headers = request.headers();
         if request.method() != Method::GET
             || !has_token(headers, &header::UPGRADE, "websocket")
@@ -132,17 +175,8 @@ impl Opening {
         if request.version() != Version::HTTP_11 || version != "13" || !is_key {
             return Err(OpeningError::Malformed);
         }
-        if !origins.allow(headers.get(header::ORIGIN)) {
-            return Err(OpeningError::Origin);
-        }
         let offered: Vec<&str> = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).collect();
-        let token = offered
-            .iter()
-            .find_map(|protocol| protocol.strip_prefix(TOKEN_SUBPROTOCOL))
-            .or_else(|| query_token(request.uri().query().unwrap_or_default()))
-            .ok_or(OpeningError::Token)?;
         Ok(Self {
-            token: TokenHash::of_token(token.as_bytes()).map_err(|_| OpeningError::Token)?,
             accept: accept(key),
             subprotocol: subprotocol(&offered),
         })
@@ -306,6 +340,8 @@ mod tests {
             "https://",
             "https://a/",
             "https://*.example.org",
+            "https://a;",
+            "https://a\"",
             "ws://a",
         ] {
             assert!(Origins::new([origin]).is_err(), "{origin}");

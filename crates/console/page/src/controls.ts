@@ -1,0 +1,170 @@
+// The page's elements and what a person does with them.
+
+import type { View } from "./view.ts";
+
+export function element<T extends HTMLElement>(id: string, type: new () => T): T {
+  const found = document.getElementById(id);
+  if (!(found instanceof type)) {
+    throw new Error(`the page has no ${id}`);
+  }
+  return found;
+}
+
+function button(id: string, press: () => void): HTMLButtonElement {
+  const found = element(id, HTMLButtonElement);
+  found.addEventListener("click", press);
+  return found;
+}
+
+function pressed(toggle: HTMLElement, on: boolean): void {
+  toggle.setAttribute("aria-pressed", String(on));
+}
+
+/** The tool bar, the clipboard and the keyboard of a phone. */
+export class Controls {
+  #view: View | undefined;
+  readonly #tools = element("tools", HTMLElement);
+  readonly #keys = element("keys", HTMLTextAreaElement);
+  readonly #panel = element("clipboard-panel", HTMLElement);
+  readonly #text = element("clipboard-text", HTMLTextAreaElement);
+  readonly #ctrlAltDel: HTMLButtonElement;
+  readonly #keyboard: HTMLButtonElement;
+  readonly #clipboard: HTMLButtonElement;
+  readonly #send: HTMLButtonElement;
+  readonly #fit: HTMLButtonElement;
+  readonly #say: (what: string) => void;
+
+  constructor(say: (what: string) => void, disconnect: () => void) {
+    this.#say = say;
+    this.#ctrlAltDel = button("ctrl-alt-del", () => {
+      this.#view?.ctrlAltDel?.();
+      this.#view?.focus();
+    });
+    this.#keyboard = button("keyboard", () => {
+      const on = this.#keyboard.getAttribute("aria-pressed") !== "true";
+      pressed(this.#keyboard, on);
+      if (on) {
+        this.#keys.focus();
+      } else {
+        this.#keys.blur();
+      }
+    });
+    this.#clipboard = button("clipboard", () => {
+      this.#showClipboard(this.#panel.hidden !== false);
+    });
+    this.#fit = button("fit", () => {
+      const on = this.#fit.getAttribute("aria-pressed") !== "true";
+      pressed(this.#fit, on);
+      this.#view?.fit?.(on);
+    });
+    this.#send = button("clipboard-send", () => {
+      this.#view?.paste(this.#text.value);
+      this.#say("Text sent to the machine.");
+    });
+    button("clipboard-copy", () => {
+      void this.#copy();
+    });
+    button("clipboard-close", () => {
+      this.#showClipboard(false);
+    });
+    button("disconnect", disconnect);
+    this.#fullScreen();
+    this.#listenToKeys();
+  }
+
+  /** Offers what this console can do. */
+  attach(view: View, viewOnly: boolean): void {
+    this.#view = view;
+    this.#ctrlAltDel.hidden = viewOnly || view.ctrlAltDel === undefined;
+    this.#fit.hidden = view.fit === undefined;
+    this.#send.hidden = viewOnly;
+    this.#keyboard.hidden = viewOnly || !matchMedia("(pointer: coarse)").matches;
+    view.fit?.(this.#fit.getAttribute("aria-pressed") === "true");
+    this.#tools.hidden = false;
+  }
+
+  detach(): void {
+    this.#view = undefined;
+    this.#tools.hidden = true;
+    this.#showClipboard(false);
+    pressed(this.#keyboard, false);
+  }
+
+  /** Text was copied in the machine. */
+  copied(text: string): void {
+    this.#text.value = text;
+    this.#say("The machine's clipboard has new text.");
+  }
+
+  #showClipboard(on: boolean): void {
+    this.#panel.hidden = !on;
+    this.#clipboard.setAttribute("aria-expanded", String(on));
+    if (on) {
+      this.#text.focus();
+    } else {
+      this.#view?.focus();
+    }
+  }
+
+  async #copy(): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(this.#text.value);
+      this.#say("Text copied to this device.");
+    } catch {
+      this.#text.select();
+      this.#say("The browser does not let this page copy. The text is selected: copy it by hand.");
+    }
+  }
+
+  #fullScreen(): void {
+    const toggle = button("full-screen", () => {
+      const change = document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen();
+      change.catch(() => {
+        this.#say("The browser does not allow full screen here.");
+      });
+    });
+    // Not on an iPhone.
+    toggle.hidden = !document.fullscreenEnabled;
+    document.addEventListener("fullscreenchange", () => {
+      pressed(toggle, document.fullscreenElement !== null);
+      this.#view?.focus();
+    });
+  }
+
+  /** Keyboards of phones send no key events that could be passed on, they change text. */
+  #listenToKeys(): void {
+    const reset = (): void => {
+      // Something to delete, so that a backspace is noticed.
+      this.#keys.value = " ";
+      this.#keys.setSelectionRange(1, 1);
+    };
+    this.#keys.addEventListener("focus", reset);
+    this.#keys.addEventListener("blur", () => {
+      pressed(this.#keyboard, false);
+    });
+    this.#keys.addEventListener("input", (event) => {
+      const { inputType, data, isComposing } = event as InputEvent;
+      if (isComposing) {
+        return;
+      }
+      const typed = TYPED[inputType] ?? data ?? "";
+      for (const character of typed) {
+        this.#view?.type(character);
+      }
+      reset();
+    });
+    this.#keys.addEventListener("compositionend", ({ data }) => {
+      for (const character of data) {
+        this.#view?.type(character);
+      }
+      reset();
+    });
+  }
+}
+
+/** Input types (W3C Input Events) that are keys. */
+const TYPED: Readonly<Record<string, string>> = {
+  deleteContentBackward: "\b",
+  insertLineBreak: "\n",
+  insertParagraph: "\n",
+};

@@ -1,0 +1,67 @@
+// What a link to this page says. It says it in the fragment, which browsers send to no server.
+
+export type Protocol = "vnc" | "serial";
+
+export interface Link {
+  /** Absent when the page was loaded again: a token is removed from the address bar as soon as it is read. */
+  readonly token: string | undefined;
+  readonly protocol: Protocol;
+  /** `namespace/name` of the session, for people. */
+  readonly session: string | undefined;
+  /** The link says that keys and pointer will not reach the machine. The gateway decides, not this. */
+  readonly viewOnly: boolean;
+}
+
+/** 256 bits in base64url, as crates/console/src/token.rs makes them. */
+const TOKEN = /^[A-Za-z0-9_-]{43}$/;
+/** Names of Kubernetes: what else stands here is not shown to anybody. */
+const SESSION = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\/[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+
+export function isToken(text: string): boolean {
+  return TOKEN.test(text);
+}
+
+/** Reads a fragment, with or without its `#`. What is malformed counts as absent. */
+export function readFragment(fragment: string): Link {
+  const values = new URLSearchParams(fragment.replace(/^#/, ""));
+  const token = values.get("token");
+  const session = values.get("session");
+  return {
+    token: token !== null && isToken(token) ? token : undefined,
+    protocol: values.get("protocol") === "serial" ? "serial" : "vnc",
+    session: session !== null && SESSION.test(session) ? session : undefined,
+    viewOnly: values.get("input") === "ViewOnly",
+  };
+}
+
+/** The same fragment without its token, with `#`. */
+export function withoutToken(link: Link): string {
+  const parts = [`protocol=${link.protocol}`];
+  if (link.session !== undefined) {
+    parts.push(`session=${link.session}`);
+  }
+  if (link.viewOnly) {
+    parts.push("input=ViewOnly");
+  }
+  return `#${parts.join("&")}`;
+}
+
+/** Takes what a person pasted: a whole link to this page, its fragment, or a bare token for the console of `before`. */
+export function readPasted(text: string, before: Link): (Link & { readonly token: string }) | undefined {
+  const trimmed = text.trim();
+  if (isToken(trimmed)) {
+    return { ...before, token: trimmed };
+  }
+  const at = trimmed.indexOf("#");
+  const link = readFragment(at < 0 ? trimmed : trimmed.slice(at + 1));
+  return link.token === undefined ? undefined : { ...link, token: link.token };
+}
+
+/** The WebSocket beside the page, which is at `<base>/console/`. */
+export function webSocketUrl(page: string): string {
+  const url = new URL("../api/v1/console/ws", page);
+  url.protocol = url.protocol === "http:" ? "ws:" : "wss:";
+  url.search = "";
+  url.hash = "";
+  return url.href;
+}

@@ -1,0 +1,67 @@
+// A screen: RFB by noVNC.
+
+import RFB from "@novnc/novnc";
+
+import type { View, ViewEvents } from "./view.ts";
+
+/** X11 keysyms (X11/keysymdef.h) of what on-screen keyboards send beside characters. */
+const KEYSYMS: ReadonlyMap<string, number> = new Map([
+  ["\b", 0xff08],
+  ["\t", 0xff09],
+  ["\n", 0xff0d],
+]);
+
+/** The keysym of a character: Latin-1 as it is, all others by their Unicode number (X11/keysymdef.h). */
+export function keysym(character: string): number {
+  const code = character.codePointAt(0) ?? 0;
+  return KEYSYMS.get(character) ?? (code < 0x100 ? code : 0x0100_0000 + code);
+}
+
+export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boolean, events: ViewEvents): View {
+  const rfb = new RFB(target, socket, { shared: true });
+  rfb.viewOnly = viewOnly;
+  rfb.scaleViewport = true;
+  rfb.showDotCursor = true;
+  rfb.background = "transparent";
+  rfb.addEventListener("connect", () => {
+    events.opened();
+  });
+  rfb.addEventListener("desktopname", (event) => {
+    events.named(event.detail.name);
+  });
+  rfb.addEventListener("clipboard", (event) => {
+    events.copied(event.detail.text);
+  });
+  rfb.addEventListener("securityfailure", (event) => {
+    events.broken(event.detail.reason ?? "the machine's console refused the connection");
+  });
+  rfb.addEventListener("disconnect", (event) => {
+    // The socket's own close event says the rest.
+    if (!event.detail.clean && socket.readyState === WebSocket.OPEN) {
+      events.broken("the machine's console sent something that is not RFB");
+    }
+  });
+  return {
+    focus: () => {
+      rfb.focus({ preventScroll: true });
+    },
+    paste: (text) => {
+      rfb.clipboardPasteFrom(text);
+    },
+    type: (character) => {
+      rfb.sendKey(keysym(character), null);
+    },
+    ctrlAltDel: () => {
+      rfb.sendCtrlAltDel();
+    },
+    fit: (on) => {
+      rfb.scaleViewport = on;
+      rfb.clipViewport = !on;
+      // One finger moves the picture when it is larger than the window.
+      rfb.dragViewport = !on && viewOnly;
+    },
+    close: () => {
+      rfb.disconnect();
+    },
+  };
+}

@@ -1,0 +1,72 @@
+// A serial console: bytes both ways, shown by xterm.js.
+
+import { FitAddon } from "@xterm/addon-fit";
+import { Terminal } from "@xterm/xterm";
+
+import { withoutInlineStyles } from "./styles.ts";
+import type { View, ViewEvents } from "./view.ts";
+
+export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: boolean, events: ViewEvents): View {
+  const terminal = new Terminal({
+    disableStdin: viewOnly,
+    cursorBlink: !viewOnly,
+    fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
+    fontSize: 15,
+    scrollback: 5000,
+    screenReaderMode: true,
+    theme: { background: "#101418" },
+    documentOverride: withoutInlineStyles(document),
+  });
+  const fit = new FitAddon();
+  terminal.loadAddon(fit);
+  terminal.open(target);
+  fit.fit();
+  const observer = new ResizeObserver(() => {
+    fit.fit();
+  });
+  observer.observe(target);
+
+  const send = (bytes: Uint8Array<ArrayBuffer>): void => {
+    if (!viewOnly && socket.readyState === WebSocket.OPEN) {
+      socket.send(bytes);
+    }
+  };
+  const encoder = new TextEncoder();
+  terminal.onData((text) => {
+    send(encoder.encode(text));
+  });
+  // Mouse reports that are no text, one byte to a character.
+  terminal.onBinary((text) => {
+    send(Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff));
+  });
+
+  socket.binaryType = "arraybuffer";
+  socket.addEventListener("open", () => {
+    events.opened();
+  });
+  socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
+    if (data instanceof ArrayBuffer) {
+      terminal.write(new Uint8Array(data));
+    } else if (typeof data === "string") {
+      terminal.write(data);
+    }
+  });
+  return {
+    focus: () => {
+      terminal.focus();
+    },
+    paste: (text) => {
+      terminal.paste(text);
+    },
+    type: (character) => {
+      // What a terminal sends for the key (DEL for backspace, CR for enter).
+      const sent = { "\b": "\x7f", "\n": "\r" }[character] ?? character;
+      send(encoder.encode(sent));
+    },
+    close: () => {
+      observer.disconnect();
+      terminal.dispose();
+      socket.close();
+    },
+  };
+}

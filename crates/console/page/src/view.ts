@@ -1,0 +1,26 @@
+// What the two kinds of console have in common.
+
+export interface View {
+  /** Gives it the keyboard. */
+  focus(): void;
+  /** Types or pastes text that a person handed in. */
+  paste(text: string): void;
+  /** Sends one character of an on-screen keyboard. */
+  type(character: string): void;
+  /** Only where there is a keyboard that knows it. */
+  ctrlAltDel?(): void;
+  /** Fits it to the window, or shows it in its own size. */
+  fit?(on: boolean): void;
+  close(): void;
+}
+
+export interface ViewEvents {
+  /** The console is there. */
+  opened(): void;
+  /** The machine has a name for itself. */
+  named(name: string): void;
+  /** Text was copied in the machine. */
+  copied(text: string): void;
+  /** What comes over the line is not what it should be. */
+  broken(why: string): void;
+}
