@@ -5,7 +5,7 @@
 //! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`]), APIs that may
 //! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
 //! ([`cache`], [`read_your_writes`]), what waits to be reconciled ([`queue`], [`backoff`]), certificates ([`tls`], [`ca`]),
-//! and what people see of it all ([`events`]).
+//! what people see of it all ([`events`]), and how a role's permissions are written down ([`rbac`]).
 
 pub mod admin;
 pub mod apply;
@@ -20,6 +20,7 @@ pub mod lease;
 pub mod metrics;
 pub mod optional_api;
 pub mod queue;
+pub mod rbac;
 pub mod read_your_writes;
 pub mod shutdown;
 pub mod telemetry;

@@ -173,7 +173,9 @@ fn name(common_name: &str) -> DistinguishedName {
     name
 }
 
+/// A certificate's times are whole seconds.
 fn set_life(params: &mut CertificateParams, now: Timestamp, life: Duration) -> Life {
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let seconds = |time: Timestamp| Duration::from_secs(u64::try_from(time.as_second()).unwrap_or(0));
     let life = Life {
         from: now.checked_sub(CLOCK_SKEW).unwrap_or(now),
