@@ -1,7 +1,6 @@
-// xterm.js writes style elements and style attributes, which a strict content security policy forbids
-// (xterm.js src/browser/renderer/dom/DomRenderer.ts, DomRendererRowFactory.ts, Viewport.ts). It lets its embedder replace
-// the document that it makes elements with. The one made here writes the same rules by the object model, which the policy
-// allows: whoever can call it runs scripts already.
+// xterm.js writes style elements and style attributes (src/browser/renderer/dom/DomRenderer.ts, DomRendererRowFactory.ts,
+// src/browser/Viewport.ts), which a strict content security policy forbids. Here the same rules are written by the object
+// model, which the policy allows: whoever can call it runs scripts of this page already.
 
 /** An element that stands for a style element: its text goes into a style sheet of the document. */
 function styleElement(page: Document): HTMLElement {
@@ -21,33 +20,17 @@ function styleElement(page: Document): HTMLElement {
   return element;
 }
 
-function createElement(page: Document, name: string): HTMLElement {
-  if (name === "style") {
-    return styleElement(page);
-  }
-  const element = page.createElement(name);
-  if (name === "span") {
-    element.setAttribute = (attribute: string, value: string) => {
-      if (attribute === "style") {
-        element.style.cssText = value;
-      } else {
-        Element.prototype.setAttribute.call(element, attribute, value);
-      }
-    };
-  }
-  return element;
-}
-
-export function withoutInlineStyles(page: Document): Document {
-  return new Proxy(page, {
-    get: (target, property) => {
-      if (property === "createElement") {
-        return (name: string) => createElement(target, name);
-      }
-      // Not of the proxy: a document's own functions work on a document alone.
-      const value: unknown = Reflect.get(target, property, target);
-      return typeof value === "function" ? (value.bind(target) as unknown) : value;
-    },
-    set: (target, property, value) => Reflect.set(target, property, value, target),
-  });
+/** From now on, style elements and the style attributes of spans are written so. */
+export function writeStylesByObjectModel(page: Document): void {
+  // xterm.js's own option documentOverride does not reach all of these places in version 6.0.
+  const create = Document.prototype.createElement.bind(page);
+  page.createElement = (name: string, options?: ElementCreationOptions): HTMLElement =>
+    name === "style" ? styleElement(page) : create(name, options);
+  HTMLSpanElement.prototype.setAttribute = function (this: HTMLSpanElement, name: string, value: string): void {
+    if (name === "style") {
+      this.style.cssText = value;
+    } else {
+      Element.prototype.setAttribute.call(this, name, value);
+    }
+  };
 }

@@ -3,8 +3,10 @@
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 
-import { withoutInlineStyles } from "./styles.ts";
+import { writeStylesByObjectModel } from "./styles.ts";
 import type { View, ViewEvents } from "./view.ts";
+
+writeStylesByObjectModel(document);
 
 export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: boolean, events: ViewEvents): View {
   const terminal = new Terminal({
@@ -15,7 +17,6 @@ export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: b
     scrollback: 5000,
     screenReaderMode: true,
     theme: { background: "#101418" },
-    documentOverride: withoutInlineStyles(document),
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
