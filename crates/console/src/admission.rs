@@ -118,7 +118,7 @@ pub trait Admission: Send + Sync + 'static {
     fn admit(&self, request: &AdmissionRequest) -> impl Future<Output = Result<Admitted, Refusal>> + Send;
 
     /// Finds out why a target closed the connection: consoles close without a word. `None` when it cannot be known. The
-    /// viewer waits for it for at most a second.
+    /// viewer waits for it for at most 3 s.
     fn explain(&self, stream: &StreamInfo) -> impl Future<Output = Option<Close>> + Send;
 }
 

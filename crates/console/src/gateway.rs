@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long it may take to find out why a target closed the connection.
-const EXPLAIN: Duration = Duration::from_secs(1);
+const EXPLAIN: Duration = Duration::from_secs(3);
 
 /// How long a viewer who is turned away has to read why and to close.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -107,11 +107,17 @@ impl<A: Admission> Gateway<A> {
     /// A gateway without streams.
     #[must_use]
     pub fn new(admission: A, observers: Vec<Box<dyn Observer>>, gate: Gate) -> Self {
+        Self::with_registry(admission, observers, gate, Registry::default())
+    }
+
+    /// The same with a registry that others know already.
+    #[must_use]
+    pub fn with_registry(admission: A, observers: Vec<Box<dyn Observer>>, gate: Gate, registry: Registry) -> Self {
         Self {
             parts: Arc::new(Parts {
                 admission,
                 observers,
-                registry: Registry::default(),
+                registry,
                 gate,
             }),
         }

@@ -28,8 +28,12 @@ pub mod registry;
 #[cfg(feature = "io")]
 pub mod relay;
 pub mod rfb;
+#[cfg(feature = "io")]
+pub mod role;
 pub mod rules;
 pub mod serial;
+#[cfg(feature = "io")]
+pub mod session;
 pub mod token;
 #[cfg(feature = "io")]
 pub mod upstream;

@@ -1,7 +1,7 @@
-//! Metrics of the gateway. No label ever holds a session, a user or an address.
+//! Metrics of the gateway. No label holds a session, unless that is switched on, and none ever a user or an address.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -88,6 +88,37 @@ impl Metrics {
         );
         registry.register_collector(Box::new(Arc::clone(&metrics.carried)));
         metrics
+    }
+}
+
+impl Metrics {
+    /// Registers a gauge for each session that has a stream. Its labels name sessions, so it is for installations with few.
+    pub fn register_sessions(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("novasphere_console");
+        registry.register_collector(Box::new(PerSession(Arc::clone(&self.carried))));
+    }
+}
+
+/// The streams of each session.
+#[derive(Debug)]
+struct PerSession(Arc<Carried>);
+
+impl Collector for PerSession {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut counts: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for stream in self.0.lock().live.values() {
+            let session = &stream.info.session;
+            *counts
+                .entry((session.namespace.clone(), session.name.clone()))
+                .or_default() += 1;
+        }
+        let mut metric =
+            encoder.encode_descriptor("session_streams", "Streams of a session", None, MetricType::Gauge)?;
+        for ((namespace, name), count) in counts {
+            let labels = [("namespace", namespace), ("session", name)];
+            ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -228,6 +259,13 @@ mod tests {
         ] {
             assert!(after.contains(&format!("novasphere_{line}\n")), "{line}: {after}");
         }
+        assert!(!after.contains("session_streams"), "{after}");
+        let mut named = Registry::default();
+        metrics.register_sessions(&mut named);
+        metrics.opened(handle.stream());
+        let named = text(&named);
+        let line = "novasphere_console_session_streams{namespace=\"team\",session=\"a\"} 1";
+        assert!(named.contains(line), "{named}");
         assert!(!after.contains("ann") && !after.contains("192.0.2.1"), "{after}");
     }
 }

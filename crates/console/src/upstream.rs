@@ -1,6 +1,7 @@
 //! Ways to a console: where the target of a stream is and how it is reached.
 
 pub mod kubevirt;
+pub mod reconnect;
 pub mod tcp;
 
 use std::{io, time::Duration};
@@ -12,6 +13,7 @@ use tokio::{
 
 use self::{
     kubevirt::{KubeVirtError, KubeVirtTarget},
+    reconnect::RecoveringTarget,
     tcp::TcpTarget,
 };
 use crate::{
@@ -31,6 +33,8 @@ pub enum Target {
     Tcp(TcpTarget),
     /// A KubeVirt machine, through kube-apiserver.
     KubeVirt(KubeVirtTarget),
+    /// The serial console of a KubeVirt machine, which is opened again when it is lost.
+    Recovering(RecoveringTarget),
 }
 
 /// Why a console cannot be opened.
@@ -81,6 +85,7 @@ impl Target {
             let (mut leg, authentication) = match self {
                 Self::Tcp(target) => (target.connect().await?, &target.authentication),
                 Self::KubeVirt(target) => (target.connect(protocol).await?, &Authentication::None),
+                Self::Recovering(target) => (target.connect().await?, &Authentication::None),
             };
             if protocol == Protocol::Vnc {
                 handshake(&mut leg, authentication.clone()).await?;

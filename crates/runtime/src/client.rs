@@ -84,6 +84,7 @@ pub struct Builder {
     config: kube::Config,
     service: Transport,
     write_timeout: Duration,
+    retries: bool,
 }
 
 impl Builder {
@@ -98,7 +99,13 @@ impl Builder {
             config,
             service,
             write_timeout: WRITE_TIMEOUT,
+            retries: true,
         })
+    }
+
+    /// Tries nothing again: for requests that do something each time, even when they fail.
+    pub fn without_retries(self) -> Self {
+        Self { retries: false, ..self }
     }
 
     /// Adds a layer around everything added before, under retries and credentials: it sees each request as it goes to the
@@ -139,10 +146,11 @@ impl Builder {
             config,
             service,
             write_timeout,
+            retries,
         } = self;
         let service = ServiceBuilder::new()
             .layer(config.base_uri_layer())
-            .layer(RetryLayer::new(RetryPolicy::default()))
+            .option_layer(retries.then(|| RetryLayer::new(RetryPolicy::default())))
             .option_layer(config.auth_layer().map_err(ClientError::Build)?)
             .layer(config.extra_headers_layer().map_err(ClientError::Build)?)
             .map_err(BoxError::from)

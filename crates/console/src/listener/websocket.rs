@@ -20,6 +20,7 @@ use crate::{
     close::Close,
     gateway::{Failure, Gateway},
     limits::{HalfOpen, Limits},
+    page::Page,
     registry::Transport,
     websocket::opening::{Opening, Origins},
 };
@@ -36,12 +37,25 @@ pub async fn serve<A: Admission>(
     gateway: Gateway<A>,
     stop: impl Future<Output = ()>,
 ) {
+    serve_with_page(listener, tls, origins, None, gateway, stop).await;
+}
+
+/// The same, and the page that browsers open them with.
+pub async fn serve_with_page<A: Admission>(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    origins: Origins,
+    page: Option<Page>,
+    gateway: Gateway<A>,
+    stop: impl Future<Output = ()>,
+) {
     let acceptor = tls.map(TlsAcceptor::from);
     let origins = Arc::new(origins);
     super::accept(listener, gateway.gate(), stop, |stream, client, half_open| {
         let connection = Connection {
             gateway: gateway.clone(),
             origins: Arc::clone(&origins),
+            page: page.clone(),
             client,
             half_open: Some(half_open),
         };
@@ -63,6 +77,7 @@ pub async fn serve<A: Admission>(
 struct Connection<A> {
     gateway: Gateway<A>,
     origins: Arc<Origins>,
+    page: Option<Page>,
     client: IpAddr,
     half_open: Option<HalfOpen>,
 }
@@ -103,6 +118,9 @@ impl<A: Admission> Connection<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        if let Some(response) = self.page.as_ref().and_then(|page| page.answer(&request)) {
+            return response;
+        }
         if request.uri().path() != PATH {
             return text(
                 StatusCode::NOT_FOUND,

@@ -102,7 +102,35 @@ impl KubeVirtError {
     }
 }
 
+/// What KubeVirt says to somebody who would like to look at a screen and throws nobody out for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Somebody is connected.
+    InUse,
+    /// Nobody is connected, or the machine has no screen: KubeVirt works.
+    Works,
+    /// The machine does not run.
+    NotRunning,
+    /// kube-apiserver, virt-api or virt-handler cannot be reached.
+    Unreachable,
+}
+
 impl KubeVirtTarget {
+    /// Finds out who has the screen, by asking for it in a way that leaves the present viewer alone. It is opened and closed
+    /// at once when nobody has it. For a console that was lost, and once: never to see whether one is healthy.
+    pub async fn probe(&self) -> Probe {
+        let careful = Self {
+            takeover: false,
+            ..self.clone()
+        };
+        match careful.connect(Protocol::Vnc).await {
+            Ok(_) | Err(KubeVirtError::Refused { .. } | KubeVirtError::Forbidden(_)) => Probe::Works,
+            Err(KubeVirtError::InUse) => Probe::InUse,
+            Err(KubeVirtError::NotRunning(_)) => Probe::NotRunning,
+            Err(KubeVirtError::Unreachable(_)) => Probe::Unreachable,
+        }
+    }
+
     pub(super) async fn connect(&self, protocol: Protocol) -> Result<Box<dyn Leg>, KubeVirtError> {
         let unreachable = |error: &dyn fmt::Display| KubeVirtError::Unreachable(error.to_string());
         let key = STANDARD.encode(rand::random::<[u8; 16]>());

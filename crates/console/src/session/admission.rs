@@ -1,0 +1,487 @@
+//! Who may enter a session: the token or the user, the session, its target, the user's rights, and one optimistic write that
+//! claims the place.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use novasphere_core::console_session::{
+    access::{Right, console_right, may_have_token, missing_right},
+    connection::{ClaimError, NewConnection, claim, connect, leave},
+    end::{end, is_started},
+    endpoints::Endpoints,
+    grant,
+    made_for::is_made_for_connection,
+    policy::SessionPolicy,
+    references::References,
+    status::{Observed, status},
+    target::kind_word,
+    validate::{SessionError, ValidatedSession, validate},
+};
+use novasphere_crd::{
+    Clipboard, CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, LastDisconnect,
+    Takeover, Time,
+};
+use tokio::time::Instant;
+
+use super::{
+    access::{AccessChecker, FRESH, User},
+    enforcer::close_of,
+    live::{Live, LiveStreams},
+    report::{Report, id_of},
+    sessions::Sessions,
+    status::{Decide, Decision, StatusWriter, WriteError},
+    upstream::{Consoles, Found, run_of},
+};
+use crate::{
+    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal},
+    close::Close,
+    registry::{Protocol, Registry, SessionId, StreamInfo, Transport},
+    rules::Rules,
+    token::TokenHash,
+};
+
+/// Lets viewers into sessions. Clones are the same.
+#[derive(Clone)]
+pub struct SessionAdmission(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) holder: String,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) sessions: Sessions,
+    pub(crate) writer: StatusWriter,
+    pub(crate) access: AccessChecker,
+    pub(crate) consoles: Consoles,
+    pub(crate) live: LiveStreams,
+    pub(crate) registry: Registry,
+    pub(crate) report: Report,
+}
+
+/// By what a viewer enters.
+#[derive(Clone, Debug)]
+enum Way {
+    Token(TokenHash),
+    User(User),
+}
+
+/// A viewer at the door.
+#[derive(Clone, Debug)]
+struct Caller {
+    way: Way,
+    client: IpAddr,
+    transport: Transport,
+    /// The name that the stream is going to have.
+    connection: String,
+}
+
+/// A viewer who was weighed and may enter, once the claim is written.
+struct Ticket {
+    live: Live,
+    rules: Rules,
+    policy: SessionPolicy,
+    found: Found,
+    /// Connections of other viewers that make room.
+    replaced: Vec<String>,
+}
+
+/// A claim under way.
+struct Claiming<'a> {
+    admission: &'a SessionAdmission,
+    caller: Caller,
+    ticket: Option<Ticket>,
+}
+
+impl Decide for Claiming<'_> {
+    type Refusal = Refusal;
+
+    async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision, Refusal> {
+        let now = Timestamp::now();
+        let (ticket, status) = self.admission.weigh(session, &self.caller, now).await?;
+        self.ticket = Some(ticket);
+        Ok(Decision::Write(Box::new(status)))
+    }
+}
+
+fn refuse(why: Close, detail: impl Into<String>) -> Refusal {
+    Refusal {
+        why,
+        detail: detail.into(),
+    }
+}
+
+fn unknown(detail: impl Into<String>) -> Refusal {
+    refuse(Close::TokenRefused, detail)
+}
+
+impl SessionAdmission {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Lets a user in whom kube-apiserver has authenticated. A session that was made for this one connection is started with
+    /// the same write.
+    pub(crate) async fn admit_user(
+        &self,
+        session: &ConsoleSession,
+        user: &User,
+        client: IpAddr,
+        transport: Transport,
+    ) -> Result<Admitted, Refusal> {
+        let id = id_of(session);
+        if self.0.sessions.of(&id).is_none() {
+            self.0.sessions.written(session.clone());
+        }
+        self.enter(id, Way::User(user.clone()), client, transport).await
+    }
+
+    /// In a task of its own: a claim that was sent must be given back when the viewer has left meanwhile.
+    async fn enter(&self, id: SessionId, way: Way, client: IpAddr, transport: Transport) -> Result<Admitted, Refusal> {
+        let caller = Caller {
+            way,
+            client,
+            transport,
+            connection: format!("{:032x}", rand::random::<u128>()),
+        };
+        let this = self.clone();
+        let entering = tokio::spawn(async move { this.claim(&id, caller).await });
+        entering
+            .await
+            .unwrap_or_else(|_| Err(refuse(Close::Internal, "the admission failed")))
+    }
+
+    async fn claim(&self, id: &SessionId, caller: Caller) -> Result<Admitted, Refusal> {
+        let mut claiming = Claiming {
+            admission: self,
+            caller,
+            ticket: None,
+        };
+        let written = self.0.writer.update(id, &mut claiming).await;
+        let ticket = claiming.ticket;
+        let written = written.map_err(|error| match error {
+            WriteError::Refused(refusal) => refusal,
+            WriteError::Gone => unknown("the session is gone"),
+            WriteError::Contended | WriteError::Api(_) | WriteError::Timeout => {
+                refuse(Close::Unavailable, "the claim of the token's use cannot be written")
+            }
+        });
+        match (written, ticket) {
+            (Ok(session), Some(ticket)) => Ok(self.admitted(id, &session, ticket)),
+            (Ok(_), None) => Err(refuse(Close::Internal, "a claim without a ticket")),
+            (Err(refusal), _) => Err(refusal),
+        }
+    }
+
+    /// Whether the viewer may enter a session that looks like this, and its status once he has.
+    async fn weigh(
+        &self,
+        session: &ConsoleSession,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<(Ticket, ConsoleSessionStatus), Refusal> {
+        let user = user_of(session, &caller.way, now)?;
+        let name = user.name.clone();
+        let weighed = self.weigh_user(session, caller, user, now).await;
+        weighed.inspect_err(|refusal| {
+            if !matches!(refusal.why, Close::TokenRefused | Close::Unavailable) {
+                self.0.report.turned_away(&id_of(session), &name, refusal.why);
+            }
+        })
+    }
+
+    async fn weigh_user(
+        &self,
+        session: &ConsoleSession,
+        caller: &Caller,
+        user: User,
+        now: Timestamp,
+    ) -> Result<(Ticket, ConsoleSessionStatus), Refusal> {
+        let references = self.0.sessions.references(session);
+        let (valid, before) = self.open(session, &references, &caller.way, now)?;
+        let policy = &valid.policy;
+        check_way(policy, caller)?;
+        if !valid.target.running {
+            return Err(refuse(Close::TargetNotRunning, "the machine does not run"));
+        }
+        let namespace = &id_of(session).namespace;
+        let drives = self.rights(&valid, &user, namespace).await?;
+        let replaced = self.room(&valid)?;
+        let found = self.0.consoles.find(&valid.target.console).await?;
+        let connection = self.connection(caller, &user);
+        let after = claimed(&before, caller, &connection, policy, &replaced, now)?;
+        let expires = after.expires_at.as_ref().map_or(now, |expires| expires.0);
+        let ticket = Ticket {
+            live: Live {
+                session: id_of(session),
+                connection,
+                user,
+                kind: valid.target.kind,
+                target: valid.target.name.clone(),
+                console: valid.target.console.clone(),
+                protocol: policy.protocol,
+                drives,
+                opened_at: now,
+                expires,
+                run: references.virtual_machine_instance.as_deref().and_then(run_of),
+            },
+            rules: rules(policy, drives),
+            policy: valid.policy,
+            found,
+            replaced,
+        };
+        Ok((ticket, after))
+    }
+
+    /// Whether the session may be entered by anybody now.
+    fn open(
+        &self,
+        session: &ConsoleSession,
+        references: &References,
+        way: &Way,
+        now: Timestamp,
+    ) -> Result<(ValidatedSession, ConsoleSessionStatus), Refusal> {
+        let is_to_be_started = matches!(way, Way::User(_)) && is_made_for_connection(session) && !is_started(session);
+        if let Some(reason) = end(session, references, now).filter(|_| !is_to_be_started) {
+            return Err(match (reason, way) {
+                (CloseReason::Expired, Way::Token(_)) => unknown("the session's time is over"),
+                _ => refuse(close_of(reason), "the session is over"),
+            });
+        }
+        let validated = validate(session, references);
+        let status = if is_to_be_started {
+            status(&Observed {
+                session,
+                validated: validated.as_ref(),
+                references,
+                endpoints: &self.0.endpoints,
+                dead_gateways: &std::collections::HashSet::new(),
+                now,
+            })
+            .status
+        } else {
+            session.status.clone().unwrap_or_default()
+        };
+        let valid = validated.map_err(|error| refuse(close_of_error(&error), error.to_string()))?;
+        Ok((valid, status))
+    }
+
+    /// Whether the user may drive, when he may look.
+    async fn rights(&self, valid: &ValidatedSession, user: &User, namespace: &str) -> Result<bool, Refusal> {
+        let target = &valid.target;
+        let right = |right| console_right(target.kind, valid.policy.protocol, namespace, &target.name, right);
+        let allows = async |attributes| {
+            let allowed = self.0.access.allows(user, attributes, FRESH).await;
+            allowed.map_err(|error| refuse(Close::Unavailable, error.to_string()))
+        };
+        let look = right(Right::Look);
+        if !allows(&look).await? {
+            return Err(refuse(Close::AccessWithdrawn, missing_right(&user.name, &look)));
+        }
+        if valid.policy.input == ConsoleInput::ViewOnly {
+            return Ok(false);
+        }
+        allows(&right(Right::Drive)).await
+    }
+
+    /// The viewers who have to go first: KubeVirt carries one stream of each kind per machine, and does not say no to a
+    /// second one of the serial kind.
+    fn room(&self, valid: &ValidatedSession) -> Result<Vec<String>, Refusal> {
+        let others = self.0.sessions.streams_of(&valid.target.console, valid.policy.protocol);
+        match (others.first(), valid.policy.takeover) {
+            (Some(other), Takeover::Refuse) => Err(refuse(
+                Close::InUse,
+                format!("{} is connected by the session {}", other.user, other.session),
+            )),
+            _ => Ok(others.into_iter().map(|stream| stream.connection).collect()),
+        }
+    }
+
+    fn connection(&self, caller: &Caller, user: &User) -> NewConnection {
+        NewConnection {
+            id: caller.connection.clone(),
+            user: user.name.clone(),
+            gateway: self.0.holder.clone(),
+            client_address: caller.client.to_string(),
+            transport: match caller.transport {
+                Transport::WebSocket => novasphere_crd::Transport::WebSocket,
+                Transport::Rfb => novasphere_crd::Transport::Rfb,
+                Transport::KubeApiserver => novasphere_crd::Transport::KubeApiserver,
+            },
+        }
+    }
+
+    fn admitted(&self, id: &SessionId, session: &ConsoleSession, ticket: Ticket) -> Admitted {
+        let Ticket {
+            live,
+            rules,
+            policy,
+            found,
+            replaced,
+        } = ticket;
+        for connection in replaced {
+            let is_it = |stream: &crate::registry::Stream| stream.info.connection == connection;
+            self.0.registry.end_where(is_it, Close::Replaced);
+        }
+        let target = self.0.consoles.target(found, &live, policy.takeover);
+        let (report, session_id) = (self.0.report.clone(), id.clone());
+        let place = Place::new(live.id(), move |connection| {
+            // A stream that was open has told its end already.
+            report.over(&session_id, connection, Close::HandshakeTimeout);
+        });
+        let left = live.expires.duration_since(Timestamp::now());
+        let admitted = Admitted {
+            session: id.clone(),
+            user: live.user.name.clone(),
+            target_name: format!(
+                "{}/{}",
+                kind_word(session.spec.target_ref.kind),
+                session.spec.target_ref.name
+            ),
+            protocol: match live.protocol {
+                ConsoleProtocol::Vnc => Protocol::Vnc,
+                ConsoleProtocol::Serial => Protocol::Serial,
+            },
+            rules,
+            target,
+            expires: Instant::now() + Duration::try_from(left).unwrap_or_default(),
+            idle_timeout: policy.idle_timeout,
+            place,
+        };
+        self.0.live.add(live);
+        admitted
+    }
+}
+
+impl Admission for SessionAdmission {
+    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
+        let session = self.0.sessions.of_token(&request.token).await;
+        let id = id_of(&*session.ok_or_else(|| unknown("no session has given out this token"))?);
+        if request.session.as_ref().is_some_and(|named| *named != id.to_string()) {
+            return Err(unknown(format!("the token is of the session {id}")));
+        }
+        let way = Way::Token(request.token);
+        self.enter(id, way, request.client, request.transport).await
+    }
+
+    async fn explain(&self, stream: &StreamInfo) -> Option<Close> {
+        let live = self.0.live.get(&stream.session, &stream.connection)?;
+        self.0.consoles.explain(&live).await
+    }
+}
+
+/// Who it is, by a token that is good now or by kube-apiserver's word.
+fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Result<User, Refusal> {
+    match way {
+        Way::User(user) if may_have_token(&session.spec, &user.name, &user.groups) => Ok(user.clone()),
+        Way::User(user) => Err(refuse(
+            Close::AccessWithdrawn,
+            format!("spec.users and spec.groups do not name {}", user.name),
+        )),
+        Way::Token(hash) => {
+            let status = session.status.as_ref();
+            let grant = status.and_then(|status| grant::find(status, &hash.to_hex()));
+            let grant = grant.ok_or_else(|| unknown("the session no longer knows the token"))?;
+            if !grant::is_good(grant, now) {
+                let error = if grant.uses_left == 0 {
+                    ClaimError::TokenUsed
+                } else {
+                    ClaimError::TokenExpired
+                };
+                return Err(unknown(error.to_string()));
+            }
+            Ok(User {
+                name: grant.user.clone(),
+                groups: grant.groups.clone(),
+            })
+        }
+    }
+}
+
+fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), Refusal> {
+    if !policy.allows_address(caller.client) {
+        return Err(refuse(
+            Close::AddressNotAllowed,
+            format!("{} is in no allowed source range", caller.client),
+        ));
+    }
+    if caller.transport != Transport::Rfb {
+        return Ok(());
+    }
+    if policy.protocol == ConsoleProtocol::Serial {
+        return Err(refuse(Close::TransportNotAllowed, "a serial console is not RFB"));
+    }
+    if policy.native {
+        Ok(())
+    } else {
+        Err(refuse(
+            Close::TransportNotAllowed,
+            "console.native is false: browsers only",
+        ))
+    }
+}
+
+fn claimed(
+    before: &ConsoleSessionStatus,
+    caller: &Caller,
+    connection: &NewConnection,
+    policy: &SessionPolicy,
+    replaced: &[String],
+    now: Timestamp,
+) -> Result<ConsoleSessionStatus, Refusal> {
+    let made_room = make_room(before, replaced, now);
+    let claimed = match &caller.way {
+        Way::Token(hash) => claim(&made_room, &hash.to_hex(), connection.clone(), policy.max_viewers, now),
+        Way::User(_) => connect(&made_room, connection.clone(), policy.max_viewers, now),
+    };
+    claimed.map_err(|error| {
+        let why = match error {
+            ClaimError::UnknownToken | ClaimError::TokenExpired | ClaimError::TokenUsed | ClaimError::Over => {
+                Close::TokenRefused
+            }
+            ClaimError::TooManyViewers => Close::TooManyViewers,
+            ClaimError::NotReady => Close::TargetNotRunning,
+            ClaimError::Duplicate => Close::Internal,
+        };
+        refuse(why, error.to_string())
+    })
+}
+
+/// Without the session's own streams that are replaced: their gateways see by the reason that they were not forgotten.
+fn make_room(before: &ConsoleSessionStatus, replaced: &[String], now: Timestamp) -> ConsoleSessionStatus {
+    let own = before
+        .connections
+        .iter()
+        .find(|connection| replaced.contains(&connection.id));
+    let Some(own) = own else { return before.clone() };
+    let ids: Vec<&str> = replaced.iter().map(String::as_str).collect();
+    let last = LastDisconnect {
+        user: own.user.clone(),
+        reason: Close::Replaced.reason().to_owned(),
+        at: Time(now),
+    };
+    let mut after = leave(before, &ids, last, now);
+    // It forgets grants that are used up; the one that is being used is not.
+    after.grants.clone_from(&before.grants);
+    after
+}
+
+fn close_of_error(error: &SessionError) -> Close {
+    match error {
+        SessionError::TargetNotFound { .. } | SessionError::TargetReplaced => Close::TargetGone,
+        SessionError::Policy(_) => Close::PolicyChanged,
+        SessionError::KubeVirtNotInstalled | SessionError::VncServer { .. } => Close::TargetUnreachable,
+        SessionError::NoIdentity
+        | SessionError::NoSerial
+        | SessionError::TargetUnsupported
+        | SessionError::TooManySessions { .. } => Close::TargetRefused,
+    }
+}
+
+/// What a viewer may do: the policy, without what changes the guest for a user who may only look.
+const fn rules(policy: &SessionPolicy, drives: bool) -> Rules {
+    Rules {
+        input: drives,
+        clipboard_to_guest: matches!(policy.clipboard, Clipboard::Both | Clipboard::ToGuest),
+        clipboard_from_guest: matches!(policy.clipboard, Clipboard::Both | Clipboard::FromGuest),
+        power: policy.power,
+        resize: policy.resize,
+    }
+}

@@ -1,0 +1,441 @@
+//! What the watches have seen of sessions and of their targets, and which session a token belongs to.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, NamespaceResourceScope},
+    runtime::{
+        reflector::ObjectRef,
+        watcher::{self, Event},
+    },
+};
+use novasphere_core::console_session::{
+    end::is_started,
+    references::{References, holds_place_before, machine_name},
+    target::{Console, kind_word},
+    validate::validate,
+};
+use novasphere_crd::{Connection, ConsoleProtocol, ConsoleSession, SessionTargetKind, SessionTargetRef, VmAccess};
+use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use novasphere_runtime::{
+    cache::Cache,
+    optional_api::{OptionalApi, OptionalApis, optional_watch},
+    watch::{Guard, guarded},
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+use super::report::id_of;
+use crate::{registry::SessionId, token::TokenHash};
+
+/// How long an unknown token waits for the watch: its grant may just have been written.
+pub const UNKNOWN_TOKEN: Duration = Duration::from_secs(1);
+
+const VIRTUAL_MACHINES: OptionalApi = OptionalApi {
+    group: "kubevirt.io",
+    versions: &["v1"],
+    plural: "virtualmachines",
+    kind: "VirtualMachine",
+};
+
+const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi {
+    group: "kubevirt.io",
+    versions: &["v1"],
+    plural: "virtualmachineinstances",
+    kind: "VirtualMachineInstance",
+};
+
+/// The APIs that the sessions' targets come from, and that may be missing.
+pub const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES];
+
+/// Something that the watches saw and that may end streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A session, by namespace and name.
+    Session(String, String),
+    /// A target or its machine in this namespace.
+    Targets(String),
+    /// A watch began anew: what was deleted meanwhile has no event of its own.
+    All,
+}
+
+/// The watch caches. Clones share them.
+#[derive(Clone)]
+pub struct Sessions(Arc<Caches>);
+
+struct Caches {
+    /// By namespace, kind and name of the target.
+    sessions: Cache<ConsoleSession>,
+    vm_accesses: Cache<VmAccess>,
+    virtual_machines: Cache<VirtualMachine>,
+    virtual_machine_instances: Cache<VirtualMachineInstance>,
+    apis: OptionalApis,
+    by_token: RwLock<HashMap<String, ObjectRef<ConsoleSession>>>,
+    /// Counts the events of sessions.
+    events: watch::Sender<u64>,
+    /// Counts the events of targets.
+    target_events: watch::Sender<u64>,
+}
+
+impl Sessions {
+    /// Caches that nothing fills yet.
+    #[must_use]
+    pub fn new(apis: OptionalApis) -> Self {
+        Self(Arc::new(Caches {
+            sessions: Cache::new(|session| Some(target_key(&session.namespace()?, &session.spec.target_ref))),
+            vm_accesses: Cache::new(|_| None),
+            virtual_machines: Cache::new(|_| None),
+            virtual_machine_instances: Cache::new(|_| None),
+            apis,
+            by_token: RwLock::default(),
+            events: watch::Sender::new(0),
+            target_events: watch::Sender::new(0),
+        }))
+    }
+
+    /// The newest state known of a session: the watch's, or what this process wrote.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<ConsoleSession>> {
+        self.0.sessions.get(namespace, name)
+    }
+
+    /// The same, when it is still the same object.
+    #[must_use]
+    pub fn of(&self, id: &SessionId) -> Option<Arc<ConsoleSession>> {
+        self.get(&id.namespace, &id.name)
+            .filter(|session| session.uid().as_deref() == Some(&id.uid))
+    }
+
+    /// Remembers the API server's answer to a write of this process.
+    pub fn written(&self, session: ConsoleSession) {
+        self.0.sessions.written(session);
+        self.0.events.send_modify(|count| *count += 1);
+    }
+
+    /// What a session refers to.
+    #[must_use]
+    pub fn references(&self, session: &ConsoleSession) -> References {
+        let namespace = session.namespace().unwrap_or_default();
+        let target = &session.spec.target_ref;
+        let vm_access = match target.kind {
+            SessionTargetKind::VmAccess => self.0.vm_accesses.get(&namespace, &target.name),
+            SessionTargetKind::VirtualMachine | SessionTargetKind::VncWorkspace => None,
+        };
+        let machine = machine_name(session, vm_access.as_deref());
+        let of_machine = |name: &String| {
+            (
+                self.0.virtual_machines.get(&namespace, name),
+                self.0.virtual_machine_instances.get(&namespace, name),
+            )
+        };
+        let (virtual_machine, virtual_machine_instance) = machine.as_ref().map(of_machine).unwrap_or_default();
+        References {
+            vm_access,
+            virtual_machine,
+            virtual_machine_instance,
+            kubevirt: self.0.apis.served(&VIRTUAL_MACHINE_INSTANCES).is_some(),
+            open_sessions: if is_started(session) {
+                0
+            } else {
+                self.sessions_before(session, &namespace)
+            },
+        }
+    }
+
+    fn sessions_before(&self, session: &ConsoleSession, namespace: &str) -> usize {
+        let of_target = self
+            .0
+            .sessions
+            .indexed(&target_key(namespace, &session.spec.target_ref));
+        of_target
+            .iter()
+            .filter(|other| holds_place_before(other, session))
+            .count()
+    }
+
+    /// The present run of a machine.
+    #[must_use]
+    pub fn instance(&self, namespace: &str, name: &str) -> Option<Arc<VirtualMachineInstance>> {
+        self.0.virtual_machine_instances.get(namespace, name)
+    }
+
+    /// Whether there is a machine of this name.
+    #[must_use]
+    pub fn has_machine(&self, namespace: &str, name: &str) -> bool {
+        self.0.virtual_machines.get(namespace, name).is_some()
+    }
+
+    /// The session that has given out this token; waits for the watch for at most [`UNKNOWN_TOKEN`].
+    pub async fn of_token(&self, token: &TokenHash) -> Option<Arc<ConsoleSession>> {
+        let hash = token.to_hex();
+        let mut events = self.0.events.subscribe();
+        let search = async {
+            loop {
+                if let Some(session) = self.known_token(&hash) {
+                    return Some(session);
+                }
+                events.changed().await.ok()?;
+            }
+        };
+        timeout(UNKNOWN_TOKEN, search).await.ok().flatten()
+    }
+
+    fn known_token(&self, hash: &str) -> Option<Arc<ConsoleSession>> {
+        let tokens = self.0.by_token.read().unwrap_or_else(PoisonError::into_inner);
+        let key = tokens.get(hash).cloned();
+        drop(tokens);
+        self.0.sessions.newest(&key?)
+    }
+
+    /// The open streams of one console, over all sessions and gateways: KubeVirt carries one stream of each kind per machine.
+    /// The newest comes first.
+    #[must_use]
+    pub fn streams_of(&self, console: &Console, protocol: ConsoleProtocol) -> Vec<OpenStream> {
+        let Console::KubeVirt { namespace, .. } = console else {
+            return Vec::new();
+        };
+        let mut streams: Vec<_> = self
+            .0
+            .sessions
+            .store()
+            .state()
+            .iter()
+            .filter(|session| session.namespace().as_deref() == Some(namespace))
+            .filter_map(|session| self.0.sessions.newest(&ObjectRef::from_obj(session.as_ref())))
+            .filter(|session| self.is_of(session, console, protocol))
+            .flat_map(|session| open_streams(&session))
+            .collect();
+        streams.sort_by_key(|stream| std::cmp::Reverse(stream.connected_at));
+        streams
+    }
+
+    fn is_of(&self, session: &ConsoleSession, console: &Console, protocol: ConsoleProtocol) -> bool {
+        let status = session.status.as_ref();
+        // Most sessions have no stream; to look their target up costs more.
+        status.is_some_and(|status| !status.connections.is_empty() && status.protocol == Some(protocol))
+            && validate(session, &self.references(session)).is_ok_and(|valid| valid.target.console == *console)
+    }
+
+    /// The connections that stand in the sessions under the name of one gateway.
+    pub(crate) fn connections_of(&self, gateway: &str) -> Vec<(SessionId, Connection)> {
+        let sessions = self.0.sessions.store().state();
+        let newest = sessions
+            .iter()
+            .filter_map(|session| self.0.sessions.newest(&ObjectRef::from_obj(session.as_ref())));
+        newest
+            .flat_map(|session| {
+                let id = id_of(&session);
+                let connections = session.status.iter().flat_map(|status| &status.connections);
+                let ours = connections.filter(|connection| connection.gateway == gateway);
+                ours.map(|connection| (id.clone(), connection.clone()))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Changes with each event of a session or a target.
+    pub(crate) fn changes(&self) -> (watch::Receiver<u64>, watch::Receiver<u64>) {
+        (self.0.events.subscribe(), self.0.target_events.subscribe())
+    }
+
+    /// Returns when the caches are filled.
+    pub async fn filled(&self) {
+        // The stores are dropped by nobody while `self` lives, so waiting cannot fail.
+        let _ = self.0.sessions.store().wait_until_ready().await;
+        let _ = self.0.vm_accesses.store().wait_until_ready().await;
+        let _ = self.0.virtual_machines.store().wait_until_ready().await;
+        let _ = self.0.virtual_machine_instances.store().wait_until_ready().await;
+    }
+
+    /// Takes in one event of the watch of sessions.
+    pub(crate) fn observe(&self, event: &Event<ConsoleSession>) {
+        let caches = &self.0;
+        match event {
+            Event::Apply(session) => caches.index_tokens(session, true),
+            Event::Delete(session) => caches.index_tokens(session, false),
+            Event::Init | Event::InitApply(_) | Event::InitDone => {}
+        }
+        caches.sessions.observe(event);
+        if matches!(event, Event::InitDone) {
+            caches.rebuild_tokens();
+        }
+        caches.events.send_modify(|count| *count += 1);
+    }
+}
+
+/// A stream as its session's status has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenStream {
+    /// Its name.
+    pub connection: String,
+    /// Its session.
+    pub session: String,
+    /// Who is connected.
+    pub user: String,
+    /// Since when.
+    pub connected_at: jiff::Timestamp,
+}
+
+fn open_streams(session: &ConsoleSession) -> Vec<OpenStream> {
+    let connections = session.status.iter().flat_map(|status| &status.connections);
+    connections
+        .map(|connection| OpenStream {
+            connection: connection.id.clone(),
+            session: session.name_any(),
+            user: connection.user.clone(),
+            connected_at: connection.connected_at.0,
+        })
+        .collect()
+}
+
+fn target_key(namespace: &str, target: &SessionTargetRef) -> String {
+    format!("{namespace}/{}/{}", kind_word(target.kind), target.name)
+}
+
+impl Caches {
+    fn index_tokens(&self, session: &ConsoleSession, present: bool) {
+        let key = ObjectRef::from_obj(session);
+        let before = self.sessions.store().get(&key);
+        let mut tokens = self.by_token.write().unwrap_or_else(PoisonError::into_inner);
+        for hash in before.iter().flat_map(|session| hashes(session)) {
+            tokens.remove(hash);
+        }
+        if present {
+            tokens.extend(hashes(session).map(|hash| (hash.clone(), key.clone())));
+        }
+    }
+
+    fn rebuild_tokens(&self) {
+        let mut rebuilt = HashMap::new();
+        for session in self.sessions.store().state() {
+            let key = ObjectRef::from_obj(session.as_ref());
+            rebuilt.extend(hashes(&session).map(|hash| (hash.clone(), key.clone())));
+        }
+        *self.by_token.write().unwrap_or_else(PoisonError::into_inner) = rebuilt;
+    }
+}
+
+fn hashes(session: &ConsoleSession) -> impl Iterator<Item = &String> {
+    let grants = session.status.iter().flat_map(|status| &status.grants);
+    grants.map(|grant| &grant.sha256)
+}
+
+/// What the watches need.
+#[derive(Clone)]
+pub(crate) struct Watches {
+    pub(crate) client: Client,
+    pub(crate) namespace: Option<String>,
+    pub(crate) guard: Guard,
+    pub(crate) sessions: Sessions,
+}
+
+impl Watches {
+    /// Starts the watches as tasks of `tasks`. `tell` is called after each event that is in the caches; it must not block.
+    pub(crate) fn spawn(&self, tasks: &mut JoinSet<()>, tell: impl Fn(Change) + Clone + Send + 'static) {
+        let (watches, tell_session) = (self.clone(), tell.clone());
+        tasks.spawn(async move {
+            let events = guarded(watches.api(), watcher::Config::default(), watches.guard.clone());
+            drive(events, |event| watches.sessions.observe(event), key_of, tell_session).await;
+        });
+        let (watches, tell_target) = (self.clone(), tell.clone());
+        tasks.spawn(async move {
+            let events = guarded(
+                watches.api::<VmAccess>(),
+                watcher::Config::default(),
+                watches.guard.clone(),
+            );
+            watches.targets(events, |caches| &caches.vm_accesses, tell_target).await;
+        });
+        let (watches, tell_target) = (self.clone(), tell.clone());
+        tasks.spawn(async move {
+            let events = watches.optional::<VirtualMachine>(&VIRTUAL_MACHINES);
+            watches
+                .targets(events, |caches| &caches.virtual_machines, tell_target)
+                .await;
+        });
+        let watches = self.clone();
+        tasks.spawn(async move {
+            let events = watches.optional::<VirtualMachineInstance>(&VIRTUAL_MACHINE_INSTANCES);
+            watches
+                .targets(events, |caches| &caches.virtual_machine_instances, tell)
+                .await;
+        });
+    }
+
+    async fn targets<K>(
+        &self,
+        events: impl Stream<Item = watcher::Result<Event<K>>>,
+        cache: fn(&Caches) -> &Cache<K>,
+        tell: impl Fn(Change),
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + 'static,
+    {
+        let caches = &self.sessions.0;
+        let observe = |event: &Event<K>| {
+            cache(caches).observe(event);
+            caches.target_events.send_modify(|count| *count += 1);
+        };
+        let change = |object: &K| Change::Targets(object.namespace().unwrap_or_default());
+        drive(events, observe, change, tell).await;
+    }
+
+    fn optional<K>(&self, api: &OptionalApi) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let watches = self.clone();
+        let (apis, guard) = (&self.sessions.0.apis, self.guard.clone());
+        optional_watch(apis, api, watcher::Config::default(), guard, move |_version| {
+            watches.api()
+        })
+    }
+
+    fn api<K>(&self) -> Api<DeserializeGuard<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+}
+
+fn key_of(session: &ConsoleSession) -> Change {
+    Change::Session(session.namespace().unwrap_or_default(), session.name_any())
+}
+
+async fn drive<K: Resource<DynamicType = ()>>(
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    observe: impl Fn(&Event<K>),
+    change: impl Fn(&K) -> Change,
+    tell: impl Fn(Change),
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                observe(&event);
+                match &event {
+                    Event::Apply(object) | Event::Delete(object) => tell(change(object)),
+                    Event::InitDone => tell(Change::All),
+                    Event::Init | Event::InitApply(_) => {}
+                }
+            }
+            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch failed and is tried again"),
+        }
+    }
+}
