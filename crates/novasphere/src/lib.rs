@@ -1,7 +1,9 @@
 //! The arguments and the configuration file of the `novasphere` program.
 
 use clap::{CommandFactory, Parser, Subcommand};
+use novasphere_console::role::config::ConsoleConfig;
 use novasphere_controller::config::ControllerConfig;
+use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::args::CommonArgs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,18 +29,44 @@ pub struct Arguments {
 /// A part of novasphere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum Role {
-    /// Reconciles VmAccess objects. One replica writes, the others stand by.
+    /// Reconciles VmAccess and ConsoleSession objects. One replica writes, the others stand by.
     Controller,
+    /// Carries consoles to browsers and stock VNC viewers. All replicas serve.
+    Console,
     /// Runs all roles in one process: for a small installation or a machine with a kubeconfig.
     All,
+}
+
+impl Role {
+    /// Whether the role `controller` runs in the process.
+    #[must_use]
+    pub const fn has_controller(self) -> bool {
+        matches!(self, Self::Controller | Self::All)
+    }
+
+    /// Whether the role `console` runs in the process.
+    #[must_use]
+    pub const fn has_console(self) -> bool {
+        matches!(self, Self::Console | Self::All)
+    }
+
+    /// Whether the process carries streams, by whichever role.
+    #[must_use]
+    pub const fn carries_streams(self) -> bool {
+        self.has_console()
+    }
 }
 
 /// The configuration file: one section per role.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Configuration {
+    /// The addresses under which viewers reach novasphere.
+    pub endpoints: Endpoints,
     /// The role `controller`.
     pub controller: ControllerConfig,
+    /// The role `console`.
+    pub console: ConsoleConfig,
 }
 
 /// The command line as clap sees it, for the generated documentation.

@@ -1,10 +1,16 @@
 //! `novasphere`: arguments to roles, nothing else.
 
-use std::time::Duration;
+use std::{fs::File, io::Write, path::Path, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
-use novasphere::{Arguments, Configuration, Role};
+use novasphere::{Arguments, Configuration};
+use novasphere_console::{
+    limits::Gate,
+    metrics::Metrics as StreamMetrics,
+    role::config::ConsoleConfig,
+    session::{SessionGateway, SessionGatewayOptions, StartError},
+};
 use novasphere_runtime::{
     admin::{AdminServer, Health},
     client, config,
@@ -13,9 +19,13 @@ use novasphere_runtime::{
     telemetry,
 };
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 
 /// Kubernetes kills a Pod 30 s after SIGTERM by default; this leaves room for the last log lines.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(25);
+
+/// The longest that streams may go on after the request to stop, whatever the configuration says.
+const MAX_DRAIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -29,45 +39,153 @@ async fn main() -> anyhow::Result<()> {
 
     let health = Health::default();
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    let admin = AdminServer::bind(arguments.common.admin_address, health.clone(), registry)
+    let process = Process {
+        metrics: Metrics::register(&mut registry),
+        streams: (arguments.role.carries_streams()).then(|| Streams::register(&configuration.console, &mut registry)),
+        health: health.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let admin = AdminServer::bind(arguments.common.admin_address, health, registry)
         .await
         .with_context(|| format!("cannot listen on --admin-address {}", arguments.common.admin_address))?;
     let admin = tokio::spawn(admin.run(shutdown.clone()));
 
-    let result = run(arguments, configuration, health, metrics, shutdown.clone()).await;
+    let result = run(arguments, configuration, process).await;
     shutdown.trigger();
     // It serves until it is dropped, so that the last scrape tells how the end went.
     admin.abort();
     result
 }
 
-async fn run(
-    arguments: Arguments,
-    configuration: Configuration,
+/// What all roles of the process share.
+struct Process {
     health: Health,
     metrics: Metrics,
+    streams: Option<Streams>,
     shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    let kube_config = arguments.common.kube_config().await?;
-    match arguments.role {
-        // `all` has one role to run until the others are built.
-        Role::Controller | Role::All => {
-            let options = novasphere_controller::Options {
-                config: configuration.controller,
-                namespace: kube_config.default_namespace.clone(),
-                connection: client::Builder::new(kube_config.clone())?,
-                lease_client: client::Builder::new(kube_config)?.build()?,
-                instance: arguments.instance.unwrap_or_else(host_name),
-                health,
-                metrics,
-                shutdown,
-            };
-            novasphere_controller::run(options)
-                .await
-                .context("the controller ended")
+}
+
+/// What the streams of the process are counted by.
+struct Streams {
+    gate: Gate,
+    metrics: StreamMetrics,
+}
+
+impl Streams {
+    fn register(config: &ConsoleConfig, registry: &mut Registry) -> Self {
+        let gate = Gate::new(config.limits());
+        let metrics = StreamMetrics::register(registry, gate.clone());
+        if config.metrics_per_session {
+            metrics.register_sessions(registry);
         }
+        Self { gate, metrics }
     }
+}
+
+async fn run(arguments: Arguments, configuration: Configuration, process: Process) -> anyhow::Result<()> {
+    let kube_config = arguments.common.kube_config().await?;
+    let instance = arguments.instance.unwrap_or_else(host_name);
+    let Process {
+        health,
+        metrics,
+        streams,
+        shutdown,
+    } = process;
+    let drain = configuration.console.drain_grace.get().min(MAX_DRAIN);
+
+    // They outlive the roles: the last ends of streams are written when nobody listens any more.
+    let mut tasks = JoinSet::new();
+    let gateway = match streams {
+        None => None,
+        Some(Streams {
+            gate,
+            metrics: stream_metrics,
+        }) => {
+            let ready = health.gate("sessions");
+            let options = SessionGatewayOptions {
+                kube_config: kube_config.clone(),
+                watch_namespace: configuration.console.watch_namespace.clone(),
+                namespace: kube_config.default_namespace.clone(),
+                instance: instance.clone(),
+                endpoints: configuration.endpoints.clone(),
+                gate,
+                metrics: stream_metrics,
+                runtime_metrics: metrics.clone(),
+                audit: audit(configuration.console.audit_log.as_deref())?,
+                shutdown: shutdown.clone(),
+            };
+            match SessionGateway::start(options, &mut tasks).await {
+                Ok(gateway) => {
+                    ready.ready();
+                    Some(gateway)
+                }
+                Err(StartError::Stopped) => return Ok(()),
+                Err(error) => return Err(error).context("the console gateway cannot start"),
+            }
+        }
+    };
+
+    let mut roles: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    if arguments.role.has_controller() {
+        let options = novasphere_controller::Options {
+            config: configuration.controller,
+            endpoints: configuration.endpoints.clone(),
+            namespace: kube_config.default_namespace.clone(),
+            connection: client::Builder::new(kube_config.clone())?,
+            lease_client: client::Builder::new(kube_config.clone())?.build()?,
+            instance: instance.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+        roles.spawn(async {
+            let ended = novasphere_controller::run(options).await;
+            ended.context("the controller ended")
+        });
+    }
+    if let (Some(gateway), true) = (&gateway, arguments.role.has_console()) {
+        let options = novasphere_console::role::Options {
+            config: configuration.console,
+            endpoints: configuration.endpoints,
+            client: gateway.client().clone(),
+            gateway: gateway.clone(),
+            namespace: kube_config.default_namespace,
+            health,
+            shutdown: shutdown.clone(),
+        };
+        roles.spawn(async {
+            let ended = novasphere_console::role::run(options).await;
+            ended.context("the console gateway ended")
+        });
+    }
+    let result = tokio::select! {
+        result = all(&mut roles, &shutdown) => result,
+        Some(_) = tasks.join_next() => Err(anyhow::anyhow!("a watch or the lease task ended by itself; the process ends to start over")),
+    };
+    if let Some(gateway) = gateway {
+        gateway.finish(drain).await;
+    }
+    result
+}
+
+/// Waits for all roles. The first that ends, ends the others.
+async fn all(roles: &mut JoinSet<anyhow::Result<()>>, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let mut result = Ok(());
+    while let Some(ended) = roles.join_next().await {
+        shutdown.trigger();
+        result = result.and(ended.context("a role broke off").flatten());
+    }
+    result
+}
+
+/// Where the audit log goes.
+fn audit(file: Option<&Path>) -> anyhow::Result<Box<dyn Write + Send>> {
+    let Some(path) = file else {
+        return Ok(Box::new(std::io::stdout()));
+    };
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("console.auditLog: cannot open {}", path.display()))?;
+    Ok(Box::new(file))
 }
 
 /// The host's name, which in a Pod is the Pod's name.
