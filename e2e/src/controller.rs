@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use novasphere_controller::config::ControllerConfig;
+use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::{admin::Health, client, metrics::Metrics, shutdown::Shutdown};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{runtime::Runtime, task::JoinHandle};
@@ -60,6 +61,10 @@ impl InProcess {
             let _inside = runtime.enter();
             let options = novasphere_controller::Options {
                 config,
+                endpoints: Endpoints {
+                    public_url: Some("https://console.example.org".to_owned()),
+                    vnc_address: Some("console.example.org:5900".to_owned()),
+                },
                 connection: client::Builder::new(kube_config.clone())?.layer(fault),
                 lease_client: client::Builder::new(kube_config)?.build()?,
                 namespace: account.namespace.clone(),

@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Node, Service},
+};
 use kube::{Resource, ResourceExt};
-use novasphere_core::{label, vm_access::node};
-use novasphere_crd::VmAccess;
+use novasphere_core::{
+    console_session::{end::is_open, target::kind_word},
+    label,
+    vm_access::node,
+};
+use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::cache::Cache;
 
@@ -15,6 +22,10 @@ pub(crate) struct Caches {
     pub(crate) vm_accesses: Cache<VmAccess>,
     pub(crate) virtual_machines: Cache<VirtualMachine>,
     pub(crate) virtual_machine_instances: Cache<VirtualMachineInstance>,
+    /// By [`target_key`].
+    pub(crate) console_sessions: Cache<ConsoleSession>,
+    /// By the gateway that holds each.
+    pub(crate) gateway_leases: Cache<Lease>,
     /// By the UID of the owner.
     pub(crate) services: Cache<Service>,
     pub(crate) nodes: Cache<Node>,
@@ -26,6 +37,8 @@ impl Caches {
             vm_accesses: Cache::new(virtual_machine_key),
             virtual_machines: Cache::new(owner_uid),
             virtual_machine_instances: Cache::new(|_| None),
+            console_sessions: Cache::new(|session| Some(target_key(session))),
+            gateway_leases: Cache::new(|lease| holder(lease).map(str::to_owned)),
             services: Cache::new(owner_uid),
             nodes: Cache::new(|_| None),
         })
@@ -37,11 +50,59 @@ impl Caches {
     pub(crate) fn node_addresses(&self) -> Vec<String> {
         node::addresses(self.nodes.store().state().iter().map(AsRef::as_ref))
     }
+
+    /// All sessions of a target.
+    pub(crate) fn sessions_of(&self, namespace: &str, kind: SessionTargetKind, name: &str) -> Vec<Arc<ConsoleSession>> {
+        self.console_sessions.indexed(&key_of_target(namespace, kind, name))
+    }
+
+    /// How many sessions of a `VmAccess` are open.
+    pub(crate) fn open_sessions(&self, vm_access: &VmAccess) -> u32 {
+        let namespace = vm_access.namespace().unwrap_or_default();
+        let sessions = self.sessions_of(&namespace, SessionTargetKind::VmAccess, &vm_access.name_any());
+        let open = sessions.iter().filter(|session| is_open(session)).count();
+        u32::try_from(open).unwrap_or(u32::MAX)
+    }
+
+    /// The sessions with connections of a gateway.
+    pub(crate) fn sessions_on(&self, gateway: &str) -> Vec<Arc<ConsoleSession>> {
+        let mut sessions = self.console_sessions.store().state();
+        sessions.retain(|session| {
+            let status = session.status.as_ref();
+            status.is_some_and(|status| {
+                status
+                    .connections
+                    .iter()
+                    .any(|connection| connection.gateway == gateway)
+            })
+        });
+        sessions
+    }
+
+    /// Whether a gateway holds a Lease.
+    pub(crate) fn has_lease(&self, gateway: &str) -> bool {
+        !self.gateway_leases.indexed(gateway).is_empty()
+    }
 }
 
 /// The index key of a virtual machine, `namespace/name`.
 pub(crate) fn machine_key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
+}
+
+/// The index key of a session: the target that it names.
+pub(crate) fn target_key(session: &ConsoleSession) -> String {
+    let target = &session.spec.target_ref;
+    key_of_target(&session.namespace().unwrap_or_default(), target.kind, &target.name)
+}
+
+fn key_of_target(namespace: &str, kind: SessionTargetKind, name: &str) -> String {
+    format!("{namespace}/{}/{name}", kind_word(kind))
+}
+
+/// The gateway that holds a Lease.
+pub(crate) fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref()
 }
 
 fn virtual_machine_key(vm_access: &VmAccess) -> Option<String> {

@@ -5,11 +5,13 @@
 
 mod caches;
 pub mod config;
+mod console_session;
 pub mod rbac;
+mod reconciler;
 mod run;
 mod undecodable;
 mod vm_access;
 mod watches;
 
 pub use rbac::LEASE_NAME;
-pub use run::{Options, RunError, VM_ACCESS_MANAGER, run};
+pub use run::{CONSOLE_SESSION_MANAGER, Options, RunError, VM_ACCESS_MANAGER, run};

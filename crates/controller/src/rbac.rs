@@ -5,20 +5,7 @@
 //! A rule is here because a line of this crate needs it. Add the rule with the
 //! request that needs it, and take it away with the last such request.
 
-/// One permission.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule {
-    /// API group; empty for the core group.
-    pub group: &'static str,
-    /// Resources, subresources as `resource/subresource`.
-    pub resources: &'static [&'static str],
-    /// Names of the objects it is limited to; empty means all.
-    pub names: &'static [&'static str],
-    /// Kubernetes' own verbs, in the order read, write, delete.
-    pub verbs: &'static [&'static str],
-    /// Why it is needed; written as a comment above the rule.
-    pub reason: &'static str,
-}
+pub use novasphere_runtime::rbac::Rule;
 
 /// Name of the lease that the leader holds, in the controller's own namespace.
 pub const LEASE_NAME: &str = "novasphere-controller";
@@ -41,6 +28,20 @@ pub const CLUSTER_RULES: &[Rule] = &[
         names: &[],
         verbs: &["patch"],
         reason: "Write status by server-side apply.",
+    },
+    Rule {
+        group: "novasphere.io",
+        resources: &["consolesessions"],
+        names: &[],
+        verbs: &["get", "list", "watch", "delete"],
+        reason: "Watch console sessions, read them again after a conflict, and delete finished ones.",
+    },
+    Rule {
+        group: "novasphere.io",
+        resources: &["consolesessions/status"],
+        names: &[],
+        verbs: &["update", "patch"],
+        reason: "Write status at its resource version; patch tells of a session that cannot be read.",
     },
     Rule {
         group: "kubevirt.io",
@@ -126,6 +127,13 @@ pub const NAMESPACE_RULES: &[Rule] = &[
         names: &[LEASE_NAME],
         verbs: &["get", "update"],
         reason: "Take, renew and release the leader's lease.",
+    },
+    Rule {
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &[],
+        verbs: &["list", "watch", "delete"],
+        reason: "Know the gateways that live, and clear the leases of dead ones; their names are not known before.",
     },
 ];
 

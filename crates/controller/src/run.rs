@@ -1,24 +1,17 @@
 //! The controller from start to end.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
-use kube::{
-    Client,
-    runtime::{controller, reflector::ObjectRef},
-};
-use novasphere_core::label;
-use novasphere_crd::VmAccess;
+use kube::Client;
+use novasphere_core::{console_session::endpoints::Endpoints, label};
 use novasphere_runtime::{
     admin::Health,
     apply::Applier,
-    backoff::Backoff,
     client,
     events::Reporter,
     lease::{Leadership, LeaseElection, LeaseError},
     metrics::Metrics,
     optional_api::OptionalApis,
-    queue::Queue,
     shutdown::Shutdown,
     watch::{BadObject, Guard},
 };
@@ -28,19 +21,16 @@ use crate::{
     LEASE_NAME,
     caches::Caches,
     config::ControllerConfig,
-    undecodable,
-    vm_access::{self, Context},
-    watches::{OPTIONAL_APIS, Watches},
+    console_session::{self, Gateways},
+    reconciler, undecodable, vm_access,
+    watches::{OPTIONAL_APIS, Queues, Watches},
 };
 
 /// Field manager of everything that the VmAccess controller applies, and the name under which it reports events.
 pub const VM_ACCESS_MANAGER: &str = "novasphere/vmaccess";
 
-/// Events that come within this time are one reconcile.
-const DEBOUNCE: Duration = Duration::from_millis(50);
-
-/// At most so many failing objects are remembered for their back-off.
-const BACKOFF_CAPACITY: usize = 20_000;
+/// The name under which the ConsoleSession controller reports events.
+pub const CONSOLE_SESSION_MANAGER: &str = "novasphere/consolesession";
 
 /// At most so many undecodable objects wait to be reported; more are logged and counted all the same.
 const BAD_OBJECTS: usize = 64;
@@ -49,11 +39,13 @@ const BAD_OBJECTS: usize = 64;
 pub struct Options {
     /// Its section of the configuration file.
     pub config: ControllerConfig,
+    /// Where viewers reach the gateways, for the status of sessions.
+    pub endpoints: Endpoints,
     /// Makes the client for all reads and writes; writes are gated by the lease.
     pub connection: client::Builder,
     /// The client that renews the lease, which cannot be gated by it.
     pub lease_client: Client,
-    /// Namespace of the lease, unless the configuration names one.
+    /// Namespace of the lease, unless the configuration names one, and of the gateways' leases.
     pub namespace: String,
     /// Name of this process among the replicas, for example its Pod's name. A random part is added.
     pub instance: String,
@@ -95,6 +87,7 @@ pub enum RunError {
 pub async fn run(options: Options) -> Result<(), RunError> {
     let Options {
         config,
+        endpoints,
         connection,
         lease_client,
         namespace,
@@ -133,7 +126,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             tell: Some(bad_objects),
         },
         caches: Arc::clone(&caches),
-        queue: Queue::default(),
+        queues: Queues::default(),
+        gateway_namespace: namespace,
+        gateways: Arc::new(Gateways::default()),
     };
     let mut tasks = JoinSet::new();
     watches.spawn(&mut tasks);
@@ -142,22 +137,20 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     }
     caches_gate.ready();
 
-    let context = Arc::new(Context {
-        applier: Applier::new(client.clone(), VM_ACCESS_MANAGER, metrics.clone()).owner_label(label::KEY_OWNER_UID),
-        reporter: Reporter::new(client.clone(), VM_ACCESS_MANAGER, &instance),
+    let role = Role {
+        config,
+        endpoints,
+        instance,
         client,
         apis,
-        caches,
-        backoff: Backoff::new(BACKOFF_CAPACITY),
         metrics,
-        status_writes: vm_access::StatusWrites::default(),
-        power_calls: vm_access::PowerCalls::default(),
-    });
+        watches,
+        leadership,
+        shutdown,
+    };
     let result = tokio::select! {
-        () = shutdown.wait() => Ok(()),
-        () = leadership.wait_for_leadership() => {
-            lead(&config, &watches, context, &leadership, bad_object_reports, &mut tasks, &shutdown).await
-        }
+        () = role.shutdown.wait() => Ok(()),
+        () = role.leadership.wait_for_leadership() => role.lead(bad_object_reports, &mut tasks).await,
         _ = tasks.join_next() => Err(RunError::TaskEnded),
         // Without an election there is no such task, and an empty set is done at once.
         Some(_) = lease_task.join_next() => Err(RunError::TaskEnded),
@@ -198,6 +191,8 @@ async fn caches_are_filled(caches: &Caches, tasks: &mut JoinSet<()>, shutdown: &
         let _ = caches.vm_accesses.store().wait_until_ready().await;
         let _ = caches.virtual_machines.store().wait_until_ready().await;
         let _ = caches.virtual_machine_instances.store().wait_until_ready().await;
+        let _ = caches.console_sessions.store().wait_until_ready().await;
+        let _ = caches.gateway_leases.store().wait_until_ready().await;
         let _ = caches.services.store().wait_until_ready().await;
         let _ = caches.nodes.store().wait_until_ready().await;
     };
@@ -208,62 +203,101 @@ async fn caches_are_filled(caches: &Caches, tasks: &mut JoinSet<()>, shutdown: &
     }
 }
 
-async fn lead(
-    config: &ControllerConfig,
-    watches: &Watches,
-    context: Arc<Context>,
-    leadership: &Leadership,
-    bad_object_reports: mpsc::Receiver<BadObject>,
-    tasks: &mut JoinSet<()>,
-    shutdown: &Shutdown,
-) -> Result<(), RunError> {
-    tracing::info!("this replica leads");
-    tasks.spawn(undecodable::report(Arc::clone(&context), bad_object_reports));
-    tasks.spawn(resync(watches.clone(), config.resync_interval.get()));
-    watches.enqueue_all();
+/// A replica with filled caches.
+struct Role {
+    config: ControllerConfig,
+    endpoints: Endpoints,
+    instance: String,
+    client: Client,
+    apis: OptionalApis,
+    metrics: Metrics,
+    watches: Watches,
+    leadership: Leadership,
+    shutdown: Shutdown,
+}
 
-    let stop = {
-        let (shutdown, leadership) = (shutdown.clone(), leadership.clone());
+impl Role {
+    async fn lead(
+        &self,
+        bad_object_reports: mpsc::Receiver<BadObject>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), RunError> {
+        tracing::info!("this replica leads");
+        let vm_access = Arc::new(self.vm_access());
+        let console_session = Arc::new(self.console_session());
+        let undecodable = undecodable::Context {
+            client: self.client.clone(),
+            caches: Arc::clone(&self.watches.caches),
+            reporter: vm_access.reporter.clone(),
+        };
+        tasks.spawn(undecodable::report(undecodable, bad_object_reports));
+        tasks.spawn(resync(self.watches.clone(), self.config.resync_interval.get()));
+        tasks.spawn(console_session::watch_over(self.watches.clone(), self.client.clone()));
+        self.watches.enqueue_all();
+
+        let queues = self.watches.queues.clone();
+        let (concurrency, metrics) = (self.config.concurrency, &self.metrics);
+        let reconciles = async {
+            tokio::join!(
+                reconciler::run(vm_access, queues.vm_accesses, concurrency, metrics.clone(), self.stop()),
+                reconciler::run(
+                    console_session,
+                    queues.console_sessions,
+                    concurrency,
+                    metrics.clone(),
+                    self.stop()
+                ),
+            )
+        };
+        tokio::select! {
+            _ = reconciles => {}
+            // Running reconciles are dropped: none of their writes would pass the gate any more.
+            () = self.leadership.lost() => {}
+            _ = tasks.join_next() => return Err(RunError::TaskEnded),
+        }
+        if self.shutdown.is_triggered() {
+            Ok(())
+        } else {
+            Err(RunError::LeadershipLost)
+        }
+    }
+
+    fn vm_access(&self) -> vm_access::Context {
+        let client = self.client.clone();
+        vm_access::Context {
+            applier: Applier::new(client.clone(), VM_ACCESS_MANAGER, self.metrics.clone())
+                .owner_label(label::KEY_OWNER_UID),
+            reporter: Reporter::new(client.clone(), VM_ACCESS_MANAGER, &self.instance),
+            client,
+            apis: self.apis.clone(),
+            caches: Arc::clone(&self.watches.caches),
+            status_writes: vm_access::StatusWrites::default(),
+            power_calls: vm_access::PowerCalls::default(),
+        }
+    }
+
+    fn console_session(&self) -> console_session::Context {
+        let client = self.client.clone();
+        console_session::Context {
+            applier: Applier::new(client.clone(), CONSOLE_SESSION_MANAGER, self.metrics.clone()),
+            reporter: Reporter::new(client.clone(), CONSOLE_SESSION_MANAGER, &self.instance),
+            client,
+            apis: self.apis.clone(),
+            caches: Arc::clone(&self.watches.caches),
+            endpoints: self.endpoints.clone(),
+            gateways: Arc::clone(&self.watches.gateways),
+        }
+    }
+
+    /// Ends when no further reconcile is to begin.
+    fn stop(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let (shutdown, leadership) = (self.shutdown.clone(), self.leadership.clone());
         async move {
             tokio::select! {
                 () = shutdown.wait() => {}
                 () = leadership.lost() => {}
             }
         }
-    };
-    let queue = watches
-        .queue
-        .clone()
-        .into_stream()
-        .take_until(stop)
-        .map(Ok::<ObjectRef<VmAccess>, Infallible>);
-    let reconciles = controller::applier(
-        |object, context| Box::pin(vm_access::reconcile(object, context)),
-        vm_access::error_policy,
-        context,
-        watches.caches.vm_accesses.store(),
-        queue,
-        controller::Config::default()
-            .debounce(DEBOUNCE)
-            .concurrency(config.concurrency.clamp(1, 256)),
-    );
-    let drain = reconciles.for_each(|result| async move {
-        match result {
-            // Deleted between its event and its turn.
-            Err(controller::Error::ObjectNotFound(_)) | Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "a reconcile failed; its status says why"),
-        }
-    });
-    tokio::select! {
-        () = drain => {}
-        // Running reconciles are dropped: none of their writes would pass the gate any more.
-        () = leadership.lost() => {}
-        _ = tasks.join_next() => return Err(RunError::TaskEnded),
-    }
-    if shutdown.is_triggered() {
-        Ok(())
-    } else {
-        Err(RunError::LeadershipLost)
     }
 }
 

@@ -3,10 +3,14 @@
 use std::{
     fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Node, NodeStatus, Service};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Node, NodeStatus, Service},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::DeserializeGuard,
@@ -15,8 +19,11 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use novasphere_core::label;
-use novasphere_crd::VmAccess;
+use novasphere_core::{
+    console_session::{end::is_started, gateway},
+    label,
+};
+use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{
     cache::Cache,
@@ -27,7 +34,10 @@ use novasphere_runtime::{
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use crate::caches::{Caches, machine_key};
+use crate::{
+    caches::{Caches, holder, machine_key},
+    console_session::Gateways,
+};
 
 /// KubeVirt's virtual machines. They come and go with KubeVirt.
 pub(crate) const VIRTUAL_MACHINES: OptionalApi = OptionalApi {
@@ -64,13 +74,25 @@ pub(crate) struct Watches {
     pub(crate) apis: OptionalApis,
     pub(crate) guard: Guard,
     pub(crate) caches: Arc<Caches>,
-    pub(crate) queue: Queue<ObjectRef<VmAccess>>,
+    pub(crate) queues: Queues,
+    /// Where gateways hold their Leases.
+    pub(crate) gateway_namespace: String,
+    pub(crate) gateways: Arc<Gateways>,
+}
+
+/// What has to be reconciled, by kind.
+#[derive(Clone, Default)]
+pub(crate) struct Queues {
+    pub(crate) vm_accesses: Queue<ObjectRef<VmAccess>>,
+    pub(crate) console_sessions: Queue<ObjectRef<ConsoleSession>>,
 }
 
 impl Watches {
     /// Starts all watches as tasks of `tasks`; they end with it.
     pub(crate) fn spawn(&self, tasks: &mut JoinSet<()>) {
         tasks.spawn(self.clone().vm_accesses());
+        tasks.spawn(self.clone().console_sessions());
+        tasks.spawn(self.clone().gateway_leases());
         tasks.spawn(self.clone().virtual_machines());
         tasks.spawn(self.clone().virtual_machine_instances());
         tasks.spawn(self.clone().services());
@@ -78,16 +100,14 @@ impl Watches {
         tasks.spawn(self.clone().optional_apis());
     }
 
-    /// Puts every known object into the queue.
+    /// Puts every known object into its queue.
     pub(crate) fn enqueue_all(&self) {
-        self.queue.add(
-            self.caches
-                .vm_accesses
-                .store()
-                .state()
-                .iter()
-                .map(|object| ObjectRef::from_obj(object.as_ref())),
-        );
+        self.queues
+            .vm_accesses
+            .add(references(&self.caches.vm_accesses.store().state()));
+        self.queues
+            .console_sessions
+            .add(references(&self.caches.console_sessions.store().state()));
     }
 
     async fn vm_accesses(self) {
@@ -96,31 +116,56 @@ impl Watches {
             events,
             &self.caches.vm_accesses,
             |_| {},
-            |object| vec![ObjectRef::from_obj(object)],
+            |object| self.vm_access_changed(object),
+        )
+        .await;
+    }
+
+    async fn console_sessions(self) {
+        let events = guarded(self.api(), watcher::Config::default(), self.guard.clone());
+        self.drive(
+            events,
+            &self.caches.console_sessions,
+            |_| {},
+            |session| self.session_changed(session),
+        )
+        .await;
+    }
+
+    /// Gateways hold their Leases in our own namespace, also when another one alone is watched.
+    async fn gateway_leases(self) {
+        let config = watcher::Config::default().labels(&format!("{}={}", gateway::KEY_COMPONENT, gateway::COMPONENT));
+        let api = Api::<DeserializeGuard<Lease>>::namespaced(self.client.clone(), &self.gateway_namespace);
+        let gateways = Arc::clone(&self.gateways);
+        let events =
+            guarded(api, config, self.guard.clone()).inspect(move |event| gateways.observe(event, Instant::now()));
+        self.drive(
+            events,
+            &self.caches.gateway_leases,
+            |_| {},
+            |lease| self.lease_changed(lease),
         )
         .await;
     }
 
     async fn virtual_machines(self) {
-        let watches = self.clone();
         let events = self.optional::<VirtualMachine>(&VIRTUAL_MACHINES);
         self.drive(
             events,
             &self.caches.virtual_machines,
             |_| {},
-            |object| watches.users_of_machine(object),
+            |object| self.machine_changed(object),
         )
         .await;
     }
 
     async fn virtual_machine_instances(self) {
-        let watches = self.clone();
         let events = self.optional::<VirtualMachineInstance>(&VIRTUAL_MACHINE_INSTANCES);
         self.drive(
             events,
             &self.caches.virtual_machine_instances,
             |_| {},
-            |object| watches.users_of_machine(object),
+            |object| self.machine_changed(object),
         )
         .await;
     }
@@ -128,25 +173,33 @@ impl Watches {
     async fn services(self) {
         let config = watcher::Config::default().labels(&format!("{}={}", label::KEY_MANAGED_BY, label::MANAGED_BY));
         let events = guarded(self.api::<Service>(), config, self.guard.clone());
-        self.drive(events, &self.caches.services, |_| {}, owner).await;
+        self.drive(
+            events,
+            &self.caches.services,
+            |_| {},
+            |service| {
+                self.queues.vm_accesses.add(owner(service));
+            },
+        )
+        .await;
     }
 
     /// Nodes are read for their addresses alone: a NodePort answers there. Their heartbeats change nothing.
     async fn nodes(self) {
-        let watches = self.clone();
         let api = Api::<DeserializeGuard<Node>>::all(self.client.clone());
         let events = guarded(api, watcher::Config::default(), self.guard.clone());
         let told = Mutex::new(Vec::new());
-        let users = |_: &Node| {
-            let now = watches.caches.node_addresses();
+        let changed = |_: &Node| {
+            let now = self.caches.node_addresses();
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if *told != now {
                 *told = now;
-                watches.enqueue_all();
+                self.queues
+                    .vm_accesses
+                    .add(references(&self.caches.vm_accesses.store().state()));
             }
-            Vec::new()
         };
-        self.drive(events, &self.caches.nodes, keep_addresses, users).await;
+        self.drive(events, &self.caches.nodes, keep_addresses, changed).await;
     }
 
     async fn optional_apis(self) {
@@ -161,7 +214,7 @@ impl Watches {
         events: impl Stream<Item = watcher::Result<Event<K>>>,
         cache: &Cache<K>,
         trim: impl Fn(&mut K),
-        users: impl Fn(&K) -> Vec<ObjectRef<VmAccess>>,
+        changed: impl Fn(&K),
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + 'static,
     {
@@ -176,7 +229,7 @@ impl Watches {
             };
             cache.observe(&event);
             match &event {
-                Event::Apply(object) | Event::Delete(object) => self.queue.add(users(object)),
+                Event::Apply(object) | Event::Delete(object) => changed(object),
                 // What was deleted during a gap of the watch has no event of its own.
                 Event::InitDone => self.enqueue_all(),
                 Event::Init | Event::InitApply(_) => {}
@@ -214,15 +267,63 @@ impl Watches {
         }
     }
 
-    fn users_of_machine<K: Resource>(&self, machine: &K) -> Vec<ObjectRef<VmAccess>> {
-        let key = machine_key(&machine.namespace().unwrap_or_default(), &machine.name_any());
-        self.caches
-            .vm_accesses
-            .indexed(&key)
-            .iter()
-            .map(|object| ObjectRef::from_obj(object.as_ref()))
-            .collect()
+    fn vm_access_changed(&self, vm_access: &VmAccess) {
+        self.queues.vm_accesses.add([ObjectRef::from_obj(vm_access)]);
+        self.target_changed(SessionTargetKind::VmAccess, vm_access);
     }
+
+    fn machine_changed<K: Resource>(&self, machine: &K) {
+        let key = machine_key(&machine.namespace().unwrap_or_default(), &machine.name_any());
+        for vm_access in self.caches.vm_accesses.indexed(&key) {
+            self.vm_access_changed(&vm_access);
+        }
+        self.target_changed(SessionTargetKind::VirtualMachine, machine);
+    }
+
+    fn target_changed<K: Resource>(&self, kind: SessionTargetKind, target: &K) {
+        let namespace = target.namespace().unwrap_or_default();
+        let sessions = self.caches.sessions_of(&namespace, kind, &target.name_any());
+        self.queues.console_sessions.add(references(&sessions));
+    }
+
+    /// Beside itself, a session makes a difference to those of its target that wait for a place, and to the number that the
+    /// target tells.
+    fn session_changed(&self, session: &ConsoleSession) {
+        let namespace = session.namespace().unwrap_or_default();
+        let target = &session.spec.target_ref;
+        let mut others = self.caches.sessions_of(&namespace, target.kind, &target.name);
+        others.retain(|other| !is_started(other));
+        self.queues.console_sessions.add(references(&others));
+        self.queues.console_sessions.add([ObjectRef::from_obj(session)]);
+        if target.kind == SessionTargetKind::VmAccess {
+            self.queues
+                .vm_accesses
+                .add([ObjectRef::new(&target.name).within(&namespace)]);
+        }
+    }
+
+    /// A renewal makes no difference; the end of a gateway makes one to the sessions that it served.
+    fn lease_changed(&self, lease: &Lease) {
+        if let Some(gateway) = holder(lease)
+            && !self.caches.has_lease(gateway)
+        {
+            self.gateway_ended(gateway);
+        }
+    }
+
+    /// Lets the sessions that a gateway served be looked at.
+    pub(crate) fn gateway_ended(&self, gateway: &str) {
+        self.queues
+            .console_sessions
+            .add(references(&self.caches.sessions_on(gateway)));
+    }
+}
+
+fn references<K: Resource<DynamicType = ()>>(objects: &[Arc<K>]) -> Vec<ObjectRef<K>> {
+    objects
+        .iter()
+        .map(|object| ObjectRef::from_obj(object.as_ref()))
+        .collect()
 }
 
 /// By reference, or by label when somebody took the reference away: it has to be put back.

@@ -5,16 +5,10 @@ mod dereference;
 mod power;
 mod status;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{
-    Client, Resource, ResourceExt,
-    runtime::{controller::Action, reflector::ObjectRef},
-};
+use kube::{Client, Resource, ResourceExt, runtime::controller::Action};
 use novasphere_core::vm_access::{
     build::build,
     failure::Failure,
@@ -30,18 +24,17 @@ use novasphere_crd::VmAccess;
 use novasphere_foreign::kubevirt::PowerSubresource;
 use novasphere_runtime::{
     apply::{Applier, ApplyError},
-    backoff::Backoff,
+    cache::Cache,
     events::Reporter,
-    lease::NotLeader,
-    metrics::Metrics,
     optional_api::OptionalApis,
     read_your_writes::MAX_LAG,
 };
 
 pub(crate) use self::{power::PowerCalls, status::StatusWrites};
-use crate::caches::Caches;
-
-const CONTROLLER: &str = "vmaccess";
+use crate::{
+    caches::Caches,
+    reconciler::{ReconcileError, Reconciler},
+};
 
 /// What all reconciles share.
 pub(crate) struct Context {
@@ -50,69 +43,26 @@ pub(crate) struct Context {
     pub(crate) caches: Arc<Caches>,
     pub(crate) applier: Applier,
     pub(crate) reporter: Reporter,
-    pub(crate) backoff: Backoff<ObjectRef<VmAccess>>,
-    pub(crate) metrics: Metrics,
     pub(crate) status_writes: StatusWrites,
     pub(crate) power_calls: PowerCalls,
 }
 
-/// Why a reconcile has to be tried again. What a person should know of it is in the object's conditions already.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReconcileError {
-    /// Nothing may be written any more; the process is about to end.
-    #[error(transparent)]
-    NotLeader(#[from] NotLeader),
-    /// A child or a power call failed.
-    #[error("not everything could be applied: {reason}")]
-    Incomplete {
-        /// The last failure's reason.
-        reason: &'static str,
-    },
-    /// The status could not be written.
-    #[error("the status could not be written: {0}")]
-    Status(#[source] ApplyError),
-}
+impl Reconciler for Context {
+    type Kind = VmAccess;
 
-impl ReconcileError {
-    /// One word for the metric.
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::NotLeader(_) => "NotLeader",
-            Self::Incomplete { reason } => reason,
-            Self::Status(error) => error.reason(),
+    const NAME: &'static str = "vmaccess";
+
+    fn cache(&self) -> &Cache<VmAccess> {
+        &self.caches.vm_accesses
+    }
+
+    async fn reconcile(&self, vm_access: &VmAccess) -> Result<Action, ReconcileError> {
+        if vm_access.metadata.deletion_timestamp.is_some() {
+            // Owner references take everything with it; making children now would only delay that.
+            return Ok(Action::await_change());
         }
+        attempt(vm_access, self).await
     }
-}
-
-/// Brings the cluster to what the object says, once.
-pub(crate) async fn reconcile(object: Arc<VmAccess>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let began = Instant::now();
-    let key = ObjectRef::from_obj(object.as_ref());
-    let Some(vm_access) = context.caches.vm_accesses.newest(&key) else {
-        return Ok(Action::await_change());
-    };
-    if vm_access.metadata.deletion_timestamp.is_some() {
-        // Owner references take everything with it; making children now would only delay that.
-        context.backoff.reset(&key);
-        return Ok(Action::await_change());
-    }
-    let result = attempt(&vm_access, &context).await;
-    let reason = result.as_ref().map_or_else(ReconcileError::reason, |_| "Succeeded");
-    context.metrics.reconciled(CONTROLLER, reason, began.elapsed());
-    if result.is_ok() {
-        context.backoff.reset(&key);
-    }
-    result
-}
-
-/// When a failed reconcile is tried again.
-// The signature is kube-runtime's.
-#[allow(clippy::needless_pass_by_value)]
-pub(crate) fn error_policy(object: Arc<VmAccess>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    if matches!(error, ReconcileError::NotLeader(_)) {
-        return Action::await_change();
-    }
-    Action::requeue(context.backoff.failure(&ObjectRef::from_obj(object.as_ref())))
 }
 
 async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, ReconcileError> {
@@ -131,13 +81,10 @@ async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, Reco
         power: &done.power,
         power_failure: done.power_failure.as_ref(),
         node_addresses: &context.caches.node_addresses(),
+        active_sessions: context.caches.open_sessions(vm_access),
         now,
     });
-    let held_back = match status::write(vm_access, &outcome.status, context).await {
-        Ok(held_back) => held_back,
-        Err(ApplyError::NotLeader(lost)) => return Err(lost.into()),
-        Err(error) => return Err(ReconcileError::Status(error)),
-    };
+    let held_back = status::write(vm_access, &outcome.status, context).await?;
     if let Some(reason) = done.retry {
         return Err(ReconcileError::Incomplete { reason });
     }

@@ -126,3 +126,6 @@ pub fn may_have_token(spec: &ConsoleSessionSpec, user: &str, groups: &[String]) 
         || spec.users.iter().any(|listed| listed == user)
         || spec.groups.iter().any(|listed| groups.contains(listed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,3 +189,6 @@ pub(super) fn recounted(mut status: ConsoleSessionStatus) -> ConsoleSessionStatu
     }
     status
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,14 @@ pub fn is_started(session: &ConsoleSession) -> bool {
     status.is_some_and(|status| status.started_at.is_some() && status.policy.is_some())
 }
 
+/// Whether the session runs: it has started and is not over. `maxConcurrentSessions` and `activeSessions` count these.
+#[must_use]
+pub fn is_open(session: &ConsoleSession) -> bool {
+    let is_leaving = session.metadata.deletion_timestamp.is_some() || session.spec.revoked;
+    let is_closed = session.status.as_ref().is_some_and(|status| status.closed_at.is_some());
+    is_started(session) && !is_leaving && !is_closed
+}
+
 /// When the session ends; `None` before it has started. It heeds a duration that was shortened and is not in the status yet.
 #[must_use]
 pub fn expires_at(session: &ConsoleSession) -> Option<Timestamp> {
@@ -66,3 +74,6 @@ pub fn granted_policy(session: &ConsoleSession) -> Option<SessionPolicy> {
     }
     Some(policy)
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,3 +109,6 @@ fn is_host_and_port(address: &str) -> bool {
     };
     host_is_good && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
+
+#[cfg(test)]
+mod tests;

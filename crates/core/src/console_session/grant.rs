@@ -12,7 +12,7 @@ use super::{after, whole_second};
 pub const MAX_GRANTS: usize = 256;
 
 /// How long a token opens a stream when nothing else is asked for.
-pub const DEFAULT_WINDOW: Duration = Duration::from_secs(60);
+pub const DEFAULT_WINDOW: Duration = Duration::from_mins(1);
 
 /// The longest window that can be asked for. A session that ends sooner shortens it.
 pub const MAX_WINDOW: Duration = Duration::from_hours(24);
@@ -143,3 +143,6 @@ pub(super) fn state(status: &ConsoleSessionStatus, now: Timestamp) -> State {
         _ => State::NotReady,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ pub mod access;
 pub mod connection;
 pub mod end;
 pub mod endpoints;
+pub mod gateway;
 pub mod grant;
 pub mod made_for;
 pub mod news;
@@ -19,6 +20,9 @@ pub mod references;
 pub mod status;
 pub mod target;
 pub mod validate;
+
+#[cfg(test)]
+mod samples;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

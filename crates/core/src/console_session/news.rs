@@ -60,3 +60,6 @@ fn closed(reason: CloseReason) -> News {
         note: format!("{}: {}", close_word(reason), close_sentence(reason)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,6 @@ use novasphere_crd::{
 
 /// What a session may do, every value decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "three independent permissions, as in the spec"
-)]
 pub struct SessionPolicy {
     /// The console that it opens.
     pub protocol: ConsoleProtocol,
@@ -378,3 +374,6 @@ const fn clipboard_word(clipboard: Clipboard) -> &'static str {
         Clipboard::None => "None",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,6 @@ pub const fn close_sentence(reason: CloseReason) -> &'static str {
         CloseReason::Finished => "The one connection that this session was made for is over.",
     }
 }
+
+#[cfg(test)]
+mod tests;

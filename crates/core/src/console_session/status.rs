@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use novasphere_crd::{CloseReason, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition as types};
+use novasphere_crd::{
+    CloseReason, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase, condition as types,
+};
 
 use super::{
     after,
@@ -111,7 +113,7 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
             status.target_uid = Some(valid.target.uid.clone());
             status.policy = Some(valid.policy.granted());
             status.endpoints =
-                Some(observed.endpoints.session(&valid.policy)).filter(|some| *some != Default::default());
+                Some(observed.endpoints.session(&valid.policy)).filter(|some| *some != SessionEndpoints::default());
         }
     }
     let refusal = observed.validated.err().filter(|error| error.is_refusal());
@@ -254,3 +256,6 @@ fn without_dead_gateways(
 
 /// Reason of a stream's end that the controller tells, because the process that carried it is gone.
 pub const GATEWAY_LOST: &str = "GatewayLost";
+
+#[cfg(test)]
+mod tests;

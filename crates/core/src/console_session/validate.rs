@@ -122,27 +122,30 @@ pub fn validate(session: &ConsoleSession, references: &References) -> Result<Val
         return Err(SessionError::NoSerial);
     }
     let found = target::find(session, references)?;
-    let policy = match granted_policy(session) {
-        Some(granted) => {
-            let uid = session.status.as_ref().and_then(|status| status.target_uid.as_deref());
-            if uid != Some(found.uid.as_str()) {
-                return Err(SessionError::TargetReplaced);
-            }
-            check(&found.policy, target::has(kind), &granted)?;
-            granted
+    let policy = if let Some(granted) = granted_policy(session) {
+        let uid = session.status.as_ref().and_then(|status| status.target_uid.as_deref());
+        if uid != Some(found.uid.as_str()) {
+            return Err(SessionError::TargetReplaced);
         }
-        None => {
-            let policy = narrow(&found.policy, target::has(kind), spec)?;
-            let limit = found.policy.max_concurrent_sessions;
-            if references.open_sessions >= usize::from(limit) {
-                return Err(SessionError::TooManySessions {
-                    limit,
-                    open: references.open_sessions,
-                });
-            }
-            policy
-        }
+        check(&found.policy, target::has(kind), &granted)?;
+        granted
+    } else {
+        let policy = narrow(&found.policy, target::has(kind), spec)?;
+        has_place(found.policy.max_concurrent_sessions, references)?;
+        policy
     };
     let target = found.target(session, references, policy.protocol)?;
     Ok(ValidatedSession { policy, target })
 }
+
+fn has_place(limit: u16, references: &References) -> Result<(), SessionError> {
+    let open = references.open_sessions;
+    if open < usize::from(limit) {
+        Ok(())
+    } else {
+        Err(SessionError::TooManySessions { limit, open })
+    }
+}
+
+#[cfg(test)]
+mod tests;

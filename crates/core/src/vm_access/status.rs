@@ -34,6 +34,8 @@ pub struct Observed<'a> {
     pub power_failure: Option<&'a Failure>,
     /// Addresses of nodes, from [`addresses`](super::node::addresses).
     pub node_addresses: &'a [String],
+    /// How many console sessions are open on the machine.
+    pub active_sessions: u32,
     /// The present time.
     pub now: Timestamp,
 }
@@ -83,7 +85,7 @@ pub fn status(observed: &Observed<'_>) -> Outcome {
         virtual_machine: machine::details(observed, live),
         services: services::details(observed, &old),
         routes: Vec::new(),
-        active_sessions: 0,
+        active_sessions: observed.active_sessions,
     };
     Outcome {
         status,

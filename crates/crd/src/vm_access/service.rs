@@ -130,7 +130,7 @@ pub struct VncServer {
     pub port: u16,
 
     /// A Secret in the same namespace with the server's VNC password under the key `password`. Who administers the
-    /// namespace lets novasphere read it by a RoleBinding to the ClusterRole `novasphere-console-passwords`. Default: the
+    /// namespace lets novasphere read it by a `RoleBinding` to the `ClusterRole` `novasphere-console-passwords`. Default: the
     /// server asks for no password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]

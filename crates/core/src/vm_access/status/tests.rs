@@ -146,6 +146,7 @@ impl Found {
             power: self.power.as_ref().unwrap_or(&decided),
             power_failure: self.power_failure.as_ref(),
             node_addresses: &["203.0.113.7".to_owned(), "fd00::7".to_owned()],
+            active_sessions: 2,
             now,
         })
     }

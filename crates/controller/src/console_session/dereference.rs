@@ -1,0 +1,40 @@
+//! Step 1: what a session refers to, from the caches.
+
+use kube::ResourceExt;
+use novasphere_core::console_session::{
+    end::is_started,
+    references::{References, holds_place_before, machine_name},
+};
+use novasphere_crd::{ConsoleSession, SessionTargetKind};
+
+use super::Context;
+use crate::watches::VIRTUAL_MACHINES;
+
+/// Reads only memory, so it cannot fail; a watch that lags is answered by the next event.
+pub(super) fn dereference(session: &ConsoleSession, context: &Context) -> References {
+    let caches = &context.caches;
+    let namespace = session.namespace().unwrap_or_default();
+    let target = &session.spec.target_ref;
+    let vm_access = match target.kind {
+        SessionTargetKind::VmAccess => caches.vm_accesses.get(&namespace, &target.name),
+        SessionTargetKind::VirtualMachine | SessionTargetKind::VncWorkspace => None,
+    };
+    let machine = machine_name(session, vm_access.as_deref());
+    let open_sessions = if is_started(session) {
+        0
+    } else {
+        let others = caches.sessions_of(&namespace, target.kind, &target.name);
+        others.iter().filter(|other| holds_place_before(other, session)).count()
+    };
+    References {
+        virtual_machine: machine
+            .as_deref()
+            .and_then(|name| caches.virtual_machines.get(&namespace, name)),
+        virtual_machine_instance: machine
+            .as_deref()
+            .and_then(|name| caches.virtual_machine_instances.get(&namespace, name)),
+        vm_access,
+        kubevirt: context.apis.served(&VIRTUAL_MACHINES).is_some(),
+        open_sessions,
+    }
+}

@@ -1,0 +1,80 @@
+//! The reconcile of a `ConsoleSession`: dereference, validate, status; and its removal in the end.
+//!
+//! It makes no objects. What is written is the session's status, which gateways and the aggregated API write as well, so
+//! every write names the version that it was worked out from, and is worked out again after a conflict.
+
+mod dereference;
+mod gateways;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{Client, runtime::controller::Action};
+use novasphere_core::console_session::{endpoints::Endpoints, made_for::left_to_maker_until};
+use novasphere_crd::ConsoleSession;
+use novasphere_runtime::{
+    apply::{Applier, Deleted},
+    cache::Cache,
+    events::Reporter,
+    optional_api::OptionalApis,
+    read_your_writes::MAX_LAG,
+};
+
+pub(crate) use self::gateways::{Gateways, watch_over};
+use crate::{
+    caches::Caches,
+    reconciler::{ReconcileError, Reconciler},
+};
+
+/// What all reconciles share.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) apis: OptionalApis,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) applier: Applier,
+    pub(crate) reporter: Reporter,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) gateways: Arc<Gateways>,
+}
+
+impl Reconciler for Context {
+    type Kind = ConsoleSession;
+
+    const NAME: &'static str = "consolesession";
+
+    fn cache(&self) -> &Cache<ConsoleSession> {
+        &self.caches.console_sessions
+    }
+
+    async fn reconcile(&self, session: &ConsoleSession) -> Result<Action, ReconcileError> {
+        let now = Timestamp::now();
+        if let Some(until) = left_to_maker_until(session, now) {
+            return Ok(Action::requeue(left(now, until)));
+        }
+        let Some(settled) = status::write(session, self).await? else {
+            return Ok(Action::await_change());
+        };
+        if settled.delete {
+            return self.delete(&settled.session).await;
+        }
+        let now = Timestamp::now();
+        let next = settled.next.map(|next| left(now, next));
+        Ok(next.map_or_else(Action::await_change, Action::requeue))
+    }
+}
+
+impl Context {
+    async fn delete(&self, session: &ConsoleSession) -> Result<Action, ReconcileError> {
+        match self.applier.delete(session).await? {
+            Deleted::Requested | Deleted::AlreadyGone => self.caches.console_sessions.deleted(session),
+            Deleted::Underway => {}
+        }
+        // The watch tells of the deletion. Should it have missed it, the cache is believed again after a while.
+        Ok(Action::requeue(MAX_LAG + Duration::from_secs(1)))
+    }
+}
+
+fn left(now: Timestamp, until: Timestamp) -> Duration {
+    Duration::try_from(until.duration_since(now)).unwrap_or_default()
+}

@@ -1,0 +1,114 @@
+use super::*;
+use crate::console_session::{
+    grant::{DEFAULT_WINDOW, NewGrant, issue},
+    samples::{at, ready_status},
+};
+
+const HASH: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
+
+fn new(id: &str) -> NewConnection {
+    NewConnection {
+        id: id.into(),
+        user: "somebody".into(),
+        gateway: "gateway-1".into(),
+        client_address: "192.0.2.1".into(),
+        transport: Transport::WebSocket,
+    }
+}
+
+fn granted(uses: u32) -> ConsoleSessionStatus {
+    let grant = NewGrant {
+        id: "g".into(),
+        sha256: HASH.into(),
+        user: "ann".into(),
+        groups: Vec::new(),
+        window: DEFAULT_WINDOW,
+        uses,
+    };
+    issue(&ready_status(), grant, at(0)).unwrap()
+}
+
+fn left(user: &str, reason: &str) -> LastDisconnect {
+    LastDisconnect {
+        user: user.into(),
+        reason: reason.into(),
+        at: Time(at(5)),
+    }
+}
+
+#[test]
+fn a_stream_belongs_to_who_got_the_token() {
+    let status = claim(&granted(1), HASH, new("a"), 1, at(1)).unwrap();
+    assert_eq!((status.phase, status.viewers), (Some(SessionPhase::Active), Some(1)));
+    assert_eq!(status.connections[0].user, "ann");
+    assert_eq!(
+        status.grants[0].uses_left, 0,
+        "it is kept, to tell a second use from a wrong token"
+    );
+    assert_eq!(claim(&status, HASH, new("b"), 2, at(1)), Err(ClaimError::TokenUsed));
+    let left = leave(&status, &["a"], left("ann", "ViewerLeft"), at(5));
+    assert_eq!((left.phase, left.viewers), (Some(SessionPhase::Ready), Some(0)));
+    assert_eq!(left.last_disconnect.unwrap().reason, "ViewerLeft");
+    assert!(left.grants.is_empty(), "a used grant goes with the next write");
+}
+
+#[test]
+fn a_token_that_is_wrong_used_or_late_opens_nothing() {
+    let status = granted(1);
+    assert_eq!(
+        claim(&status, &"f".repeat(64), new("a"), 1, at(1)),
+        Err(ClaimError::UnknownToken)
+    );
+    assert_eq!(claim(&status, HASH, new("a"), 1, at(60)), Err(ClaimError::TokenExpired));
+    let over = ConsoleSessionStatus {
+        closed_at: Some(Time(at(1))),
+        ..status.clone()
+    };
+    assert_eq!(claim(&over, HASH, new("a"), 1, at(1)), Err(ClaimError::Over));
+    let waiting = ConsoleSessionStatus {
+        phase: Some(SessionPhase::Pending),
+        ..status
+    };
+    assert_eq!(claim(&waiting, HASH, new("a"), 1, at(1)), Err(ClaimError::NotReady));
+}
+
+#[test]
+fn viewers_are_bounded_and_a_refused_one_uses_nothing_up() {
+    let status = claim(&granted(2), HASH, new("a"), 1, at(1)).unwrap();
+    assert_eq!(
+        claim(&status, HASH, new("b"), 1, at(1)),
+        Err(ClaimError::TooManyViewers)
+    );
+    assert_eq!(status.grants[0].uses_left, 1);
+    assert_eq!(connect(&status, new("a"), 9, at(1)), Err(ClaimError::Duplicate));
+    assert_eq!(
+        connect(&status, new("b"), 2, at(1)).unwrap().connections[1].user,
+        "somebody"
+    );
+}
+
+#[test]
+fn leaving_twice_changes_nothing_more() {
+    let status = claim(&granted(1), HASH, new("a"), 1, at(1)).unwrap();
+    let first = leave(&status, &["a"], left("ann", "Idle"), at(5));
+    assert_eq!(leave(&first, &["a"], left("ann", "Expired"), at(6)), first);
+}
+
+#[test]
+fn a_session_that_is_over_keeps_its_phase_while_its_viewers_leave() {
+    let mut status = claim(&granted(1), HASH, new("a"), 1, at(1)).unwrap();
+    status.phase = Some(SessionPhase::Closed);
+    let status = leave(&status, &["a"], left("ann", "Revoked"), at(5));
+    assert_eq!((status.phase, status.viewers), (Some(SessionPhase::Closed), Some(0)));
+}
+
+#[test]
+fn what_a_stream_carried_is_told() {
+    let status = claim(&granted(1), HASH, new("a"), 1, at(1)).unwrap();
+    let counted = count(&status, "a", 10, u64::MAX, Some(at(3)));
+    let connection = &counted.connections[0];
+    assert_eq!((connection.bytes_sent, connection.bytes_received), (10, i64::MAX));
+    assert_eq!(connection.last_input_at, Some(Time(at(3))));
+    assert_eq!(count(&counted, "a", 10, u64::MAX, None), counted);
+    assert_eq!(count(&status, "other", 1, 1, None), status);
+}

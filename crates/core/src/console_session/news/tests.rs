@@ -1,0 +1,56 @@
+use serde_json::json;
+
+use super::*;
+use crate::console_session::{
+    references::References,
+    samples::{at, outcome, ready, reconciled, references, session},
+};
+
+fn of(session: &novasphere_crd::ConsoleSession, references: &References, second: i64) -> Option<News> {
+    let new = outcome(session, references, &[], at(second)).status;
+    news(session.status.as_ref(), &new)
+}
+
+fn words(news: Option<News>) -> Option<(bool, String)> {
+    news.map(|news| (news.is_warning, news.reason))
+}
+
+#[test]
+fn each_change_is_told_once() {
+    let good = references(&json!({}));
+    assert_eq!(words(of(&session(json!({})), &good, 0)), Some((false, "Ready".into())));
+    assert_eq!(of(&ready(json!({})), &good, 1), None);
+    assert_eq!(
+        words(of(&ready(json!({})), &good, 3600)),
+        Some((false, "Closed".into()))
+    );
+    let over = reconciled(ready(json!({})), &good, at(3600));
+    assert_eq!(of(&over, &good, 3700), None);
+}
+
+#[test]
+fn what_needs_a_person_is_a_warning() {
+    let good = references(&json!({}));
+    let refused = of(&session(json!({"maxViewers": 9})), &good, 0);
+    assert!(refused.as_ref().unwrap().note.starts_with("spec.maxViewers: "));
+    assert_eq!(words(refused), Some((true, "Refused".into())));
+    let missing = References {
+        vm_access: None,
+        ..good.clone()
+    };
+    assert_eq!(
+        words(of(&session(json!({})), &missing, 0)),
+        Some((true, "TargetNotFound".into()))
+    );
+    let closed = of(&ready(json!({})), &missing, 1);
+    assert!(closed.as_ref().unwrap().note.starts_with("TargetGone: "));
+    assert_eq!(words(closed), Some((true, "Closed".into())));
+    let stopped = References {
+        virtual_machine_instance: None,
+        ..good
+    };
+    assert_eq!(
+        words(of(&session(json!({})), &stopped, 0)),
+        Some((false, "TargetNotRunning".into()))
+    );
+}

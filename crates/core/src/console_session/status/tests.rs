@@ -1,0 +1,287 @@
+use novasphere_crd::{Condition, ConsoleProtocol};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    condition::find,
+    console_session::{
+        connection::{NewConnection, connect},
+        grant::{DEFAULT_WINDOW, NewGrant, issue},
+        samples::{at, outcome, ready, reconciled, references, session, session_of},
+        validate::validate,
+    },
+};
+
+/// Type, status and reason of every condition.
+fn words(conditions: &[Condition]) -> Vec<String> {
+    conditions
+        .iter()
+        .map(|condition| format!("{}={} {}", condition.type_, condition.status, condition.reason))
+        .collect()
+}
+
+/// What kstatus makes of conditions (`sigs.k8s.io/cli-utils`, `pkg/kstatus/status/generic.go`).
+fn kstatus(session: &ConsoleSession) -> &'static str {
+    let status = session.status.as_ref().unwrap();
+    let is = |type_, value| find(&status.conditions, type_).is_some_and(|condition| condition.status == value);
+    if status.observed_generation != session.metadata.generation {
+        "InProgress"
+    } else if is("Stalled", "True") {
+        "Failed"
+    } else if is("Ready", "True") {
+        "Current"
+    } else {
+        "InProgress"
+    }
+}
+
+fn viewer(id: &str, gateway: &str) -> NewConnection {
+    NewConnection {
+        id: id.into(),
+        user: "ann".into(),
+        gateway: gateway.into(),
+        client_address: "192.0.2.1".into(),
+        transport: novasphere_crd::Transport::WebSocket,
+    }
+}
+
+fn with_viewers(gateways: &[&str]) -> ConsoleSession {
+    let mut session = ready(json!({}));
+    for gateway in gateways {
+        let status = session.status.as_ref().unwrap();
+        session.status = Some(connect(status, viewer(gateway, gateway), 9, at(1)).unwrap());
+    }
+    session
+}
+
+#[test]
+fn a_good_session_is_ready_at_once() {
+    let session = reconciled(session(json!({"maxViewers": 1})), &references(&json!({})), at(0));
+    insta::assert_yaml_snapshot!("ready", session.status);
+    assert_eq!(kstatus(&session), "Current");
+    assert_eq!(
+        outcome(&session, &references(&json!({})), &[], at(5)).next,
+        Some(at(3600))
+    );
+}
+
+#[test]
+fn a_settled_session_is_not_written() {
+    let good = references(&json!({}));
+    let missing = References::default();
+    let mut many = good.clone();
+    many.open_sessions = 10;
+    let expired = reconciled(ready(json!({})), &good, at(3600));
+    let cases = [
+        (ready(json!({})), &good, 100),
+        (with_viewers(&["g"]), &good, 100),
+        (reconciled(session(json!({"power": true})), &good, at(0)), &good, 100),
+        (reconciled(session(json!({})), &missing, at(0)), &missing, 100),
+        (reconciled(session(json!({})), &many, at(0)), &many, 100),
+        (
+            reconciled(session_of("VncWorkspace", json!({})), &good, at(0)),
+            &good,
+            100,
+        ),
+        (expired.clone(), &good, 3700),
+        // What becomes of the target makes no difference any more.
+        (expired, &missing, 3700),
+    ];
+    for (session, references, second) in cases {
+        let stored: ConsoleSession = serde_json::from_value(serde_json::to_value(&session).unwrap()).unwrap();
+        assert_eq!(stored.status, session.status, "it is read as it was written");
+        assert_eq!(
+            Some(outcome(&stored, references, &[], at(second)).status),
+            session.status
+        );
+    }
+}
+
+#[test]
+fn a_session_that_may_not_is_refused_for_good() {
+    let session = reconciled(session(json!({"power": true})), &references(&json!({})), at(0));
+    let status = session.status.as_ref().unwrap();
+    assert_eq!(
+        words(&status.conditions),
+        [
+            "Ready=False PolicyRefused",
+            "TargetReady=Unknown NotChecked",
+            "Closed=False NotOver",
+            "Stalled=True PolicyRefused"
+        ]
+    );
+    assert_eq!(
+        (status.phase, status.started_at.as_ref()),
+        (Some(SessionPhase::Failed), None)
+    );
+    assert_eq!(kstatus(&session), "Failed");
+    // The target's owner allows it after all.
+    let session = reconciled(session, &references(&json!({"power": true})), at(60));
+    assert_eq!(kstatus(&session), "Current");
+    assert_eq!(
+        session.status.unwrap().expires_at.unwrap().0,
+        at(3660),
+        "its time begins when it is ready"
+    );
+}
+
+#[test]
+fn a_session_waits_for_its_target_and_its_place() {
+    let mut references = references(&json!({"maxConcurrentSessions": 1}));
+    references.virtual_machine_instance = None;
+    references.open_sessions = 1;
+    let waiting = reconciled(session(json!({})), &references, at(0));
+    assert_eq!(
+        words(&waiting.status.as_ref().unwrap().conditions),
+        [
+            "Ready=False TooManySessions",
+            "TargetReady=Unknown NotChecked",
+            "Closed=False NotOver"
+        ]
+    );
+    assert_eq!(kstatus(&waiting), "InProgress");
+    references.open_sessions = 0;
+    let waiting = reconciled(waiting, &references, at(10));
+    let status = waiting.status.as_ref().unwrap();
+    assert_eq!(
+        words(&status.conditions),
+        [
+            "Ready=False TargetNotRunning",
+            "TargetReady=False TargetNotRunning",
+            "Closed=False NotOver"
+        ]
+    );
+    assert_eq!(
+        (status.phase, status.expires_at.as_ref()),
+        (Some(SessionPhase::Pending), None)
+    );
+    assert_eq!(status.protocol, Some(ConsoleProtocol::Vnc));
+}
+
+#[test]
+fn the_clock_goes_on_while_the_machine_is_down() {
+    let mut stopped = references(&json!({}));
+    stopped.virtual_machine_instance = None;
+    let down = reconciled(ready(json!({})), &stopped, at(600));
+    let status = down.status.as_ref().unwrap();
+    assert_eq!(
+        (status.phase, status.expires_at.as_ref().unwrap().0),
+        (Some(SessionPhase::Pending), at(3600))
+    );
+    let up = reconciled(down, &references(&json!({})), at(700));
+    let status = up.status.unwrap();
+    assert_eq!(
+        (status.phase, status.expires_at.unwrap().0),
+        (Some(SessionPhase::Ready), at(3600))
+    );
+}
+
+#[test]
+fn an_end_is_final_and_forgets_its_tokens() {
+    let mut session = with_viewers(&["g"]);
+    let grant = NewGrant {
+        id: "a".into(),
+        sha256: "0".repeat(64),
+        user: "ann".into(),
+        groups: Vec::new(),
+        window: DEFAULT_WINDOW,
+        uses: 1,
+    };
+    session.status = Some(issue(session.status.as_ref().unwrap(), grant, at(2)).unwrap());
+    session.spec.revoked = true;
+    session.metadata.generation = Some(2);
+    let session = reconciled(session, &references(&json!({})), at(10));
+    insta::assert_yaml_snapshot!("revoked", session.status);
+    assert_eq!(kstatus(&session), "Failed", "nobody should wait for it");
+}
+
+#[test]
+fn each_end_has_its_phase() {
+    let good = references(&json!({}));
+    let expired = reconciled(ready(json!({})), &good, at(3600)).status.unwrap();
+    assert_eq!(
+        (expired.phase, expired.close_reason),
+        (Some(SessionPhase::Expired), Some(CloseReason::Expired))
+    );
+    let gone = reconciled(ready(json!({})), &References::default(), at(1))
+        .status
+        .unwrap();
+    // Without KubeVirt nothing is known of a machine, but the VmAccess is gone for sure.
+    assert_eq!(
+        (gone.phase, gone.close_reason),
+        (Some(SessionPhase::Closed), Some(CloseReason::TargetGone))
+    );
+    assert_eq!(words(&gone.conditions)[1], "TargetReady=False TargetNotFound");
+}
+
+#[test]
+fn a_change_after_the_end_is_only_taken_note_of() {
+    let mut over = reconciled(ready(json!({})), &references(&json!({})), at(3600));
+    over.spec.revoked = true;
+    over.metadata.generation = Some(2);
+    let new = outcome(&over, &references(&json!({})), &[], at(3700)).status;
+    assert_eq!(
+        (new.close_reason, new.observed_generation),
+        (Some(CloseReason::Expired), Some(2))
+    );
+    assert_eq!(new.closed_at, over.status.unwrap().closed_at);
+}
+
+#[test]
+fn a_finished_session_is_deleted_when_its_time_has_come() {
+    let good = references(&json!({}));
+    let over = reconciled(ready(json!({"ttlAfterFinished": "10m"})), &good, at(3600));
+    let before = outcome(&over, &good, &[], at(4199));
+    assert_eq!((before.delete, before.next), (false, Some(at(4200))));
+    assert!(outcome(&over, &good, &[], at(4200)).delete);
+    let mut leaving = over;
+    leaving.metadata.deletion_timestamp = Some(novasphere_crd::Time(at(4200)));
+    assert!(!outcome(&leaving, &good, &[], at(4300)).delete);
+}
+
+#[test]
+fn what_a_dead_gateway_left_is_cleaned_up() {
+    let session = with_viewers(&["gateway-1", "gateway-2"]);
+    let status = outcome(&session, &references(&json!({})), &["gateway-1"], at(50)).status;
+    assert_eq!((status.viewers, status.phase), (Some(1), Some(SessionPhase::Active)));
+    assert_eq!(status.connections[0].gateway, "gateway-2");
+    let last = status.last_disconnect.unwrap();
+    assert_eq!((last.reason.as_str(), last.at.0), (GATEWAY_LOST, at(50)));
+}
+
+#[test]
+fn a_shorter_duration_moves_the_end() {
+    let mut session = ready(json!({"duration": "30m"}));
+    session.spec.duration = Some(novasphere_crd::Duration::from_mins(10));
+    session.metadata.generation = Some(2);
+    let new = outcome(&session, &references(&json!({})), &[], at(60));
+    assert_eq!((new.status.expires_at.unwrap().0, new.next), (at(600), Some(at(600))));
+    assert_eq!(
+        new.status.policy.unwrap().duration,
+        novasphere_crd::Duration::from_mins(10)
+    );
+}
+
+#[test]
+fn a_maker_can_close_what_it_made() {
+    let session = with_viewers(&[]);
+    let closed = close(&session, CloseReason::Finished, at(9));
+    assert_eq!(
+        words(&closed.conditions),
+        [
+            "Ready=False Finished",
+            "TargetReady=True Running",
+            "Closed=True Finished",
+            "Stalled=True Finished"
+        ]
+    );
+    let mut session = session;
+    session.status = Some(closed.clone());
+    assert_eq!(
+        close(&session, CloseReason::Revoked, at(10)),
+        closed,
+        "the first end counts"
+    );
+    assert_eq!(outcome(&session, &references(&json!({})), &[], at(10)).status, closed);
+    assert!(validate(&session, &references(&json!({}))).is_ok());
+}

@@ -1,0 +1,168 @@
+use std::sync::Arc;
+
+use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
+use serde_json::json;
+
+use super::*;
+use crate::console_session::{
+    samples::{at, instance, ready, references, session, session_of, vm_access},
+    target::Console,
+};
+
+#[test]
+fn a_session_of_a_vm_access_opens_its_machines_console() {
+    let valid = validate(&session(json!({})), &references(&json!({}))).unwrap();
+    assert_eq!((valid.target.uid.as_str(), valid.target.running), ("target-1", true));
+    assert_eq!(
+        valid.target.console,
+        Console::KubeVirt {
+            namespace: "team".into(),
+            name: "web-vm".into()
+        }
+    );
+}
+
+#[test]
+fn a_session_of_a_machine_has_the_default_policy() {
+    let mut references = references(&json!({"input": "ViewOnly"}));
+    references.vm_access = None;
+    let session = session_of("VirtualMachine", json!({"input": "Control"}));
+    let valid = validate(&session, &references).unwrap();
+    assert_eq!(valid.target.kind, SessionTargetKind::VirtualMachine);
+    assert_eq!(valid.target.uid, "machine-1");
+    references.virtual_machine = None;
+    assert!(matches!(
+        validate(&session, &references),
+        Err(SessionError::TargetNotFound { .. })
+    ));
+}
+
+#[test]
+fn the_screen_of_a_vnc_server_in_the_guest_is_reached_by_its_service() {
+    let mut references = references(&json!({}));
+    let mut vm_access = vm_access(&json!({}));
+    vm_access.spec.vnc_server = Some(novasphere_crd::VncServer {
+        service: "screen".into(),
+        port: 5901,
+        password_secret_name: Some("web-vnc".into()),
+    });
+    references.vm_access = Some(Arc::new(vm_access.clone()));
+    let screen = validate(&session(json!({})), &references).unwrap();
+    assert_eq!(
+        screen.target.console,
+        Console::Vnc {
+            namespace: "team".into(),
+            service: "web-screen".into(),
+            port: "rfb".into(),
+            password_secret: Some("web-vnc".into()),
+        }
+    );
+    let serial = validate(&session(json!({"protocol": "serial"})), &references).unwrap();
+    assert!(matches!(serial.target.console, Console::KubeVirt { .. }));
+
+    if let Some(server) = &mut vm_access.spec.vnc_server {
+        server.port = 5999;
+    }
+    references.vm_access = Some(Arc::new(vm_access));
+    let error = validate(&session(json!({})), &references).unwrap_err();
+    assert!(error.to_string().contains("5999"), "{error}");
+}
+
+#[test]
+fn what_stands_in_the_way_is_told_apart() {
+    let good = references(&json!({}));
+    let cases = [
+        (
+            session_of("VncWorkspace", json!({})),
+            good.clone(),
+            ReadyReason::TargetUnsupported,
+        ),
+        (
+            session_of("VncWorkspace", json!({"protocol": "serial"})),
+            good.clone(),
+            ReadyReason::InvalidSpec,
+        ),
+        (
+            session(json!({})),
+            References {
+                vm_access: None,
+                ..good.clone()
+            },
+            ReadyReason::TargetNotFound,
+        ),
+        (
+            session(json!({})),
+            References {
+                kubevirt: false,
+                ..good.clone()
+            },
+            ReadyReason::KubeVirtNotInstalled,
+        ),
+        (
+            session(json!({"maxViewers": 9})),
+            good.clone(),
+            ReadyReason::PolicyRefused,
+        ),
+        (
+            session(json!({})),
+            References {
+                open_sessions: 10,
+                ..good
+            },
+            ReadyReason::TooManySessions,
+        ),
+    ];
+    for (session, references, reason) in cases {
+        let error = validate(&session, &references).unwrap_err();
+        assert_eq!(error.reason(), reason, "{error}");
+    }
+}
+
+#[test]
+fn a_session_that_runs_keeps_what_it_was_given() {
+    let session = ready(json!({}));
+    // More is allowed now, and a place is no longer asked for.
+    let mut wider = references(&json!({"maxViewers": 9, "defaultProtocol": "serial", "idleTimeout": "12h"}));
+    wider.open_sessions = 99;
+    let narrower = validate(&session, &wider).unwrap_err();
+    assert!(
+        matches!(narrower, SessionError::Policy(_)),
+        "no time-out is more than 12h: {narrower}"
+    );
+    let mut wider = references(&json!({"maxViewers": 9, "defaultProtocol": "serial"}));
+    wider.open_sessions = 99;
+    let valid = validate(&session, &wider).unwrap();
+    assert_eq!(
+        (valid.policy.max_viewers, valid.policy.protocol),
+        (1, ConsoleProtocol::Vnc)
+    );
+}
+
+#[test]
+fn a_target_that_is_being_deleted_is_no_target() {
+    let mut vm_access = vm_access(&json!({}));
+    vm_access.metadata.deletion_timestamp = Some(novasphere_crd::Time(at(1)));
+    let references = References {
+        vm_access: Some(Arc::new(vm_access)),
+        ..references(&json!({}))
+    };
+    assert!(matches!(
+        validate(&session(json!({})), &references),
+        Err(SessionError::TargetNotFound { .. })
+    ));
+}
+
+#[test]
+fn a_machine_runs_when_kubevirt_says_so() {
+    for (phase, runs) in [("Running", true), ("Scheduling", false), ("Succeeded", false)] {
+        let references = References {
+            virtual_machine_instance: Some(Arc::new(instance(phase))),
+            ..references(&json!({}))
+        };
+        assert_eq!(
+            validate(&session(json!({})), &references).unwrap().target.running,
+            runs,
+            "{phase}"
+        );
+    }
+}
