@@ -1,0 +1,104 @@
+//! The `apiserver` section of the configuration file.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the aggregated API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ApiserverConfig {
+    /// Where kube-apiserver reaches this server, by HTTPS. Default `0.0.0.0:9443`.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+
+    /// Name of the Service that the `APIService` names; the server's certificate is for it. Default `novasphere-apiserver`.
+    #[schemars(length(min = 1, max = 63))]
+    pub service_name: String,
+
+    /// Only this namespace is watched and served. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_namespace: Option<String>,
+
+    /// A certificate from elsewhere, such as cert-manager's. Without it the server has one of novasphere's own authority, whose
+    /// bundle it writes into the `APIService`.
+    pub tls: TlsConfig,
+}
+
+/// Certificate and key from files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// A PEM file with the certificate and its issuers, for `<serviceName>.<namespace>.svc`. A changed file is used without a
+    /// restart. The `APIService`'s `caBundle` is then yours to set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+
+    /// A PEM file with the certificate's key. To be set together with `certificateFile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for ApiserverConfig {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9443),
+            service_name: "novasphere-apiserver".to_owned(),
+            watch_namespace: None,
+            tls: TlsConfig::default(),
+        }
+    }
+}
+
+/// What is wrong with the section beyond its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// One of the two files is missing.
+    #[error("apiserver.tls: set both certificateFile and keyFile, or none of them")]
+    HalfAPair,
+}
+
+impl TlsConfig {
+    /// The two files, when they are set.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::HalfAPair`] when only one of them is.
+    pub fn files(&self) -> Result<Option<(&PathBuf, &PathBuf)>, ConfigError> {
+        match (&self.certificate_file, &self.key_file) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (None, None) => Ok(None),
+            _ => Err(ConfigError::HalfAPair),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use novasphere_runtime::config::{open_objects, parse};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_chart() {
+        let config: ApiserverConfig = parse("{}", "test").unwrap();
+        assert_eq!(config, ApiserverConfig::default());
+        assert_eq!(config.address.to_string(), "0.0.0.0:9443");
+        assert_eq!(config.tls.files(), Ok(None));
+    }
+
+    #[test]
+    fn misspelt_settings_are_refused() {
+        assert_eq!(open_objects::<ApiserverConfig>(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn half_a_pair_is_refused() {
+        let config: ApiserverConfig = parse("tls: {keyFile: /k}", "test").unwrap();
+        assert_eq!(config.tls.files(), Err(ConfigError::HalfAPair));
+    }
+}

@@ -1,0 +1,391 @@
+//! `vmaccesses/console` and `consolesessions/connect`: a console over a `WebSocket` through kube-apiserver.
+//!
+//! Everything that can be refused is refused before the `WebSocket` opens, so that a client gets an HTTP status with a sentence.
+//! What happens later (the console cannot be reached, the session ends) is told by the close code.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Request, Response};
+use hyper::{body::Incoming, upgrade};
+use hyper_util::rt::TokioIo;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+};
+use novasphere_console::{
+    admission::{Admitted, Refusal},
+    close::Close,
+    registry::Transport,
+    session::{SessionGateway, access::User},
+    websocket::opening::Handshake,
+};
+use novasphere_core::console_session::{
+    access::{Right, console_right},
+    made_for,
+};
+use novasphere_crd::{
+    ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Duration, timeout},
+};
+
+use crate::{
+    access::{Access, connect_right},
+    front_proxy::headers::Identity,
+    status::{ApiError, Body},
+    token::read,
+};
+
+/// How long it may take from the answer until the connection is a `WebSocket`.
+const UPGRADE: Duration = Duration::from_secs(10);
+
+/// Characters of a `VmAccess`' name in the name of a session that is made for it; a name has at most 63 with what is added.
+const NAME_PART: usize = 40;
+
+/// What `vmaccesses/console` can be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleOptions {
+    /// Which console. Default: the `VmAccess`' `defaultProtocol`.
+    pub protocol: Option<ConsoleProtocol>,
+    /// Whether keyboard and pointer reach the guest. Default: the `VmAccess`'.
+    pub input: Option<ConsoleInput>,
+    /// What happens to a present viewer. Default `Refuse`.
+    pub takeover: Option<Takeover>,
+}
+
+impl ConsoleOptions {
+    /// Reads a query such as `protocol=serial&takeover=Replace`.
+    ///
+    /// # Errors
+    ///
+    /// 400 for a parameter that there is not or that has another value: a misspelt `input` must not give more than was meant.
+    pub fn read(query: &str) -> Result<Self, ApiError> {
+        let mut options = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "protocol" => options.protocol = Some(word(name, value, "vnc or serial")?),
+                "input" => options.input = Some(word(name, value, "Control or ViewOnly")?),
+                "takeover" => options.takeover = Some(word(name, value, "Refuse or Replace")?),
+                _ => {
+                    return Err(ApiError::BadRequest(format!(
+                        "there is no query parameter {name:?}; there are protocol, input and takeover"
+                    )));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn word<T: DeserializeOwned>(name: &str, value: &str, allowed: &str) -> Result<T, ApiError> {
+    serde_json::from_value(json!(value))
+        .map_err(|_| ApiError::BadRequest(format!("the query parameter {name} is {value:?}; it may be {allowed}")))
+}
+
+/// Opens consoles. Clones share all of it.
+#[derive(Clone)]
+pub struct Consoles {
+    client: Client,
+    access: Access,
+    gateway: SessionGateway,
+}
+
+/// Who asks, and from where.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The user.
+    pub who: &'a Identity,
+    /// Where the user's client connects from, as kube-apiserver says.
+    pub client: IpAddr,
+}
+
+impl Consoles {
+    /// One whose streams this gateway carries. `client` makes and deletes sessions.
+    #[must_use]
+    pub fn new(client: Client, access: Access, gateway: SessionGateway) -> Self {
+        Self {
+            client,
+            access,
+            gateway,
+        }
+    }
+
+    /// `vmaccesses/console`: makes a session for the caller, and opens its console.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError`] when the caller may not, or the console is not to be had.
+    pub async fn console<S>(
+        &self,
+        caller: Caller<'_>,
+        namespace: &str,
+        name: &str,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let options = ConsoleOptions::read(request.uri().query().unwrap_or_default())?;
+        let protocol = options.protocol.unwrap_or(ConsoleProtocol::Vnc);
+        let look = console_right(SessionTargetKind::VmAccess, protocol, namespace, name, Right::Look);
+        self.access.require(caller.who, look).await?;
+        let handshake = handshake(&request)?;
+        let session = self.make(caller.who, namespace, name, options).await?;
+        match self.admit(&session, caller).await {
+            Ok(admitted) => Ok(self.open::<S>(request, &handshake, admitted, caller.client)),
+            Err(refusal) => {
+                self.remove(&session).await;
+                Err(refused(refusal, name))
+            }
+        }
+    }
+
+    /// `consolesessions/connect`: joins a session.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consoles::console`].
+    pub async fn connect<S>(
+        &self,
+        caller: Caller<'_>,
+        namespace: &str,
+        name: &str,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
+            return Err(ApiError::BadRequest(format!(
+                "this takes no query parameters: the session's spec says what its streams may do; remove {query:?}"
+            )));
+        }
+        self.access.require(caller.who, connect_right(namespace, name)).await?;
+        let handshake = handshake(&request)?;
+        let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
+        let session = read(&sessions, name).await?;
+        let admitted = self.admit(&session, caller).await;
+        let admitted = admitted.map_err(|refusal| refused(refusal, &session.spec.target_ref.name))?;
+        Ok(self.open::<S>(request, &handshake, admitted, caller.client))
+    }
+
+    async fn admit(&self, session: &ConsoleSession, caller: Caller<'_>) -> Result<Admitted, Refusal> {
+        let user = User {
+            name: caller.who.user.clone(),
+            groups: caller.who.groups.clone(),
+        };
+        let admitted = self
+            .gateway
+            .admit_user(session, &user, caller.client, Transport::KubeApiserver);
+        admitted.await
+    }
+
+    /// Answers with 101, and carries the stream in a task of its own.
+    fn open<S>(
+        &self,
+        mut request: Request<Incoming>,
+        handshake: &Handshake,
+        admitted: Admitted,
+        client: IpAddr,
+    ) -> Response<Body>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let gateway = self.gateway.gateway().clone();
+        let upgraded = upgrade::on(&mut request);
+        tokio::spawn(async move {
+            // A client that is gone before gives its place back by dropping the admission.
+            let Ok(Ok(upgraded)) = timeout(UPGRADE, upgraded).await else {
+                return;
+            };
+            // It is always S: that is what the connection was made of.
+            let Ok(parts) = upgraded.downcast::<TokioIo<S>>() else {
+                return;
+            };
+            let io = parts.io.into_inner();
+            gateway
+                .serve_admitted(io, parts.read_buf, admitted, client, Transport::KubeApiserver)
+                .await;
+        });
+        handshake.response()
+    }
+
+    async fn make(
+        &self,
+        who: &Identity,
+        namespace: &str,
+        name: &str,
+        options: ConsoleOptions,
+    ) -> Result<ConsoleSession, ApiError> {
+        let session = session_for(who, namespace, name, options);
+        let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = PostParams {
+            field_manager: Some("novasphere/apiserver".to_owned()),
+            ..PostParams::default()
+        };
+        sessions
+            .create(&parameters, &session)
+            .await
+            .map_err(|error| match error {
+                // The namespace is gone or going, or a policy or a quota of it says no.
+                kube::Error::Api(status) if (400..500).contains(&status.code) => {
+                    ApiError::Conflict(format!("no ConsoleSession can be made: {}", status.message))
+                }
+                error => ApiError::Unavailable(format!("no ConsoleSession can be made now: {error}")),
+            })
+    }
+
+    /// Takes back a session that nobody has entered.
+    async fn remove(&self, session: &ConsoleSession) {
+        let namespace = session.namespace().unwrap_or_default();
+        let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), &namespace);
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: session.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        if let Err(error) = sessions.delete(&session.name_any(), &parameters).await {
+            // The controller closes it, and removes it later.
+            tracing::info!(
+                session = session.name_any(),
+                "a session that nobody entered is left: {error}"
+            );
+        }
+    }
+}
+
+fn session_for(who: &Identity, namespace: &str, name: &str, options: ConsoleOptions) -> ConsoleSession {
+    let part: String = name.chars().take(NAME_PART).collect();
+    let metadata = ObjectMeta {
+        generate_name: Some(format!("{}-", part.trim_end_matches(['-', '.']))),
+        namespace: Some(namespace.to_owned()),
+        labels: Some([(made_for::LABEL.to_owned(), made_for::CONSOLE.to_owned())].into()),
+        ..ObjectMeta::default()
+    };
+    let spec = ConsoleSessionSpec {
+        target_ref: SessionTargetRef {
+            kind: SessionTargetKind::VmAccess,
+            name: name.to_owned(),
+        },
+        protocol: options.protocol,
+        input: options.input,
+        takeover: options.takeover,
+        max_viewers: Some(1),
+        users: vec![who.user.clone()],
+        ..ConsoleSessionSpec::default()
+    };
+    ConsoleSession {
+        metadata,
+        spec,
+        status: None,
+    }
+}
+
+fn handshake(request: &Request<Incoming>) -> Result<Handshake, ApiError> {
+    Handshake::read(request).map_err(|error| ApiError::BadRequest(error.to_string()))
+}
+
+/// Where the user's client connects from: kube-apiserver appends its own peer to `X-Forwarded-For`, and what stands before is
+/// the client's word.
+#[must_use]
+pub fn client_address(headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    let last = headers.get_all("x-forwarded-for").iter().next_back();
+    let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+    last.unwrap_or(peer).to_canonical()
+}
+
+/// What a refusal means over HTTP. The user is known and may look, so he may know why.
+fn refused(refusal: Refusal, target: &str) -> ApiError {
+    let Refusal { why, detail } = refusal;
+    let sentence = format!("{} ({target}: {detail})", why.sentence());
+    match why {
+        Close::AccessWithdrawn => ApiError::Forbidden(detail),
+        Close::AddressNotAllowed | Close::TransportNotAllowed => ApiError::Forbidden(sentence),
+        Close::Unavailable | Close::Restarting | Close::TargetUnreachable => ApiError::Unavailable(sentence),
+        Close::Internal => ApiError::Internal(detail),
+        // It says to ask for a token, of which there is none here.
+        Close::TokenRefused => ApiError::Conflict(format!("the session cannot be joined: {detail}")),
+        _ => ApiError::Conflict(sentence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn options_are_read_strictly() {
+        assert_eq!(ConsoleOptions::read("").unwrap(), ConsoleOptions::default());
+        let options = ConsoleOptions::read("protocol=serial&input=ViewOnly&takeover=Replace&").unwrap();
+        assert_eq!(options.protocol, Some(ConsoleProtocol::Serial));
+        assert_eq!(options.input, Some(ConsoleInput::ViewOnly));
+        assert_eq!(options.takeover, Some(Takeover::Replace));
+        for query in [
+            "input=viewonly",
+            "inputs=ViewOnly",
+            "protocol=",
+            "protocol",
+            "takeover=Share",
+        ] {
+            let error = ConsoleOptions::read(query).unwrap_err();
+            assert_eq!(error.code(), 400, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_last_forwarded_address_is_kube_apiservers() {
+        let peer: IpAddr = "10.0.0.1".parse().unwrap();
+        let address = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", HeaderValue::from_static(value));
+            }
+            client_address(&headers, peer).to_string()
+        };
+        assert_eq!(address(&[]), "10.0.0.1");
+        assert_eq!(address(&["203.0.113.9, 198.51.100.7"]), "198.51.100.7");
+        assert_eq!(address(&["203.0.113.9", "::ffff:198.51.100.8"]), "198.51.100.8");
+        assert_eq!(address(&["nonsense"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_session_is_made_for_the_caller_alone() {
+        let who = Identity {
+            user: "jane".into(),
+            ..Identity::default()
+        };
+        let long = format!("{}-web", "a".repeat(NAME_PART - 1));
+        let session = session_for(&who, "team", &long, ConsoleOptions::default());
+        assert_eq!(session.spec.users, ["jane"]);
+        assert!(made_for::is_made_for_connection(&session));
+        let prefix = session.metadata.generate_name.unwrap();
+        assert_eq!(prefix, format!("{}-", "a".repeat(NAME_PART - 1)));
+    }
+
+    #[test]
+    fn refusals_have_the_code_of_their_kind() {
+        let code = |why| {
+            let refusal = Refusal {
+                why,
+                detail: "x".into(),
+            };
+            refused(refusal, "web").code().as_u16()
+        };
+        assert_eq!(code(Close::AccessWithdrawn), 403);
+        assert_eq!(code(Close::AddressNotAllowed), 403);
+        assert_eq!(code(Close::InUse), 409);
+        assert_eq!(code(Close::TargetNotRunning), 409);
+        assert_eq!(code(Close::TokenRefused), 409);
+        assert_eq!(code(Close::Unavailable), 503);
+        assert_eq!(code(Close::Internal), 500);
+    }
+}

@@ -1,0 +1,377 @@
+//! `consolesessions/token`: a token for whoever has the right to it and to the target's console. Only its hash is kept.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, Client, api::PostParams, runtime::wait::await_condition};
+use novasphere_console::token::TokenHash;
+use novasphere_core::console_session::{
+    access::{Right, console_right, may_have_token, token_right},
+    endpoints::Endpoints,
+    grant::{DEFAULT_WINDOW, IssueError, MAX_WINDOW, NewGrant, find, issue},
+};
+use novasphere_crd::{ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::{GROUP, VERSION, access::Access, front_proxy::headers::Identity, status::ApiError};
+
+/// The kind of what is sent and answered.
+pub const KIND: &str = "ConsoleToken";
+
+/// How long a session that is not ready yet is waited for: it may just have been made.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// How many requests wait for a session at a time.
+const MAX_WAITING: usize = 256;
+
+/// Writes that lose against others in a row before it is given up.
+const ATTEMPTS: usize = 16;
+
+/// The shortest time that a token can be asked to be good for, in seconds.
+const MIN_SECONDS: u64 = 5;
+
+/// How many streams a token can be asked to open.
+const MAX_USES: u32 = 64;
+
+/// A token for a console. What is sent says what is wished, and may be left out; what is answered has the token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ConsoleToken {
+    /// `subresources.novasphere.io/v1alpha1`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+
+    /// `ConsoleToken`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+
+    /// Name and namespace of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+
+    /// For how many seconds the token opens a stream, from 5 to 86400, at most for the rest of the session. Default 60. A
+    /// stream that is open goes on until the session ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration_seconds: Option<u64>,
+
+    /// How many streams the token opens, from 1 to 64. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+
+    /// The token: 43 characters. It is shown once and kept nowhere. Only in answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+
+    /// The token opens no stream after this time. Only in answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub expiration_timestamp: Option<Time>,
+
+    /// Where the token is good; those that novasphere's configuration knows. Only in answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub urls: Option<Urls>,
+}
+
+/// Which session the token is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Metadata {
+    /// The session's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The session's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Where a token is good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Urls {
+    /// A page that opens the console. It holds the token, so it is as secret as the token is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub browser: Option<String>,
+    /// The `WebSocket`. It takes the token as the subprotocol `novasphere.token.<token>` or as the query parameter `token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<String>,
+    /// `host:port` for stock VNC viewers. The user is `<namespace>/<session>` and the password is the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vnc: Option<String>,
+}
+
+/// What is wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wish {
+    window: Duration,
+    uses: u32,
+}
+
+impl Wish {
+    /// Reads a body; an empty one wishes for the defaults.
+    fn read(body: &[u8]) -> Result<Self, ApiError> {
+        let token: ConsoleToken = if body.trim_ascii().is_empty() {
+            ConsoleToken::default()
+        } else {
+            // By way of a map: serde would take a list of fields for the object.
+            serde_json::from_slice(body)
+                .and_then(|fields: Map<String, Value>| serde_json::from_value(Value::Object(fields)))
+                .map_err(|error| ApiError::BadRequest(format!("the body is not a {KIND}: {error}")))?
+        };
+        let version = format!("{GROUP}/{VERSION}");
+        if token.kind.as_deref().is_some_and(|kind| kind != KIND)
+            || token.api_version.as_deref().is_some_and(|given| given != version)
+        {
+            return Err(ApiError::BadRequest(format!(
+                "the body must be of kind {KIND} of {version}"
+            )));
+        }
+        let window = token.expiration_seconds.map_or(DEFAULT_WINDOW, Duration::from_secs);
+        let longest = MAX_WINDOW.as_secs();
+        if !(MIN_SECONDS..=longest).contains(&window.as_secs()) {
+            let message = format!("must be from {MIN_SECONDS} to {longest}");
+            return Err(ApiError::invalid(KIND, "expirationSeconds", message));
+        }
+        let uses = token.uses.unwrap_or(1);
+        if !(1..=MAX_USES).contains(&uses) {
+            return Err(ApiError::invalid(KIND, "uses", format!("must be from 1 to {MAX_USES}")));
+        }
+        Ok(Self { window, uses })
+    }
+}
+
+/// Gives out tokens. Clones share all of it.
+#[derive(Clone)]
+pub struct Tokens {
+    client: Client,
+    access: Access,
+    endpoints: Arc<Endpoints>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Tokens {
+    /// One that knows these addresses. `client` needs to read sessions and to write their status.
+    #[must_use]
+    pub fn new(client: Client, access: Access, endpoints: Endpoints) -> Self {
+        Self {
+            client,
+            access,
+            endpoints: Arc::new(endpoints),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+        }
+    }
+
+    /// Answers a request with this body.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError`]: 400 and 422 for the body, 403 with the missing right, 404, 409 when the session is over or does not become
+    /// ready within 10 s, 429 when it has too many tokens, 503.
+    pub async fn create(
+        &self,
+        who: &Identity,
+        namespace: &str,
+        name: &str,
+        body: &[u8],
+    ) -> Result<ConsoleToken, ApiError> {
+        self.access.require(who, token_right(namespace, name)).await?;
+        let wish = Wish::read(body)?;
+        let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
+        let session = self.ready(&sessions, name).await?;
+        if !may_have_token(&session.spec, &who.user, &who.groups) {
+            return Err(ApiError::Forbidden(format!(
+                "user {:?} is in neither users nor groups of the ConsoleSession {name:?}; ask its owner for one of your own",
+                who.user
+            )));
+        }
+        let protocol = protocol(&session);
+        let target = &session.spec.target_ref;
+        let look = console_right(target.kind, protocol, namespace, &target.name, Right::Look);
+        self.access.require(who, look).await?;
+
+        let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        let sha256 = TokenHash::of_token(token.as_bytes()).map_err(|error| ApiError::Internal(error.to_string()))?;
+        let grant = NewGrant {
+            id: format!("{:016x}", rand::random::<u64>()),
+            sha256: sha256.to_hex(),
+            user: who.user.clone(),
+            groups: who.groups.clone(),
+            window: wish.window,
+            uses: wish.uses,
+        };
+        let status = write_grant(&sessions, session, &grant).await?;
+        Ok(self.answer(&status, namespace, name, protocol, wish, token, &grant))
+    }
+
+    /// The session when it gives out tokens, after a wait that is not long.
+    async fn ready(&self, sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, ApiError> {
+        let session = read(sessions, name).await?;
+        if is_settled(&session) {
+            return Ok(session);
+        }
+        let busy = || ApiError::TooManyRequests("too many requests wait for their sessions; try again".to_owned());
+        let _place = self.waiting.try_acquire().map_err(|_| busy())?;
+        let settled = |session: Option<&ConsoleSession>| session.is_none_or(is_settled);
+        // When the time is over, what the session's status says by then is the answer.
+        let _ = timeout(WAIT, await_condition(sessions.clone(), name, settled)).await;
+        read(sessions, name).await
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of the answer, each of another origin"
+    )]
+    fn answer(
+        &self,
+        status: &ConsoleSessionStatus,
+        namespace: &str,
+        name: &str,
+        protocol: ConsoleProtocol,
+        wish: Wish,
+        token: String,
+        grant: &NewGrant,
+    ) -> ConsoleToken {
+        let vnc = status.endpoints.as_ref().and_then(|endpoints| endpoints.vnc.clone());
+        let urls = Urls {
+            browser: self.endpoints.browser(namespace, name, protocol, Some(&token)),
+            websocket: self.endpoints.websocket(),
+            vnc,
+        };
+        ConsoleToken {
+            api_version: Some(format!("{GROUP}/{VERSION}")),
+            kind: Some(KIND.to_owned()),
+            metadata: Some(Metadata {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+            }),
+            expiration_seconds: Some(wish.window.as_secs()),
+            uses: Some(wish.uses),
+            token: Some(token),
+            expiration_timestamp: find(status, &grant.sha256).map(|grant| grant.not_after.clone()),
+            urls: Some(urls),
+        }
+    }
+}
+
+/// The console that the session opens; a `VmAccess` has one right for all of them.
+fn protocol(session: &ConsoleSession) -> ConsoleProtocol {
+    let status = session.status.as_ref();
+    let known = status.and_then(|status| status.protocol).or(session.spec.protocol);
+    known.unwrap_or(ConsoleProtocol::Vnc)
+}
+
+/// Whether waiting changes nothing any more.
+fn is_settled(session: &ConsoleSession) -> bool {
+    let phase = session.status.as_ref().and_then(|status| status.phase);
+    phase.is_some_and(|phase| phase != SessionPhase::Pending)
+}
+
+pub(crate) async fn read(sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, ApiError> {
+    let session = sessions.get_opt(name).await.map_err(unavailable)?;
+    session.ok_or_else(|| not_found(name))
+}
+
+fn not_found(name: &str) -> ApiError {
+    ApiError::NotFound {
+        group: "novasphere.io",
+        resource: "consolesessions",
+        name: name.to_owned(),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
+fn unavailable(error: kube::Error) -> ApiError {
+    ApiError::Unavailable(format!("kube-apiserver does not serve ConsoleSessions now: {error}"))
+}
+
+/// Adds the grant by an optimistic replace; after a conflict reads and decides again.
+async fn write_grant(
+    sessions: &Api<ConsoleSession>,
+    mut session: ConsoleSession,
+    grant: &NewGrant,
+) -> Result<ConsoleSessionStatus, ApiError> {
+    let name = session.metadata.name.clone().unwrap_or_default();
+    let parameters = PostParams {
+        field_manager: Some("novasphere/apiserver".to_owned()),
+        ..PostParams::default()
+    };
+    for _ in 0..ATTEMPTS {
+        let present = session.status.clone().unwrap_or_default();
+        let wanted = issue(&present, grant.clone(), Timestamp::now());
+        session.status = Some(wanted.map_err(|error| refused(error, &present))?);
+        session.metadata.managed_fields = None;
+        match sessions.replace_status(&name, &parameters, &session).await {
+            Ok(written) => return Ok(written.status.unwrap_or_default()),
+            Err(kube::Error::Api(status)) if status.code == 409 => session = read(sessions, &name).await?,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Err(not_found(&name)),
+            Err(error) => return Err(unavailable(error)),
+        }
+    }
+    Err(ApiError::Unavailable(
+        "the session is being changed by too many at once; try again".to_owned(),
+    ))
+}
+
+fn refused(error: IssueError, status: &ConsoleSessionStatus) -> ApiError {
+    match error {
+        IssueError::Over => ApiError::Conflict(error.to_string()),
+        IssueError::NotReady => {
+            let ready = status.conditions.iter().find(|found| found.type_ == condition::READY);
+            let why = ready.map_or("nobody has looked at it yet: does the controller run?", |ready| {
+                &ready.message
+            });
+            ApiError::Conflict(format!("the session is not ready: {why}"))
+        }
+        IssueError::TooManyGrants => ApiError::TooManyRequests(error.to_string()),
+        IssueError::Duplicate => ApiError::Internal(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_optional_and_strict() {
+        let defaults = Wish {
+            window: Duration::from_mins(1),
+            uses: 1,
+        };
+        for body in [
+            "",
+            " \n",
+            "{}",
+            r#"{"kind":"ConsoleToken","apiVersion":"subresources.novasphere.io/v1alpha1","metadata":{}}"#,
+        ] {
+            assert_eq!(Wish::read(body.as_bytes()).unwrap(), defaults, "{body:?}");
+        }
+        let wish = Wish::read(br#"{"expirationSeconds":300,"uses":3}"#).unwrap();
+        assert_eq!((wish.window.as_secs(), wish.uses), (300, 3));
+        for (body, code) in [
+            ("[]", 400),
+            (r#"{"use":2}"#, 400),
+            (r#"{"kind":"TokenRequest"}"#, 400),
+            (r#"{"apiVersion":"v1"}"#, 400),
+            (r#"{"expirationSeconds":4}"#, 422),
+            (r#"{"expirationSeconds":86401}"#, 422),
+            (r#"{"uses":0}"#, 422),
+            (r#"{"uses":65}"#, 422),
+        ] {
+            assert_eq!(Wish::read(body.as_bytes()).unwrap_err().code(), code, "{body}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let status = ConsoleSessionStatus::default();
+        let not_ready = refused(IssueError::NotReady, &status);
+        assert_eq!(not_ready.code(), 409);
+        assert!(not_ready.to_string().contains("controller"), "{not_ready}");
+        assert_eq!(refused(IssueError::Over, &status).code(), 409);
+        assert_eq!(refused(IssueError::TooManyGrants, &status).code(), 429);
+    }
+}
