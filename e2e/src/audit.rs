@@ -165,16 +165,25 @@ impl AuditLog {
     /// # Errors
     /// When the file cannot be read or a whole line is no audit event.
     pub fn since(&self, mark: Mark) -> Result<Vec<Write>> {
+        let mut mark = mark;
+        self.next(&mut mark)
+    }
+
+    /// The same, and moves the mark behind them, so that a long log is read once.
+    ///
+    /// # Errors
+    /// As [`AuditLog::since`].
+    pub fn next(&self, mark: &mut Mark) -> Result<Vec<Write>> {
         let mut file = File::open(&self.path).with_context(|| format!("audit log {}", self.path.display()))?;
         file.seek(SeekFrom::Start(mark.0))?;
+        let mut log = BufReader::new(file);
         let mut writes = Vec::new();
-        for line in BufReader::new(file).lines() {
-            let line = line?;
-            // The last line may still be being written; its request is not answered.
-            if !line.ends_with('}') {
-                continue;
-            }
-            let write: Write = serde_json::from_str(&line).with_context(|| format!("audit event {line}"))?;
+        let mut line = String::new();
+        // The last line may still be being written; its request is not answered.
+        while log.read_line(&mut line)? > 0 && line.ends_with('\n') {
+            mark.0 += line.len() as u64;
+            let text = std::mem::take(&mut line);
+            let write: Write = serde_json::from_str(&text).with_context(|| format!("audit event {text}"))?;
             if write.stage == "ResponseComplete" && !write.is_dry_run() && is_write(&write.verb) {
                 writes.push(write);
             }

@@ -216,6 +216,14 @@ impl Cluster {
         novacluster(&["--name", &self.name, "restart", part]).map(drop)
     }
 
+    /// Stops one program of the cluster and leaves it stopped.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(&self, part: &str) -> Result<()> {
+        novacluster(&["--name", &self.name, "stop", part]).map(drop)
+    }
+
     /// Adds foreign CRDs to the running cluster.
     ///
     /// # Errors

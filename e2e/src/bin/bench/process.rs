@@ -1,119 +1,141 @@
-//! The measured process: the release build of `novasphere controller`, on its own.
+//! Processes that are measured: what they use, and our own as they are started.
 
 use std::{
-    fs::{self, File},
+    fs,
     net::TcpListener,
-    path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use novasphere_e2e::{
-    paths,
-    wait::{self, Seen},
-};
+use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How long the process may take to end after SIGTERM.
-const END: Duration = Duration::from_mins(1);
+/// A process, killed when dropped.
+pub(crate) struct Process(pub(crate) Child);
 
-/// A running controller, killed when dropped.
-pub(crate) struct Controller {
-    child: Child,
-    admin: u16,
-}
-
-impl Controller {
-    /// Starts the release build against the cluster of `kubeconfig`; its log goes to `target/bench/`.
-    pub(crate) fn start(kubeconfig: &Path, log: &str) -> Result<Self> {
-        let program = paths::target()?.join("release/novasphere");
-        ensure!(
-            program.exists(),
-            "{} is missing: run `make bench`, which builds it",
-            program.display()
-        );
-        let directory = paths::target()?.join("bench");
-        fs::create_dir_all(&directory)?;
-        let admin = free_port()?;
-        let child = Command::new(&program)
-            .arg("controller")
-            .env("NOVASPHERE_KUBECONFIG", kubeconfig)
-            .env("NOVASPHERE_ADMIN_ADDRESS", format!("127.0.0.1:{admin}"))
-            .stdin(Stdio::null())
-            .stderr(File::create(directory.join(log))?)
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
-        Ok(Self { child, admin })
-    }
-
-    /// Resident memory in MB (10^6 bytes).
-    pub(crate) fn resident_megabytes(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("no VmRSS in /proc")?;
-        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kibibytes * 1024.0 / 1e6)
-    }
-
-    /// CPU time used so far, user and system, in seconds.
-    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        // Fields 14 and 15 of proc(5) stat, in ticks of which Linux shows 100 a second; the name before them may hold spaces.
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, fields) = stat.rsplit_once(')').context("unexpected /proc stat")?;
-        let ticks = |index: usize| -> Result<f64> {
-            Ok(fields
-                .split_whitespace()
-                .nth(index)
-                .context("unexpected /proc stat")?
-                .parse()?)
-        };
-        Ok((ticks(11)? + ticks(12)?) / 100.0)
-    }
-
-    /// How many reconciles have ended, from `/metrics`.
-    pub(crate) async fn reconciles(&self) -> Result<u64> {
-        let text = self.metrics().await?;
-        Ok(text
-            .lines()
-            .filter(|line| line.starts_with("novasphere_reconcile_duration_seconds_count"))
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-            .sum())
-    }
-
-    /// Ends the process by SIGTERM.
-    pub(crate) async fn stop(mut self) -> Result<()> {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status()?;
-        ensure!(killed.success(), "cannot signal the controller");
-        wait::until("the controller to end", END, || {
-            let ended = self.child.try_wait();
-            async move { Ok(Seen::some(ended?, "it still runs")) }
-        })
-        .await?;
-        Ok(())
-    }
-
-    async fn metrics(&self) -> Result<String> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.admin)).await?;
-        stream
-            .write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n")
-            .await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
+impl Process {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 }
 
-impl Drop for Controller {
+impl Drop for Process {
     fn drop(&mut self) {
         // Both fail only for a process that has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
-fn free_port() -> Result<u16> {
+/// Starts this program again as another process, and returns it with the first line that it prints. It ends when its standard
+/// input ends, so at the latest with this process.
+pub(crate) fn start_self(arguments: &[&str]) -> Result<(Process, String)> {
+    use std::io::BufRead;
+    let program = std::env::current_exe()?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = child.stdout.take().context("no standard output")?;
+    let process = Process(child);
+    let mut line = String::new();
+    std::io::BufReader::new(output).read_line(&mut line)?;
+    let line = line.trim().to_owned();
+    anyhow::ensure!(!line.is_empty(), "bench {} ended at its start", arguments.join(" "));
+    Ok((process, line))
+}
+
+/// Returns when standard input ends.
+pub(crate) async fn parent_gone() {
+    // Blocking, in a thread of its own: reading standard input is that in any case.
+    let _ = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await;
+}
+
+/// Resident memory in bytes.
+pub(crate) fn resident(process: u32) -> Result<f64> {
+    kibibytes(&fs::read_to_string(format!("/proc/{process}/status"))?, "VmRSS:")
+}
+
+/// The most resident memory so far in bytes.
+pub(crate) fn peak(process: u32) -> Result<f64> {
+    kibibytes(&fs::read_to_string(format!("/proc/{process}/status"))?, "VmHWM:")
+}
+
+/// Resident memory of a process and its descendants in bytes, where what several share is counted once.
+pub(crate) fn proportional(process: u32) -> Result<f64> {
+    let of = |process: &u32| kibibytes(&fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?, "Pss:");
+    tree(process)?.iter().map(of).sum()
+}
+
+fn kibibytes(text: &str, name: &str) -> Result<f64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .with_context(|| format!("no {name} in /proc"))?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
+}
+
+/// CPU time that a process and its living descendants have used, user and system, in seconds.
+pub(crate) fn cpu_seconds(process: u32) -> Result<f64> {
+    let of = |process: &u32| {
+        // Fields 14 and 15 of proc(5) stat, in ticks of which Linux shows 100 a second; the name before them may hold spaces.
+        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        let (_, fields) = stat.rsplit_once(')').context("unexpected /proc stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |index: usize| -> Result<f64> { Ok(fields.get(index).context("unexpected /proc stat")?.parse()?) };
+        Ok((ticks(11)? + ticks(12)?) / 100.0)
+    };
+    tree(process)?.iter().map(of).sum()
+}
+
+/// A process and its descendants.
+fn tree(process: u32) -> Result<Vec<u32>> {
+    let mut found = vec![process];
+    let mut next = 0;
+    while let Some(&process) = found.get(next) {
+        next += 1;
+        for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+            // A thread may end while this looks.
+            let children = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+            found.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|child| child.parse::<u32>().ok()),
+            );
+        }
+    }
+    Ok(found)
+}
+
+/// What `/proc/loadavg` says: a figure from a busy machine is to be read as such.
+pub(crate) fn load_average() -> String {
+    fs::read_to_string("/proc/loadavg")
+        .unwrap_or_default()
+        .split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A TCP port of loopback that is free now.
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Raises the limit of open files, for this process and its children, as far as it goes.
+pub(crate) fn raise_open_files() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )
+    .context("raise the limit of open files")
+}
+
+/// How many files this process, and each of its children, may have open.
+pub(crate) fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -17,7 +17,7 @@ pub(crate) struct Figure {
     pub(crate) against: Option<f64>,
     /// `value` divided by `against`.
     pub(crate) ratio: Option<f64>,
-    /// The upper limit that was aimed at, in `unit`.
+    /// The upper limit that was aimed at: of `ratio` when there is one, else of `value`.
     pub(crate) goal: Option<f64>,
     pub(crate) met: Option<bool>,
     /// The command that repeats it.
@@ -47,6 +47,24 @@ impl Figure {
             ..self
         }
     }
+
+    /// The same with the other side's value.
+    pub(crate) fn against(self, against: f64) -> Self {
+        Self {
+            ratio: Some(self.value / against),
+            against: Some(against),
+            ..self
+        }
+    }
+
+    /// The same with an upper limit of the ratio, to be called after [`Figure::against`].
+    pub(crate) fn ratio_at_most(self, goal: f64) -> Self {
+        Self {
+            met: self.ratio.map(|ratio| ratio <= goal),
+            goal: Some(goal),
+            ..self
+        }
+    }
 }
 
 /// All figures of one run.
@@ -56,7 +74,10 @@ pub(crate) struct Summary(Vec<Figure>);
 
 impl Summary {
     pub(crate) fn add(&mut self, figure: Figure) {
-        eprintln!("{}: {:.1} {}", figure.name, figure.value, figure.unit);
+        let against = figure
+            .against
+            .map_or_else(String::new, |against| format!(" against {against:.3}"));
+        eprintln!("{}: {:.3} {}{against}", figure.name, figure.value, figure.unit);
         self.0.push(figure);
     }
 
@@ -76,21 +97,33 @@ impl fmt::Display for Summary {
             "| figure | value | unit | against | ratio | goal | met | repeat with |"
         )?;
         writeln!(f, "|---|---:|---|---:|---:|---:|---|---|")?;
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
+        let number = |value: Option<f64>| value.map_or_else(String::new, digits);
         for figure in &self.0 {
             writeln!(
                 f,
-                "| {} | {:.1} | {} | {} | {} | {} | {} | `{}` |",
+                "| {} | {} | {} | {} | {} | {} | {} | `{}` |",
                 figure.name,
-                figure.value,
+                digits(figure.value),
                 figure.unit,
                 number(figure.against),
                 number(figure.ratio),
-                figure.goal.map_or_else(String::new, |goal| format!("≤ {goal:.0}")),
+                figure
+                    .goal
+                    .map_or_else(String::new, |goal| format!("≤ {}", digits(goal))),
                 figure.met.map_or("", |met| if met { "yes" } else { "no" }),
                 figure.how,
             )?;
         }
         Ok(())
     }
+}
+
+/// Three digits that count, and no more zeros than are needed.
+fn digits(value: f64) -> String {
+    let text = match value.abs() {
+        ..1.0 => format!("{value:.3}"),
+        ..10.0 => format!("{value:.2}"),
+        _ => format!("{value:.1}"),
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -1,0 +1,100 @@
+//! The measured process: the release build of `novasphere controller`, on its own.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use novasphere_e2e::{
+    paths,
+    wait::{self, Seen},
+};
+
+use crate::process::{self, Process, free_port};
+
+/// How long the process may take to end after SIGTERM.
+const END: Duration = Duration::from_mins(1);
+
+/// A running controller, killed when dropped.
+pub(crate) struct Controller {
+    process: Process,
+    admin: u16,
+}
+
+impl Controller {
+    /// Starts the release build against the cluster of `kubeconfig`; its log goes to `target/bench/`.
+    pub(crate) fn start(kubeconfig: &Path, log: &str) -> Result<Self> {
+        let program = paths::target()?.join("release/novasphere");
+        ensure!(
+            program.exists(),
+            "{} is missing: run `make bench`, which builds it",
+            program.display()
+        );
+        let directory = paths::target()?.join("bench");
+        fs::create_dir_all(&directory)?;
+        let admin = free_port()?;
+        let child = Command::new(&program)
+            .arg("controller")
+            .env("NOVASPHERE_KUBECONFIG", kubeconfig)
+            .env("NOVASPHERE_ADMIN_ADDRESS", format!("127.0.0.1:{admin}"))
+            .stdin(Stdio::null())
+            .stderr(File::create(directory.join(log))?)
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        Ok(Self {
+            process: Process(child),
+            admin,
+        })
+    }
+
+    /// Resident memory in MB (10^6 bytes).
+    pub(crate) fn resident_megabytes(&self) -> Result<f64> {
+        Ok(process::resident(self.process.id())? / 1e6)
+    }
+
+    /// The most resident memory that it has had, in MB (10^6 bytes).
+    pub(crate) fn peak_megabytes(&self) -> Result<f64> {
+        Ok(process::peak(self.process.id())? / 1e6)
+    }
+
+    /// CPU time used so far, user and system, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        process::cpu_seconds(self.process.id())
+    }
+
+    /// How many reconciles have ended, from `/metrics`.
+    pub(crate) async fn reconciles(&self) -> Result<u64> {
+        let text = self.metrics().await?;
+        Ok(text
+            .lines()
+            .filter(|line| line.starts_with("novasphere_reconcile_duration_seconds_count"))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+            .sum())
+    }
+
+    /// Ends the process by SIGTERM.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let killed = Command::new("kill").arg(self.process.id().to_string()).status()?;
+        ensure!(killed.success(), "cannot signal the controller");
+        wait::until("the controller to end", END, || {
+            let ended = self.process.0.try_wait();
+            async move { Ok(Seen::some(ended?, "it still runs")) }
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.admin)).await?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n")
+            .await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+}
