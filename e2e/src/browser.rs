@@ -83,8 +83,8 @@ impl Browser {
     /// Starts a browser; its log and its pictures go to `output`.
     ///
     /// # Errors
-    /// When Node, the driver's packages or Chromium are missing.
-    pub async fn start(output: &Path) -> Result<Self> {
+    /// When Node or the driver's packages are missing.
+    pub fn start(output: &Path) -> Result<Self> {
         let folder = paths::repository()?.join("e2e/browser");
         ensure!(
             folder.join("node_modules/puppeteer-core").is_dir(),

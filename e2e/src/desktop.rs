@@ -45,6 +45,18 @@ impl Program {
         Ok(Self(process))
     }
 
+    /// Sends it a signal, such as `TERM`.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let status = Command::new("kill")
+            .args(["-s", signal, &self.0.id().to_string()])
+            .status()?;
+        ensure!(status.success(), "signal {signal}: {status}");
+        Ok(())
+    }
+
     /// Whether it has ended, and how.
     ///
     /// # Errors
@@ -249,6 +261,25 @@ impl Screen {
             picture.extend([red, green, blue]);
         }
         Ok(std::fs::write(path, picture)?)
+    }
+
+    /// Types text where the keyboard goes. It may be secret.
+    ///
+    /// # Errors
+    /// When xdotool fails.
+    pub fn type_text(&self, text: &str) -> Result<()> {
+        let mut xdotool = Command::new("xdotool")
+            .args(["type", "--delay", "30", "--file", "-"])
+            .env("DISPLAY", &self.display)
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("start xdotool; run hack/install-packages")?;
+        let mut input = xdotool.stdin.take().context("xdotool has no input")?;
+        std::io::Write::write_all(&mut input, text.as_bytes())?;
+        drop(input);
+        let status = xdotool.wait()?;
+        ensure!(status.success(), "xdotool type: {status}");
+        Ok(())
     }
 
     /// Runs xdotool on it.
