@@ -194,8 +194,13 @@ IMG_TAG = $(lastword $(subst :, ,$(IMG)))
 IMG_NAME = $(patsubst %:$(IMG_TAG),%,$(IMG))
 
 .PHONY: undeploy
-undeploy: ## Remove the controller and its roles; definitions and objects stay
+undeploy: ## Remove the roles of novasphere and their rights; definitions and objects stay
+	@# First: an APIService without a server keeps namespaces from being deleted.
+	$(KUBECTL) delete --ignore-not-found --filename config/apiserver/api_service.yaml
+	$(KUBECTL) delete --ignore-not-found -k config/apiserver
+	$(KUBECTL) delete --ignore-not-found -k config/console
 	$(KUBECTL) delete --ignore-not-found -k config/manager
+	$(KUBECTL) delete --ignore-not-found -k config/admission
 	$(KUBECTL) delete --ignore-not-found -k config/rbac
 
 ##@ Clean

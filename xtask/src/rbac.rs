@@ -1,121 +1,253 @@
-//! The roles of the table `novasphere_controller::rbac`, for `config/rbac/` and
-//! for the chart.
+//! The roles of the tables in the crates of the program's roles, for
+//! `config/rbac/` and for the chart.
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use novasphere_controller::rbac::{CLUSTER_RULES, NAMESPACE_RULES, Rule, USER_ROLES, UserRole};
+use novasphere_apiserver::rbac as apiserver;
+use novasphere_console::role::rbac as console;
+use novasphere_controller::rbac::{CLUSTER_RULES, NAMESPACE_RULES, USER_ROLES};
+use novasphere_runtime::rbac::Rule;
 
-use crate::artifacts::{Files, yaml_header};
+use crate::{
+    artifacts::{Files, yaml_header},
+    manager::NAMESPACE,
+};
 
-const SOURCE: &str = "crates/controller/src/rbac.rs";
+/// What one role of the program may do.
+struct Table {
+    /// The role, as the chart's values and components name it.
+    component: &'static str,
+    /// Where its table is written down.
+    source: &'static str,
+    /// Permissions in every namespace.
+    cluster: &'static [&'static [Rule]],
+    /// Permissions in its own namespace.
+    namespace: &'static [&'static [Rule]],
+    /// Built-in roles that it is bound to.
+    built_in: &'static [BuiltIn],
+}
+
+/// A role that Kubernetes itself makes.
+struct BuiltIn {
+    kind: &'static str,
+    name: &'static str,
+    /// The namespace of a `Role`; a `ClusterRole` is bound in all.
+    namespace: Option<&'static str>,
+    /// What is added to the name of the binding.
+    suffix: &'static str,
+}
+
+const TABLES: &[Table] = &[
+    Table {
+        component: "controller",
+        source: "crates/controller/src/rbac.rs",
+        cluster: &[CLUSTER_RULES],
+        namespace: &[NAMESPACE_RULES],
+        built_in: &[],
+    },
+    Table {
+        component: "console",
+        source: "crates/console/src/role/rbac.rs",
+        cluster: &[console::CLUSTER_RULES],
+        namespace: &[console::NAMESPACE_RULES],
+        built_in: &[],
+    },
+    Table {
+        component: "apiserver",
+        source: "crates/apiserver/src/rbac.rs and crates/console/src/role/rbac.rs",
+        cluster: &[console::CLUSTER_RULES, apiserver::CLUSTER_RULES],
+        namespace: &[console::NAMESPACE_RULES],
+        built_in: &[
+            BuiltIn {
+                kind: "ClusterRole",
+                name: apiserver::AUTH_DELEGATOR,
+                namespace: None,
+                suffix: "auth-delegator",
+            },
+            BuiltIn {
+                kind: "Role",
+                name: apiserver::AUTHENTICATION_READER,
+                namespace: Some("kube-system"),
+                suffix: "authentication-reader",
+            },
+        ],
+    },
+];
+
+/// Name of the role that an administrator binds where VNC servers have passwords.
+const PASSWORDS: &str = "novasphere-console-passwords";
 
 /// Where one set of roles goes: names and labels are plain in `config/` and
 /// template calls in the chart.
 struct Place {
-    name: &'static str,
+    name: String,
     namespace: &'static str,
-    service_account: &'static str,
-    labels: &'static str,
+    service_account: String,
+    labels: String,
 }
 
-const KUSTOMIZE: Place = Place {
-    name: "novasphere-controller",
-    namespace: "novasphere-system",
-    service_account: "novasphere-controller",
-    labels: "    app.kubernetes.io/name: novasphere
-    app.kubernetes.io/instance: novasphere
-    app.kubernetes.io/component: controller
-",
-};
+impl Place {
+    fn kustomize(component: &str) -> Self {
+        Self {
+            name: format!("novasphere-{component}"),
+            namespace: NAMESPACE,
+            service_account: format!("novasphere-{component}"),
+            labels: format!("{PLAIN_LABELS}    app.kubernetes.io/component: {component}\n"),
+        }
+    }
 
-const HELM: Place = Place {
-    name: r#"{{ include "novasphere.controller.name" . }}"#,
-    namespace: "{{ .Release.Namespace }}",
-    service_account: r#"{{ include "novasphere.controller.serviceAccountName" . }}"#,
-    labels: "    {{- include \"novasphere.controller.labels\" . | nindent 4 }}\n",
-};
+    fn helm(component: &str) -> Self {
+        let call = |name: &str| format!(r#"{{{{ include "novasphere.{component}.{name}" . }}}}"#);
+        Self {
+            name: call("name"),
+            namespace: "{{ .Release.Namespace }}",
+            service_account: call("serviceAccountName"),
+            labels: format!("    {{{{- include \"novasphere.{component}.labels\" . | nindent 4 }}}}\n"),
+        }
+    }
+}
+
+const PLAIN_LABELS: &str = "    app.kubernetes.io/name: novasphere\n    app.kubernetes.io/instance: novasphere\n";
+const HELM_LABELS: &str = "    {{- include \"novasphere.labels\" . | nindent 4 }}\n";
 
 /// All RBAC files.
 pub(crate) fn files() -> anyhow::Result<Files> {
-    let header = yaml_header(SOURCE);
     let kustomize = |name: &str| PathBuf::from("config/rbac").join(name);
-    let mut files = vec![
-        (
-            kustomize("controller_role.yaml"),
-            format!("{header}{}", roles(&KUSTOMIZE)?),
-        ),
-        (
-            kustomize("controller_role_binding.yaml"),
-            format!("{header}{}", bindings(&KUSTOMIZE)?),
-        ),
-        (
-            PathBuf::from("charts/novasphere/templates/controller/rbac.yaml"),
+    let mut files = Files::new();
+    for table in TABLES {
+        let (header, component) = (yaml_header(table.source), table.component);
+        let (plain, helm) = (Place::kustomize(component), Place::helm(component));
+        files.push((
+            kustomize(&format!("{component}_role.yaml")),
+            format!("{header}{}", table.roles(&plain)?),
+        ));
+        files.push((
+            kustomize(&format!("{component}_role_binding.yaml")),
+            format!("{header}{}", table.bindings(&plain)?),
+        ));
+        let condition = match component {
+            "controller" => "{{- if .Values.rbac.create }}".to_owned(),
+            _ => format!("{{{{- if and .Values.rbac.create .Values.{component}.enabled }}}}"),
+        };
+        files.push((
+            PathBuf::from(format!("charts/novasphere/templates/{component}/rbac.yaml")),
             format!(
-                "{header}{{{{- if .Values.rbac.create }}}}\n{}---\n{}{{{{- end }}}}\n",
-                roles(&HELM)?,
-                bindings(&HELM)?
+                "{header}{condition}\n{}---\n{}{{{{- end }}}}\n",
+                table.roles(&helm)?,
+                table.bindings(&helm)?
             ),
-        ),
-    ];
+        ));
+    }
+    files.extend(user_roles()?);
+    files.extend(passwords()?);
+    Ok(files)
+}
+
+/// The roles for people: the kinds, and their consoles.
+fn user_roles() -> anyhow::Result<Files> {
+    let header = yaml_header("crates/controller/src/rbac.rs and crates/apiserver/src/rbac.rs");
+    let mut files = Files::new();
     let mut chart = format!("{header}{{{{- if .Values.rbac.userRoles }}}}\n");
     for role in USER_ROLES {
-        let file = format!("{}_role.yaml", role.name.replace('-', "_"));
-        let labels = "    app.kubernetes.io/name: novasphere\n    app.kubernetes.io/instance: novasphere\n";
-        files.push((kustomize(&file), format!("{header}{}", user_role(role, labels)?)));
+        let consoles = apiserver::user_rules(role.name);
+        let all: Vec<Rule> = role.rules.iter().chain(consoles).copied().collect();
+        let labels = |labels: &str| {
+            let aggregate = format!(
+                "    rbac.authorization.k8s.io/aggregate-to-{}: \"true\"\n",
+                role.aggregates_to
+            );
+            format!("{labels}{aggregate}")
+        };
+        let file = format!("config/rbac/{}_role.yaml", role.name.replace('-', "_"));
+        let plain = cluster_role(role.name, &labels(PLAIN_LABELS), &all)?;
+        files.push((PathBuf::from(file), format!("{header}{plain}")));
         chart.push_str("---\n");
-        chart.push_str(&user_role(
-            role,
-            "    {{- include \"novasphere.labels\" . | nindent 4 }}\n",
-        )?);
+        chart.push_str(&cluster_role(role.name, &labels(HELM_LABELS), &all)?);
     }
     chart.push_str("{{- end }}\n");
     files.push((PathBuf::from("charts/novasphere/templates/user-roles.yaml"), chart));
     Ok(files)
 }
 
-fn roles(place: &Place) -> anyhow::Result<String> {
-    let mut text = String::new();
-    role_head(&mut text, "ClusterRole", place, "")?;
-    rules(&mut text, CLUSTER_RULES)?;
-    text.push_str("---\n");
-    role_head(&mut text, "Role", place, &format!("  namespace: {}\n", place.namespace))?;
-    rules(&mut text, NAMESPACE_RULES)?;
-    Ok(text)
+fn passwords() -> anyhow::Result<Files> {
+    let header = yaml_header("crates/console/src/role/rbac.rs");
+    let role = |labels: &str| cluster_role(PASSWORDS, labels, console::PASSWORD_RULES);
+    let condition = "{{- if and .Values.rbac.create .Values.console.enabled }}";
+    Ok(vec![
+        (
+            PathBuf::from("config/rbac/console_passwords_role.yaml"),
+            format!("{header}{}", role(PLAIN_LABELS)?),
+        ),
+        (
+            PathBuf::from("charts/novasphere/templates/console/passwords-role.yaml"),
+            format!("{header}{condition}\n{}{{{{- end }}}}\n", role(HELM_LABELS)?),
+        ),
+    ])
 }
 
-fn bindings(place: &Place) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let namespace = format!("  namespace: {}\n", place.namespace);
-    for (kind, namespace) in [("ClusterRole", ""), ("Role", namespace.as_str())] {
-        if !text.is_empty() {
-            text.push_str("---\n");
-        }
-        role_head(&mut text, &format!("{kind}Binding"), place, namespace)?;
-        write!(
-            text,
-            "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {}\n\
-             subjects:\n  - kind: ServiceAccount\n    name: {}\n    namespace: {}\n",
-            place.name, place.service_account, place.namespace
-        )?;
+impl Table {
+    fn roles(&self, place: &Place) -> anyhow::Result<String> {
+        let mut text = String::new();
+        head(&mut text, "ClusterRole", &place.name, "", &place.labels)?;
+        rules(&mut text, &self.cluster.concat())?;
+        text.push_str("---\n");
+        let namespace = format!("  namespace: {}\n", place.namespace);
+        head(&mut text, "Role", &place.name, &namespace, &place.labels)?;
+        rules(&mut text, &self.namespace.concat())?;
+        Ok(text)
     }
-    Ok(text)
+
+    fn bindings(&self, place: &Place) -> anyhow::Result<String> {
+        let mut text = String::new();
+        binding(&mut text, place, "ClusterRole", &place.name, None, "")?;
+        text.push_str("---\n");
+        binding(&mut text, place, "Role", &place.name, Some(place.namespace), "")?;
+        for built_in in self.built_in {
+            let suffix = format!("-{}", built_in.suffix);
+            text.push_str("---\n");
+            binding(
+                &mut text,
+                place,
+                built_in.kind,
+                built_in.name,
+                built_in.namespace,
+                &suffix,
+            )?;
+        }
+        Ok(text)
+    }
 }
 
-fn role_head(text: &mut String, kind: &str, place: &Place, namespace: &str) -> std::fmt::Result {
+fn binding(
+    text: &mut String,
+    place: &Place,
+    kind: &str,
+    role: &str,
+    namespace: Option<&str>,
+    suffix: &str,
+) -> std::fmt::Result {
+    let namespace = namespace.map_or_else(String::new, |name| format!("  namespace: {name}\n"));
+    let name = format!("{}{suffix}", place.name);
+    head(text, &format!("{kind}Binding"), &name, &namespace, &place.labels)?;
     write!(
         text,
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {}\n{namespace}  labels:\n{}",
-        place.name, place.labels
+        "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {role}\n\
+         subjects:\n  - kind: ServiceAccount\n    name: {}\n    namespace: {}\n",
+        place.service_account, place.namespace
     )
 }
 
-fn user_role(role: &UserRole, labels: &str) -> Result<String, std::fmt::Error> {
-    let mut text = format!(
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {}\n  labels:\n{labels}    \
-         rbac.authorization.k8s.io/aggregate-to-{}: \"true\"\n",
-        role.name, role.aggregates_to
-    );
-    rules(&mut text, role.rules)?;
+fn head(text: &mut String, kind: &str, name: &str, namespace: &str, labels: &str) -> std::fmt::Result {
+    write!(
+        text,
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{namespace}  labels:\n{labels}"
+    )
+}
+
+fn cluster_role(name: &str, labels: &str, list: &[Rule]) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    head(&mut text, "ClusterRole", name, "", labels)?;
+    rules(&mut text, list)?;
     Ok(text)
 }
 
@@ -158,12 +290,17 @@ mod tests {
 
     #[test]
     fn the_roles_for_kustomize_are_yaml_and_bound_to_the_service_account() {
-        for text in [roles(&KUSTOMIZE).unwrap(), bindings(&KUSTOMIZE).unwrap()] {
-            for document in text.split("---\n") {
-                assert_eq!(
-                    yaml::parse(document).unwrap()["metadata"]["name"],
-                    "novasphere-controller"
-                );
+        for table in TABLES {
+            let place = Place::kustomize(table.component);
+            for text in [table.roles(&place).unwrap(), table.bindings(&place).unwrap()] {
+                for document in text.split("---\n") {
+                    let document = yaml::parse(document).unwrap();
+                    let name = document["metadata"]["name"].as_str().unwrap();
+                    assert!(name.starts_with(&format!("novasphere-{}", table.component)), "{name}");
+                    if let Some(subject) = document.pointer("/subjects/0/name") {
+                        assert_eq!(subject, &format!("novasphere-{}", table.component));
+                    }
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the aggregated API.
+/// Settings of the aggregated API. What its streams may do and cost is said in the section `console`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ApiserverConfig {
@@ -19,10 +19,6 @@ pub struct ApiserverConfig {
     /// Name of the Service that the `APIService` names; the server's certificate is for it. Default `novasphere-apiserver`.
     #[schemars(length(min = 1, max = 63))]
     pub service_name: String,
-
-    /// Only this namespace is watched and served. Default: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub watch_namespace: Option<String>,
 
     /// A certificate from elsewhere, such as cert-manager's. Without it the server has one of novasphere's own authority, whose
     /// bundle it writes into the `APIService`.
@@ -48,7 +44,6 @@ impl Default for ApiserverConfig {
         Self {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9443),
             service_name: "novasphere-apiserver".to_owned(),
-            watch_namespace: None,
             tls: TlsConfig::default(),
         }
     }

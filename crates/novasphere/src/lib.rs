@@ -1,6 +1,7 @@
 //! The arguments and the configuration file of the `novasphere` program.
 
 use clap::{CommandFactory, Parser, Subcommand};
+use novasphere_apiserver::config::ApiserverConfig;
 use novasphere_console::role::config::ConsoleConfig;
 use novasphere_controller::config::ControllerConfig;
 use novasphere_core::console_session::endpoints::Endpoints;
@@ -33,6 +34,8 @@ pub enum Role {
     Controller,
     /// Carries consoles to browsers and stock VNC viewers. All replicas serve.
     Console,
+    /// Serves the aggregated API: consoles and their tokens through kube-apiserver. All replicas serve.
+    Apiserver,
     /// Runs all roles in one process: for a small installation or a machine with a kubeconfig.
     All,
 }
@@ -50,10 +53,16 @@ impl Role {
         matches!(self, Self::Console | Self::All)
     }
 
+    /// Whether the role `apiserver` runs in the process.
+    #[must_use]
+    pub const fn has_apiserver(self) -> bool {
+        matches!(self, Self::Apiserver | Self::All)
+    }
+
     /// Whether the process carries streams, by whichever role.
     #[must_use]
     pub const fn carries_streams(self) -> bool {
-        self.has_console()
+        self.has_console() || self.has_apiserver()
     }
 }
 
@@ -67,6 +76,8 @@ pub struct Configuration {
     pub controller: ControllerConfig,
     /// The role `console`.
     pub console: ConsoleConfig,
+    /// The role `apiserver`. It takes `watchNamespace`, `auditLog`, `metricsPerSession` and `drainGrace` from `console`.
+    pub apiserver: ApiserverConfig,
 }
 
 /// The command line as clap sees it, for the generated documentation.

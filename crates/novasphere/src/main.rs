@@ -5,6 +5,7 @@ use std::{fs::File, io::Write, path::Path, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use novasphere::{Arguments, Configuration};
+use novasphere_apiserver::metrics::ApiMetrics;
 use novasphere_console::{
     limits::Gate,
     metrics::Metrics as StreamMetrics,
@@ -47,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
     let process = Process {
         metrics: Metrics::register(&mut registry),
         streams: (arguments.role.carries_streams()).then(|| Streams::register(&configuration.console, &mut registry)),
+        api: (arguments.role.has_apiserver()).then(|| ApiMetrics::register(&mut registry)),
         health: health.clone(),
         shutdown: shutdown.clone(),
     };
@@ -67,6 +69,7 @@ struct Process {
     health: Health,
     metrics: Metrics,
     streams: Option<Streams>,
+    api: Option<ApiMetrics>,
     shutdown: Shutdown,
 }
 
@@ -94,6 +97,7 @@ async fn run(arguments: Arguments, configuration: Configuration, process: Proces
         health,
         metrics,
         streams,
+        api,
         shutdown,
     } = process;
     let drain = configuration.console.drain_grace.get().min(MAX_DRAIN);
@@ -151,16 +155,32 @@ async fn run(arguments: Arguments, configuration: Configuration, process: Proces
     if let (Some(gateway), true) = (&gateway, arguments.role.has_console()) {
         let options = novasphere_console::role::Options {
             config: configuration.console,
-            endpoints: configuration.endpoints,
+            endpoints: configuration.endpoints.clone(),
             client: gateway.client().clone(),
             gateway: gateway.clone(),
-            namespace: kube_config.default_namespace,
-            health,
+            namespace: kube_config.default_namespace.clone(),
+            health: health.clone(),
             shutdown: shutdown.clone(),
         };
         roles.spawn(async {
             let ended = novasphere_console::role::run(options).await;
             ended.context("the console gateway ended")
+        });
+    }
+    if let (Some(gateway), Some(metrics)) = (&gateway, api) {
+        let options = novasphere_apiserver::Options {
+            config: configuration.apiserver,
+            endpoints: configuration.endpoints,
+            client: gateway.client().clone(),
+            gateway: gateway.clone(),
+            namespace: kube_config.default_namespace,
+            health,
+            metrics,
+            shutdown: shutdown.clone(),
+        };
+        roles.spawn(async {
+            let ended = novasphere_apiserver::run(options).await;
+            ended.context("the aggregated API ended")
         });
     }
     let result = tokio::select! {
