@@ -32,6 +32,20 @@ impl Account {
     /// # Errors
     /// When the apiserver refuses them.
     pub async fn create(cluster: &Cluster, namespace: &str, name: &str) -> Result<Self> {
+        Self::with_rules(cluster, namespace, name, CLUSTER_RULES, NAMESPACE_RULES).await
+    }
+
+    /// The same with the rights of another role.
+    ///
+    /// # Errors
+    /// When the apiserver refuses them.
+    pub async fn with_rules(
+        cluster: &Cluster,
+        namespace: &str,
+        name: &str,
+        cluster_rules: &[Rule],
+        namespace_rules: &[Rule],
+    ) -> Result<Self> {
         let account = Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -42,8 +56,8 @@ impl Account {
         let owners = json!([{"apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": owner.uid()}]);
         let subjects = json!([{"kind": "ServiceAccount", "namespace": namespace, "name": name}]);
         for (kind, local, rules) in [
-            ("ClusterRole", None, CLUSTER_RULES),
-            ("Role", Some(namespace), NAMESPACE_RULES),
+            ("ClusterRole", None, cluster_rules),
+            ("Role", Some(namespace), namespace_rules),
         ] {
             let metadata = match local {
                 None => json!({"name": unique, "ownerReferences": owners}),

@@ -1,0 +1,238 @@
+//! What ends streams: on every replica, within a second, with a code and a reason of its own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Event;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use novasphere_crd::{ConsoleSession, VmAccess};
+use novasphere_e2e::{
+    cluster::Cluster,
+    gateway::Gateway,
+    harness::{Case, Needs},
+    namespace::{Context, PodSecurity, with_namespace},
+    wait::{self, Seen},
+};
+use serde_json::{Value, json};
+
+use crate::console_stage::{self as stage, ANN, Stage, TARGET, Viewer};
+
+/// From the answer to a person's write to the last viewer who is told.
+const WITHIN: Duration = Duration::from_secs(1);
+
+/// The same when it is the user's right that was withdrawn: nobody tells of that, so it is asked for.
+const RIGHT_WITHIN: Duration = Duration::from_secs(32);
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("console_revoke::every_end", Needs::ControlPlane, every_end),
+        Case::new("console_revoke::restart", Needs::ControlPlane, restart),
+    ]
+}
+
+async fn every_end() -> Result<()> {
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "console_revoke::every_end",
+        PodSecurity::Restricted,
+        async |context| {
+            let stage = Stage::set(context, policy()).await?;
+            let gateways = stage.gateways(context, &["g1", "g2", "g3"]).await?;
+            let scene = Scene { context, gateways };
+            scene.by_the_session().await.context("the session")?;
+            scene.idle().await.context("idle")?;
+            scene.by_the_right().await.context("the right")?;
+            scene.by_the_target().await.context("the target")
+        },
+    )
+    .await
+}
+
+fn policy() -> Value {
+    json!({"maxViewers": 8, "maxConcurrentSessions": 100, "maxSessionDuration": "2h"})
+}
+
+struct Scene<'a, 'b> {
+    context: &'a Context<'b>,
+    gateways: Vec<Gateway>,
+}
+
+impl Scene<'_, '_> {
+    fn sessions(&self) -> Api<ConsoleSession> {
+        self.context.api()
+    }
+
+    /// A session with a viewer on each replica.
+    async fn watched(&self, name: &str, spec: Value) -> Result<Vec<Viewer>> {
+        stage::session(self.context, name, spec).await?;
+        let token = stage::token(self.context, name, Duration::from_mins(1), 3).await?;
+        let mut viewers = Vec::new();
+        for gateway in &self.gateways {
+            viewers.push(Viewer::enter(gateway.http, &token).await?);
+        }
+        stage::connections(self.context, name, viewers.len()).await?;
+        Ok(viewers)
+    }
+
+    /// Everybody is told this within the time.
+    async fn told(&self, viewers: Vec<Viewer>, since: Instant, bound: Duration, code: u16, word: &str) -> Result<()> {
+        for mut viewer in viewers {
+            let left = (bound + Duration::from_secs(5)).saturating_sub(since.elapsed());
+            let end = viewer.closed(left).await?;
+            ensure!(end == (code, word.to_owned()), "told {end:?}, not {code} {word}");
+            ensure!(since.elapsed() <= bound, "{word} after {:?}", since.elapsed());
+        }
+        eprintln!("{word} on every replica after {:?}", since.elapsed());
+        for gateway in &self.gateways {
+            let lines = gateway.audit()?;
+            let is_closed =
+                |line: &&Value| line.get("event") == Some(&json!("Closed")) && line.get("reason") == Some(&json!(word));
+            ensure!(lines.iter().any(|line| is_closed(&line)), "no audit line says {word}");
+        }
+        Ok(())
+    }
+
+    /// The session's status and an event say it as well.
+    async fn noted(&self, name: &str, word: &str) -> Result<()> {
+        let what = format!("lastDisconnect says {word}");
+        wait::object(&self.sessions(), name, what, wait::SHORT, |session| {
+            let status = session.status.clone().unwrap_or_default();
+            let last = status.last_disconnect;
+            match last {
+                Some(last) if last.reason == word && last.user == ANN && status.connections.is_empty() => Ok(()),
+                other => Err(format!("{other:?} {:?}", status.connections)),
+            }
+        })
+        .await?;
+        let events: Api<Event> = self.context.api();
+        let about = ListParams::default().fields(&format!("involvedObject.name={name},reason=Disconnected"));
+        wait::until(format!("an event says {word}"), wait::SHORT, || async {
+            let notes: Vec<_> = events
+                .list(&about)
+                .await?
+                .items
+                .into_iter()
+                .filter_map(|event| event.message)
+                .collect();
+            let told = notes.iter().any(|note| note.contains(word));
+            Ok(Seen::some(told.then_some(()), format!("{notes:?}")))
+        })
+        .await
+    }
+
+    async fn edit(&self, name: &str, spec: Value) -> Result<Instant> {
+        let patch = json!({"spec": spec});
+        self.sessions()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(Instant::now())
+    }
+
+    async fn by_the_session(&self) -> Result<()> {
+        let viewers = self.watched("deleted", json!({})).await?;
+        self.sessions().delete("deleted", &DeleteParams::default()).await?;
+        self.told(viewers, Instant::now(), WITHIN, 4002, "Deleted").await?;
+
+        let viewers = self.watched("revoked", json!({})).await?;
+        let since = self.edit("revoked", json!({"revoked": true})).await?;
+        self.told(viewers, since, WITHIN, 4001, "Revoked").await?;
+        self.noted("revoked", "Revoked").await?;
+
+        // Already over when it is shortened to this.
+        let viewers = self.watched("shortened", json!({"duration": "1h"})).await?;
+        let since = self.edit("shortened", json!({"duration": "1s"})).await?;
+        self.told(viewers, since, Duration::from_secs(2), 4000, "Expired")
+            .await?;
+
+        let viewers = self.watched("expired", json!({"duration": "8s"})).await?;
+        let session = self.sessions().get("expired").await?;
+        let expires = session.status.and_then(|status| status.expires_at).context("an end")?.0;
+        let left = Duration::try_from(expires.duration_since(jiff::Timestamp::now())).unwrap_or_default();
+        let since = Instant::now() + left;
+        self.told(viewers, since, WITHIN, 4000, "Expired").await?;
+        self.noted("expired", "Expired").await
+    }
+
+    async fn idle(&self) -> Result<()> {
+        let since = Instant::now();
+        let viewers = self.watched("idle", json!({"idleTimeout": "3s"})).await?;
+        self.told(viewers, since, Duration::from_secs(15), 4003, "Idle").await?;
+        self.noted("idle", "Idle").await
+    }
+
+    async fn by_the_right(&self) -> Result<()> {
+        // Driving alone is withdrawn first: a stream that drives may not go on as one that looks.
+        let viewers = self.watched("drives", json!({})).await?;
+        stage::allow(self.context, ANN, &["get"]).await?;
+        self.told(viewers, Instant::now(), RIGHT_WITHIN, 4006, "AccessWithdrawn")
+            .await?;
+        let viewers = self.watched("looks", json!({})).await?;
+        stage::disallow(self.context, ANN).await?;
+        self.told(viewers, Instant::now(), RIGHT_WITHIN, 4006, "AccessWithdrawn")
+            .await?;
+        self.noted("looks", "AccessWithdrawn").await?;
+        stage::allow(self.context, ANN, &["get", "update"]).await
+    }
+
+    async fn by_the_target(&self) -> Result<()> {
+        let viewers = self.watched("narrowed", json!({})).await?;
+        let targets: Api<VmAccess> = self.context.api();
+        let patch = json!({"spec": {"console": {"input": "ViewOnly"}}});
+        targets
+            .patch(TARGET, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        self.told(viewers, Instant::now(), WITHIN, 4005, "PolicyChanged")
+            .await?;
+        self.noted("narrowed", "PolicyChanged").await?;
+
+        let viewers = self.watched("gone", json!({})).await?;
+        targets.delete(TARGET, &DeleteParams::default()).await?;
+        self.told(viewers, Instant::now(), WITHIN, 4004, "TargetGone").await?;
+        self.noted("gone", "TargetGone").await
+    }
+}
+
+/// SIGTERM: not ready at once, browsers are told to come again, and nothing stays behind.
+async fn restart() -> Result<()> {
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "console_revoke::restart",
+        PodSecurity::Restricted,
+        async |context| {
+            let stage = Stage::set(context, policy()).await?;
+            let mut gateways = stage.gateways(context, &["g1"]).await?;
+            let gateway = gateways.first_mut().context("a gateway was started")?;
+            stage::session(context, "again", json!({})).await?;
+            let token = stage::token(context, "again", Duration::from_mins(1), 1).await?;
+            let mut viewer = Viewer::enter(gateway.http, &token).await?;
+            gateway.terminate()?;
+            wait::until("it says that it is not ready", wait::SHORT, || async {
+                let (code, text) = gateway.get("/readyz").await?;
+                Ok(Seen::some((code == 503).then_some(()), text))
+            })
+            .await?;
+            let end = viewer.closed(wait::SHORT).await?;
+            ensure!(end == (1012, "Restarting".to_owned()), "told {end:?}");
+            ensure!(gateway.ended(wait::SHORT).await?, "it ended badly");
+            let session = stage::connections(context, "again", 0).await?;
+            let last = session.status.and_then(|status| status.last_disconnect);
+            ensure!(
+                last.is_some_and(|last| last.reason == "Restarting"),
+                "the status says why"
+            );
+            let leases: Api<k8s_openapi::api::coordination::v1::Lease> = context.api();
+            let left = leases
+                .list(&ListParams::default().labels("novasphere.io/component=gateway"))
+                .await?;
+            ensure!(left.items.is_empty(), "its lease is gone");
+            drop(stage);
+            Ok(())
+        },
+    )
+    .await
+}
