@@ -11,10 +11,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
-use novasphere_crd::VmAccess;
+use novasphere_crd::{ConsoleSession, VmAccess};
 use novasphere_e2e::{
     account::Account,
     cluster::Cluster,
@@ -28,7 +28,10 @@ use novasphere_e2e::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::support::{self, template};
+use crate::{
+    console_session_support,
+    support::{self, template},
+};
 
 /// Runs that go side by side, each in a namespace of its own.
 const PARALLEL: usize = 3;
@@ -38,6 +41,8 @@ const PARALLEL: usize = 3;
 const QUIET: Duration = Duration::from_millis(400);
 
 const NAME: &str = "web";
+
+const SESSION: &str = "look";
 
 pub(crate) fn cases() -> Vec<Case> {
     let case = |name: &str, change: Change| {
@@ -52,6 +57,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("update", Change::Update),
         case("delete", Change::Delete("Delete")),
         case("delete_orphan", Change::Delete("Orphan")),
+        case("session_ready", Change::Session(Stage::Ready)),
+        case("session_closed", Change::Session(Stage::Closed)),
+        case("session_removed", Change::Session(Stage::Removed)),
     ]
 }
 
@@ -64,6 +72,19 @@ enum Change {
     Update,
     /// No VmAccess any more; what becomes of its machine is the deletion policy.
     Delete(&'static str),
+    /// A ConsoleSession of a VmAccess that is ready.
+    Session(Stage),
+}
+
+/// How far a ConsoleSession is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It is made, and ready.
+    Ready,
+    /// It is revoked, and over.
+    Closed,
+    /// It is revoked, and its time to be kept is over at once.
+    Removed,
 }
 
 /// Objects by kind and name, without what differs from run to run.
@@ -145,6 +166,10 @@ async fn run(test: &str, change: Change, cut: Option<Cut>) -> Result<Option<(End
             let fault = Fault::new(None);
             let controller = start(context, &account, &fault).await?;
             settled(context, Change::Create, &controller, &fault).await?;
+            if let Change::Session(stage @ (Stage::Closed | Stage::Removed)) = change {
+                make_session(context, stage).await?;
+                settled(context, Change::Session(Stage::Ready), &controller, &fault).await?;
+            }
             controller.stop().await?;
         }
         ask_for(context, change).await?;
@@ -211,7 +236,7 @@ async fn start(context: &Context<'_>, account: &Account, fault: &Fault) -> Resul
 async fn apply_base(context: &Context<'_>, change: Change) -> Result<()> {
     let policy = match change {
         Change::Delete(policy) => policy,
-        Change::Create | Change::Update => "Delete",
+        Change::Create | Change::Update | Change::Session(_) => "Delete",
     };
     let spec = json!({
         "virtualMachine": {"template": template(), "deletionPolicy": policy},
@@ -245,7 +270,29 @@ async fn ask_for(context: &Context<'_>, change: Change) -> Result<()> {
             context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
             Ok(())
         }
+        Change::Session(Stage::Ready) => make_session(context, Stage::Ready).await,
+        Change::Session(Stage::Closed | Stage::Removed) => {
+            let sessions: Api<ConsoleSession> = context.api();
+            let revoke = Patch::Merge(json!({"spec": {"revoked": true}}));
+            sessions.patch(SESSION, &PatchParams::default(), &revoke).await?;
+            Ok(())
+        }
     }
+}
+
+async fn make_session(context: &Context<'_>, stage: Stage) -> Result<()> {
+    let kept = if stage == Stage::Removed { "0s" } else { "1h" };
+    let session = json!({
+        "apiVersion": "novasphere.io/v1alpha1",
+        "kind": "ConsoleSession",
+        "metadata": {"name": SESSION},
+        "spec": {"targetRef": {"name": NAME}, "ttlAfterFinished": kept},
+    });
+    let sessions: Api<ConsoleSession> = context.api();
+    sessions
+        .create(&PostParams::default(), &serde_json::from_value(session)?)
+        .await?;
+    Ok(())
 }
 
 /// Waits until all is as wanted and stays so.
@@ -274,6 +321,16 @@ async fn settled(context: &Context<'_>, change: Change, controller: &InProcess, 
 }
 
 async fn is_as_wanted(context: &Context<'_>, change: Change) -> Result<Result<(), String>> {
+    if let Change::Session(stage) = change {
+        let session = context.api::<ConsoleSession>().get_opt(SESSION).await?;
+        return Ok(match (stage, session) {
+            (Stage::Ready, Some(session)) => console_session_support::has(&session, "Ready", "True", "Open"),
+            (Stage::Closed, Some(session)) => console_session_support::has(&session, "Closed", "True", "Revoked"),
+            (Stage::Removed, None) => Ok(()),
+            (Stage::Removed, Some(_)) => Err("the session exists".to_owned()),
+            (Stage::Ready | Stage::Closed, None) => Err("the session does not exist".to_owned()),
+        });
+    }
     let object = context.api::<VmAccess>().get_opt(NAME).await?;
     match (change, object) {
         (Change::Create, Some(object)) => Ok(support::has(&object, "VirtualMachineReady", "True", Some("Running"))
@@ -281,7 +338,10 @@ async fn is_as_wanted(context: &Context<'_>, change: Change) -> Result<Result<()
         (Change::Update, Some(object)) => Ok(support::has(&object, "VirtualMachineReady", "True", Some("Stopped"))
             .and_then(|()| support::has(&object, "Ready", "True", None))),
         (Change::Delete(_), Some(_)) => Ok(Err("the VmAccess exists".to_owned())),
-        (Change::Create | Change::Update, None) => Ok(Err("the VmAccess does not exist".to_owned())),
+        (Change::Session(_), Some(_)) => Ok(Ok(())),
+        (Change::Create | Change::Update | Change::Session(_), None) => {
+            Ok(Err("the VmAccess does not exist".to_owned()))
+        }
         (Change::Delete(policy), None) => {
             let state = end_state(context).await?;
             let left = state
@@ -301,6 +361,7 @@ fn belongs_to_vm_access(object: &Value) -> bool {
 async fn end_state(context: &Context<'_>) -> Result<EndState> {
     let mut state = EndState::new();
     collect(&mut state, "VmAccess", &context.api::<VmAccess>(), context).await?;
+    collect(&mut state, "ConsoleSession", &context.api::<ConsoleSession>(), context).await?;
     collect(&mut state, "Service", &context.api::<Service>(), context).await?;
     collect(
         &mut state,
@@ -353,7 +414,7 @@ fn compare(place: &str, wanted: &Value, got: &Value, differences: &mut Vec<Strin
 }
 
 /// What two runs with the same outcome do not have in common.
-const RANDOM: [&str; 14] = [
+const RANDOM: [&str; 19] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -369,6 +430,12 @@ const RANDOM: [&str; 14] = [
     "novasphere.io/applied-hash",
     "endpoint",
     "addresses",
+    // Of a ConsoleSession and its target; the number of sessions follows within a minute.
+    "targetUid",
+    "startedAt",
+    "expiresAt",
+    "closedAt",
+    "activeSessions",
 ];
 
 fn normalise(value: &mut Value, namespace: &str) {

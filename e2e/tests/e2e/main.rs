@@ -3,6 +3,17 @@
 use std::process::ExitCode;
 
 mod bad_input;
+mod console_browser;
+mod console_session;
+mod console_session_status;
+mod console_session_support;
+mod console_setup;
+mod console_viewers;
+mod console_disruption;
+mod console_kubevirt;
+mod console_revoke;
+mod console_stage;
+mod console_tokens;
 mod disruption;
 mod dry_run;
 mod fault_points;
@@ -18,9 +29,17 @@ fn main() -> ExitCode {
     // Those that need the most time begin first.
     let cases = [
         vm_lifecycle::cases(),
+        console_browser::cases(),
+        console_viewers::cases(),
         bad_input::cases(),
+        console_disruption::cases(),
+        console_kubevirt::cases(),
+        console_revoke::cases(),
+        console_tokens::cases(),
         killed_controller::cases(),
         fault_points::cases(),
+        console_session::cases(),
+        console_session_status::cases(),
         disruption::cases(),
         leadership::cases(),
         dry_run::cases(),
