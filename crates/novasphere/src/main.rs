@@ -4,7 +4,7 @@ use std::{fs::File, io::Write, path::Path, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
-use novasphere::{Arguments, Configuration};
+use novasphere::{Arguments, Configuration, Role};
 use novasphere_apiserver::metrics::ApiMetrics;
 use novasphere_console::{
     limits::Gate,
@@ -52,6 +52,7 @@ async fn main() -> anyhow::Result<()> {
         health: health.clone(),
         shutdown: shutdown.clone(),
     };
+    close_gates(arguments.role, &health);
     let admin = AdminServer::bind(arguments.common.admin_address, health, registry)
         .await
         .with_context(|| format!("cannot listen on --admin-address {}", arguments.common.admin_address))?;
@@ -62,6 +63,19 @@ async fn main() -> anyhow::Result<()> {
     // It serves until it is dropped, so that the last scrape tells how the end went.
     admin.abort();
     result
+}
+
+/// Nobody shall find the process ready before its roles have begun: each of them opens its gate, and only that.
+fn close_gates(role: Role, health: &Health) {
+    let gates = [
+        (role.has_controller(), "controller-caches"),
+        (role.carries_streams(), "sessions"),
+        (role.has_console(), "console-listeners"),
+        (role.has_apiserver(), "api-listener"),
+    ];
+    for (_, name) in gates.into_iter().filter(|(runs, _)| *runs) {
+        let _closed = health.gate(name);
+    }
 }
 
 /// What all roles of the process share.

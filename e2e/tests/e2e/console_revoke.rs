@@ -81,7 +81,8 @@ impl Scene<'_, '_> {
     /// Everybody is told this within the time.
     async fn told(&self, viewers: Vec<Viewer>, since: Instant, bound: Duration, code: u16, word: &str) -> Result<()> {
         for mut viewer in viewers {
-            let left = (bound + Duration::from_secs(5)).saturating_sub(since.elapsed());
+            let last = since + bound + Duration::from_secs(5);
+            let left = last.saturating_duration_since(Instant::now());
             let end = viewer.closed(left).await?;
             ensure!(end == (code, word.to_owned()), "told {end:?}, not {code} {word}");
             ensure!(since.elapsed() <= bound, "{word} after {:?}", since.elapsed());

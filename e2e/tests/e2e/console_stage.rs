@@ -142,6 +142,22 @@ pub(crate) async fn allow(context: &Context<'_>, user: &str, verbs: &[&str]) -> 
     apply(context, "rbac.authorization.k8s.io", "RoleBinding", &name, binding).await
 }
 
+/// Lets a user do this with the consoles of bare machines.
+pub(crate) async fn allow_machines(context: &Context<'_>, user: &str, verbs: &Value) -> Result<()> {
+    let name = format!("machines-{user}");
+    let role = json!({"rules": [{
+        "apiGroups": ["subresources.kubevirt.io"],
+        "resources": ["virtualmachineinstances/vnc", "virtualmachineinstances/console"],
+        "verbs": verbs,
+    }]});
+    apply(context, "rbac.authorization.k8s.io", "Role", &name, role).await?;
+    let binding = json!({
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    });
+    apply(context, "rbac.authorization.k8s.io", "RoleBinding", &name, binding).await
+}
+
 /// Takes the right away again.
 pub(crate) async fn disallow(context: &Context<'_>, user: &str) -> Result<()> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", "RoleBinding"));
@@ -287,14 +303,19 @@ impl Viewer {
     /// Opens the WebSocket and does the handshake up to the first picture.
     pub(crate) async fn enter(gateway: SocketAddr, token: &str) -> Result<Self> {
         let mut viewer = Self::open(gateway, token).await?;
-        viewer.expect(b"RFB 003.008\n").await?;
-        viewer.send(b"RFB 003.008\n").await?;
-        viewer.expect(&[1, 1]).await?;
-        viewer.send(&[1]).await?;
-        viewer.expect(&[0; 4]).await?;
-        viewer.send(&[1]).await?;
+        viewer.begin().await?;
         viewer.expect(SERVER_INIT).await?;
         Ok(viewer)
+    }
+
+    /// The RFB handshake, up to what the machine says of its screen.
+    pub(crate) async fn begin(&mut self) -> Result<()> {
+        self.expect(b"RFB 003.008\n").await?;
+        self.send(b"RFB 003.008\n").await?;
+        self.expect(&[1, 1]).await?;
+        self.send(&[1]).await?;
+        self.expect(&[0; 4]).await?;
+        self.send(&[1]).await
     }
 
     /// Waits for the first that happens: bytes, or the end.
@@ -305,7 +326,9 @@ impl Viewer {
                 Ok(Entry::Open)
             }
             Ok(None) => bail!("the socket was closed without a word"),
-            Err(error) => error.downcast::<Told>().map(|Told(code, word)| Entry::Closed(code, word)),
+            Err(error) => error
+                .downcast::<Told>()
+                .map(|Told(code, word)| Entry::Closed(code, word)),
         }
     }
 

@@ -1,0 +1,256 @@
+//! Consoles of real guests through a real KubeVirt: whoever loses one is told why, and a serial console comes back by itself
+//! after a restart of KubeVirt's own parts.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use http::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+    client::Body,
+};
+use novasphere_console::role::rbac;
+use novasphere_crd::{SessionPhase, VmAccess};
+use novasphere_e2e::{
+    account::Account,
+    cluster::Cluster,
+    console::Console,
+    gateway::Gateway,
+    harness::{Case, Needs},
+    kubevirt::virtual_machines,
+    namespace::{Context, PodSecurity, with_namespace},
+    wait::{self, Seen},
+};
+use serde_json::json;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{handshake::client::generate_key, protocol::Role},
+};
+
+use crate::{
+    console_stage::{self as stage, ANN, Entry, TARGET, Viewer},
+    installed, support,
+};
+
+/// How long a token of these tests is good.
+const WINDOW: Duration = Duration::from_mins(2);
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new("console_kubevirt::ends", Needs::Node, ends)]
+}
+
+async fn ends() -> Result<()> {
+    let cluster = Cluster::with_novasphere()?;
+    with_namespace(
+        cluster,
+        "console_kubevirt::ends",
+        PodSecurity::Privileged,
+        async |context| {
+            guest(context).await.context("the guest boots")?;
+            stage::allow(context, ANN, &["get", "update"]).await?;
+            let account = Account::with_rules(
+                cluster,
+                &context.namespace,
+                "console",
+                rbac::CLUSTER_RULES,
+                rbac::NAMESPACE_RULES,
+            )
+            .await?;
+            let gateway = Gateway::start(cluster, &account, "g1", &context.output, None).await?;
+            let scene = Scene { context, gateway };
+            scene.taken_by_others().await.context("taken by others")?;
+            scene.restarts().await.context("restarts")?;
+            scene.stopped().await.context("stopped")?;
+            scene.deleted().await.context("deleted")
+        },
+    )
+    .await
+}
+
+async fn guest(context: &Context<'_>) -> Result<()> {
+    let spec = json!({
+        "virtualMachine": {"template": support::template()},
+        "power": {"state": "Running"},
+        "console": {"takeover": "Replace", "maxConcurrentSessions": 50},
+    });
+    support::apply(context, TARGET, &spec).await?;
+    support::ready_as(context, TARGET, "Running", wait::LONG).await?;
+    let mut console = Console::open(&context.client, &context.namespace, TARGET).await?;
+    console.ask("echo sum=$((40 + 2))", "sum=42", wait::LONG).await
+}
+
+struct Scene<'a, 'b> {
+    context: &'a Context<'b>,
+    gateway: Gateway,
+}
+
+impl Scene<'_, '_> {
+    async fn token(&self, name: &str, protocol: &str, takeover: &str) -> Result<String> {
+        let spec = json!({"protocol": protocol, "takeover": takeover, "duration": "1h"});
+        stage::session(self.context, name, spec).await?;
+        stage::token(self.context, name, WINDOW, 1).await
+    }
+
+    /// A shell of the guest.
+    async fn serial(&self, name: &str) -> Result<Viewer> {
+        let token = self.token(name, "serial", "Refuse").await?;
+        let mut viewer = Viewer::open(self.gateway.http, &token).await?;
+        shell(&mut viewer).await?;
+        Ok(viewer)
+    }
+
+    /// The screen of the guest.
+    async fn screen(&self, name: &str) -> Result<Viewer> {
+        let token = self.token(name, "vnc", "Refuse").await?;
+        let mut viewer = Viewer::open(self.gateway.http, &token).await?;
+        viewer.begin().await?;
+        Ok(viewer)
+    }
+
+    async fn told(&self, viewer: &mut Viewer, code: u16, word: &str) -> Result<()> {
+        let end = viewer.closed(wait::SHORT).await?;
+        ensure!(end == (code, word.to_owned()), "told {end:?}, not {code} {word}");
+        Ok(())
+    }
+
+    /// By other viewers of ours and by others' viewers.
+    async fn taken_by_others(&self) -> Result<()> {
+        let mut first = self.serial("serial-1").await?;
+        let token = self.token("serial-2", "serial", "Refuse").await?;
+        let mut second = Viewer::open(self.gateway.http, &token).await?;
+        let entry = second.entry().await?;
+        ensure!(entry == Entry::Closed(4024, "InUse".into()), "{entry:?}");
+        shell(&mut first).await.context("the first goes on")?;
+        let token = self.token("serial-3", "serial", "Replace").await?;
+        let mut third = Viewer::open(self.gateway.http, &token).await?;
+        self.told(&mut first, 4007, "Replaced").await?;
+        shell(&mut third).await?;
+        let mut foreign = Console::open(&self.context.client, &self.context.namespace, TARGET).await?;
+        self.told(&mut third, 4007, "Replaced").await?;
+        foreign.ask("echo sum=$((40 + 3))", "sum=43", wait::SHORT).await?;
+        drop(foreign);
+
+        let mut first = self.screen("vnc-1").await?;
+        let foreign = wait::until("a foreign viewer takes the screen", wait::SHORT, || async {
+            Ok(Seen::Done(virtctl_vnc(self.context).await?))
+        })
+        .await?;
+        self.told(&mut first, 4007, "Replaced").await?;
+        let token = self.token("vnc-2", "vnc", "Refuse").await?;
+        let mut second = Viewer::open(self.gateway.http, &token).await?;
+        let entry = second.entry().await?;
+        ensure!(entry == Entry::Closed(4024, "InUse".into()), "{entry:?}");
+        drop(foreign);
+        Ok(())
+    }
+
+    /// Of virt-handler, which holds the sockets, and of virt-api, through which they pass.
+    async fn restarts(&self) -> Result<()> {
+        let mut viewer = self.serial("restarts").await?;
+        let _disturbing = installed::disturbing().await;
+        for part in ["virt-handler", "virt-api"] {
+            let of_part = format!("kubevirt.io={part}");
+            self.context.cluster.kubectl(&[
+                "--namespace",
+                "kubevirt",
+                "delete",
+                "pods",
+                "--selector",
+                &of_part,
+                "--wait=false",
+            ])?;
+            viewer
+                .read_until("*** The console is back. ***", Duration::from_mins(2))
+                .await
+                .with_context(|| format!("after a restart of {part}"))?;
+            shell(&mut viewer).await?;
+            let kind = if part == "virt-handler" {
+                "daemonset"
+            } else {
+                "deployment"
+            };
+            self.context.cluster.kubectl(&[
+                "--namespace",
+                "kubevirt",
+                "rollout",
+                "status",
+                &format!("{kind}/{part}"),
+                "--timeout=180s",
+            ])?;
+        }
+        viewer.leave().await
+    }
+
+    async fn stopped(&self) -> Result<()> {
+        stage::connections(self.context, "restarts", 0).await?;
+        let (mut serial, mut screen) = (self.serial("stop-serial").await?, self.screen("stop-vnc").await?);
+        let targets: Api<VmAccess> = self.context.api();
+        let power = |state: &str| Patch::Merge(json!({"spec": {"power": {"state": state}}}));
+        targets
+            .patch(TARGET, &PatchParams::default(), &power("Stopped"))
+            .await?;
+        self.told(&mut serial, 4020, "TargetStopped").await?;
+        self.told(&mut screen, 4020, "TargetStopped").await?;
+        targets
+            .patch(TARGET, &PatchParams::default(), &power("Running"))
+            .await?;
+        support::ready_as(self.context, TARGET, "Running", wait::LONG).await?;
+        Ok(())
+    }
+
+    /// The session is of the machine itself, which is deleted.
+    async fn deleted(&self) -> Result<()> {
+        let spec = json!({
+            "targetRef": {"kind": "VirtualMachine", "name": TARGET}, "protocol": "vnc",
+        });
+        let role = json!(["get"]);
+        stage::allow_machines(self.context, ANN, &role).await?;
+        stage::session(self.context, "machine", spec).await?;
+        let token = stage::token(self.context, "machine", WINDOW, 1).await?;
+        let mut viewer = Viewer::open(self.gateway.http, &token).await?;
+        viewer.begin().await?;
+        let machines = self.context.dynamic(&virtual_machines());
+        machines.delete(TARGET, &DeleteParams::default()).await?;
+        self.told(&mut viewer, 4004, "TargetGone").await?;
+        stage::session_is(self.context, "machine", SessionPhase::Closed).await?;
+        Ok(())
+    }
+}
+
+/// The guest's shell answers.
+async fn shell(viewer: &mut Viewer) -> Result<()> {
+    let mut last = Ok(());
+    for _ in 0..20 {
+        viewer.send(b"echo sum=$((40 + 2))\n").await?;
+        last = viewer.read_until("sum=42", Duration::from_secs(3)).await;
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+/// Takes the screen as `virtctl vnc` does: whoever has it is thrown out.
+async fn virtctl_vnc(context: &Context<'_>) -> Result<WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>> {
+    let path = format!(
+        "/apis/subresources.kubevirt.io/v1/namespaces/{}/virtualmachineinstances/{TARGET}/vnc",
+        context.namespace
+    );
+    let request = Request::get(path)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, generate_key())
+        .header(header::SEC_WEBSOCKET_PROTOCOL, "plain.kubevirt.io")
+        .body(Body::empty())?;
+    let response = context.client.send(request).await?;
+    ensure!(
+        response.status() == StatusCode::SWITCHING_PROTOCOLS,
+        "the screen: {}",
+        response.status()
+    );
+    let upgraded = hyper::upgrade::on(response).await?;
+    Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
+}
