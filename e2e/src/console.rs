@@ -20,9 +20,34 @@ const SUBPROTOCOL: &str = "plain.kubevirt.io";
 /// How long to wait for an answer before the line is sent again.
 const ONE_TRY: Duration = Duration::from_secs(2);
 
+/// A WebSocket through kube-apiserver.
+pub type Stream = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Opens the WebSocket of a subresource.
+///
+/// # Errors
+/// When the server refuses, with its answer.
+pub async fn connect(client: &Client, path: &str) -> Result<Stream> {
+    let request = Request::get(path)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, generate_key())
+        .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
+        .body(Body::empty())?;
+    let response = client.send(request).await.context("open the console")?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let status = response.status();
+        let body = response.into_body().collect_bytes().await.unwrap_or_default();
+        bail!("{path}: {status}: {}", String::from_utf8_lossy(&body));
+    }
+    let upgraded = hyper::upgrade::on(response).await?;
+    Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
+}
+
 /// An open console. KubeVirt allows one per guest: a second one ends the first.
 pub struct Console {
-    stream: WebSocketStream<TokioIo<Upgraded>>,
+    stream: Stream,
     seen: String,
 }
 
@@ -34,23 +59,8 @@ impl Console {
     pub async fn open(client: &Client, namespace: &str, name: &str) -> Result<Self> {
         let path =
             format!("/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances/{name}/console");
-        let request = Request::get(path)
-            .header(header::CONNECTION, "Upgrade")
-            .header(header::UPGRADE, "websocket")
-            .header(header::SEC_WEBSOCKET_VERSION, "13")
-            .header(header::SEC_WEBSOCKET_KEY, generate_key())
-            .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
-            .body(Body::empty())?;
-        let response = client.send(request).await.context("open the console")?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = response.status();
-            let body = response.into_body().collect_bytes().await.unwrap_or_default();
-            bail!("console of {name}: {status}: {}", String::from_utf8_lossy(&body));
-        }
-        let upgraded = hyper::upgrade::on(response).await?;
-        let stream = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await;
         Ok(Self {
-            stream,
+            stream: connect(client, &path).await?,
             seen: String::new(),
         })
     }

@@ -4,11 +4,15 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use crate::{
     cluster::{self, Cluster},
     controller, paths,
 };
+
+/// The port of the node that leads to the console gateway's HTTPS.
+const PAGE_PORT: u16 = 32_443;
 
 /// The namespace of the installation.
 pub const NAMESPACE: &str = "novasphere-system";
@@ -51,6 +55,7 @@ pub fn install(cluster: &Cluster) -> Result<()> {
         NAMESPACE,
         "pod-security.kubernetes.io/enforce=restricted",
     ])?;
+    let url = expose(cluster)?;
     cluster.helm(&[
         "upgrade",
         "--install",
@@ -60,14 +65,40 @@ pub fn install(cluster: &Cluster) -> Result<()> {
         NAMESPACE,
         "--set",
         &format!("image.repository={IMAGE},image.tag={TAG},image.pullPolicy=Never"),
+        "--set-string",
+        &format!("config.endpoints.publicUrl={url}"),
         // A kept cluster gets the new image under the same name.
         "--set-string",
-        &format!("controller.podAnnotations.e2e/run={}", std::process::id()),
+        &["controller", "console", "apiserver"]
+            .map(|role| format!("{role}.podAnnotations.e2e/run={}", std::process::id()))
+            .join(","),
         "--wait",
         "--timeout",
         "180s",
     ])?;
     Ok(())
+}
+
+/// Makes a Service of a port that is known before novasphere is installed, which is told it, and returns the URL.
+fn expose(cluster: &Cluster) -> Result<String> {
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "console-page", "namespace": NAMESPACE},
+        "spec": {
+            "type": "NodePort",
+            "selector": {"app.kubernetes.io/instance": RELEASE, "app.kubernetes.io/component": "console"},
+            "ports": [{"name": "web", "port": 443, "targetPort": "web", "nodePort": PAGE_PORT}],
+        },
+    });
+    let file = paths::output("")?.join("console-page.json");
+    std::fs::write(&file, service.to_string())?;
+    let file = file.to_str().context("the path of the repository is not UTF-8")?;
+    cluster.kubectl(&["apply", "--server-side", "--filename", file])?;
+    let address = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
+    let address = cluster.kubectl(&["get", "nodes", "--output", address])?;
+    ensure!(!address.is_empty(), "the node has no address");
+    Ok(format!("https://{address}:{PAGE_PORT}"))
 }
 
 fn already_exists(error: anyhow::Error) -> Result<String> {

@@ -12,7 +12,7 @@ use novasphere_core::console_session::{
     endpoints::Endpoints,
     grant::{DEFAULT_WINDOW, IssueError, MAX_WINDOW, NewGrant, find, issue},
 };
-use novasphere_crd::{ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
+use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -192,6 +192,10 @@ impl Tokens {
         let target = &session.spec.target_ref;
         let look = console_right(target.kind, protocol, namespace, &target.name, Right::Look);
         self.access.require(who, look).await?;
+        let drive = console_right(target.kind, protocol, namespace, &target.name, Right::Drive);
+        // For the page alone: what a viewer may do is decided when the stream opens.
+        let looks_only =
+            session.spec.input == Some(ConsoleInput::ViewOnly) || self.access.require(who, drive).await.is_err();
 
         let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         let sha256 = TokenHash::of_token(token.as_bytes()).map_err(|error| ApiError::Internal(error.to_string()))?;
@@ -204,7 +208,7 @@ impl Tokens {
             uses: wish.uses,
         };
         let status = write_grant(&sessions, session, &grant).await?;
-        Ok(self.answer(&status, namespace, name, protocol, wish, token, &grant))
+        Ok(self.answer(&status, namespace, name, protocol, looks_only, wish, token, &grant))
     }
 
     /// The session when it gives out tokens, after a wait that is not long.
@@ -231,13 +235,18 @@ impl Tokens {
         namespace: &str,
         name: &str,
         protocol: ConsoleProtocol,
+        looks_only: bool,
         wish: Wish,
         token: String,
         grant: &NewGrant,
     ) -> ConsoleToken {
         let vnc = status.endpoints.as_ref().and_then(|endpoints| endpoints.vnc.clone());
+        let mut browser = self.endpoints.browser(namespace, name, protocol, Some(&token));
+        if let (Some(browser), true) = (&mut browser, looks_only) {
+            browser.push_str("&input=ViewOnly");
+        }
         let urls = Urls {
-            browser: self.endpoints.browser(namespace, name, protocol, Some(&token)),
+            browser,
             websocket: self.endpoints.websocket(),
             vnc,
         };

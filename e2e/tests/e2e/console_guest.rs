@@ -1,0 +1,315 @@
+//! The consoles of a real guest on a real KubeVirt: in a real browser, and through kube-apiserver, under the rights of three
+//! users. What reaches the guest is read in the guest, on its serial console.
+
+use std::collections::HashSet;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
+use novasphere_crd::ConsoleSession;
+use novasphere_e2e::{
+    browser::Browser,
+    cluster::Cluster,
+    console::Console,
+    harness::{Case, Needs},
+    namespace::{Context, PodSecurity, with_namespace},
+    rfb::Viewer,
+    wait::{self, Seen},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    installed,
+    support::{self, template},
+};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new("console_guest::consoles", Needs::Node, consoles)]
+}
+
+const GUEST: &str = "guest";
+
+/// May do nothing.
+const NORA: &str = "nora";
+/// May look.
+const LOU: &str = "lou";
+/// May drive.
+const DORA: &str = "dora";
+
+/// Black.
+const BACKGROUND: [u8; 3] = [0; 3];
+
+async fn consoles() -> Result<()> {
+    let cluster = Cluster::with_novasphere()?;
+    with_namespace(
+        cluster,
+        "console_guest::consoles",
+        PodSecurity::Privileged,
+        async |context| {
+            let undisturbed = installed::undisturbed().await;
+            rights(context).await?;
+            let spec = json!({
+                "virtualMachine": {"template": template()},
+                "power": {"state": "Running"},
+                "console": {"maxConcurrentSessions": 16},
+            });
+            support::apply(context, GUEST, &spec).await?;
+            support::ready_as(context, GUEST, "Running", wait::LONG).await?;
+            let mut guest = Guest::open(context).await.context("the guest's shell")?;
+
+            let browser = Browser::start(&context.output)?;
+            screen(context, &browser, &mut guest).await.context("the screen")?;
+            looks_only(context, &browser, &mut guest)
+                .await
+                .context("who only looks")?;
+            through_apiserver(context, &mut guest)
+                .await
+                .context("through kube-apiserver")?;
+            drop(guest);
+            serial(context, &browser).await.context("the serial console")?;
+            drop(undisturbed);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// The serial console, by KubeVirt itself: what is true in the guest.
+struct Guest(Console);
+
+impl Guest {
+    async fn open(context: &Context<'_>) -> Result<Self> {
+        let mut console = wait::until("the console opens", wait::LONG, || async {
+            let console = Console::open(&context.client, &context.namespace, GUEST).await?;
+            Ok(Seen::Done(console))
+        })
+        .await?;
+        console.ask("echo booted=$((40 + 2))", "booted=42", wait::LONG).await?;
+        Ok(Self(console))
+    }
+
+    /// Waits until the file is there that a line typed on the screen made, and says which others are.
+    async fn files(&mut self, wanted: &str) -> Result<()> {
+        // The variable keeps the echo of the line from being the answer.
+        let ask = format!("[ -e /tmp/{wanted} ] && n={wanted} && echo \"there=$n.\"");
+        self.0.ask(&ask, &format!("there={wanted}."), wait::SHORT).await
+    }
+
+    async fn has_not(&mut self, unwanted: &str) -> Result<()> {
+        let ask = format!("n={unwanted}; [ -e /tmp/$n ] && echo \"it=is.$n.\" || echo \"it=is not.$n.\"");
+        self.0.ask(&ask, &format!("it=is not.{unwanted}."), wait::SHORT).await
+    }
+}
+
+/// Look and drive for two users, tokens for both.
+async fn rights(context: &Context<'_>) -> Result<()> {
+    let rule = |resource: &str, verbs: &[&str]| PolicyRule {
+        api_groups: Some(vec!["subresources.novasphere.io".to_owned()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        ..PolicyRule::default()
+    };
+    for (user, verbs) in [(LOU, &["get"][..]), (DORA, &["get", "update"])] {
+        let metadata = ObjectMeta {
+            name: Some(user.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let role = Role {
+            metadata: metadata.clone(),
+            rules: Some(vec![
+                rule("vmaccesses/console", verbs),
+                rule("consolesessions/token", &["create"]),
+            ]),
+        };
+        context.api::<Role>().create(&PostParams::default(), &role).await?;
+        let binding = RoleBinding {
+            metadata,
+            role_ref: RoleRef {
+                api_group: "rbac.authorization.k8s.io".to_owned(),
+                kind: "Role".to_owned(),
+                name: user.to_owned(),
+            },
+            subjects: Some(vec![Subject {
+                api_group: Some("rbac.authorization.k8s.io".to_owned()),
+                kind: "User".to_owned(),
+                name: user.to_owned(),
+                namespace: None,
+            }]),
+        };
+        context
+            .api::<RoleBinding>()
+            .create(&PostParams::default(), &binding)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A client that acts as this user.
+async fn client(context: &Context<'_>, user: &str) -> Result<Client> {
+    let mut config = context.cluster.config("novasphere-e2e").await?;
+    config.auth_info.impersonate = Some(user.to_owned());
+    Ok(Client::try_from(config)?)
+}
+
+/// Makes a session, asks for a token as this user, and returns the link of the answer.
+async fn link(context: &Context<'_>, user: &str, name: &str, protocol: &str) -> Result<String> {
+    let sessions: Api<ConsoleSession> = context.api();
+    let session = json!({
+        "apiVersion": "novasphere.io/v1alpha1",
+        "kind": "ConsoleSession",
+        "metadata": {"name": name},
+        "spec": {"targetRef": {"name": GUEST}, "protocol": protocol},
+    });
+    sessions
+        .create(&PostParams::default(), &serde_json::from_value(session)?)
+        .await?;
+    let path = format!(
+        "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/consolesessions/{name}/token",
+        context.namespace
+    );
+    let client = client(context, user).await?;
+    let answer: Value = wait::until(format!("a token for {user}"), wait::SHORT, || async {
+        let request = http::Request::post(&path)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(b"{}".to_vec())?;
+        Ok(Seen::Done(client.request(request).await?))
+    })
+    .await?;
+    let link = answer.pointer("/urls/browser").and_then(Value::as_str);
+    Ok(link.context("the token has no URL for browsers")?.to_owned())
+}
+
+/// KubeVirt carries one viewer: waits until all streams have ended.
+async fn nobody_is_connected(context: &Context<'_>) -> Result<()> {
+    let sessions: Api<ConsoleSession> = context.api();
+    wait::until("nobody is connected", wait::SHORT, || async {
+        let sessions = sessions.list(&kube::api::ListParams::default()).await?;
+        let open: usize = sessions
+            .iter()
+            .filter_map(|session| session.status.as_ref())
+            .map(|status| status.connections.len())
+            .sum();
+        Ok(Seen::some(
+            (open == 0).then_some(()),
+            format!("{open} streams are open"),
+        ))
+    })
+    .await
+}
+
+/// Opens the page and waits for the guest's picture: letters on a background.
+async fn shows(browser: &Browser, link: &str) -> Result<novasphere_e2e::browser::Look> {
+    browser.open(link).await?;
+    browser
+        .until("the guest's screen", wait::SHORT, BACKGROUND, |look| {
+            let all = look.width * look.height;
+            look.state == "connected" && look.colours >= 2 && look.of_colour > all / 2 && look.of_colour < all
+        })
+        .await
+}
+
+async fn screen(context: &Context<'_>, browser: &Browser, guest: &mut Guest) -> Result<()> {
+    let link = link(context, DORA, "drive", "vnc").await?;
+    ensure!(
+        !link.contains("input=ViewOnly"),
+        "the link of who may drive says that she may not"
+    );
+    let before = shows(browser, &link).await?;
+    browser.type_text("echo drive >/tmp/drive\n").await?;
+    guest.files("drive").await?;
+    let after = browser
+        .until("what was typed", wait::SHORT, BACKGROUND, |look| {
+            look.hash != before.hash
+        })
+        .await?;
+    ensure!(after.of_colour < before.of_colour, "no letters were added: {after:?}");
+    ensure!(after.problems.is_empty(), "{:?}", after.problems);
+    browser.screenshot("guest-screen").await.map(drop)
+}
+
+/// The page of a user who may only look, as it comes and made to send keys all the same.
+async fn looks_only(context: &Context<'_>, browser: &Browser, guest: &mut Guest) -> Result<()> {
+    for (name, says_so) in [("look", true), ("look-harder", false)] {
+        let link = link(context, LOU, name, "vnc").await?;
+        ensure!(
+            link.contains("&input=ViewOnly"),
+            "the link of who may look does not say so"
+        );
+        let link = if says_so {
+            link
+        } else {
+            link.replace("&input=ViewOnly", "")
+        };
+        browser.open("about:blank").await?;
+        nobody_is_connected(context).await?;
+        let look = shows(browser, &link).await?;
+        ensure!((look.view_only == "View only") == says_so, "{look:?}");
+        browser.click("#view canvas").await?;
+        browser.type_text("echo look >/tmp/look\n").await?;
+        browser.screenshot(name).await?;
+    }
+    // Keys of before would have arrived before these.
+    let link = link(context, DORA, "drive-again", "vnc").await?;
+    browser.open("about:blank").await?;
+    nobody_is_connected(context).await?;
+    shows(browser, &link).await?;
+    browser.type_text("echo after >/tmp/after\n").await?;
+    guest.files("after").await?;
+    guest.has_not("look").await?;
+    browser.open("about:blank").await?;
+    nobody_is_connected(context).await
+}
+
+async fn through_apiserver(context: &Context<'_>, guest: &mut Guest) -> Result<()> {
+    let path = format!(
+        "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/vmaccesses/{GUEST}/console?protocol=vnc",
+        context.namespace
+    );
+    let Err(refused) = Viewer::open(&client(context, NORA).await?, &path).await else {
+        bail!("a user without a right sees the screen");
+    };
+    let refused = format!("{refused:#}");
+    for part in ["403", "get", "vmaccesses/console"] {
+        ensure!(refused.contains(part), "the refusal does not say {part:?}: {refused}");
+    }
+
+    for (user, file) in [(LOU, "ws-look"), (DORA, "ws-drive")] {
+        nobody_is_connected(context).await?;
+        let mut viewer = Viewer::open(&client(context, user).await?, &path).await?;
+        let before = viewer.picture().await?;
+        ensure!(before.len() == usize::from(viewer.width) * usize::from(viewer.height) * 4);
+        ensure!(
+            before.as_chunks::<4>().0.iter().collect::<HashSet<_>>().len() >= 2,
+            "the picture of {user} has one colour"
+        );
+        viewer.type_text(&format!("echo {file} >/tmp/{file}\n")).await?;
+        if user == DORA {
+            guest.files(file).await?;
+            ensure!(viewer.picture().await? != before, "typing does not change the picture");
+        }
+        viewer.close().await?;
+    }
+    guest.has_not("ws-look").await
+}
+
+/// A shell in the browser.
+async fn serial(context: &Context<'_>, browser: &Browser) -> Result<()> {
+    let link = link(context, DORA, "serial", "serial").await?;
+    browser.open(&link).await?;
+    browser.connected().await?;
+    wait::until("the shell answers in the page", wait::SHORT, || async {
+        browser.type_text("\necho sum=$((40 + 2))\n").await?;
+        let look = browser.look(BACKGROUND).await?;
+        Ok(Seen::some(
+            look.terminal.contains("sum=42").then_some(()),
+            format!("{look:?}"),
+        ))
+    })
+    .await?;
+    let look = browser.look(BACKGROUND).await?;
+    ensure!(look.problems.is_empty(), "{:?}", look.problems);
+    browser.screenshot("guest-serial").await.map(drop)
+}
