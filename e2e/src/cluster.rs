@@ -201,6 +201,12 @@ impl Cluster {
         Ok(config)
     }
 
+    /// A file of the cluster's certificates and keys, such as `front-proxy-ca.crt`.
+    #[must_use]
+    pub fn pki(&self, file: &str) -> PathBuf {
+        self.kubeconfig.with_file_name("pki").join(file)
+    }
+
     /// The log of all writes.
     #[must_use]
     pub fn audit(&self) -> AuditLog {
