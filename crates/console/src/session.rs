@@ -46,7 +46,7 @@ use self::{
     upstream::Consoles,
 };
 use crate::{
-    admission::{Admitted, Refusal},
+    admission::{Admitted, Observer, Refusal},
     audit::AuditLog,
     gateway::Gateway,
     limits::Gate,
@@ -103,6 +103,84 @@ pub enum StartError {
     TaskEnded,
 }
 
+/// What decides about streams and tells of them, without watches, listeners and a lease.
+struct Core {
+    holder: String,
+    sessions: Sessions,
+    live: LiveStreams,
+    registry: Registry,
+    writer: StatusWriter,
+    access: AccessChecker,
+    consoles: Consoles,
+    report: Report,
+    enforcer: Enforcer,
+}
+
+impl Core {
+    fn new(
+        client: &Client,
+        console_client: Client,
+        sessions: Sessions,
+        holder: &str,
+        reporter: events::Reporter,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let (live, registry) = (LiveStreams::default(), Registry::default());
+        let writer = StatusWriter::new(client.clone(), sessions.clone());
+        let access = AccessChecker::new(client.clone());
+        let report = Report::start(writer.clone(), live.clone(), reporter, tasks);
+        let enforcer = Enforcer::new(
+            sessions.clone(),
+            live.clone(),
+            registry.clone(),
+            access.clone(),
+            report.clone(),
+        );
+        Self {
+            holder: holder.to_owned(),
+            consoles: Consoles {
+                client: client.clone(),
+                console_client,
+                sessions: sessions.clone(),
+            },
+            sessions,
+            live,
+            registry,
+            writer,
+            access,
+            report,
+            enforcer,
+        }
+    }
+
+    fn spawn(&self, tasks: &mut JoinSet<()>) {
+        let counting = Counting {
+            holder: self.holder.clone(),
+            registry: self.registry.clone(),
+            sessions: self.sessions.clone(),
+            writer: self.writer.clone(),
+            live: self.live.clone(),
+            report: self.report.clone(),
+        };
+        tasks.spawn(counting.run());
+        tasks.spawn(self.enforcer.clone().watch_rights());
+    }
+
+    fn admission(self, endpoints: Endpoints) -> SessionAdmission {
+        SessionAdmission::new(Parts {
+            holder: self.holder,
+            endpoints,
+            sessions: self.sessions,
+            writer: self.writer,
+            access: self.access,
+            consoles: self.consoles,
+            live: self.live,
+            registry: self.registry,
+            report: self.report,
+        })
+    }
+}
+
 /// A console gateway of `ConsoleSession` objects. Clones share everything.
 #[derive(Clone)]
 pub struct SessionGateway {
@@ -135,51 +213,6 @@ impl SessionGateway {
         )
         .await
         .map_err(|error| StartError::Discovery(Box::new(error)))?;
-        let sessions = Sessions::new(apis);
-        let (live, registry) = (LiveStreams::default(), Registry::default());
-        let writer = StatusWriter::new(client.clone(), sessions.clone());
-        let access = AccessChecker::new(client.clone());
-        let reporter = events::Reporter::new(client.clone(), REPORTER, &holder);
-        let report = Report::start(writer.clone(), live.clone(), reporter, tasks);
-        let enforcer = Enforcer::new(
-            sessions.clone(),
-            live.clone(),
-            registry.clone(),
-            access.clone(),
-            report.clone(),
-        );
-        let counting = Counting {
-            holder: holder.clone(),
-            registry: registry.clone(),
-            sessions: sessions.clone(),
-            writer: writer.clone(),
-            live: live.clone(),
-            report: report.clone(),
-        };
-        let lease = GatewayLease::new(client.clone(), &options.namespace, &holder);
-        let admission = SessionAdmission::new(Parts {
-            holder: holder.clone(),
-            endpoints: options.endpoints,
-            sessions: sessions.clone(),
-            writer,
-            access: access.clone(),
-            consoles: Consoles {
-                client: client.clone(),
-                console_client,
-                sessions: sessions.clone(),
-            },
-            live,
-            registry: registry.clone(),
-            report: report.clone(),
-        });
-        let observers: Vec<Box<dyn crate::admission::Observer>> = vec![
-            Box::new(AuditLog::new(holder.clone(), options.audit)),
-            Box::new(options.metrics),
-            Box::new(report.clone()),
-            // Last: it may end the stream at once.
-            Box::new(enforcer.clone()),
-        ];
-        let gateway = Gateway::with_registry(admission.clone(), observers, options.gate, registry);
         let watches = Watches {
             client: client.clone(),
             namespace: options.watch_namespace,
@@ -187,15 +220,27 @@ impl SessionGateway {
                 metrics: options.runtime_metrics,
                 tell: None,
             },
-            sessions: sessions.clone(),
+            sessions: Sessions::new(apis),
         };
-        let changed = enforcer.clone();
+        let sessions = watches.sessions.clone();
+        let reporter = events::Reporter::new(client.clone(), REPORTER, &holder);
+        let core = Core::new(&client, console_client, sessions.clone(), &holder, reporter, tasks);
+        let lease = GatewayLease::new(client.clone(), &options.namespace, &holder);
+        let changed = core.enforcer.clone();
         watches.spawn(tasks, move |change| changed.changed(&change));
-        tasks.spawn(enforcer.watch_rights());
-        tasks.spawn(counting.run());
+        core.spawn(tasks);
         tasks.spawn(lease.clone().keep());
+        let observers: Vec<Box<dyn Observer>> = vec![
+            Box::new(AuditLog::new(holder.clone(), options.audit)),
+            Box::new(options.metrics),
+            Box::new(core.report.clone()),
+            // Last: it may end the stream at once.
+            Box::new(core.enforcer.clone()),
+        ];
+        let (access, report, registry) = (core.access.clone(), core.report.clone(), core.registry.clone());
+        let admission = core.admission(options.endpoints);
         let this = Self {
-            gateway,
+            gateway: Gateway::with_registry(admission.clone(), observers, options.gate, registry),
             admission,
             sessions,
             access,
@@ -268,3 +313,6 @@ impl SessionGateway {
         self.lease.release().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

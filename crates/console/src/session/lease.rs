@@ -62,7 +62,7 @@ pub(crate) fn identity(instance: &str) -> Result<String, NotAName> {
         .map(|byte| char::from(*byte))
         .collect();
     let holder = format!("{instance}-{suffix}");
-    if holder.len() > 200 || DnsSubdomain::parse(&format!("{PREFIX}{holder}")).is_err() {
+    if instance.is_empty() || holder.len() > 200 || DnsSubdomain::parse(&format!("{PREFIX}{holder}")).is_err() {
         return Err(NotAName(instance.to_owned()));
     }
     Ok(holder)

@@ -270,6 +270,20 @@ impl Sessions {
     }
 }
 
+#[cfg(test)]
+impl Sessions {
+    /// Puts a target and its machine into the caches.
+    pub(crate) fn fill(&self, vm_access: VmAccess, instance: VirtualMachineInstance) {
+        self.0.vm_accesses.observe(&Event::Apply(vm_access));
+        self.0.virtual_machine_instances.observe(&Event::Apply(instance));
+    }
+
+    /// Pretends that the cluster serves KubeVirt and nothing else.
+    pub(crate) fn with_kubevirt() -> Self {
+        Self::new(OptionalApis::fixed([(VIRTUAL_MACHINE_INSTANCES, "v1")].into()))
+    }
+}
+
 /// A stream as its session's status has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenStream {
