@@ -22,11 +22,6 @@ use novasphere_runtime::{
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
-/// Gives back what the lists at the start took: a controller of 10,000 objects keeps less than with the C library's, see
-/// docs/benchmarks.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Kubernetes kills a Pod 30 s after SIGTERM by default; this leaves room for the last log lines.
 const GRACE: Duration = Duration::from_secs(25);
 

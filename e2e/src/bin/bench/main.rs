@@ -12,10 +12,6 @@ mod vm_access;
 
 use anyhow::{Context, Result, bail};
 
-/// The same as that of `novasphere`, because the gateway is measured here.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {

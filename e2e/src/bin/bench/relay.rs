@@ -141,7 +141,7 @@ async fn interactive_round(proxy: &Proxy) -> Result<Interactive> {
     }
     let (began, cpu) = (Instant::now(), process::cpu_seconds(proxy.process.id())?);
     // Until just before the viewers leave, so that their end is not in it.
-    tokio::time::sleep_until((end - EVERY).into()).await;
+    tokio::time::sleep(TIME.saturating_sub(EVERY)).await;
     let cpu = (process::cpu_seconds(proxy.process.id())? - cpu) / began.elapsed().as_secs_f64() * 100.0;
     let mut times = Vec::new();
     while let Some(typed) = tasks.join_next().await {
