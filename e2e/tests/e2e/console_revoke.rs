@@ -26,6 +26,9 @@ const WITHIN: Duration = Duration::from_secs(1);
 /// The same when it is the user's right that was withdrawn: nobody tells of that, so it is asked for.
 const RIGHT_WITHIN: Duration = Duration::from_secs(32);
 
+/// Whose right is withdrawn.
+const BEN: &str = "ben";
+
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("console_revoke::every_end", Needs::ControlPlane, every_end),
@@ -68,8 +71,12 @@ impl Scene<'_, '_> {
 
     /// A session with a viewer on each replica.
     async fn watched(&self, name: &str, spec: Value) -> Result<Vec<Viewer>> {
+        self.watched_by(ANN, name, spec).await
+    }
+
+    async fn watched_by(&self, user: &str, name: &str, spec: Value) -> Result<Vec<Viewer>> {
         stage::session(self.context, name, spec).await?;
-        let token = stage::token(self.context, name, Duration::from_mins(1), 3).await?;
+        let token = stage::token_for(self.context, name, user, Duration::from_mins(1), 3).await?;
         let mut viewers = Vec::new();
         for gateway in &self.gateways {
             viewers.push(Viewer::enter(gateway.http, &token).await?);
@@ -99,12 +106,16 @@ impl Scene<'_, '_> {
 
     /// The session's status and an event say it as well.
     async fn noted(&self, name: &str, word: &str) -> Result<()> {
+        self.noted_of(ANN, name, word).await
+    }
+
+    async fn noted_of(&self, user: &str, name: &str, word: &str) -> Result<()> {
         let what = format!("lastDisconnect says {word}");
         wait::object(&self.sessions(), name, what, wait::SHORT, |session| {
             let status = session.status.clone().unwrap_or_default();
             let last = status.last_disconnect;
             match last {
-                Some(last) if last.reason == word && last.user == ANN && status.connections.is_empty() => Ok(()),
+                Some(last) if last.reason == word && last.user == user && status.connections.is_empty() => Ok(()),
                 other => Err(format!("{other:?} {:?}", status.connections)),
             }
         })
@@ -167,16 +178,16 @@ impl Scene<'_, '_> {
 
     async fn by_the_right(&self) -> Result<()> {
         // Driving alone is withdrawn first: a stream that drives may not go on as one that looks.
-        let viewers = self.watched("drives", json!({})).await?;
-        stage::allow(self.context, ANN, &["get"]).await?;
+        stage::allow(self.context, BEN, &["get", "update"]).await?;
+        let viewers = self.watched_by(BEN, "drives", json!({})).await?;
+        stage::allow(self.context, BEN, &["get"]).await?;
         self.told(viewers, Instant::now(), RIGHT_WITHIN, 4006, "AccessWithdrawn")
             .await?;
-        let viewers = self.watched("looks", json!({})).await?;
-        stage::disallow(self.context, ANN).await?;
+        let viewers = self.watched_by(BEN, "looks", json!({})).await?;
+        stage::disallow(self.context, BEN).await?;
         self.told(viewers, Instant::now(), RIGHT_WITHIN, 4006, "AccessWithdrawn")
             .await?;
-        self.noted("looks", "AccessWithdrawn").await?;
-        stage::allow(self.context, ANN, &["get", "update"]).await
+        self.noted_of(BEN, "looks", "AccessWithdrawn").await
     }
 
     async fn by_the_target(&self) -> Result<()> {

@@ -17,6 +17,9 @@ pub const FRESH: Duration = Duration::from_secs(3);
 /// How old the answer for an open stream may become; with a round of questions it stays below the promised 30 s.
 pub const RECHECK: Duration = Duration::from_secs(20);
 
+/// How old a refusal may be: somebody may just be getting the right.
+const REFUSED: Duration = Duration::from_secs(1);
+
 /// Answers that are remembered. When there are more, those that nobody asked for lately are forgotten.
 const CAPACITY: usize = 50_000;
 
@@ -83,7 +86,7 @@ impl AccessChecker {
         let slot = self.slot(user, attributes);
         let mut answer = slot.lock().await;
         if let Some((at, allowed)) = *answer
-            && at.elapsed() <= max_age
+            && at.elapsed() <= if allowed { max_age } else { max_age.min(REFUSED) }
         {
             return Ok(allowed);
         }

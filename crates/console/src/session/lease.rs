@@ -12,16 +12,15 @@ use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams},
 };
-use novasphere_core::{label, name::DnsSubdomain};
+use novasphere_core::{
+    console_session::gateway::{COMPONENT, KEY_COMPONENT},
+    label,
+    name::DnsSubdomain,
+};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// What the names of these leases begin with.
 pub const PREFIX: &str = "novasphere-gateway-";
-
-/// The label by which the controller finds these leases, and its value.
-pub const KEY_COMPONENT: &str = "novasphere.io/component";
-/// See [`KEY_COMPONENT`].
-pub const COMPONENT: &str = "gateway";
 
 /// Whoever has not renewed for this long is taken for dead.
 pub const DURATION: Duration = Duration::from_secs(15);

@@ -27,6 +27,8 @@ pub(crate) struct Live {
     pub(crate) kind: SessionTargetKind,
     pub(crate) target: String,
     pub(crate) console: Console,
+    /// The name of the machine, in the session's namespace.
+    pub(crate) machine: Option<String>,
     pub(crate) protocol: ConsoleProtocol,
     /// Whether keyboard and pointer pass.
     pub(crate) drives: bool,

@@ -38,6 +38,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a question to KubeVirt about a lost console may take.
 const PROBE: Duration = Duration::from_millis(1500);
 
+/// How long a machine whose VNC server has left may take to say that it stops.
+const SERVER: Duration = Duration::from_secs(1);
+
 /// How often KubeVirt is asked before a lost serial console is given up for somebody else's: a virt-handler that is asked to
 /// stop lets its consoles go before it is gone.
 const PROBES: u32 = 3;
@@ -166,9 +169,7 @@ impl Consoles {
 
     /// What is known of a console that closed without a word, from the caches alone.
     fn seen(&self, live: &Live) -> Option<Close> {
-        let Console::KubeVirt { namespace, name } = &live.console else {
-            return None;
-        };
+        let (namespace, name) = (&live.session.namespace, live.machine.as_ref()?);
         let Some(instance) = self.sessions.instance(namespace, name) else {
             let is_there = self.sessions.has_machine(namespace, name);
             return Some(if is_there {
@@ -196,7 +197,7 @@ impl Consoles {
     /// Why a console closed without a word. Takes until something is known, so the caller bounds the time.
     pub(crate) async fn explain(&self, live: &Live) -> Option<Close> {
         if !matches!(live.console, Console::KubeVirt { .. }) {
-            return None;
+            return self.explain_server(live).await;
         }
         let (mut sessions, mut targets) = self.sessions.changes();
         if let Some(why) = self.seen(live) {
@@ -230,6 +231,20 @@ impl Consoles {
         }
     }
 
+    /// A VNC server in a guest ends with its machine, or for reasons of its own.
+    async fn explain_server(&self, live: &Live) -> Option<Close> {
+        let (_, mut targets) = self.sessions.changes();
+        let stopped = async {
+            loop {
+                if let Some(why) = self.seen(live) {
+                    return Some(why);
+                }
+                targets.changed().await.ok()?;
+            }
+        };
+        timeout(SERVER, stopped).await.ok().flatten()
+    }
+
     async fn probe(&self, live: &Live) -> Probe {
         let Console::KubeVirt { namespace, name } = &live.console else {
             return Probe::Works;
@@ -252,10 +267,8 @@ struct Losses {
 
 impl Losses {
     fn instance(&self) -> Option<Arc<VirtualMachineInstance>> {
-        let Console::KubeVirt { namespace, name } = &self.live.console else {
-            return None;
-        };
-        self.consoles.sessions.instance(namespace, name)
+        let machine = self.live.machine.as_ref()?;
+        self.consoles.sessions.instance(&self.live.session.namespace, machine)
     }
 
     fn has_moved(&self) -> bool {
