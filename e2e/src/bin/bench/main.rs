@@ -1,12 +1,13 @@
 //! `make bench`: every figure that novasphere states, measured on this machine in one run.
 //!
-//! The figures go to `target/bench/summary.json` and, as a table, to standard output. `BENCH_PARTS` (default `vm-access,relay`)
+//! The figures go to `target/bench/summary.json` and, as a table, to standard output. `BENCH_PARTS` (default `vm-access,relay,sessions`)
 //! chooses what is measured, `BENCH_SIZES` (default `1000,10000`) the numbers of `VmAccess` objects, `BENCH_STREAMS` (default
 //! `10000`) the number of idle streams. The peers of the relay are other processes of this program.
 
 mod controller;
 mod process;
 mod relay;
+mod sessions;
 mod summary;
 mod vm_access;
 
@@ -31,14 +32,15 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 async fn measure() -> Result<()> {
     process::raise_open_files()?;
-    let parts = std::env::var("BENCH_PARTS").unwrap_or_else(|_| "vm-access,relay".into());
+    let parts = std::env::var("BENCH_PARTS").unwrap_or_else(|_| "vm-access,relay,sessions".into());
     let mut summary = summary::Summary::default();
     eprintln!("load average {}", process::load_average());
     for part in parts.split(',') {
         match part.trim() {
             "vm-access" => vm_accesses(&mut summary).await?,
             "relay" => relay::run(&mut summary).await.context("the relay")?,
-            other => bail!("BENCH_PARTS: {other:?} is none of vm-access, relay"),
+            "sessions" => sessions::run(&mut summary).await.context("sessions")?,
+            other => bail!("BENCH_PARTS: {other:?} is none of vm-access, relay, sessions"),
         }
         // What was measured is kept when a later part fails.
         summary.write()?;

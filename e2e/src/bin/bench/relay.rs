@@ -3,7 +3,7 @@
 pub(crate) mod desktop;
 pub(crate) mod gateway;
 mod proxy;
-mod viewer;
+pub(crate) mod viewer;
 
 use std::time::{Duration, Instant};
 

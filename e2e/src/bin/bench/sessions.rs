@@ -1,0 +1,289 @@
+//! From the deletion of a session to the end of its streams: real processes of `novasphere console`, a real control plane.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
+    discovery::ApiResource,
+};
+use novasphere_console::{role::rbac, token::TokenHash};
+use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
+use novasphere_core::console_session::grant::{NewGrant, issue};
+use novasphere_crd::{ConsoleSession, SessionPhase};
+use novasphere_e2e::{
+    account::Account,
+    cluster::Cluster,
+    controller::InProcess,
+    fault::Fault,
+    gateway::{Gateway, VncServer},
+    kubevirt::{STAND_IN, StandIn},
+    namespace::{Context, PodSecurity, with_namespace},
+    wait::{self, Seen},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    relay::viewer::{Viewer, Wire},
+    summary::{Figure, Summary},
+};
+
+const HOW: &str = "BENCH_PARTS=sessions make bench";
+
+/// Sessions of one target, the most that there can be, and viewers of each.
+const SESSIONS: usize = 100;
+const VIEWERS: usize = 10;
+
+const REPLICAS: [&str; 3] = ["g1", "g2", "g3"];
+
+/// Between two deletions, so that each is measured and not a queue of them.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Requests and viewers at the same time while all is set up.
+const AT_ONCE: usize = 8;
+
+const TARGET: &str = "web";
+const USER: &str = "ann";
+
+pub(crate) async fn run(summary: &mut Summary) -> Result<()> {
+    let cluster = Cluster::control_plane("bench-sessions", &["kubevirt"])?;
+    with_namespace(&cluster, "bench::sessions", PodSecurity::Restricted, async |context| {
+        measure(context, summary).await
+    })
+    .await
+}
+
+async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
+    let cluster = context.cluster;
+    let _kubevirt = StandIn::start(Client::try_from(cluster.config(STAND_IN).await?)?, &context.namespace);
+    let _controller = controller(context).await?;
+    let desktop = VncServer::start().await?;
+    target(context, &desktop).await?;
+    let (cluster_rules, rules) = (rbac::CLUSTER_RULES, rbac::NAMESPACE_RULES);
+    let account = Account::with_rules(cluster, &context.namespace, "console", cluster_rules, rules).await?;
+    let starts =
+        REPLICAS.map(|name| Gateway::start(cluster, &account, &context.namespace, name, &context.output, None));
+    let gateways = futures::future::try_join_all(starts).await?;
+    let tokens = sessions(context).await?;
+
+    let began = Instant::now();
+    let viewers: Vec<(usize, Viewer)> =
+        stream::iter((0..VIEWERS).flat_map(|viewer| (0..SESSIONS).map(move |session| (viewer, session))))
+            .map(|(viewer, session)| {
+                let gateway = gateways
+                    .get((viewer + session) % REPLICAS.len())
+                    .map(|gateway| gateway.http);
+                let token = tokens.get(session).cloned().unwrap_or_default();
+                async move {
+                    let path = format!("/api/v1/console/ws?token={token}");
+                    let gateway = gateway.context("a gateway")?;
+                    anyhow::Ok((session, Viewer::connect(gateway, &Wire::WebSocket, &path).await?))
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+            .context("open the streams")?;
+    let figure = |name: &str, value, unit| {
+        let name = format!(
+            "{} streams of {SESSIONS} sessions over {} replicas: {name}",
+            viewers.len(),
+            REPLICAS.len()
+        );
+        Figure::new(name, value, unit, HOW)
+    };
+    summary.add(figure(
+        "opening one, its token's claim included",
+        began.elapsed().as_secs_f64() * 1e3 / count(viewers.len()),
+        "ms",
+    ));
+    let figure = |name: &str, value| figure(name, value, "ms");
+    let (p50, p99) = (
+        figure("delete to stream closed p50", 0.0),
+        figure("delete to stream closed p99", 0.0),
+    );
+    let times = delete(context, viewers).await?;
+    let at = |part: usize| {
+        times
+            .get(times.len() * part / 100)
+            .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    };
+    summary.add(Figure { value: at(50), ..p50 });
+    summary.add(Figure { value: at(99), ..p99 }.at_most(250.0));
+    Ok(())
+}
+
+/// Deletes one session after the other; returns how long after its request each stream was closed, the shortest first.
+async fn delete(context: &Context<'_>, viewers: Vec<(usize, Viewer)>) -> Result<Vec<Duration>> {
+    let mut streams: JoinSet<(usize, Instant)> = viewers
+        .into_iter()
+        .map(|(session, mut viewer)| async move {
+            viewer.closed().await;
+            (session, Instant::now())
+        })
+        .collect();
+    let api: Api<ConsoleSession> = context.api();
+    let mut deleted = Vec::new();
+    let mut pause = tokio::time::interval(PAUSE);
+    for session in 0..SESSIONS {
+        pause.tick().await;
+        deleted.push(Instant::now());
+        api.delete(&name(session), &DeleteParams::default()).await?;
+    }
+    let mut times = Vec::new();
+    while let Some(closed) = tokio::time::timeout(wait::SHORT, streams.join_next())
+        .await
+        .context("a stream is still open")?
+    {
+        let (session, at) = closed?;
+        let since = deleted.get(session).context("a session")?;
+        times.push(
+            at.checked_duration_since(*since)
+                .context("a stream has ended before its session")?,
+        );
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+async fn controller(context: &Context<'_>) -> Result<InProcess> {
+    let account = Account::create(context.cluster, &context.namespace, "controller").await?;
+    let config = ControllerConfig {
+        watch_namespace: Some(context.namespace.clone()),
+        leader_election: LeaderElectionConfig {
+            enabled: false,
+            ..LeaderElectionConfig::default()
+        },
+        ..ControllerConfig::default()
+    };
+    let log = context.output.join("controller.log");
+    let controller = InProcess::start(context.cluster, &account, config, &Fault::new(None), &log).await?;
+    controller.ready().await?;
+    Ok(controller)
+}
+
+/// A machine that runs, by KubeVirt's stand-in, a VNC server in it, and a user who may drive its console.
+async fn target(context: &Context<'_>, desktop: &VncServer) -> Result<()> {
+    let (novasphere, rights) = ("novasphere.io/v1alpha1", "rbac.authorization.k8s.io");
+    let spec = json!({
+        "virtualMachine": {"template": {
+            "memory": "128Mi",
+            "rootDisk": {"containerDisk": {"image": "bench.invalid/guest:v1"}},
+        }},
+        "power": {"state": "Running"},
+        "services": [{"name": "desktop", "ports": [{"name": "vnc", "port": 5900}]}],
+        "vncServer": {"service": "desktop", "port": 5900},
+        "console": {"maxViewers": VIEWERS, "maxConcurrentSessions": SESSIONS},
+    });
+    apply(context, novasphere, "VmAccess", TARGET, json!({"spec": spec})).await?;
+    let endpoints = json!({
+        "metadata": {"name": "web-desktop-bench", "labels": {"kubernetes.io/service-name": "web-desktop"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "vnc", "port": desktop.address.port(), "protocol": "TCP"}],
+        "endpoints": [{"addresses": [desktop.address.ip().to_string()], "conditions": {"ready": true}}],
+    });
+    apply(
+        context,
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        "web-desktop-bench",
+        endpoints,
+    )
+    .await?;
+    let role = json!({"rules": [{
+        "apiGroups": ["subresources.novasphere.io"], "resources": ["vmaccesses/console"], "verbs": ["get", "update"],
+    }]});
+    apply(context, &format!("{rights}/v1"), "Role", USER, role).await?;
+    let binding = json!({
+        "roleRef": {"apiGroup": rights, "kind": "Role", "name": USER},
+        "subjects": [{"apiGroup": rights, "kind": "User", "name": USER}],
+    });
+    apply(context, &format!("{rights}/v1"), "RoleBinding", USER, binding).await
+}
+
+async fn apply(context: &Context<'_>, version: &str, kind: &str, name: &str, mut object: Value) -> Result<()> {
+    let (group, version_only) = version.split_once('/').context("group/version")?;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version_only, kind));
+    if let Some(object) = object.as_object_mut() {
+        object.insert("apiVersion".to_owned(), json!(version));
+        object.insert("kind".to_owned(), json!(kind));
+        object.entry("metadata").or_insert_with(|| json!({"name": name}));
+    }
+    let api: Api<DynamicObject> = context.dynamic(&resource);
+    api.patch(name, &PatchParams::apply("bench").force(), &Patch::Apply(object))
+        .await
+        .with_context(|| format!("apply the {kind} {name}"))?;
+    Ok(())
+}
+
+fn name(session: usize) -> String {
+    format!("bench-{session}")
+}
+
+/// Makes the sessions, and returns a token of each that opens all its streams.
+async fn sessions(context: &Context<'_>) -> Result<Vec<String>> {
+    let api: Api<ConsoleSession> = context.api();
+    for session in 0..SESSIONS {
+        let object = serde_json::from_value(json!({
+            "apiVersion": "novasphere.io/v1alpha1",
+            "kind": "ConsoleSession",
+            "metadata": {"name": name(session)},
+            "spec": {"targetRef": {"name": TARGET}},
+        }))?;
+        api.create(&PostParams::default(), &object).await?;
+    }
+    wait::until("all sessions to be ready", wait::LONG, || async {
+        let sessions = api.list(&ListParams::default()).await?.items;
+        let phase = |session: &&ConsoleSession| {
+            session.status.as_ref().and_then(|status| status.phase) == Some(SessionPhase::Ready)
+        };
+        let ready = sessions.iter().filter(phase).count();
+        Ok(Seen::some(
+            (ready == SESSIONS).then_some(()),
+            format!("{ready} are ready"),
+        ))
+    })
+    .await?;
+    stream::iter(0..SESSIONS)
+        .map(|session| token(&api, session))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// Writes a grant into the session's status, as the aggregated API does.
+async fn token(api: &Api<ConsoleSession>, session: usize) -> Result<String> {
+    let token = format!("{session:A>43}");
+    let sha256 = TokenHash::of_token(token.as_bytes())?.to_hex();
+    wait::until("a token is written", wait::SHORT, || async {
+        let mut object = api.get(&name(session)).await?;
+        let grant = NewGrant {
+            id: name(session),
+            sha256: sha256.clone(),
+            user: USER.to_owned(),
+            groups: vec!["system:authenticated".to_owned()],
+            window: Duration::from_mins(30),
+            uses: u32::try_from(VIEWERS)?,
+        };
+        object.status = Some(issue(&object.status.unwrap_or_default(), grant, Timestamp::now())?);
+        match api
+            .replace_status(&name(session), &PostParams::default(), &object)
+            .await
+        {
+            Ok(_) => Ok(Seen::Done(())),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Seen::NotYet("a conflict".to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await?;
+    Ok(token)
+}
+
+fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::NAN, f64::from)
+}
