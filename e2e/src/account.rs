@@ -73,6 +73,15 @@ impl Account {
         Ok(account)
     }
 
+    /// One that the chart has made, with its rights.
+    #[must_use]
+    pub fn installed(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// The user that the apiserver and its audit log know it as.
     #[must_use]
     pub fn user(&self) -> String {

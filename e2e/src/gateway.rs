@@ -51,6 +51,21 @@ impl Gateway {
         output: &Path,
         apiserver: Option<SocketAddr>,
     ) -> Result<Self> {
+        Self::start_for(cluster, account, &account.namespace, instance, output, apiserver).await
+    }
+
+    /// The same for the sessions of another namespace. Its lease is in the account's. `apiserver` replaces the address of the cluster's apiserver.
+    ///
+    /// # Errors
+    /// When the program cannot be built or started, or does not become ready.
+    pub async fn start_for(
+        cluster: &Cluster,
+        account: &Account,
+        watch_namespace: &str,
+        instance: &str,
+        output: &Path,
+        apiserver: Option<SocketAddr>,
+    ) -> Result<Self> {
         let file = |kind: &str| output.join(format!("{instance}.{kind}"));
         let mut kubeconfig = account.kubeconfig(cluster)?;
         if let Some(address) = apiserver {
@@ -67,7 +82,7 @@ impl Gateway {
         let [http, vnc, admin] = [free_port()?, free_port()?, free_port()?];
         let audit = file("audit.log");
         let config = json!({"console": {
-            "watchNamespace": account.namespace,
+            "watchNamespace": watch_namespace,
             "http": {"address": http, "plain": true, "allowedOrigins": ["https://vms.example.org"]},
             "vnc": {"address": vnc},
             "limits": {"halfOpen": 4000, "halfOpenPerAddress": 4000, "handshakeTimeout": "30s"},

@@ -7,18 +7,18 @@ use anyhow::{Context as _, Result, ensure};
 use http::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use kube::{
-    Api,
+    Api, Client,
     api::{DeleteParams, Patch, PatchParams},
     client::Body,
 };
-use novasphere_console::role::rbac;
-use novasphere_crd::{SessionPhase, VmAccess};
+use novasphere_crd::{ConsoleSession, SessionPhase, VmAccess};
 use novasphere_e2e::{
     account::Account,
     cluster::Cluster,
     console::Console,
     gateway::Gateway,
     harness::{Case, Needs},
+    install::{NAMESPACE, RELEASE},
     kubevirt::virtual_machines,
     namespace::{Context, PodSecurity, with_namespace},
     wait::{self, Seen},
@@ -50,16 +50,16 @@ async fn ends() -> Result<()> {
         async |context| {
             guest(context).await.context("the guest boots")?;
             stage::allow(context, ANN, &["get", "update"]).await?;
-            let account = Account::with_rules(
-                cluster,
-                &context.namespace,
-                "console",
-                rbac::CLUSTER_RULES,
-                rbac::NAMESPACE_RULES,
-            )
-            .await?;
-            let gateway = Gateway::start(cluster, &account, "g1", &context.output, None).await?;
-            let scene = Scene { context, gateway };
+            // Only novasphere's own accounts may write what says who has a token.
+            let account = Account::installed(NAMESPACE, &format!("{RELEASE}-console"));
+            let gateway =
+                Gateway::start_for(cluster, &account, &context.namespace, "e2e", &context.output, None).await?;
+            let client = Client::try_from(account.config(cluster).await?)?;
+            let scene = Scene {
+                context,
+                gateway,
+                sessions: Api::namespaced(client, &context.namespace),
+            };
             scene.taken_by_others().await.context("taken by others")?;
             scene.restarts().await.context("restarts")?;
             scene.stopped().await.context("stopped")?;
@@ -84,13 +84,19 @@ async fn guest(context: &Context<'_>) -> Result<()> {
 struct Scene<'a, 'b> {
     context: &'a Context<'b>,
     gateway: Gateway,
+    /// As novasphere.
+    sessions: Api<ConsoleSession>,
 }
 
 impl Scene<'_, '_> {
     async fn token(&self, name: &str, protocol: &str, takeover: &str) -> Result<String> {
         let spec = json!({"protocol": protocol, "takeover": takeover, "duration": "1h"});
         stage::session(self.context, name, spec).await?;
-        stage::token(self.context, name, WINDOW, 1).await
+        self.token_of(name).await
+    }
+
+    async fn token_of(&self, session: &str) -> Result<String> {
+        stage::token_by(&self.sessions, session, ANN, WINDOW, 1).await
     }
 
     /// A shell of the guest.
@@ -208,7 +214,7 @@ impl Scene<'_, '_> {
         let role = json!(["get"]);
         stage::allow_machines(self.context, ANN, &role).await?;
         stage::session(self.context, "machine", spec).await?;
-        let token = stage::token(self.context, "machine", WINDOW, 1).await?;
+        let token = self.token_of("machine").await?;
         let mut viewer = Viewer::open(self.gateway.http, &token).await?;
         viewer.begin().await?;
         let machines = self.context.dynamic(&virtual_machines());

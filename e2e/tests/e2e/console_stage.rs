@@ -229,9 +229,19 @@ pub(crate) async fn token_for(
     window: Duration,
     times: u32,
 ) -> Result<String> {
+    token_by(&context.api(), session, user, window, times).await
+}
+
+/// The same, written by whoever `api` is of.
+pub(crate) async fn token_by(
+    api: &Api<ConsoleSession>,
+    session: &str,
+    user: &str,
+    window: Duration,
+    times: u32,
+) -> Result<String> {
     let token = random_token()?;
     let hash = TokenHash::of_token(token.as_bytes())?.to_hex();
-    let api: Api<ConsoleSession> = context.api();
     wait::until("a token is written", wait::SHORT, || async {
         let mut object = api.get(session).await?;
         let grant = NewGrant {
