@@ -108,14 +108,32 @@ pub struct Refused {
     pub session: Option<String>,
     /// The user, when it was known.
     pub user: Option<String>,
+    /// The object whose console was wanted, when it was known.
+    pub target: Option<String>,
     /// The place that was taken for the stream.
     pub place: Place,
+}
+
+/// Whose a token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    /// The session, as `namespace/name`.
+    pub session: String,
+    /// The user who got the token.
+    pub user: String,
+    /// The object whose console it opens, such as `VmAccess/web-1`.
+    pub target: String,
 }
 
 /// Decides who may enter.
 pub trait Admission: Send + Sync + 'static {
     /// Decides, and claims one use of the token when the answer is yes.
     fn admit(&self, request: &AdmissionRequest) -> impl Future<Output = Result<Admitted, Refusal>> + Send;
+
+    /// Whose token it is, whether it is still good or not; for logs.
+    fn whose(&self, _token: &TokenHash) -> Option<Whose> {
+        None
+    }
 
     /// Finds out why a target closed the connection: consoles close without a word. `None` when it cannot be known. The
     /// viewer waits for it for at most 3 s.

@@ -123,7 +123,7 @@ impl<W: Write + Send + 'static> Observer for AuditLog<W> {
             stream: None,
             session: refused.session.clone(),
             session_uid: None,
-            target: None,
+            target: refused.target.as_deref(),
             user: refused.user.as_deref(),
             client: refused.client,
             transport: refused.transport.into(),
@@ -200,6 +200,7 @@ mod tests {
             transport: Transport::WebSocket,
             session: None,
             user: None,
+            target: None,
             place: Place::default(),
         });
         let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused},
+    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused, Whose},
     close::Close,
     leg::Leg,
     limits::{Gate, HalfOpen},
@@ -53,6 +53,7 @@ pub(crate) struct Failure {
     pub(crate) refusal: Refusal,
     session: Option<String>,
     user: Option<String>,
+    target: Option<String>,
     place: Place,
 }
 
@@ -65,7 +66,18 @@ impl Failure {
             },
             session: None,
             user: None,
+            target: None,
             place: Place::default(),
+        }
+    }
+
+    /// The same, of somebody who is known.
+    pub(crate) fn of_known(self, whose: Whose) -> Self {
+        Self {
+            session: Some(whose.session),
+            user: Some(whose.user),
+            target: Some(whose.target),
+            ..self
         }
     }
 
@@ -74,6 +86,7 @@ impl Failure {
         Self {
             session: Some(admitted.session.to_string()),
             user: Some(admitted.user.clone()),
+            target: Some(admitted.target_name.clone()),
             place: admitted.place.clone(),
             ..self
         }
@@ -191,11 +204,15 @@ impl<A: Admission> Gateway<A> {
 
     /// Asks whether a viewer may enter.
     pub(crate) async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Failure> {
-        self.parts.admission.admit(request).await.map_err(|refusal| Failure {
-            refusal,
-            session: request.session.clone(),
-            user: None,
-            place: Place::default(),
+        self.parts.admission.admit(request).await.map_err(|refusal| {
+            let failure = Failure::new(refusal.why, refusal.detail);
+            match self.parts.admission.whose(&request.token) {
+                Some(whose) => failure.of_known(whose),
+                None => Failure {
+                    session: request.session.clone(),
+                    ..failure
+                },
+            }
         })
     }
 
@@ -209,6 +226,7 @@ impl<A: Admission> Gateway<A> {
             refusal,
             session,
             user,
+            target,
             place,
         } = failure;
         let refused = Refused {
@@ -217,6 +235,7 @@ impl<A: Admission> Gateway<A> {
             transport,
             session,
             user,
+            target,
             place,
         };
         self.observe(|observer| observer.refused(&refused));

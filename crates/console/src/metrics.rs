@@ -246,6 +246,7 @@ mod tests {
             transport: Transport::WebSocket,
             session: None,
             user: None,
+            target: None,
             place: Place::default(),
         });
         let after = text(&registry);

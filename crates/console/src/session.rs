@@ -48,7 +48,7 @@ use self::{
 use crate::{
     admission::{Admitted, Observer, Refusal},
     audit::AuditLog,
-    gateway::Gateway,
+    gateway::{Failure, Gateway},
     limits::Gate,
     metrics::Metrics,
     registry::{Registry, Transport},
@@ -293,7 +293,7 @@ impl SessionGateway {
     ///
     /// # Errors
     ///
-    /// What the user is told, and for the log why.
+    /// What the user is told, and why; it is in the audit log already.
     pub async fn admit_user(
         &self,
         session: &ConsoleSession,
@@ -301,7 +301,12 @@ impl SessionGateway {
         client: IpAddr,
         transport: Transport,
     ) -> Result<Admitted, Refusal> {
-        self.admission.admit_user(session, user, client, transport).await
+        let admitted = self.admission.admit_user(session, user, client, transport).await;
+        if let Err(Refusal { why, detail }) = &admitted {
+            let failure = Failure::new(*why, detail.clone()).of_known(admission::whose(session, &user.name));
+            self.gateway.refused(failure, client, transport);
+        }
+        admitted
     }
 
     /// Ends all streams in the way a restart wants, writes their ends and gives the lease back. The listeners must have stopped

@@ -167,6 +167,15 @@ async fn known_users(context: &Context<'_>, first: &Gateway, second: &Gateway) -
     stage::session(context, "range", json!({"allowedSourceRanges": ["192.0.2.0/24"]})).await?;
     let token = stage::token(context, "range", window, 1).await?;
     refused(first, &token, 4042).await.context("a foreign address")?;
+    let lines = first.audit()?;
+    let line = lines
+        .iter()
+        .find(|line| line.get("reason") == Some(&json!("AddressNotAllowed")));
+    let line = line.context("the audit log has the refusal")?;
+    ensure!(
+        line.get("user") == Some(&json!(ANN)) && line.get("target") == Some(&json!("VmAccess/web")),
+        "{line}"
+    );
 
     stage::session(context, "full", json!({"maxViewers": 1})).await?;
     let token = stage::token(context, "full", window, 2).await?;

@@ -33,7 +33,7 @@ use super::{
     upstream::{Consoles, Found, run_of},
 };
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal},
+    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal, Whose},
     close::Close,
     registry::{Protocol, Registry, SessionId, StreamInfo, Transport},
     rules::Rules,
@@ -331,11 +331,7 @@ impl SessionAdmission {
         let admitted = Admitted {
             session: id.clone(),
             user: live.user.name.clone(),
-            target_name: format!(
-                "{}/{}",
-                kind_word(session.spec.target_ref.kind),
-                session.spec.target_ref.name
-            ),
+            target_name: target_name(session),
             protocol: match live.protocol {
                 ConsoleProtocol::Vnc => Protocol::Vnc,
                 ConsoleProtocol::Serial => Protocol::Serial,
@@ -362,10 +358,31 @@ impl Admission for SessionAdmission {
         self.enter(id, way, request.client, request.transport).await
     }
 
+    fn whose(&self, token: &TokenHash) -> Option<Whose> {
+        let hash = token.to_hex();
+        let session = self.0.sessions.known_token(&hash)?;
+        let grant = grant::find(session.status.as_ref()?, &hash)?;
+        Some(whose(&session, &grant.user))
+    }
+
     async fn explain(&self, stream: &StreamInfo) -> Option<Close> {
         let live = self.0.live.get(&stream.session, &stream.connection)?;
         self.0.consoles.explain(&live).await
     }
+}
+
+/// What the log says of somebody who was turned away.
+pub(crate) fn whose(session: &ConsoleSession, user: &str) -> Whose {
+    Whose {
+        session: id_of(session).to_string(),
+        user: user.to_owned(),
+        target: target_name(session),
+    }
+}
+
+fn target_name(session: &ConsoleSession) -> String {
+    let target = &session.spec.target_ref;
+    format!("{}/{}", kind_word(target.kind), target.name)
 }
 
 /// Who it is, by a token that is good now or by kube-apiserver's word.

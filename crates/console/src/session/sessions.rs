@@ -187,7 +187,8 @@ impl Sessions {
         timeout(UNKNOWN_TOKEN, search).await.ok().flatten()
     }
 
-    fn known_token(&self, hash: &str) -> Option<Arc<ConsoleSession>> {
+    /// The same without waiting.
+    pub(crate) fn known_token(&self, hash: &str) -> Option<Arc<ConsoleSession>> {
         let tokens = self.0.by_token.read().unwrap_or_else(PoisonError::into_inner);
         let key = tokens.get(hash).cloned();
         drop(tokens);
