@@ -50,6 +50,7 @@ pub struct Apiserver {
     pub address: SocketAddr,
     /// What it acts as.
     pub account: Account,
+    cluster: Cluster,
     files: PathBuf,
 }
 
@@ -76,6 +77,7 @@ impl Apiserver {
             process: None,
             address,
             account,
+            cluster: cluster.clone(),
             files,
         };
         server.run()?;
@@ -166,6 +168,10 @@ impl Apiserver {
 
 impl Drop for Apiserver {
     fn drop(&mut self) {
+        // First: without a server behind it, nothing else of the cluster's API could be listed.
+        if let Err(error) = self.cluster.kubectl(&["delete", "apiservice", API_SERVICE, "--wait=false"]) {
+            eprintln!("the APIService {API_SERVICE} is left: {error:#}");
+        }
         self.kill();
     }
 }

@@ -208,7 +208,39 @@ impl Tokens {
             uses: wish.uses,
         };
         let status = write_grant(&sessions, session, &grant).await?;
-        Ok(self.answer(&status, namespace, name, protocol, looks_only, wish, token, &grant))
+        Ok(ConsoleToken {
+            api_version: Some(format!("{GROUP}/{VERSION}")),
+            kind: Some(KIND.to_owned()),
+            metadata: Some(Metadata {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+            }),
+            expiration_seconds: Some(wish.window.as_secs()),
+            uses: Some(wish.uses),
+            urls: Some(Urls {
+                browser: self.page(namespace, name, protocol, looks_only, &token),
+                websocket: self.endpoints.websocket(),
+                vnc: status.endpoints.as_ref().and_then(|endpoints| endpoints.vnc.clone()),
+            }),
+            token: Some(token),
+            expiration_timestamp: find(&status, &grant.sha256).map(|grant| grant.not_after.clone()),
+        })
+    }
+
+    /// The page that opens the console with this token.
+    fn page(
+        &self,
+        namespace: &str,
+        name: &str,
+        protocol: ConsoleProtocol,
+        looks_only: bool,
+        token: &str,
+    ) -> Option<String> {
+        let mut page = self.endpoints.browser(namespace, name, protocol, Some(token))?;
+        if looks_only {
+            page.push_str("&input=ViewOnly");
+        }
+        Some(page)
     }
 
     /// The session when it gives out tokens, after a wait that is not long.
@@ -223,46 +255,6 @@ impl Tokens {
         // When the time is over, what the session's status says by then is the answer.
         let _ = timeout(WAIT, await_condition(sessions.clone(), name, settled)).await;
         read(sessions, name).await
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of the answer, each of another origin"
-    )]
-    fn answer(
-        &self,
-        status: &ConsoleSessionStatus,
-        namespace: &str,
-        name: &str,
-        protocol: ConsoleProtocol,
-        looks_only: bool,
-        wish: Wish,
-        token: String,
-        grant: &NewGrant,
-    ) -> ConsoleToken {
-        let vnc = status.endpoints.as_ref().and_then(|endpoints| endpoints.vnc.clone());
-        let mut browser = self.endpoints.browser(namespace, name, protocol, Some(&token));
-        if let (Some(browser), true) = (&mut browser, looks_only) {
-            browser.push_str("&input=ViewOnly");
-        }
-        let urls = Urls {
-            browser,
-            websocket: self.endpoints.websocket(),
-            vnc,
-        };
-        ConsoleToken {
-            api_version: Some(format!("{GROUP}/{VERSION}")),
-            kind: Some(KIND.to_owned()),
-            metadata: Some(Metadata {
-                name: Some(name.to_owned()),
-                namespace: Some(namespace.to_owned()),
-            }),
-            expiration_seconds: Some(wish.window.as_secs()),
-            uses: Some(wish.uses),
-            token: Some(token),
-            expiration_timestamp: find(status, &grant.sha256).map(|grant| grant.not_after.clone()),
-            urls: Some(urls),
-        }
     }
 }
 

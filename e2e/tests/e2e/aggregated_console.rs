@@ -185,7 +185,7 @@ async fn ask(client: &Client, request: http::request::Builder, body: &str) -> Re
 }
 
 fn policy() -> Value {
-    json!({"maxViewers": 8, "maxConcurrentSessions": 100, "maxSessionDuration": "2h"})
+    json!({"protocols": ["vnc"], "maxViewers": 8, "maxConcurrentSessions": 100, "maxSessionDuration": "2h"})
 }
 
 async fn rights() -> Result<()> {
@@ -390,7 +390,7 @@ fn check_answer(context: &Context<'_>, answer: &Value) -> Result<()> {
     ensure!(token.len() == 43, "{} characters", token.len());
     let urls = at(answer, "/urls");
     let page = format!(
-        "{PUBLIC_URL}/console/#token={token}&protocol=vnc&session={}/fresh",
+        "{PUBLIC_URL}/console/#token={token}&protocol=vnc&session={}/fresh&input=ViewOnly",
         context.namespace
     );
     ensure!(text(urls, "/browser") == page, "{urls}");
