@@ -38,7 +38,7 @@ use crate::{
     printcolumn(
         name = "User",
         type_ = "string",
-        description = "Who last got a token",
+        description = "Who last got a token, or connected through kube-apiserver",
         json_path = ".status.user"
     ),
     printcolumn(
@@ -314,7 +314,7 @@ pub struct ConsoleSessionStatus {
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub connections: Vec<Connection>,
 
-    /// Who last got a token.
+    /// Who last got a token, or connected through kube-apiserver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 

@@ -115,6 +115,10 @@ pub fn connect(
         return Err(ClaimError::TooManyViewers);
     }
     let mut status = status.clone();
+    if new.transport == Transport::KubeApiserver {
+        // Who comes this way has no token that would name the user.
+        status.user = Some(new.user.clone());
+    }
     status.connections.push(Connection {
         id: new.id,
         user: new.user,

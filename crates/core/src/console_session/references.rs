@@ -62,3 +62,6 @@ fn age(session: &ConsoleSession) -> (Option<jiff::Timestamp>, Option<&str>) {
     let created = session.metadata.creation_timestamp.as_ref().map(|time| time.0);
     (created, session.metadata.uid.as_deref())
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,18 @@ fn viewers_are_bounded_and_a_refused_one_uses_nothing_up() {
 }
 
 #[test]
+fn who_comes_through_kube_apiserver_is_named_like_who_got_a_token() {
+    let by_token = connect(&granted(1), new("a"), 1, at(1)).unwrap();
+    assert_eq!(by_token.user.as_deref(), Some("ann"));
+    let through = NewConnection {
+        transport: Transport::KubeApiserver,
+        ..new("a")
+    };
+    let status = connect(&granted(1), through, 1, at(1)).unwrap();
+    assert_eq!(status.user.as_deref(), Some("somebody"));
+}
+
+#[test]
 fn leaving_twice_changes_nothing_more() {
     let status = claim(&granted(1), HASH, new("a"), 1, at(1)).unwrap();
     let first = leave(&status, &["a"], left("ann", "Idle"), at(5));
