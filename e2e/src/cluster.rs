@@ -93,6 +93,15 @@ impl Cluster {
         Self::control_plane_by(start, name, crds)
     }
 
+    /// A cluster with a node and KubeVirt's CRDs, but without KubeVirt, for a test that installs and removes novasphere.
+    ///
+    /// # Errors
+    /// When it does not come up, with the last lines of `novacluster`.
+    pub fn own_node(name: &str) -> Result<OwnCluster> {
+        let name = format!("{SHARED}-{name}");
+        Ok(OwnCluster(start(&name, &["up", "--node", "--crds", "kubevirt"])?))
+    }
+
     fn control_plane_by(
         start: impl Fn(&str, &[&str]) -> Result<Self>,
         name: &str,

@@ -380,6 +380,11 @@ async fn tokens() -> Result<()> {
             "{code} {answer}"
         );
 
+        // As in docs/aggregated-api.md.
+        let printed = context.cluster.kubectl(&["create", "--raw", &path("fresh"), "--filename", "/dev/null"])?;
+        let printed: Value = serde_json::from_str(&printed)?;
+        ensure!(text(&printed, "/token").len() == 43, "kubectl prints {printed}");
+
         token_refusals(context, &keeper).await
     })
     .await
