@@ -17,7 +17,7 @@ use novasphere_e2e::{
 };
 use serde_json::json;
 
-use crate::console_stage::{self as stage, Stage, Viewer};
+use crate::console_stage::{self as stage, Entry, Stage, Viewer};
 
 /// How long the way to the apiserver is cut.
 const CUT: Duration = Duration::from_mins(1);
@@ -62,7 +62,7 @@ async fn apiserver() -> Result<()> {
                     .await
                     .with_context(|| format!("after a restart of {part}"))?;
             }
-            cut(context, &stage, &link, &mut viewers).await?;
+            cut(context, &stage, &gateway, &link, &mut viewers).await?;
             let [stays, revoked, deleted] = viewers.as_mut_slice() else {
                 anyhow::bail!("three viewers were let in")
             };
@@ -80,11 +80,26 @@ async fn apiserver() -> Result<()> {
 }
 
 /// Cuts the gateway off for a minute; two sessions are ended meanwhile.
-async fn cut(context: &Context<'_>, stage: &Stage, link: &Link, viewers: &mut [Viewer]) -> Result<()> {
+async fn cut(
+    context: &Context<'_>,
+    stage: &Stage,
+    gateway: &Gateway,
+    link: &Link,
+    viewers: &mut [Viewer],
+) -> Result<()> {
     let sessions: Api<ConsoleSession> = context.api();
     let revoke = json!({"spec": {"revoked": true}});
+    let token = stage::token(context, "stays", CUT * 2, 1).await?;
+    // The watch is quick, and the test must not be quicker.
+    alive(stage, viewers).await?;
     link.set(false);
     let since = Instant::now();
+    let mut late = Viewer::open(gateway.http, &token).await?;
+    let entry = late.entry().await?;
+    ensure!(
+        matches!(entry, Entry::Closed(4044, _)),
+        "nobody is let in while nothing can be checked, not {entry:?}"
+    );
     wait::until("the apiserver takes the revocation", wait::SHORT, || async {
         sessions
             .patch("revoked", &PatchParams::default(), &Patch::Merge(&revoke))

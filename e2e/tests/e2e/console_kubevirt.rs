@@ -154,8 +154,9 @@ impl Scene<'_, '_> {
 
     /// Of virt-handler, which holds the sockets, and of virt-api, through which they pass.
     async fn restarts(&self) -> Result<()> {
-        let mut viewer = self.serial("restarts").await?;
         let _disturbing = installed::disturbing().await;
+        let mut viewer = self.serial("restarts").await?;
+        let mut screen = self.screen("restarts-vnc").await?;
         for part in ["virt-handler", "virt-api"] {
             let of_part = format!("kubevirt.io={part}");
             self.context.cluster.kubectl(&[
@@ -172,6 +173,10 @@ impl Scene<'_, '_> {
                 .await
                 .with_context(|| format!("after a restart of {part}"))?;
             shell(&mut viewer).await?;
+            if part == "virt-handler" {
+                // Nobody took it and the machine runs; a screen is not opened again by the gateway.
+                self.told(&mut screen, 4021, "TargetDisconnected").await?;
+            }
             let kind = if part == "virt-handler" {
                 "daemonset"
             } else {

@@ -33,6 +33,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("console_revoke::every_end", Needs::ControlPlane, every_end),
         Case::new("console_revoke::restart", Needs::ControlPlane, restart),
+        Case::new("console_revoke::killed", Needs::ControlPlane, killed),
     ]
 }
 
@@ -243,6 +244,39 @@ async fn restart() -> Result<()> {
                 .await?;
             ensure!(left.items.is_empty(), "its lease is gone");
             drop(stage);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// SIGKILL: the viewers see a broken connection, and the controller takes them out of the session when the lease has run out.
+async fn killed() -> Result<()> {
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "console_revoke::killed",
+        PodSecurity::Restricted,
+        async |context| {
+            let stage = Stage::set(context, policy()).await?;
+            let gateways = stage.gateways(context, &["g1", "g2"]).await?;
+            stage::session(context, "both", json!({})).await?;
+            let token = stage::token(context, "both", Duration::from_mins(1), 2).await?;
+            let mut viewers = Vec::new();
+            for gateway in &gateways {
+                viewers.push(Viewer::enter(gateway.http, &token).await?);
+            }
+            stage::connections(context, "both", 2).await?;
+            let [first, second] =
+                <[Gateway; 2]>::try_from(gateways).map_err(|_| anyhow::anyhow!("two gateways were started"))?;
+            drop(first);
+            let session = stage::connections(context, "both", 1).await?;
+            let status = session.status.context("a status")?;
+            let last = status.last_disconnect.context("a reason")?;
+            ensure!(last.reason == "GatewayLost", "the status says {last:?}");
+            let left = status.connections.first().context("one is left")?;
+            ensure!(left.gateway.starts_with("g2-"), "the wrong one was taken out: {left:?}");
+            drop(second);
             Ok(())
         },
     )

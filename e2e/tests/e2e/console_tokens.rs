@@ -217,7 +217,7 @@ enum Native {
     Refused(String),
 }
 
-/// Connects as a stock viewer does: VeNCrypt X509Plain.
+/// Connects as a stock viewer does: `VeNCrypt` `X509Plain`.
 async fn native(to: SocketAddr, user: &str, password: &str) -> Result<Native> {
     let mut stream = TcpStream::connect(to).await?;
     read(&mut stream, 12).await?;
