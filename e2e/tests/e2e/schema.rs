@@ -11,6 +11,7 @@ use novasphere_e2e::{
     harness::{Case, Needs},
     namespace::{Context, PodSecurity, with_namespace},
     paths,
+    wait::{self, Seen},
 };
 use serde_json::Value;
 
@@ -160,8 +161,26 @@ const KINDS: [(&str, &str, &str); 3] = [
 async fn explained() -> Result<()> {
     let cluster = Cluster::plane()?;
     let client = cluster.client().await?;
-    let request = http::Request::get("/openapi/v3/apis/novasphere.io/v1alpha1").body(Vec::new())?;
-    let document: Value = client.request(request).await?;
+    // The documents follow the CRDs after a while.
+    let document = wait::until("the apiserver serves the schema of each kind", wait::SHORT, || async {
+        let request = http::Request::get("/openapi/v3/apis/novasphere.io/v1alpha1").body(Vec::new())?;
+        let document: Value = client.request(request).await?;
+        let has = |kind| {
+            document
+                .pointer(&format!("/components/schemas/io.novasphere.v1alpha1.{kind}"))
+                .is_some()
+        };
+        let missing: Vec<_> = KINDS
+            .iter()
+            .map(|(kind, ..)| *kind)
+            .filter(|kind| !has(*kind))
+            .collect();
+        Ok(Seen::some(
+            missing.is_empty().then_some(document),
+            format!("no {missing:?}"),
+        ))
+    })
+    .await?;
     for (kind, singular, _) in KINDS {
         let schema = document
             .pointer(&format!("/components/schemas/io.novasphere.v1alpha1.{kind}"))

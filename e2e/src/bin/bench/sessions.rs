@@ -66,8 +66,7 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     target(context, &desktop).await?;
     let (cluster_rules, rules) = (rbac::CLUSTER_RULES, rbac::NAMESPACE_RULES);
     let account = Account::with_rules(cluster, &context.namespace, "console", cluster_rules, rules).await?;
-    let starts =
-        REPLICAS.map(|name| Gateway::start(cluster, &account, &context.namespace, name, &context.output, None));
+    let starts = REPLICAS.map(|name| Gateway::start(cluster, &account, name, &context.output, None));
     let gateways = futures::future::try_join_all(starts).await?;
     let tokens = sessions(context).await?;
 
