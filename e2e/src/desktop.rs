@@ -1,13 +1,14 @@
 //! X servers for tests: a desktop with a VNC server to look at, and a screen for a viewer.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use novasphere_console::rfb::security::vnc_auth::VncPassword;
 
 use crate::{
@@ -132,7 +133,7 @@ impl Desktop {
         let obscured = VncPassword::new(&FILE_KEY).answer(padded);
         std::fs::write(&password, obscured.first_chunk::<8>().context("a block has 8 bytes")?)?;
         std::fs::write(&typed, "")?;
-        let port = std::net::TcpListener::bind((address, 0))?.local_addr()?.port();
+        let port = free_port(address)?;
         let arguments = [
             "-rfbport",
             &port.to_string(),
@@ -300,6 +301,28 @@ impl Screen {
         );
         Ok(())
     }
+}
+
+/// A TCP port of this address that is free, for a program that is started next. It is not one of those that the kernel gives
+/// to connections of others in between (32768 and above by default).
+///
+/// # Errors
+/// When none is free.
+pub fn free_port(address: Ipv4Addr) -> Result<u16> {
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        // Another process of these tests begins elsewhere.
+        let number = std::process::id()
+            .wrapping_mul(97)
+            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + number % COUNT)?;
+        if TcpListener::bind((address, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of {address} is free")
 }
 
 /// An address of this machine that is not of loopback: kube-apiserver refuses those as endpoints. What is sent to it stays

@@ -2,7 +2,7 @@
 //! cases share.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -224,12 +224,11 @@ pub(crate) async fn revoke(context: &Context<'_>, session: &str) -> Result<()> {
 impl Gateway {
     /// Chooses its ports and writes its files.
     fn prepare(context: &Context<'_>, embedders: &[String]) -> Result<Self> {
-        // Both are held until both are known, so that they differ.
-        let (page, screen) = (
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-        );
-        let (http, vnc) = (page.local_addr()?, screen.local_addr()?);
+        let address = || -> Result<SocketAddr> {
+            let port = desktop::free_port(Ipv4Addr::LOCALHOST)?;
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        };
+        let (http, vnc) = (address()?, address()?);
         let config = json!({
             "endpoints": {"publicUrl": format!("http://{http}"), "vncAddress": vnc.to_string()},
             "console": {
