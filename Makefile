@@ -208,7 +208,7 @@ undeploy: ## Remove the roles of novasphere and their rights; definitions and ob
 .PHONY: clean
 clean: ## Take local clusters down and remove what was built here
 	@if [[ -x $(NOVACLUSTER) ]]; then $(NOVACLUSTER) down --all; fi
-	rm -rf target
+	rm -rf target $(PAGE)/dist $(PAGE)/out $(PAGE)/node_modules $(BROWSER)/node_modules
 
 .PHONY: clean-cache
 clean-cache: ## Remove what was built once for all clones (see docs/testbed.md)

@@ -132,10 +132,7 @@ class Page {
     this.#tries += 1;
     this.#state("waiting", reason);
     this.#say(`${sentence} Trying again in ${step.seconds} s.`);
-    this.#notice.show("The console is not there now", sentence, advice(step), {
-      form: true,
-      again: this.#embedder !== undefined,
-    });
+    this.#notice.show("The console is not there now", sentence, advice(step), { form: false, again: false });
     this.#timer = window.setTimeout(() => {
       void (step.kind === "retry" ? this.#connect(token) : this.#renew());
     }, step.seconds * 1000);
