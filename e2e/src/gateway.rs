@@ -81,6 +81,8 @@ impl Gateway {
         std::fs::write(file("kubeconfig"), kubeconfig)?;
         let [http, vnc, admin] = [free_port()?, free_port()?, free_port()?];
         let audit = file("audit.log");
+        // It is appended to; that of an earlier run is not this one's.
+        File::create(&audit)?;
         let config = json!({"console": {
             "watchNamespace": watch_namespace,
             "http": {"address": http, "plain": true, "allowedOrigins": ["https://vms.example.org"]},

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod admission;
+mod claim;
 mod counters;
 mod enforcer;
 pub mod lease;
@@ -303,7 +304,7 @@ impl SessionGateway {
     ) -> Result<Admitted, Refusal> {
         let admitted = self.admission.admit_user(session, user, client, transport).await;
         if let Err(Refusal { why, detail }) = &admitted {
-            let failure = Failure::new(*why, detail.clone()).of_known(admission::whose(session, &user.name));
+            let failure = Failure::new(*why, detail.clone()).of_known(claim::whose(session, &user.name));
             self.gateway.refused(failure, client, transport);
         }
         admitted

@@ -152,7 +152,7 @@ async fn one_sentence(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
     let details = gateway.audit()?;
     let refused = details
         .iter()
-        .filter(|line| line.get("event") == Some(&json!("Refused")));
+        .filter(|line| line.get("reason") == Some(&json!("TokenRefused")));
     ensure!(refused.count() == 5, "the audit log has all refusals: {details:?}");
     let text = format!("{details:?}");
     for token in [&used, &expired, &foreign, &good] {

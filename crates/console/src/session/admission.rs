@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use novasphere_core::console_session::{
-    access::{Right, console_right, may_have_token, missing_right},
-    connection::{ClaimError, NewConnection, claim, connect, leave},
+    access::{Right, console_right, missing_right},
+    connection::NewConnection,
     end::{end, is_started},
     endpoints::Endpoints,
     grant,
@@ -14,17 +14,14 @@ use novasphere_core::console_session::{
     policy::SessionPolicy,
     references::{References, machine_name},
     status::{Observed, status},
-    target::kind_word,
-    validate::{SessionError, ValidatedSession, validate},
+    validate::{ValidatedSession, validate},
 };
-use novasphere_crd::{
-    Clipboard, CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, LastDisconnect,
-    Takeover, Time,
-};
+use novasphere_crd::{CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, Takeover};
 use tokio::time::Instant;
 
 use super::{
     access::{AccessChecker, FRESH, User},
+    claim::{Caller, Way, check_way, claimed, close_of_error, refuse, rules, target_name, unknown, user_of, whose},
     enforcer::close_of,
     live::{Live, LiveStreams},
     report::{Report, id_of},
@@ -56,23 +53,6 @@ pub(crate) struct Parts {
     pub(crate) report: Report,
 }
 
-/// By what a viewer enters.
-#[derive(Clone, Debug)]
-enum Way {
-    Token(TokenHash),
-    User(User),
-}
-
-/// A viewer at the door.
-#[derive(Clone, Debug)]
-struct Caller {
-    way: Way,
-    client: IpAddr,
-    transport: Transport,
-    /// The name that the stream is going to have.
-    connection: String,
-}
-
 /// A viewer who was weighed and may enter, once the claim is written.
 struct Ticket {
     live: Live,
@@ -99,17 +79,6 @@ impl Decide for Claiming<'_> {
         self.ticket = Some(ticket);
         Ok(Decision::Write(Box::new(status)))
     }
-}
-
-fn refuse(why: Close, detail: impl Into<String>) -> Refusal {
-    Refusal {
-        why,
-        detail: detail.into(),
-    }
-}
-
-fn unknown(detail: impl Into<String>) -> Refusal {
-    refuse(Close::TokenRefused, detail)
 }
 
 impl SessionAdmission {
@@ -368,138 +337,5 @@ impl Admission for SessionAdmission {
     async fn explain(&self, stream: &StreamInfo) -> Option<Close> {
         let live = self.0.live.get(&stream.session, &stream.connection)?;
         self.0.consoles.explain(&live).await
-    }
-}
-
-/// What the log says of somebody who was turned away.
-pub(crate) fn whose(session: &ConsoleSession, user: &str) -> Whose {
-    Whose {
-        session: id_of(session).to_string(),
-        user: user.to_owned(),
-        target: target_name(session),
-    }
-}
-
-fn target_name(session: &ConsoleSession) -> String {
-    let target = &session.spec.target_ref;
-    format!("{}/{}", kind_word(target.kind), target.name)
-}
-
-/// Who it is, by a token that is good now or by kube-apiserver's word.
-fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Result<User, Refusal> {
-    match way {
-        Way::User(user) if may_have_token(&session.spec, &user.name, &user.groups) => Ok(user.clone()),
-        Way::User(user) => Err(refuse(
-            Close::AccessWithdrawn,
-            format!("spec.users and spec.groups do not name {}", user.name),
-        )),
-        Way::Token(hash) => {
-            let status = session.status.as_ref();
-            let grant = status.and_then(|status| grant::find(status, &hash.to_hex()));
-            let grant = grant.ok_or_else(|| unknown("the session no longer knows the token"))?;
-            if !grant::is_good(grant, now) {
-                let error = if grant.uses_left == 0 {
-                    ClaimError::TokenUsed
-                } else {
-                    ClaimError::TokenExpired
-                };
-                return Err(unknown(error.to_string()));
-            }
-            Ok(User {
-                name: grant.user.clone(),
-                groups: grant.groups.clone(),
-            })
-        }
-    }
-}
-
-fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), Refusal> {
-    if !policy.allows_address(caller.client) {
-        return Err(refuse(
-            Close::AddressNotAllowed,
-            format!("{} is in no allowed source range", caller.client),
-        ));
-    }
-    if caller.transport != Transport::Rfb {
-        return Ok(());
-    }
-    if policy.protocol == ConsoleProtocol::Serial {
-        return Err(refuse(Close::TransportNotAllowed, "a serial console is not RFB"));
-    }
-    if policy.native {
-        Ok(())
-    } else {
-        Err(refuse(
-            Close::TransportNotAllowed,
-            "console.native is false: browsers only",
-        ))
-    }
-}
-
-fn claimed(
-    before: &ConsoleSessionStatus,
-    caller: &Caller,
-    connection: &NewConnection,
-    policy: &SessionPolicy,
-    replaced: &[String],
-    now: Timestamp,
-) -> Result<ConsoleSessionStatus, Refusal> {
-    let made_room = make_room(before, replaced, now);
-    let claimed = match &caller.way {
-        Way::Token(hash) => claim(&made_room, &hash.to_hex(), connection.clone(), policy.max_viewers, now),
-        Way::User(_) => connect(&made_room, connection.clone(), policy.max_viewers, now),
-    };
-    claimed.map_err(|error| {
-        let why = match error {
-            ClaimError::UnknownToken | ClaimError::TokenExpired | ClaimError::TokenUsed | ClaimError::Over => {
-                Close::TokenRefused
-            }
-            ClaimError::TooManyViewers => Close::TooManyViewers,
-            ClaimError::NotReady => Close::TargetNotRunning,
-            ClaimError::Duplicate => Close::Internal,
-        };
-        refuse(why, error.to_string())
-    })
-}
-
-/// Without the session's own streams that are replaced: their gateways see by the reason that they were not forgotten.
-fn make_room(before: &ConsoleSessionStatus, replaced: &[String], now: Timestamp) -> ConsoleSessionStatus {
-    let own = before
-        .connections
-        .iter()
-        .find(|connection| replaced.contains(&connection.id));
-    let Some(own) = own else { return before.clone() };
-    let ids: Vec<&str> = replaced.iter().map(String::as_str).collect();
-    let last = LastDisconnect {
-        user: own.user.clone(),
-        reason: Close::Replaced.reason().to_owned(),
-        at: Time(now),
-    };
-    let mut after = leave(before, &ids, last, now);
-    // It forgets grants that are used up; the one that is being used is not.
-    after.grants.clone_from(&before.grants);
-    after
-}
-
-fn close_of_error(error: &SessionError) -> Close {
-    match error {
-        SessionError::TargetNotFound { .. } | SessionError::TargetReplaced => Close::TargetGone,
-        SessionError::Policy(_) => Close::PolicyChanged,
-        SessionError::KubeVirtNotInstalled | SessionError::VncServer { .. } => Close::TargetUnreachable,
-        SessionError::NoIdentity
-        | SessionError::NoSerial
-        | SessionError::TargetUnsupported
-        | SessionError::TooManySessions { .. } => Close::TargetRefused,
-    }
-}
-
-/// What a viewer may do: the policy, without what changes the guest for a user who may only look.
-const fn rules(policy: &SessionPolicy, drives: bool) -> Rules {
-    Rules {
-        input: drives,
-        clipboard_to_guest: matches!(policy.clipboard, Clipboard::Both | Clipboard::ToGuest),
-        clipboard_from_guest: matches!(policy.clipboard, Clipboard::Both | Clipboard::FromGuest),
-        power: policy.power,
-        resize: policy.resize,
     }
 }
