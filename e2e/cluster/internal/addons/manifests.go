@@ -16,6 +16,12 @@ type Base struct {
 	DNSServiceIP  netip.Addr
 }
 
+// CSI are the objects of storage with snapshots. The CRDs of snapshots must be
+// there.
+//
+//go:embed manifests/csi.yaml
+var CSI []byte
+
 //go:embed manifests/base.yaml
 var baseTemplate string
 

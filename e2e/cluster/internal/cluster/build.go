@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"novasphere.io/e2e/cluster/internal/addons"
+	"novasphere.io/e2e/cluster/internal/crds"
 	"novasphere.io/e2e/cluster/internal/host"
 )
 
@@ -22,6 +23,9 @@ type programs struct {
 	kube string
 	// pause holds pause and pause.tar; coreDNS is an archive. Node only.
 	pause, coreDNS string
+	// csi holds the programs of storage with snapshots, snapshotCRDs their
+	// CRDs. Only with that storage.
+	csi, snapshotCRDs string
 }
 
 // KubernetesVersion is what components/kube/go.mod requires.
@@ -51,7 +55,23 @@ func Helm(ctx context.Context, b *host.Builder) (string, error) {
 	})
 }
 
-func build(ctx context.Context, b *host.Builder, node bool) (programs, error) {
+// CSI builds the test bed's driver and the programs that Kubernetes puts beside
+// a driver.
+func CSI(ctx context.Context, b *host.Builder) (string, error) {
+	const upstream = "github.com/kubernetes-csi/"
+	return b.Go(ctx, host.GoBuild{
+		Name: "csi", Dir: "components/csi",
+		Packages: []string{
+			"./" + csiDriver,
+			upstream + "external-provisioner/v6/cmd/" + csiProvisioner,
+			upstream + "external-resizer/v2/cmd/" + csiResizer,
+			upstream + "external-snapshotter/v8/cmd/" + csiSnapshotter,
+			upstream + "external-snapshotter/v8/cmd/" + snapshotController,
+		},
+	})
+}
+
+func build(ctx context.Context, b *host.Builder, node, csi bool) (programs, error) {
 	needed := programs{cache: b.Cache}
 	var err error
 	if needed.kube, err = Kube(ctx, b); err != nil || !node {
@@ -60,7 +80,13 @@ func build(ctx context.Context, b *host.Builder, node bool) (programs, error) {
 	if needed.pause, err = addons.Pause(ctx, b); err != nil {
 		return needed, err
 	}
-	needed.coreDNS, err = addons.CoreDNS(ctx, b)
+	if needed.coreDNS, err = addons.CoreDNS(ctx, b); err != nil || !csi {
+		return needed, err
+	}
+	if needed.csi, err = CSI(ctx, b); err != nil {
+		return needed, err
+	}
+	needed.snapshotCRDs, err = crds.Dir(ctx, b, "snapshot")
 	return needed, err
 }
 

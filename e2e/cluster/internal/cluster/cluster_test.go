@@ -33,6 +33,25 @@ func TestUnknownPartSaysWhatThereIs(t *testing.T) {
 	if err := c.checkPart("kubelet"); err != nil {
 		t.Error(err)
 	}
+	if err := c.checkPart("csi-driver"); err == nil || !strings.Contains(err.Error(), "up --csi") {
+		t.Errorf("%v", err)
+	}
+	c.state.CSI = "/cache/bin/csi"
+	if err := c.checkPart("csi-driver"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEveryPartHasArguments(t *testing.T) {
+	c := &Cluster{dir: "/state/a", state: State{Name: "a", Index: 3, CSI: "/cache/bin/csi", Node: &daemon.Process{}}}
+	for _, part := range c.Parts() {
+		if len(c.arguments(part)) == 0 {
+			t.Errorf("%s has no arguments", part)
+		}
+	}
+	if path := c.spec("csi-snapshotter").Path; path != "/cache/bin/csi/csi-snapshotter" {
+		t.Error(path)
+	}
 }
 
 func TestPlaneStaysOnLoopbackWithoutNode(t *testing.T) {

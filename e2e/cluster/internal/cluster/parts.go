@@ -31,14 +31,17 @@ var (
 
 // Parts lists the parts of this cluster in the order in which they start.
 func (c *Cluster) Parts() []string {
-	if c.hasNode() {
+	switch {
+	case c.hasCSI():
+		return AllParts()
+	case c.hasNode():
 		return slices.Concat(planeParts, nodeParts)
 	}
 	return planeParts
 }
 
 // AllParts lists the parts that a cluster can have.
-func AllParts() []string { return slices.Concat(planeParts, nodeParts) }
+func AllParts() []string { return slices.Concat(planeParts, nodeParts, csiParts) }
 
 func (c *Cluster) checkPart(part string) error {
 	if slices.Contains(c.Parts(), part) {
@@ -46,6 +49,9 @@ func (c *Cluster) checkPart(part string) error {
 	}
 	if slices.Contains(nodeParts, part) {
 		return fmt.Errorf("cluster %q has no node, so it has no %s; add one with: novacluster up --node --name %s", c.state.Name, part, c.state.Name)
+	}
+	if slices.Contains(csiParts, part) {
+		return fmt.Errorf("cluster %q has no %s; add it with: novacluster up --csi --name %s", c.state.Name, part, c.state.Name)
 	}
 	return fmt.Errorf("there is no part %q; the parts are %s", part, strings.Join(c.Parts(), ", "))
 }
@@ -61,14 +67,22 @@ func (c *Cluster) ensure(ctx context.Context, part string) error {
 	if _, runs := c.running(part); runs {
 		return nil
 	}
+	if part == csiDriver {
+		if err := os.RemoveAll(c.registeredMark()); err != nil {
+			return err
+		}
+	}
 	_, err := daemon.Start(ctx, c.spec(part))
 	return err
 }
 
 func (c *Cluster) spec(part string) daemon.Spec {
 	spec := daemon.Spec{Part: part, Dir: c.dir, Path: filepath.Join(c.state.Kube, part), Args: c.arguments(part)}
-	if part == containerd {
+	switch {
+	case part == containerd:
 		spec.Path = containerd
+	case slices.Contains(csiParts, part):
+		spec.Path = filepath.Join(c.state.CSI, part)
 	}
 	if c.hasNode() {
 		spec.Namespaces = c.state.Node.Pid
@@ -95,7 +109,7 @@ func (c *Cluster) arguments(part string) []string {
 	case localStorage:
 		return []string{"--kubeconfig=" + c.kubeconfig("admin"), "--dir=" + c.path("volumes"), "--node=" + c.nodeName()}
 	}
-	return nil
+	return c.csiArguments(part)
 }
 
 // checkAlive is the error that ends a wait when the part waited for has ended.
@@ -140,6 +154,11 @@ func (c *Cluster) Stop(ctx context.Context, part string) error {
 	if err := c.checkPart(part); err != nil {
 		return err
 	}
+	for _, follower := range followers(part) {
+		if err := c.Stop(ctx, follower); err != nil {
+			return err
+		}
+	}
 	process, runs := c.running(part)
 	if !runs {
 		return nil
@@ -161,7 +180,15 @@ func (c *Cluster) Start(ctx context.Context, part string, timeout time.Duration)
 	if err := c.ensure(ctx, part); err != nil {
 		return err
 	}
-	return c.waitServing(ctx, part, timeout)
+	if err := c.waitServing(ctx, part, timeout); err != nil {
+		return err
+	}
+	for _, follower := range followers(part) {
+		if err := c.Start(ctx, follower, timeout); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Restart stops and starts a part.

@@ -21,6 +21,9 @@ type State struct {
 	Index network.Index
 	// Kube is the folder with the programs the cluster runs.
 	Kube string
+	// CSI is the folder with the programs of storage with snapshots; empty
+	// without it.
+	CSI string
 	// Ports of the control plane on loopback; unused with a node, which has
 	// the usual ports in its own namespace.
 	EtcdPort, EtcdPeerPort, APIServerPort int

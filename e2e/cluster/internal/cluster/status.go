@@ -16,6 +16,7 @@ type Status struct {
 	AuditLog   string       `json:"auditLog"`
 	Node       *NodeStatus  `json:"node"`
 	KubeVirt   bool         `json:"kubevirt"`
+	CSI        bool         `json:"csi"`
 	Parts      []PartStatus `json:"parts"`
 }
 
@@ -39,7 +40,7 @@ type PartStatus struct {
 func (c *Cluster) Status() Status {
 	status := Status{
 		Name: c.state.Name, Dir: c.dir, Kubeconfig: c.kubeconfig("admin"), APIServer: c.serverURL(),
-		AuditLog: c.auditLog(), KubeVirt: c.state.KubeVirt,
+		AuditLog: c.auditLog(), KubeVirt: c.state.KubeVirt, CSI: c.hasCSI(),
 	}
 	if c.hasNode() {
 		index := c.state.Index

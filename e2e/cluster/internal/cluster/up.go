@@ -18,6 +18,8 @@ import (
 // Options say what a cluster shall have.
 type Options struct {
 	Node bool
+	// CSI adds storage with snapshots; it needs Node.
+	CSI bool
 	// WaitTimeout bounds each single wait.
 	WaitTimeout time.Duration
 	// Import puts further images into the node while the rest of it starts.
@@ -32,7 +34,7 @@ func (c *Cluster) Up(ctx context.Context, builder *host.Builder, options Options
 			return err
 		}
 	}
-	needed, err := build(ctx, builder, options.Node || c.hasNode())
+	needed, err := build(ctx, builder, options.Node || c.hasNode(), options.CSI || c.hasCSI())
 	if err != nil {
 		return err
 	}
@@ -56,7 +58,13 @@ func (c *Cluster) Up(ctx context.Context, builder *host.Builder, options Options
 	if !c.hasNode() {
 		return c.upPlane(ctx, options.WaitTimeout)
 	}
-	return c.upNode(ctx, needed, options)
+	if err := c.upNode(ctx, needed, options); err != nil {
+		return err
+	}
+	if !options.CSI && !c.hasCSI() {
+		return nil
+	}
+	return c.upCSI(ctx, needed, options.WaitTimeout)
 }
 
 // lock keeps two `up` and `down` of one cluster apart.
@@ -87,6 +95,9 @@ func (c *Cluster) begin(ctx context.Context, needed programs) error {
 	}
 	if c.nothingRuns() {
 		c.state.Kube = needed.kube
+		if c.hasCSI() {
+			c.state.CSI = needed.csi
+		}
 	}
 	return c.save()
 }

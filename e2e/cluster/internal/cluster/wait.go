@@ -30,6 +30,8 @@ func (c *Cluster) waitServing(ctx context.Context, part string, timeout time.Dur
 		return c.waitContainerd(ctx, timeout)
 	case kubelet:
 		return c.waitNodeReady(ctx, timeout)
+	case csiDriver:
+		return c.waitDriver(ctx, timeout)
 	}
 	return c.checkAlive(part)
 }

@@ -39,6 +39,12 @@ func unpackPackages(ctx context.Context, builder *host.Builder) (string, error) 
 	})
 }
 
+// Busybox returns the path of a static program with a shell, for images of tests.
+func Busybox(ctx context.Context, builder *host.Builder) (string, error) {
+	packages, err := unpackPackages(ctx, builder)
+	return filepath.Join(packages, "bin", "busybox"), err
+}
+
 func findKernel(packages string) (string, error) {
 	return findOne(filepath.Join(packages, "boot", "vmlinuz-*"))
 }
