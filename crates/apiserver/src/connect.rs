@@ -25,6 +25,7 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{
     ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
+    VmAccess,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -42,6 +43,10 @@ use crate::{
 
 /// How long it may take from the answer until the connection is a `WebSocket`.
 const UPGRADE: Duration = Duration::from_secs(10);
+
+/// How long a target that was just made is waited for, and how often the watch cache is looked at.
+const SEEN: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Characters of a `VmAccess`' name in the name of a session that is made for it; a name has at most 63 with what is added.
 const NAME_PART: usize = 40;
@@ -135,7 +140,9 @@ impl Consoles {
         let look = console_right(SessionTargetKind::VmAccess, protocol, namespace, name, Right::Look);
         self.access.require(caller.who, look).await?;
         let handshake = handshake(&request)?;
-        let session = self.make(caller.who, namespace, name, options).await?;
+        let wanted = session_for(caller.who, namespace, name, options);
+        self.target(&wanted, namespace, name).await?;
+        let session = self.make(&wanted, namespace).await?;
         match self.admit(&session, caller).await {
             Ok(admitted) => Ok(self.open::<S>(request, &handshake, admitted, caller.client)),
             Err(refusal) => {
@@ -215,21 +222,39 @@ impl Consoles {
         handshake.response()
     }
 
-    async fn make(
-        &self,
-        who: &Identity,
-        namespace: &str,
-        name: &str,
-        options: ConsoleOptions,
-    ) -> Result<ConsoleSession, ApiError> {
-        let session = session_for(who, namespace, name, options);
+    /// Goes on when the watch has seen the target: it may just have been made.
+    async fn target(&self, wanted: &ConsoleSession, namespace: &str, name: &str) -> Result<(), ApiError> {
+        let is_seen = || self.gateway.sessions().references(wanted).vm_access.is_some();
+        if is_seen() {
+            return Ok(());
+        }
+        let targets: Api<VmAccess> = Api::namespaced(self.client.clone(), namespace);
+        let found = targets.get_opt(name).await;
+        let found = found.map_err(|error| ApiError::Unavailable(format!("cannot read VmAccess {name}: {error}")))?;
+        if found.is_none() {
+            return Err(ApiError::NotFound {
+                group: "novasphere.io",
+                resource: "vmaccesses",
+                name: name.to_owned(),
+            });
+        }
+        let seen = async {
+            while !is_seen() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let seen = timeout(SEEN, seen).await;
+        seen.map_err(|_| ApiError::Unavailable(format!("VmAccess {name} is not watched here yet; try again")))
+    }
+
+    async fn make(&self, session: &ConsoleSession, namespace: &str) -> Result<ConsoleSession, ApiError> {
         let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
         let parameters = PostParams {
             field_manager: Some("novasphere/apiserver".to_owned()),
             ..PostParams::default()
         };
         sessions
-            .create(&parameters, &session)
+            .create(&parameters, session)
             .await
             .map_err(|error| match error {
                 // The namespace is gone or going, or a policy or a quota of it says no.

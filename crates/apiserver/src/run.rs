@@ -112,8 +112,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         front_proxy,
         health,
         metrics,
-        consoles: Consoles::new(client.clone(), access.clone(), gateway),
-        tokens: Tokens::new(client, access, endpoints),
+        consoles: Consoles::new(client, access.clone(), gateway.clone()),
+        tokens: Tokens::new(gateway, access, endpoints),
     });
     let stop = Shutdown::new(shutdown.grace());
     let mut served = tokio::spawn(serve(

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Api, Client, api::PostParams, runtime::wait::await_condition};
-use novasphere_console::token::TokenHash;
+use kube::{Api, api::PostParams, runtime::wait::await_condition};
+use novasphere_console::{session::SessionGateway, token::TokenHash};
 use novasphere_core::console_session::{
     access::{Right, console_right, may_have_token, token_right},
     endpoints::Endpoints,
@@ -147,18 +147,18 @@ impl Wish {
 /// Gives out tokens. Clones share all of it.
 #[derive(Clone)]
 pub struct Tokens {
-    client: Client,
+    gateway: SessionGateway,
     access: Access,
     endpoints: Arc<Endpoints>,
     waiting: Arc<Semaphore>,
 }
 
 impl Tokens {
-    /// One that knows these addresses. `client` needs to read sessions and to write their status.
+    /// One that knows these addresses.
     #[must_use]
-    pub fn new(client: Client, access: Access, endpoints: Endpoints) -> Self {
+    pub fn new(gateway: SessionGateway, access: Access, endpoints: Endpoints) -> Self {
         Self {
-            client,
+            gateway,
             access,
             endpoints: Arc::new(endpoints),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
@@ -180,7 +180,7 @@ impl Tokens {
     ) -> Result<ConsoleToken, ApiError> {
         self.access.require(who, token_right(namespace, name)).await?;
         let wish = Wish::read(body)?;
-        let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
+        let sessions: Api<ConsoleSession> = Api::namespaced(self.gateway.client().clone(), namespace);
         let session = self.ready(&sessions, name).await?;
         if !may_have_token(&session.spec, &who.user, &who.groups) {
             return Err(ApiError::Forbidden(format!(
@@ -207,7 +207,9 @@ impl Tokens {
             window: wish.window,
             uses: wish.uses,
         };
-        let status = write_grant(&sessions, session, &grant).await?;
+        let granted = write_grant(&sessions, session, &grant).await?;
+        self.gateway.granted(&granted, &who.user, wish.uses, wish.window);
+        let status = granted.status.unwrap_or_default();
         Ok(ConsoleToken {
             api_version: Some(format!("{GROUP}/{VERSION}")),
             kind: Some(KIND.to_owned()),
@@ -294,7 +296,7 @@ async fn write_grant(
     sessions: &Api<ConsoleSession>,
     mut session: ConsoleSession,
     grant: &NewGrant,
-) -> Result<ConsoleSessionStatus, ApiError> {
+) -> Result<ConsoleSession, ApiError> {
     let name = session.metadata.name.clone().unwrap_or_default();
     let parameters = PostParams {
         field_manager: Some("novasphere/apiserver".to_owned()),
@@ -306,7 +308,7 @@ async fn write_grant(
         session.status = Some(wanted.map_err(|error| refused(error, &present))?);
         session.metadata.managed_fields = None;
         match sessions.replace_status(&name, &parameters, &session).await {
-            Ok(written) => return Ok(written.status.unwrap_or_default()),
+            Ok(written) => return Ok(written),
             Err(kube::Error::Api(status)) if status.code == 409 => session = read(sessions, &name).await?,
             Err(kube::Error::Api(status)) if status.code == 404 => return Err(not_found(&name)),
             Err(error) => return Err(unavailable(error)),

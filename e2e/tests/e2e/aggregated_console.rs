@@ -275,7 +275,7 @@ async fn refusals(driver: &Client, path: &str) -> Result<()> {
         (format!("{path}?input=viewonly"), 400),
         (format!("{path}?inputs=ViewOnly"), 400),
         (format!("{path}?protocol=serial"), 409),
-        (other, 409),
+        (other, 404),
     ] {
         let Err((found, status)) = Viewer::open(driver, &path).await? else {
             bail!("{path} opens a console");
