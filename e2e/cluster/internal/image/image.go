@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 )
 
 // Image is one image of an archive.
@@ -38,6 +39,19 @@ type Config struct {
 	WorkingDir   string              `json:",omitempty"`
 	ExposedPorts map[string]struct{} `json:",omitempty"`
 	Labels       map[string]string   `json:",omitempty"`
+	// Healthcheck is read by container engines. The OCI specification does not
+	// have it, and Kubernetes has probes of its own.
+	Healthcheck *Healthcheck `json:",omitempty"`
+}
+
+// Healthcheck is how a container engine finds out whether a container works.
+type Healthcheck struct {
+	// Test is "CMD" and the command with its arguments.
+	Test        []string
+	Interval    time.Duration `json:",omitempty"`
+	Timeout     time.Duration `json:",omitempty"`
+	StartPeriod time.Duration `json:",omitempty"`
+	Retries     int           `json:",omitempty"`
 }
 
 // WriteDockerArchive makes a docker archive with the images. Layers that several images
