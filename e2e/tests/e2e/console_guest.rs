@@ -107,7 +107,7 @@ impl Guest {
 
 /// Look and drive for two users, tokens for both.
 async fn rights(context: &Context<'_>) -> Result<()> {
-    let rule = |resource: &str, verbs: &[&str]| PolicyRule {
+    let allow = |resource: &str, verbs: &[&str]| PolicyRule {
         api_groups: Some(vec!["subresources.novasphere.io".to_owned()]),
         resources: Some(vec![resource.to_owned()]),
         verbs: verbs.iter().map(ToString::to_string).collect(),
@@ -121,8 +121,8 @@ async fn rights(context: &Context<'_>) -> Result<()> {
         let role = Role {
             metadata: metadata.clone(),
             rules: Some(vec![
-                rule("vmaccesses/console", verbs),
-                rule("consolesessions/token", &["create"]),
+                allow("vmaccesses/console", verbs),
+                allow("consolesessions/token", &["create"]),
             ]),
         };
         context.api::<Role>().create(&PostParams::default(), &role).await?;

@@ -1,4 +1,4 @@
-//! Stock VNC viewers on the raw port: Debian's TigerVNC, and gvncviewer, which is gtk-vnc, as in virt-viewer and GNOME.
+//! Stock VNC viewers on the raw port: Debian's `TigerVNC`, and gvncviewer, which is gtk-vnc, as in virt-viewer and GNOME.
 
 use std::{path::Path, time::Duration};
 
