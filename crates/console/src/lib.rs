@@ -38,3 +38,5 @@ pub mod token;
 #[cfg(feature = "io")]
 pub mod upstream;
 pub mod websocket;
+#[cfg(feature = "io")]
+mod workers;

@@ -7,18 +7,20 @@ use std::{io, time::Duration};
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{leg::prepare, limits::Gate};
+use crate::{leg::prepare, limits::Gate, workers};
 
 /// How long to wait when no connection can be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `stop`, and hands each that the gate lets in to `serve`, which must not block.
-async fn accept(
+/// Accepts connections until `stop`, and serves each that the gate lets in on one of the [`workers`].
+async fn accept<F>(
     listener: TcpListener,
     gate: &Gate,
     stop: impl Future<Output = ()>,
-    mut serve: impl FnMut(TcpStream, std::net::IpAddr, crate::limits::HalfOpen),
-) {
+    mut serve: impl FnMut(Accepted, std::net::IpAddr, crate::limits::HalfOpen) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -28,8 +30,10 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => match gate.enter(peer.ip()) {
-                Ok(half_open) => match prepare(&stream) {
-                    Ok(peer) => serve(stream, peer.ip().to_canonical(), half_open),
+                Ok(half_open) => match prepare(&stream).and_then(|peer| Ok((peer, stream.into_std()?))) {
+                    Ok((peer, stream)) => {
+                        workers::spawn(serve(Accepted(stream), peer.ip().to_canonical(), half_open));
+                    }
                     Err(error) => tracing::debug!(%error, "a connection broke at once"),
                 },
                 Err(limit) => tracing::debug!(%peer, reason = limit.reason(), "connection dropped"),
@@ -40,6 +44,16 @@ async fn accept(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// A connection that belongs to no thread yet.
+struct Accepted(std::net::TcpStream);
+
+impl Accepted {
+    /// Gives it to the thread that this is called on.
+    fn here(self) -> io::Result<TcpStream> {
+        TcpStream::from_std(self.0)
     }
 }
 

@@ -38,7 +38,16 @@ pub async fn serve<A: Admission>(
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     super::accept(listener, gateway.gate(), stop, |stream, client, half_open| {
         let (gateway, acceptor) = (gateway.clone(), acceptor.clone());
-        tokio::spawn(async move { connection(&gateway, stream, &acceptor, client, half_open).await });
+        async move {
+            match stream.here() {
+                Ok(stream) => connection(&gateway, stream, &acceptor, client, half_open).await,
+                Err(error) => gateway.refused(
+                    Failure::new(Close::Unavailable, error.to_string()),
+                    client,
+                    Transport::Rfb,
+                ),
+            }
+        }
     })
     .await;
 }

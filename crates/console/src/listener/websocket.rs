@@ -60,7 +60,11 @@ pub async fn serve_with_page<A: Admission>(
             half_open: Some(half_open),
         };
         let acceptor = acceptor.clone();
-        tokio::spawn(async move {
+        async move {
+            let stream = match stream.here() {
+                Ok(stream) => stream,
+                Err(error) => return connection.refuse(Close::Unavailable, error.to_string()),
+            };
             let Some(acceptor) = acceptor else {
                 return connection.serve(stream).await;
             };
@@ -69,7 +73,7 @@ pub async fn serve_with_page<A: Admission>(
                 Ok(Err(error)) => connection.refuse(Close::ProtocolError, error.to_string()),
                 Err(_) => connection.refuse(Close::HandshakeTimeout, "no time left for TLS"),
             }
-        });
+        }
     })
     .await;
 }

@@ -63,7 +63,13 @@ pub(crate) fn peak(process: u32) -> Result<f64> {
 
 /// Resident memory of a process and its descendants in bytes, where what several share is counted once.
 pub(crate) fn proportional(process: u32) -> Result<f64> {
-    let of = |process: &u32| kibibytes(&fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?, "Pss:");
+    let of = |process: &u32| -> Result<f64> {
+        match fs::read_to_string(format!("/proc/{process}/smaps_rollup")) {
+            Ok(text) => kibibytes(&text, "Pss:"),
+            // A child that has ended holds no memory, and has no such file.
+            Err(_) => Ok(0.0),
+        }
+    };
     tree(process)?.iter().map(of).sum()
 }
 
