@@ -124,7 +124,9 @@ verify-dependencies: $(CARGO_DENY)
 .PHONY: verify-go
 verify-go: packages
 	@$(STEP) "gofmt" hack/gofmt-check $(CLUSTER_MODULE)
-	@$(STEP) "go vet" go vet -C $(CLUSTER_MODULE) ./...
+	@$(STEP) "go vet" go vet -C $(CLUSTER_MODULE) -tags cluster ./...
+	@# With what the test bed has compiled.
+	@$(STEP) "go vet csi-driver" env CGO_ENABLED=0 go vet -C $(CLUSTER_MODULE)/components/csi -trimpath ./...
 
 .PHONY: verify-docs
 verify-docs: rust
@@ -140,7 +142,7 @@ $(CARGO_DENY): | packages
 ##@ Test
 
 .PHONY: test
-test: build test-bed test-go test-manifests test-unit ## Run all tests that this machine can carry
+test: build test-bed test-go test-storage test-manifests test-unit ## Run all tests that this machine can carry
 	@# Last, because its last lines say what this machine could not run.
 	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e
 
@@ -156,6 +158,11 @@ test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> choose
 .PHONY: test-go
 test-go: packages
 	@$(STEP) "go test" go test -C $(CLUSTER_MODULE) ./...
+	@$(STEP) "go test csi-driver" env CGO_ENABLED=0 go test -C $(CLUSTER_MODULE)/components/csi -trimpath ./...
+
+.PHONY: test-storage
+test-storage: test-bed
+	@$(STEP) "storage test" go test -C $(CLUSTER_MODULE) -tags cluster -count 1 ./test
 
 .PHONY: test-manifests
 test-manifests: rust $(NOVACLUSTER)
@@ -169,9 +176,10 @@ $(CARGO_FUZZ): | packages
 	@$(STEP) "install cargo-fuzz" cargo install cargo-fuzz --quiet --locked --version $(CARGO_FUZZ_VERSION) --root $(dir $(patsubst %/,%,$(dir $@)))
 
 .PHONY: bench
-bench: build test-bed ## Measure, write target/bench/summary.json and print it as a table
-	@$(STEP) "cargo build --release" cargo build $(LOCKED) --release --package novasphere
-	@$(STEP) "bench" target/debug/bench
+bench: packages test-bed ## Measure, write target/bench/summary.json and print it as a table
+	@$(STEP) "cargo build --release" cargo build $(LOCKED) --release --package novasphere --package novasphere-e2e \
+	  --bin novasphere --bin bench
+	@NOVASPHERE=target/release/novasphere $(STEP) "bench" target/release/bench
 
 ##@ Install on the cluster of your kubeconfig
 
