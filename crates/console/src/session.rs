@@ -310,6 +310,11 @@ impl SessionGateway {
         admitted
     }
 
+    /// Tells that `user` was given a token of the session, good for `uses` streams that open within `window`.
+    pub fn granted(&self, session: &ConsoleSession, user: &str, uses: u32, window: Duration) {
+        self.report.granted(&report::id_of(session), user, uses, window);
+    }
+
     /// Ends all streams in the way a restart wants, writes their ends and gives the lease back. The listeners must have stopped
     /// before. Streams that end by themselves within `grace` do.
     pub async fn finish(&self, grace: Duration) {

@@ -126,6 +126,17 @@ impl Report {
         self.0.wake.notify_one();
     }
 
+    /// Notes that a token of a session was given out.
+    pub(crate) fn granted(&self, session: &SessionId, user: &str, uses: u32, window: Duration) {
+        let streams = if uses == 1 { "one stream" } else { "its streams" };
+        self.tell(News {
+            session: session.clone(),
+            warning: false,
+            reason: "Granted",
+            note: format!("{user} got a token that opens {streams} within {} s.", window.as_secs()),
+        });
+    }
+
     /// Notes that a known user was turned away from a session.
     pub(crate) fn turned_away(&self, session: &SessionId, user: &str, why: Close) {
         self.tell(News {
