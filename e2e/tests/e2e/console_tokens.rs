@@ -10,9 +10,9 @@ use novasphere_e2e::{
     gateway::Gateway,
     harness::{Case, Needs},
     namespace::{Context, PodSecurity, with_namespace},
-    wait,
+    wait::{self, Seen},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -149,16 +149,26 @@ async fn one_sentence(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
     sentences.push(native(gateway.vnc, &format!("{}/other", context.namespace), &good).await?);
     let told = Native::Refused("Access refused. Ask for a new token.".to_owned());
     ensure!(sentences.iter().all(|sentence| *sentence == told), "{sentences:?}");
-    let details = gateway.audit()?;
-    let refused = details
-        .iter()
-        .filter(|line| line.get("reason") == Some(&json!("TokenRefused")));
-    ensure!(refused.count() == 5, "the audit log has all refusals: {details:?}");
+    let details = audited(gateway, "TokenRefused", 5).await?;
     let text = format!("{details:?}");
     for token in [&used, &expired, &foreign, &good] {
         ensure!(!text.contains(token.as_str()), "a token is in the audit log");
     }
     Ok(())
+}
+
+/// The lines of the audit log with this reason. They are written when the viewer has been told.
+async fn audited(gateway: &Gateway, reason: &str, count: usize) -> Result<Vec<Value>> {
+    wait::until(format!("{count} audit lines say {reason}"), wait::SHORT, || async {
+        let lines = gateway.audit()?;
+        let told: Vec<_> = lines
+            .iter()
+            .filter(|line| line.get("reason") == Some(&json!(reason)))
+            .cloned()
+            .collect();
+        Ok(Seen::some((told.len() == count).then_some(told), format!("{lines:?}")))
+    })
+    .await
 }
 
 /// Whoever has a good token is told what stands in the way.
@@ -167,11 +177,8 @@ async fn known_users(context: &Context<'_>, first: &Gateway, second: &Gateway) -
     stage::session(context, "range", json!({"allowedSourceRanges": ["192.0.2.0/24"]})).await?;
     let token = stage::token(context, "range", window, 1).await?;
     refused(first, &token, 4042).await.context("a foreign address")?;
-    let lines = first.audit()?;
-    let line = lines
-        .iter()
-        .find(|line| line.get("reason") == Some(&json!("AddressNotAllowed")));
-    let line = line.context("the audit log has the refusal")?;
+    let lines = audited(first, "AddressNotAllowed", 1).await?;
+    let line = lines.first().context("a line")?;
     ensure!(
         line.get("user") == Some(&json!(ANN)) && line.get("target") == Some(&json!("VmAccess/web")),
         "{line}"
