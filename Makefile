@@ -41,7 +41,7 @@ LOCKED := $(if $(CI),--locked,)
 help: ## Show this text
 	@awk 'BEGIN { FS = ":.*## "; print "Usage: make TARGET" } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## Show it all: a cluster with KubeVirt, novasphere, a virtual machine that answers
@@ -80,8 +80,14 @@ $(PAGE)/dist/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE)/build.m
 build: rust $(NOVACLUSTER) $(BROWSER)/node_modules/.package-lock.json ## Build the program, its image and the test bed
 	@$(STEP) "image" $(NOVACLUSTER) image --image localhost/novasphere:$(VERSION) --binary target/debug/novasphere --out $(IMAGE_ARCHIVE)
 
+DESKTOPS := desktop desktop-ide
+
 .PHONY: images
-images: build
+images: build $(DESKTOPS:%=image-%) ## Build all images: the program's and those of desktops
+
+.PHONY: $(DESKTOPS:%=image-%)
+$(DESKTOPS:%=image-%): image-%: build
+	@$(STEP) "image $*" $(NOVACLUSTER) desktop-image --variant $* --image localhost/novasphere-$*:$(VERSION) --probe target/debug/novasphere-probe --out target/images/$*.tar
 
 # The Go tool chain knows what changed.
 .PHONY: $(NOVACLUSTER)
@@ -99,6 +105,11 @@ generate: rust ## Write the generated files
 .PHONY: docker-build
 docker-build: ## Build the image IMG with a container engine
 	$(DOCKER) build --file images/novasphere/Dockerfile --tag $(IMG) .
+
+.PHONY: docker-build-desktop
+docker-build-desktop: ## Build the desktop images with a container engine
+	$(DOCKER) build --file images/desktop/Dockerfile --tag localhost/novasphere-desktop:$(VERSION) .
+	$(DOCKER) build --file images/desktop-ide/Dockerfile --build-arg BASE=localhost/novasphere-desktop:$(VERSION) --tag localhost/novasphere-desktop-ide:$(VERSION) .
 
 ##@ Check
 

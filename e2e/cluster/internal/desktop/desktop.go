@@ -145,9 +145,11 @@ func bootstrap(ctx context.Context, images, variant, dir, kind, suite string, op
 	if err := image.WriteLayer(recipe, files); err != nil {
 		return err
 	}
-	arguments := append([]string{"--quiet", kind, "--skip=output/dev"}, options...)
+	arguments := append([]string{"--quiet", kind, "--skip=output/dev", "--dpkgopt=force-unsafe-io"}, options...)
 	arguments = append(arguments,
 		"--customize-hook=tar-in "+quote(recipe)+" /",
+		// Where mmdebstrap keeps --dpkgopt; the files of the image say the same.
+		`--customize-hook=rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"`,
 		`--customize-hook=chroot "$1" /recipe/install && rm -r "$1/recipe"`,
 		suite, filepath.Join(dir, rootName))
 	command := exec.CommandContext(ctx, "mmdebstrap", arguments...)
