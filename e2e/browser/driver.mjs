@@ -10,6 +10,8 @@ import puppeteer from "puppeteer-core";
 const browser = await puppeteer.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   headless: true,
+  // It ends with the pipe, also when this driver is killed.
+  pipe: true,
   acceptInsecureCerts: process.argv.includes("--insecure"),
   args: [
     // Chromium's own sandbox refuses to run as root, and a container is no place for it.

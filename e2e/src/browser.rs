@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long one command may take. Starting Chromium beside compilers takes most of it.
-const COMMAND: Duration = Duration::from_mins(1);
+const COMMAND: Duration = Duration::from_mins(2);
 
 /// A browser with one page. It ends when it is dropped.
 pub struct Browser {
