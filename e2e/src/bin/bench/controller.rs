@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use novasphere_e2e::{
     paths,
     wait::{self, Seen},
@@ -17,6 +17,10 @@ use crate::process::{self, Process, free_port};
 
 /// How long the process may take to end after SIGTERM.
 const END: Duration = Duration::from_mins(1);
+
+/// A controller ends when it cannot renew its lease in time, which on a machine that also runs the API server and whatever else
+/// says little about the controller; so the lease is long. A successor does not wait for it: it is given back at the end.
+const CONFIGURATION: &str = "controller: {leaderElection: {leaseDuration: 120s}}\n";
 
 /// A running controller, killed when dropped.
 pub(crate) struct Controller {
@@ -35,9 +39,12 @@ impl Controller {
         );
         let directory = paths::target()?.join("bench");
         fs::create_dir_all(&directory)?;
+        let configuration = directory.join("controller.yaml");
+        fs::write(&configuration, CONFIGURATION)?;
         let admin = free_port()?;
         let child = Command::new(&program)
             .arg("controller")
+            .env("NOVASPHERE_CONFIG", &configuration)
             .env("NOVASPHERE_KUBECONFIG", kubeconfig)
             .env("NOVASPHERE_ADMIN_ADDRESS", format!("127.0.0.1:{admin}"))
             .stdin(Stdio::null())
@@ -63,6 +70,14 @@ impl Controller {
     /// CPU time used so far, user and system, in seconds.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         process::cpu_seconds(self.process.id())
+    }
+
+    /// Fails when the process has ended.
+    pub(crate) fn runs(&mut self) -> Result<()> {
+        match self.process.0.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the controller ended, {status}: see its log in target/bench"),
+        }
     }
 
     /// How many reconciles have ended, from `/metrics`.

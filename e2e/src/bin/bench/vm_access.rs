@@ -44,12 +44,12 @@ pub(crate) async fn run(count: u32, summary: &mut Summary) -> Result<()> {
     }
     let client = cluster.client().await?;
     let mark = cluster.audit().mark()?;
-    let controller = Controller::start(&cluster.kubeconfig, &format!("controller-{count}.log"))?;
+    let mut controller = Controller::start(&cluster.kubeconfig, &format!("controller-{count}.log"))?;
 
     let began = Instant::now();
     create(&client, count).await?;
     let created = began.elapsed();
-    let writes = settle(&cluster, mark, count).await?;
+    let writes = settle(&cluster, mark, count, &mut controller).await?;
     let first = writes
         .first()
         .context("the controller wrote nothing")?
@@ -165,12 +165,13 @@ fn object(number: u32) -> Result<VmAccess> {
 }
 
 /// Waits until all objects have their children and nothing is written any more; returns the controller's writes.
-async fn settle(cluster: &Cluster, mut mark: Mark, count: u32) -> Result<Vec<Write>> {
+async fn settle(cluster: &Cluster, mut mark: Mark, count: u32, controller: &mut Controller) -> Result<Vec<Write>> {
     let mut looks = tokio::time::interval(LOOK);
     let (mut writes, mut last_change) = (Vec::new(), Instant::now());
     let settled = async {
         loop {
             looks.tick().await;
+            controller.runs()?;
             let new = controller_writes(cluster.audit().next(&mut mark)?);
             if !new.is_empty() {
                 last_change = Instant::now();
