@@ -7,6 +7,7 @@ use futures::{SinkExt, StreamExt};
 use http::{Request, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Event;
 use kube::{Api, Client, ResourceExt, api::ListParams, client::Body};
 use novasphere_crd::{CloseReason, ConsoleSession, SessionPhase, Transport};
 use novasphere_e2e::{
@@ -367,6 +368,7 @@ async fn tokens() -> Result<()> {
             "{entry:?}"
         );
         token_is_kept_nowhere(context, token).await?;
+        event_says_who_got_it(context).await?;
 
         let wish = r#"{"expirationSeconds": 300, "uses": 2}"#;
         let (code, answer) = ask(
@@ -381,7 +383,9 @@ async fn tokens() -> Result<()> {
         );
 
         // As in docs/aggregated-api.md.
-        let printed = context.cluster.kubectl(&["create", "--raw", &path("fresh"), "--filename", "/dev/null"])?;
+        let printed = context
+            .cluster
+            .kubectl(&["create", "--raw", &path("fresh"), "--filename", "/dev/null"])?;
         let printed: Value = serde_json::from_str(&printed)?;
         ensure!(text(&printed, "/token").len() == 43, "kubectl prints {printed}");
 
@@ -409,6 +413,21 @@ fn check_answer(context: &Context<'_>, answer: &Value) -> Result<()> {
         .parse()?;
     let left = until.duration_since(jiff::Timestamp::now()).as_secs();
     ensure!((30..=60).contains(&left), "{left} s left");
+    Ok(())
+}
+
+async fn event_says_who_got_it(context: &Context<'_>) -> Result<()> {
+    let events: Api<Event> = context.api();
+    let about = ListParams::default().fields("involvedObject.name=fresh,reason=Granted");
+    let note = wait::until("the event of a token", wait::SHORT, || async {
+        let found = events.list(&about).await?.items.pop();
+        Ok(Seen::some(found.and_then(|event| event.message), "there is none"))
+    })
+    .await?;
+    ensure!(
+        note.contains("keeper") && note.contains("one stream within 60 s"),
+        "{note}"
+    );
     Ok(())
 }
 
