@@ -36,8 +36,8 @@ pub struct Guard {
 }
 
 /// Objects in one answer to a list, unless the caller wants fewer. A page is in memory as bytes and as parsed JSON, which is
-/// ten times as much, before its objects are: with kube's default of 500, lists of 10,000 objects at the start left 25 MB that
-/// the process never used again.
+/// ten times as much, before its objects are: with kube's default of 500, lists of 10,000 objects at the start left 10 MB
+/// more that the process never used again.
 const PAGE: u32 = 100;
 
 /// Watches `api`, with kube's default back-off after errors.
