@@ -31,6 +31,9 @@ type bed struct {
 // up starts a cluster; it is taken down, and looked for, at the end of the test.
 func up(t *testing.T, name string, flags ...string) *bed {
 	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a node needs root")
+	}
 	b := &bed{t: t, program: filepath.Join(t.TempDir(), "novacluster"), name: name}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", b.program, "novasphere.io/e2e/cluster/cmd/novacluster")
 	if out, err := build.CombinedOutput(); err != nil {
