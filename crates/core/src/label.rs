@@ -27,6 +27,12 @@ pub enum Component {
     VirtualMachine,
     /// A Service to ports of a guest.
     Service,
+    /// What makes up the desktop of a `VncWorkspace`.
+    Desktop,
+    /// The home of a `VncWorkspace`.
+    Home,
+    /// A snapshot of a home.
+    Snapshot,
 }
 
 /// The object that others are made for.

@@ -10,3 +10,4 @@ pub mod merge;
 pub mod name;
 pub mod undecodable;
 pub mod vm_access;
+pub mod vnc_workspace;

@@ -57,10 +57,10 @@ pub use vm_access::{
     VolumeAccessMode, VolumeMode,
 };
 pub use vnc_workspace::{
-    Backup, Display, EgressPort, EgressRule, EnvVar, EnvVarSource, Gpu, KeyRef, Lifecycle, LifecycleState,
-    NetworkIngress, ReclaimPolicy, RestoreFrom, Schedule, SnapshotStatus, VncWorkspace, VncWorkspaceSpec,
-    VncWorkspaceStatus, WorkspaceEndpoints, WorkspaceNetwork, WorkspaceNodePorts, WorkspacePhase, WorkspacePort,
-    WorkspaceResources, WorkspaceRoute, WorkspaceService, WorkspaceSsh, WorkspaceStorage,
+    Backup, Display, EgressPort, EgressRule, EnvVar, EnvVarSource, Gpu, Hibernation, HibernationReason, KeyRef,
+    Lifecycle, LifecycleState, NetworkIngress, ReclaimPolicy, RestoreFrom, Schedule, SnapshotStatus, VncWorkspace,
+    VncWorkspaceSpec, VncWorkspaceStatus, WorkspaceEndpoints, WorkspaceNetwork, WorkspaceNodePorts, WorkspacePhase,
+    WorkspacePort, WorkspaceResources, WorkspaceRoute, WorkspaceService, WorkspaceSsh, WorkspaceStorage,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

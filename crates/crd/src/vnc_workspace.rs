@@ -16,7 +16,7 @@ pub use self::{
         EgressPort, EgressRule, NetworkIngress, WorkspaceNetwork, WorkspaceNodePorts, WorkspacePort, WorkspaceRoute,
         WorkspaceService,
     },
-    status::{SnapshotStatus, VncWorkspaceStatus, WorkspaceEndpoints, WorkspacePhase},
+    status::{Hibernation, HibernationReason, SnapshotStatus, VncWorkspaceStatus, WorkspaceEndpoints, WorkspacePhase},
     storage::{Backup, ReclaimPolicy, RestoreFrom, WorkspaceStorage},
 };
 use crate::{
@@ -375,7 +375,8 @@ pub struct Lifecycle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
 
-    /// Neither idleness nor `schedule` hibernates it before this time (RFC 3339). Default: none.
+    /// Neither idleness nor `schedule` hibernates it before this time (RFC 3339), and one of these that sleeps is woken.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_awake_until: Option<Time>,
 
@@ -398,7 +399,8 @@ pub enum LifecycleState {
     /// It runs, unless it is idle or `schedule` lets it sleep.
     #[default]
     Running,
-    /// Its Pod is gone and its home is kept. Somebody who connects wakes it.
+    /// Its Pod is gone and its home is kept. Somebody who connects wakes it, until nobody types for `idleTimeout`, or 30m
+    /// where none is given.
     Hibernated,
 }
 

@@ -10,5 +10,6 @@ mod object;
 
 pub mod cdi;
 pub mod kubevirt;
+pub mod volume_snapshot;
 
 pub use json::CompactJson;

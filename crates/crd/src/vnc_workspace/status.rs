@@ -45,9 +45,31 @@ pub struct VncWorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<String>,
 
+    /// Name of the `PersistentVolumeClaim` that is the home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_claim: Option<String>,
+
     /// When somebody last typed or moved the pointer; written at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_input_at: Option<Time>,
+
+    /// When a gateway last asked for the desktop because somebody connects. Gateways alone write it; a time at or after
+    /// `hibernation.since` wakes the desktop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_requested_at: Option<Time>,
+
+    /// Since when the desktop is awake; absent while it sleeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awake_since: Option<Time>,
+
+    /// Why and since when it sleeps; or slept, while it is awake although `lifecycle.state` is `Hibernated`, because somebody
+    /// connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hibernation: Option<Hibernation>,
+
+    /// When the desktop is going to sleep unless somebody types; only there in the last minutes before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleeps_at: Option<Time>,
 
     /// When the workspace ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +96,27 @@ pub enum WorkspacePhase {
     Expiring,
     /// Something is wrong; the conditions say what.
     Failed,
+}
+
+/// A desktop's sleep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hibernation {
+    /// Who put it to sleep.
+    pub reason: HibernationReason,
+
+    /// Since when.
+    pub since: Time,
+}
+
+/// Who puts a desktop to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum HibernationReason {
+    /// `lifecycle.state` is `Hibernated`.
+    Asked,
+    /// Nobody typed for `lifecycle.idleTimeout`.
+    Idle,
+    /// `lifecycle.schedule`.
+    Schedule,
 }
 
 /// Where a desktop is reached.

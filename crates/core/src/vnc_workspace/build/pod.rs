@@ -1,0 +1,251 @@
+//! The Pod of a desktop. It passes Pod Security `restricted` as it is.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use novasphere_crd::{EnvVar, Gpu, VncWorkspaceSpec};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::super::{
+    KEY_USER, KEY_WORKSPACE, PASSWORD_KEY, SSH_PORT, VNC_PORT, secret_name, validated::ValidatedWorkspace,
+};
+use crate::label::{Component, KEY_OWNER_UID, Owner};
+
+/// Annotation of the Pod: what it was made from. A Pod made from something else is made anew, because most of its spec is
+/// immutable.
+pub const TEMPLATE_HASH: &str = "novasphere.io/template-hash";
+
+/// Annotation of the Pod: the keys that SSH lets in. The kubelet writes them into a file and keeps that true, so they change
+/// without a new Pod, and need no object of their own.
+const AUTHORIZED_KEYS: &str = "novasphere.io/authorized-keys";
+
+/// The container with the desktop; overrides find it by this name.
+pub const CONTAINER: &str = "desktop";
+
+/// The user and group of the image contract.
+const USER: i64 = 1000;
+
+/// Where the Pod answers VNC.
+pub(super) const VNC: i32 = 5901;
+
+/// Where the Pod answers SSH, as a user who may not take port 22.
+pub(super) const SSH: i32 = 2222;
+
+const CREDENTIALS: &str = "/run/novasphere/credentials";
+
+const SSH_FILES: &str = "/run/novasphere/ssh";
+
+/// What the image reads; see the image contract in `docs/workspace.md`.
+const VARIABLES: &[&str] = &[
+    "HOME",
+    "VNC_PASSWORD_FILE",
+    "DISPLAY_WIDTH",
+    "DISPLAY_HEIGHT",
+    "DISPLAY_DEPTH",
+];
+
+/// Whether a variable is set by novasphere.
+pub(in super::super) fn is_reserved(variable: &str) -> bool {
+    VARIABLES.contains(&variable)
+}
+
+/// The labels by which the Service and the `NetworkPolicy` find the Pod.
+pub(super) fn selector(owner: &Owner) -> BTreeMap<String, String> {
+    let component: &'static str = Component::Desktop.into();
+    BTreeMap::from([
+        (KEY_OWNER_UID.to_owned(), owner.uid.clone()),
+        ("app.kubernetes.io/component".to_owned(), component.to_owned()),
+    ])
+}
+
+/// The Pod of a valid workspace.
+pub(super) fn build(workspace: &ValidatedWorkspace) -> Pod {
+    let owner = &workspace.owner;
+    let mut labels = workspace.pod.labels.clone();
+    labels.extend(owner.labels(Component::Desktop));
+    labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
+    let mut annotations = workspace.pod.annotations.clone();
+    annotations.insert(TEMPLATE_HASH.to_owned(), hash(workspace));
+    if workspace.has_ssh() {
+        annotations.insert(AUTHORIZED_KEYS.to_owned(), lines(&workspace.authorized_keys));
+    }
+    Pod {
+        metadata: ObjectMeta {
+            name: Some(owner.name.clone()),
+            namespace: Some(owner.namespace.clone()),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            owner_references: Some(vec![owner.reference()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(workspace.pod.spec.clone()),
+        status: None,
+    }
+}
+
+/// Of the spec and of the rotation: the desktop reads its password when it starts.
+fn hash(workspace: &ValidatedWorkspace) -> String {
+    let spec = serde_json::to_vec(&workspace.pod.spec).unwrap_or_default();
+    let mut hasher = Sha256::new();
+    hasher.update(spec);
+    hasher.update([0]);
+    hasher.update(workspace.rotation.as_bytes());
+    hasher
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn lines(keys: &[String]) -> String {
+    keys.iter().map(|key| format!("{key}\n")).collect()
+}
+
+/// The Pod's labels and spec as JSON, before overrides.
+pub(in super::super) fn template(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Value {
+    let has_ssh = spec.ssh.as_ref().is_some_and(|ssh| ssh.enabled);
+    let mut volumes = vec![
+        json!({"name": "home", "persistentVolumeClaim": {"claimName": home}}),
+        json!({"name": "credentials", "secret": {
+            "secretName": secret_name(name),
+            "items": [{"key": PASSWORD_KEY, "path": PASSWORD_KEY}],
+            "defaultMode": 0o440,
+        }}),
+        json!({"name": "tmp", "emptyDir": {}}),
+        json!({"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}),
+    ];
+    if has_ssh {
+        volumes.push(ssh_files(name));
+    }
+    json!({
+        "metadata": {"labels": {KEY_USER: spec.user}},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "hostname": name,
+            "restartPolicy": "Always",
+            // A desktop answers SIGTERM within 2 s.
+            "terminationGracePeriodSeconds": 10,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container(spec, has_ssh)],
+            "volumes": volumes,
+        },
+    })
+}
+
+fn ssh_files(name: &str) -> Value {
+    json!({"name": "ssh", "projected": {"defaultMode": 0o440, "sources": [
+        {"secret": {
+            "name": secret_name(name),
+            "items": [{"key": "ssh_host_ed25519_key", "path": "ssh_host_ed25519_key"}],
+        }},
+        {"downwardAPI": {"items": [{
+            "path": "authorized_keys",
+            "fieldRef": {"apiVersion": "v1", "fieldPath": format!("metadata.annotations['{AUTHORIZED_KEYS}']")},
+        }]}},
+    ]}})
+}
+
+fn container(spec: &VncWorkspaceSpec, has_ssh: bool) -> Value {
+    let mut ports = vec![json!({"name": VNC_PORT, "containerPort": VNC, "protocol": "TCP"})];
+    let mut mounts = vec![
+        json!({"name": "home", "mountPath": spec.storage.mount_path}),
+        json!({"name": "credentials", "mountPath": CREDENTIALS, "readOnly": true}),
+        json!({"name": "tmp", "mountPath": "/tmp"}),
+        json!({"name": "run", "mountPath": "/run/user"}),
+    ];
+    if has_ssh {
+        ports.push(json!({"name": SSH_PORT, "containerPort": SSH, "protocol": "TCP"}));
+        mounts.push(json!({"name": "ssh", "mountPath": SSH_FILES, "readOnly": true}));
+    }
+    let probe = json!(["/usr/bin/novasphere-probe"]);
+    let mut container = json!({
+        "name": CONTAINER,
+        "image": spec.image,
+        "env": variables(spec),
+        "ports": ports,
+        "volumeMounts": mounts,
+        // Every second until the first answer, then seldom: the probe is a process in the desktop each time.
+        "startupProbe": {"exec": {"command": probe}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 300},
+        "readinessProbe": {"exec": {"command": probe}, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 3},
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    });
+    if let (Some(resources), Some(container)) = (resources(spec), container.as_object_mut()) {
+        container.insert("resources".to_owned(), resources);
+    }
+    container
+}
+
+fn variables(spec: &VncWorkspaceSpec) -> Vec<Value> {
+    let display = spec.display;
+    let own = [
+        ("HOME", spec.storage.mount_path.clone()),
+        ("VNC_PASSWORD_FILE", format!("{CREDENTIALS}/{PASSWORD_KEY}")),
+        ("DISPLAY_WIDTH", display.width.to_string()),
+        ("DISPLAY_HEIGHT", display.height.to_string()),
+        ("DISPLAY_DEPTH", display.depth.to_string()),
+    ];
+    let own = own
+        .into_iter()
+        .map(|(name, value)| json!({"name": name, "value": value}));
+    own.chain(spec.env.iter().map(variable)).collect()
+}
+
+fn variable(variable: &EnvVar) -> Value {
+    let mut object = Map::from_iter([("name".to_owned(), json!(variable.name))]);
+    if let Some(value) = variable.value.as_ref().filter(|value| !value.is_empty()) {
+        object.insert("value".to_owned(), json!(value));
+    }
+    let source = variable.value_from.as_ref();
+    let reference = |kind: &str, reference: &novasphere_crd::KeyRef| {
+        let mut key = Map::from_iter([
+            ("name".to_owned(), json!(reference.name)),
+            ("key".to_owned(), json!(reference.key)),
+        ]);
+        if reference.optional {
+            key.insert("optional".to_owned(), json!(true));
+        }
+        json!({ kind: key })
+    };
+    let secret = source
+        .and_then(|source| source.secret_key_ref.as_ref())
+        .map(|key| reference("secretKeyRef", key));
+    let map = source
+        .and_then(|source| source.config_map_key_ref.as_ref())
+        .map(|key| reference("configMapKeyRef", key));
+    if let Some(value_from) = secret.or(map) {
+        object.insert("valueFrom".to_owned(), value_from);
+    }
+    Value::Object(object)
+}
+
+fn resources(spec: &VncWorkspaceSpec) -> Option<Value> {
+    let resources = spec.resources.clone().unwrap_or_default();
+    let mut limits = resources.limits;
+    if let Some(Gpu { resource_name, count }) = &spec.gpu {
+        limits.insert(
+            resource_name.clone(),
+            k8s_openapi::apimachinery::pkg::api::resource::Quantity(count.to_string()),
+        );
+    }
+    let mut object = Map::new();
+    for (key, quantities) in [("requests", resources.requests), ("limits", limits)] {
+        if !quantities.is_empty() {
+            object.insert(key.to_owned(), json!(quantities));
+        }
+    }
+    (!object.is_empty()).then_some(Value::Object(object))
+}

@@ -1,0 +1,64 @@
+//! The Service to a desktop.
+
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort, ServiceSpec},
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
+use novasphere_crd::ServiceType;
+
+use super::{
+    super::{KEY_WORKSPACE, SSH_PORT, VNC_PORT, node_ports::NodePorts, service_name, validated::ValidatedWorkspace},
+    pod,
+};
+use crate::label::Component;
+
+/// The port of the Service that answers VNC; the same as in the Pod.
+const VNC: i32 = 5901;
+
+/// The port of the Service that answers SSH, where clients look for it.
+const SSH: i32 = 22;
+
+/// The Service of a workspace.
+pub(super) fn build(workspace: &ValidatedWorkspace, ports: NodePorts) -> Service {
+    let owner = &workspace.owner;
+    let mut labels = owner.labels(Component::Desktop);
+    labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
+    let service = &workspace.service;
+    let service_type = match service.service_type {
+        ServiceType::ClusterIP => "ClusterIP",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::LoadBalancer => "LoadBalancer",
+    };
+    let on_nodes = service.service_type != ServiceType::ClusterIP;
+    let port = |name: &str, port: i32, node_port: Option<u16>| ServicePort {
+        name: Some(name.to_owned()),
+        port,
+        target_port: Some(IntOrString::String(name.to_owned())),
+        node_port: node_port.filter(|_| on_nodes).map(Into::into),
+        protocol: Some("TCP".to_owned()),
+        app_protocol: None,
+    };
+    let mut all = vec![port(VNC_PORT, VNC, ports.vnc)];
+    if workspace.has_ssh() {
+        all.push(port(SSH_PORT, SSH, ports.ssh));
+    }
+    Service {
+        metadata: ObjectMeta {
+            name: Some(service_name(&owner.name)),
+            namespace: Some(owner.namespace.clone()),
+            labels: Some(labels),
+            annotations: (!service.annotations.is_empty()).then(|| service.annotations.clone()),
+            owner_references: Some(vec![owner.reference()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            type_: Some(service_type.to_owned()),
+            selector: Some(pod::selector(owner)),
+            ports: Some(all),
+            // Both families where the cluster has both, the one that it has elsewhere.
+            ip_family_policy: Some("PreferDualStack".to_owned()),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}

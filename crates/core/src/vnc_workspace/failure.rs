@@ -1,0 +1,289 @@
+//! What keeps a desktop from running, in words that say what to do.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+
+use super::{
+    build::pod::CONTAINER,
+    reason::{PodReason, StorageReason},
+    references::References,
+    validated::Home,
+};
+use crate::vm_access::failure::{Failure, FailureKind};
+
+/// An explained failure.
+pub type Explained<R> = (R, String);
+
+/// A write of the Pod, its Secret, Service or `NetworkPolicy` that was refused.
+#[must_use]
+pub fn of_write(what: &str, failure: &Failure) -> Explained<PodReason> {
+    let said = &failure.message;
+    match failure.kind {
+        FailureKind::NotOwned => (
+            PodReason::NameTaken,
+            format!("The name of the {what} is taken: {said}."),
+        ),
+        FailureKind::QuotaExceeded => (
+            PodReason::QuotaExceeded,
+            format!(
+                "A quota of the namespace is used up, so the {what} cannot be made: {said}. Lower spec.resources, let other workspaces \
+                 hibernate, or ask the administrator for more; it is tried again."
+            ),
+        ),
+        FailureKind::Forbidden if said.contains("violates PodSecurity") => (
+            PodReason::PodSecurityViolation,
+            format!("Pod Security of the namespace refuses the Pod: {said}. Remove the field from spec.podOverrides."),
+        ),
+        FailureKind::Forbidden if is_limit(said) => (
+            PodReason::LimitRangeViolation,
+            format!("A LimitRange of the namespace refuses the Pod: {said}. Change spec.resources so that it fits."),
+        ),
+        FailureKind::Forbidden => (
+            PodReason::Forbidden,
+            format!("The {what} may not be made: {said}. Ask the administrator; it is tried again."),
+        ),
+        FailureKind::Rejected => match said.contains("provided port is already allocated") {
+            true => (
+                PodReason::NodePortInUse,
+                format!(
+                    "A port on nodes belongs to another Service of the cluster: {said}. Choose another one in \
+                     spec.service.nodePorts, or leave it out to get a free one; it is tried again."
+                ),
+            ),
+            false => (
+                PodReason::Rejected,
+                format!("The {what} is refused: {said}. Change the spec as it says."),
+            ),
+        },
+        FailureKind::NamespaceTerminating => (PodReason::NamespaceTerminating, said.clone()),
+        FailureKind::Unavailable => (
+            PodReason::ApiUnavailable,
+            format!("No success yet, it is tried again: {said}"),
+        ),
+    }
+}
+
+/// A write of the home that was refused.
+#[must_use]
+pub fn of_home_write(home: &str, failure: &Failure) -> Explained<StorageReason> {
+    let said = &failure.message;
+    match failure.kind {
+        FailureKind::NotOwned => (
+            StorageReason::HomeTaken,
+            format!(
+                "{said}. To use it as the home, make the workspace anew with spec.storage.restoreFrom.persistentVolumeClaimName {home}; \
+                 to begin empty, delete it or choose another name for the workspace."
+            ),
+        ),
+        FailureKind::QuotaExceeded => (
+            StorageReason::QuotaExceeded,
+            format!(
+                "A quota of the namespace is used up, so there is no room for the home: {said}. Delete homes that nobody needs, or ask the \
+                 administrator for more; it is tried again."
+            ),
+        ),
+        FailureKind::Forbidden | FailureKind::Rejected if is_limit(said) => (
+            StorageReason::LimitRangeViolation,
+            format!(
+                "A LimitRange of the namespace refuses the home: {said}. Change spec.storage.size so that it fits."
+            ),
+        ),
+        FailureKind::Forbidden if said.contains("only dynamically provisioned pvc can be resized") => (
+            StorageReason::CannotGrow,
+            format!(
+                "The home cannot grow: {said}. Set spec.storage.size back, and move to a workspace with another storage class."
+            ),
+        ),
+        FailureKind::Forbidden => (
+            StorageReason::Forbidden,
+            format!("The home may not be made or changed: {said}. Ask the administrator; it is tried again."),
+        ),
+        FailureKind::Rejected => (
+            StorageReason::Rejected,
+            format!("The home is refused: {said}. Change spec.storage as it says."),
+        ),
+        FailureKind::NamespaceTerminating => (StorageReason::NamespaceTerminating, said.clone()),
+        FailureKind::Unavailable => (
+            StorageReason::ApiUnavailable,
+            format!("No success yet, it is tried again: {said}"),
+        ),
+    }
+}
+
+/// The words of the admission plugin (kubernetes/kubernetes `plugin/pkg/admission/limitranger/admission.go`).
+fn is_limit(said: &str) -> bool {
+    said.contains(" usage per ") || said.contains(" limit to request ratio per ")
+}
+
+/// Why a home that exists is not bound yet; nothing when it is.
+#[must_use]
+pub fn of_home(
+    claim: &PersistentVolumeClaim,
+    home: &Home,
+    references: &References,
+) -> Option<Explained<StorageReason>> {
+    let phase = claim
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending");
+    match phase {
+        "Bound" => return None,
+        "Lost" => {
+            return Some((
+                StorageReason::VolumeLost,
+                format!(
+                    "The volume behind the claim {} is gone. Restore a snapshot in a new workspace.",
+                    home.name
+                ),
+            ));
+        }
+        _ => {}
+    }
+    let classes = &references.storage_classes;
+    let name = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    let class = name.and_then(|name| {
+        classes
+            .iter()
+            .find(|class| class.metadata.name.as_deref() == Some(name))
+    });
+    let known = classes
+        .iter()
+        .filter_map(|class| class.metadata.name.as_deref())
+        .collect::<Vec<_>>()
+        .join(", ");
+    Some(match (name, class) {
+        (Some(name), None) if !name.is_empty() => (
+            StorageReason::StorageClassNotFound,
+            format!(
+                "There is no StorageClass {name}. Make the workspace anew with one of these, or ask the administrator for that one: {}.",
+                if known.is_empty() { "none exists" } else { &known }
+            ),
+        ),
+        (None, _) => (
+            StorageReason::NoDefaultStorageClass,
+            format!(
+                "The cluster has no default StorageClass. Make the workspace anew with spec.storage.storageClassName, or ask the \
+                 administrator for a default one. There are: {}.",
+                if known.is_empty() { "none" } else { &known }
+            ),
+        ),
+        (_, Some(class)) if class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer") => (
+            StorageReason::WaitingForPod,
+            "The volume is made when the desktop first starts.".to_owned(),
+        ),
+        _ => (StorageReason::Provisioning, "The volume is being made.".to_owned()),
+    })
+}
+
+/// Why a Pod that exists is not ready; nothing when it only takes its time.
+#[must_use]
+pub fn of_pod(pod: &Pod) -> Option<Explained<PodReason>> {
+    let status = pod.status.as_ref()?;
+    let scheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled");
+    if let Some(condition) = scheduled
+        .filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"))
+    {
+        let said = condition.message.as_deref().unwrap_or("no node takes it");
+        return Some((
+            PodReason::Unschedulable,
+            format!(
+                "No node takes the desktop: {said}. Lower spec.resources, let other workspaces hibernate, or ask the administrator for \
+                 nodes; it starts as soon as there is room."
+            ),
+        ));
+    }
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten();
+    containers.into_iter().find_map(of_container)
+}
+
+fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let reason = waiting
+        .and_then(|waiting| waiting.reason.as_deref())
+        .unwrap_or_default();
+    let said = waiting
+        .and_then(|waiting| waiting.message.as_deref())
+        .unwrap_or_default();
+    let image = &container.image;
+    match reason {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable" => {
+            return Some((
+                PodReason::ImagePullError,
+                format!(
+                    "The image {image} cannot be pulled: {said}. Correct spec.image, or give access to its registry by \
+                     spec.podOverrides.spec.imagePullSecrets."
+                ),
+            ));
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            return Some((
+                PodReason::ContainerError,
+                format!(
+                    "The container {} cannot be started: {said}. Check spec.env and spec.podOverrides.",
+                    container.name
+                ),
+            ));
+        }
+        _ => {}
+    }
+    let current = container.state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    let ended = current.or(last)?;
+    if container.ready || container.name != CONTAINER && reason.is_empty() {
+        return None;
+    }
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return Some((
+            PodReason::OutOfMemory,
+            "The desktop used more memory than it may and was ended; it starts again. Raise spec.resources.limits.memory, or run fewer \
+             programs."
+                .to_owned(),
+        ));
+    }
+    (reason == "CrashLoopBackOff").then(|| {
+        (
+            PodReason::CrashLoop,
+            format!(
+                "The container {} ended {} times, last with code {}; it starts again with growing pauses. `kubectl logs <pod> -c {} \
+                 --previous` says why. Check that spec.image keeps the image contract.",
+                container.name, container.restart_count, ended.exit_code, container.name
+            ),
+        )
+    })
+}
+
+/// Whether a Pod has ended for good: it has to be made anew.
+#[must_use]
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// Whether a Pod is ready.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn pod(status: &Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "alice"}, "status": status})).unwrap()
+}
+
+fn container(fields: &Value) -> Pod {
+    let mut container =
+        json!({"name": "desktop", "image": "desktop:1", "imageID": "", "ready": false, "restartCount": 3});
+    crate::merge::merge(&mut container, fields);
+    pod(&json!({"phase": "Pending", "containerStatuses": [container]}))
+}
+
+#[test]
+fn a_pod_says_what_keeps_it_from_running() {
+    let unschedulable = json!({"conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"},
+    ]});
+    let terminated = |reason: &str| json!({"terminated": {"exitCode": 137, "reason": reason}});
+    let back_off = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}});
+    let waiting = |reason: &str| container(&json!({"state": {"waiting": {"reason": reason, "message": "said so"}}}));
+    for (pod, reason, word) in [
+        (pod(&unschedulable), PodReason::Unschedulable, "0/3 nodes"),
+        (waiting("ErrImagePull"), PodReason::ImagePullError, "spec.image"),
+        (waiting("ImagePullBackOff"), PodReason::ImagePullError, "desktop:1"),
+        (
+            waiting("CreateContainerConfigError"),
+            PodReason::ContainerError,
+            "said so",
+        ),
+        (
+            container(&json!({"state": back_off, "lastState": terminated("OOMKilled")})),
+            PodReason::OutOfMemory,
+            "limits.memory",
+        ),
+        (
+            container(&json!({"state": back_off, "lastState": terminated("Error")})),
+            PodReason::CrashLoop,
+            "ended 3 times",
+        ),
+    ] {
+        let (found, message) = of_pod(&pod).unwrap();
+        assert_eq!(found, reason, "{message}");
+        assert!(message.contains(word), "{message}");
+    }
+    assert_eq!(of_pod(&waiting("ContainerCreating")), None);
+    assert_eq!(of_pod(&pod(&json!({"phase": "Pending"}))), None);
+    let restarted = container(&json!({"ready": true, "state": {"running": {}}, "lastState": terminated("OOMKilled")}));
+    assert_eq!(of_pod(&restarted), None);
+}
+
+#[test]
+fn refusals_of_admission_are_told_apart() {
+    for (kind, said, reason) in [
+        (
+            FailureKind::QuotaExceeded,
+            "exceeded quota: team",
+            PodReason::QuotaExceeded,
+        ),
+        (
+            FailureKind::Forbidden,
+            "pods \"alice\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces",
+            PodReason::PodSecurityViolation,
+        ),
+        (
+            FailureKind::Forbidden,
+            "pods \"alice\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi",
+            PodReason::LimitRangeViolation,
+        ),
+        (
+            FailureKind::Forbidden,
+            "User \"a\" cannot patch resource",
+            PodReason::Forbidden,
+        ),
+        (
+            FailureKind::Rejected,
+            "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated",
+            PodReason::NodePortInUse,
+        ),
+    ] {
+        assert_eq!(of_write("Pod", &Failure::new(kind, said)).0, reason, "{said}");
+    }
+    let taken = of_home_write("alice-home", &Failure::new(FailureKind::NotOwned, "it exists"));
+    assert_eq!(taken.0, StorageReason::HomeTaken);
+    assert!(taken.1.contains("restoreFrom.persistentVolumeClaimName alice-home"));
+}
+
+#[test]
+fn a_home_that_waits_says_for_what() {
+    let valid = super::super::validate::validate(
+        &super::super::samples::workspace(&json!({})),
+        &super::super::samples::references(),
+    )
+    .unwrap();
+    let found = |class: Option<&str>, mode: &str, phase: &str| {
+        let claim = json!({"metadata": {"name": "alice-home"}, "spec": {"storageClassName": class}, "status": {"phase": phase}});
+        let mut references = super::super::samples::references();
+        let known = json!({"metadata": {"name": "fast"}, "provisioner": "csi", "volumeBindingMode": mode});
+        references.storage_classes = vec![std::sync::Arc::new(serde_json::from_value(known).unwrap())];
+        of_home(&serde_json::from_value(claim).unwrap(), &valid.home, &references)
+    };
+    let reason = |class, mode, phase| found(class, mode, phase).map(|(reason, _)| reason);
+    assert_eq!(reason(Some("fast"), "Immediate", "Bound"), None);
+    assert_eq!(
+        reason(Some("fast"), "Immediate", "Pending"),
+        Some(StorageReason::Provisioning)
+    );
+    assert_eq!(
+        reason(Some("fast"), "WaitForFirstConsumer", "Pending"),
+        Some(StorageReason::WaitingForPod)
+    );
+    assert_eq!(
+        reason(Some("slow"), "Immediate", "Pending"),
+        Some(StorageReason::StorageClassNotFound)
+    );
+    assert_eq!(
+        reason(None, "Immediate", "Pending"),
+        Some(StorageReason::NoDefaultStorageClass)
+    );
+    assert_eq!(
+        reason(Some("fast"), "Immediate", "Lost"),
+        Some(StorageReason::VolumeLost)
+    );
+    assert!(found(Some("slow"), "Immediate", "Pending").unwrap().1.contains("fast"));
+}

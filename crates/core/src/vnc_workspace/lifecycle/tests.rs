@@ -1,0 +1,244 @@
+use proptest::prelude::*;
+
+use super::{super::schedule::time_zone, *};
+
+fn at(second: i64) -> Timestamp {
+    let start: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
+    Timestamp::from_second(start.as_second() + second).unwrap()
+}
+
+fn cron(text: &str) -> Option<Cron> {
+    Cron::parse(text, time_zone("Etc/UTC").unwrap())
+}
+
+const ALWAYS: Lifecycle = Lifecycle {
+    state: LifecycleState::Running,
+    idle_timeout: None,
+    keep_awake_until: None,
+    ends_at: None,
+    wake: None,
+    hibernate: None,
+};
+
+fn idle_after(seconds: u64) -> Lifecycle {
+    Lifecycle {
+        idle_timeout: Some(Duration::from_secs(seconds)),
+        ..ALWAYS
+    }
+}
+
+fn to_hibernate() -> Lifecycle {
+    Lifecycle {
+        state: LifecycleState::Hibernated,
+        ..ALWAYS
+    }
+}
+
+/// A desktop and its memory, as reconciles carry it on.
+#[derive(Default)]
+struct Desktop {
+    memory: Memory,
+    activity: Activity,
+}
+
+impl Desktop {
+    fn decide(&mut self, lifecycle: &Lifecycle, second: i64) -> Decision {
+        let decision = decide(lifecycle, &self.memory, &self.activity, at(second));
+        self.memory.awake_since = match decision.state {
+            State::Awake { since, .. } => Some(since),
+            State::Asleep(_) | State::Expired => None,
+        };
+        self.memory.hibernation = decision.hibernation;
+        decision
+    }
+
+    fn sleeps(&mut self, lifecycle: &Lifecycle, second: i64) -> Option<HibernationReason> {
+        match self.decide(lifecycle, second).state {
+            State::Asleep(sleep) => Some(sleep.reason),
+            State::Awake { .. } | State::Expired => None,
+        }
+    }
+
+    fn typed(&mut self, second: i64) {
+        self.activity.last_input_at = Some(at(second));
+    }
+
+    fn connects(&mut self, second: i64) {
+        self.memory.wake_requested_at = Some(at(second));
+    }
+}
+
+#[test]
+fn a_desktop_runs_for_ever_unless_told_otherwise() {
+    let mut desktop = Desktop::default();
+    assert!(desktop.decide(&ALWAYS, 0).is_awake());
+    let decision = desktop.decide(&ALWAYS, 1_000_000);
+    assert!(decision.is_awake());
+    assert_eq!(decision.next, None);
+}
+
+#[test]
+fn it_sleeps_when_nobody_types_and_input_that_is_told_late_does_not_wake_it() {
+    use HibernationReason::Idle;
+    let lifecycle = idle_after(100);
+    let mut desktop = Desktop::default();
+    assert_eq!(desktop.decide(&lifecycle, 0).next, Some(at(80)), "the warning");
+    desktop.typed(50);
+    let decision = desktop.decide(&lifecycle, 135);
+    let warning = Sleep {
+        reason: Idle,
+        since: at(150),
+    };
+    assert_eq!(
+        decision.state,
+        State::Awake {
+            since: at(0),
+            warning: Some(warning)
+        }
+    );
+    assert_eq!(decision.next, Some(at(150)));
+    assert_eq!(desktop.sleeps(&lifecycle, 150), Some(Idle));
+    desktop.typed(149);
+    assert_eq!(desktop.sleeps(&lifecycle, 155), Some(Idle));
+    desktop.connects(160);
+    assert_eq!(desktop.sleeps(&lifecycle, 161), None);
+    assert_eq!(desktop.sleeps(&lifecycle, 260), None);
+    assert_eq!(
+        desktop.sleeps(&lifecycle, 261),
+        Some(Idle),
+        "idle counts from its waking"
+    );
+    assert_eq!(desktop.sleeps(&lifecycle, 9999), Some(Idle), "a request wakes it once");
+}
+
+#[test]
+fn a_connection_is_waited_for_until_it_has_told_of_its_last_minute() {
+    let lifecycle = idle_after(100);
+    let mut desktop = Desktop::default();
+    desktop.activity.connected = true;
+    desktop.decide(&lifecycle, 0);
+    assert_eq!(desktop.sleeps(&lifecycle, 164), None);
+    assert_eq!(desktop.sleeps(&lifecycle, 165), Some(HibernationReason::Idle));
+}
+
+#[test]
+fn it_sleeps_when_asked_and_a_connection_wakes_it_until_it_is_idle() {
+    use HibernationReason::Asked;
+    let mut desktop = Desktop::default();
+    assert_eq!(desktop.sleeps(&ALWAYS, 0), None);
+    assert_eq!(desktop.sleeps(&to_hibernate(), 10), Some(Asked));
+    desktop.connects(10);
+    assert_eq!(desktop.sleeps(&to_hibernate(), 11), None);
+    assert_eq!(desktop.sleeps(&to_hibernate(), 11 + 1799), None);
+    assert_eq!(desktop.sleeps(&to_hibernate(), 11 + 1800), Some(Asked));
+    assert_eq!(desktop.sleeps(&ALWAYS, 5000), None, "it may run again");
+    assert_eq!(desktop.sleeps(&to_hibernate(), 6000), Some(Asked), "asked anew");
+    assert_eq!(Desktop::default().sleeps(&to_hibernate(), 0), Some(Asked), "a new one");
+}
+
+#[test]
+fn one_that_sleeps_for_another_reason_is_woken_by_a_connection_also_when_it_is_to_hibernate_by_now() {
+    let mut desktop = Desktop::default();
+    desktop.decide(&idle_after(100), 0);
+    assert_eq!(desktop.sleeps(&idle_after(100), 100), Some(HibernationReason::Idle));
+    assert_eq!(desktop.sleeps(&to_hibernate(), 110), Some(HibernationReason::Idle));
+    desktop.connects(120);
+    assert_eq!(desktop.sleeps(&to_hibernate(), 121), None);
+    assert_eq!(desktop.sleeps(&to_hibernate(), 122), None);
+}
+
+#[test]
+fn the_schedule_wakes_and_lets_sleep_and_misses_nothing() {
+    use HibernationReason::Schedule;
+    // Begins on a Monday at 8:00.
+    let lifecycle = Lifecycle {
+        wake: cron("0 8 * * 1-5"),
+        hibernate: cron("0 18 * * *"),
+        ..ALWAYS
+    };
+    let hour = 3600;
+    let mut desktop = Desktop::default();
+    assert_eq!(desktop.decide(&lifecycle, 0).next, Some(at(10 * hour - 300)));
+    assert_eq!(desktop.sleeps(&lifecycle, 10 * hour), Some(Schedule));
+    assert_eq!(desktop.decide(&lifecycle, 11 * hour).next, Some(at(24 * hour)));
+    assert_eq!(desktop.sleeps(&lifecycle, 24 * hour), None);
+    // The controller was away for two days, over a sleep and a waking.
+    assert_eq!(desktop.sleeps(&lifecycle, 72 * hour), None);
+    // Away over the sleep alone.
+    assert_eq!(desktop.sleeps(&lifecycle, 83 * hour), Some(Schedule));
+    desktop.connects(84 * hour);
+    assert_eq!(desktop.sleeps(&lifecycle, 84 * hour), None);
+    assert_eq!(
+        desktop.sleeps(&lifecycle, 86 * hour),
+        None,
+        "woken after hours it stays"
+    );
+    assert_eq!(
+        desktop.sleeps(&lifecycle, 106 * hour),
+        Some(Schedule),
+        "until the next evening"
+    );
+}
+
+#[test]
+fn keep_awake_until_holds_off_and_wakes() {
+    let kept = Lifecycle {
+        keep_awake_until: Some(at(500)),
+        ..idle_after(100)
+    };
+    let mut desktop = Desktop::default();
+    desktop.decide(&kept, 0);
+    assert_eq!(desktop.sleeps(&kept, 499), None);
+    assert_eq!(desktop.sleeps(&kept, 500), Some(HibernationReason::Idle));
+    let longer = Lifecycle {
+        keep_awake_until: Some(at(900)),
+        ..idle_after(100)
+    };
+    assert_eq!(desktop.sleeps(&longer, 600), None);
+}
+
+#[test]
+fn its_end_comes_before_everything() {
+    let lifecycle = Lifecycle {
+        ends_at: Some(at(50)),
+        ..idle_after(100)
+    };
+    let mut desktop = Desktop::default();
+    assert_eq!(desktop.decide(&lifecycle, 0).next, Some(at(50)));
+    assert_eq!(desktop.decide(&lifecycle, 50).state, State::Expired);
+}
+
+proptest! {
+    /// Whatever people do: the decision is stable until `next`, and `next` is in the future.
+    #[test]
+    fn nothing_changes_before_the_next_deadline(
+        idle in prop::option::of(1_u64..5000),
+        asked in any::<bool>(),
+        scheduled in any::<bool>(),
+        typed in prop::option::of(0_i64..5000),
+        connects in prop::option::of(0_i64..5000),
+        first in 0_i64..100_000,
+        part in 0.0_f64..1.0,
+    ) {
+        let lifecycle = Lifecycle {
+            state: if asked { LifecycleState::Hibernated } else { LifecycleState::Running },
+            idle_timeout: idle.map(Duration::from_secs),
+            wake: scheduled.then(|| cron("0 9 * * *").unwrap()),
+            hibernate: scheduled.then(|| cron("30 * * * *").unwrap()),
+            ..ALWAYS
+        };
+        let mut desktop = Desktop::default();
+        desktop.decide(&lifecycle, 0);
+        desktop.activity.last_input_at = typed.map(at);
+        desktop.memory.wake_requested_at = connects.map(at);
+        desktop.decide(&lifecycle, first);
+        let decision = desktop.decide(&lifecycle, first);
+        if let Some(next) = decision.next {
+            prop_assert!(next > at(first));
+            let span = next.as_second() - at(first).as_second();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a share of a small number")]
+            let between = first + ((span - 1) as f64 * part) as i64;
+            prop_assert_eq!(desktop.decide(&lifecycle, between).state, decision.state);
+        }
+    }
+}

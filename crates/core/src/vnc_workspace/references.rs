@@ -1,0 +1,44 @@
+//! What else a `VncWorkspace` depends on, read from the cluster before validation.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    core::v1::{PersistentVolumeClaim, Pod, Service},
+    storage::v1::StorageClass,
+};
+use novasphere_crd::VncWorkspace;
+use novasphere_foreign::volume_snapshot::VolumeSnapshot;
+
+use super::{home_name, lifecycle::Activity};
+
+/// The objects that a workspace refers to or that were made for it, as the watch caches have them.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    /// The Pod of its name, whoever made it.
+    pub pod: Option<Arc<Pod>>,
+    /// The Service of its name, whoever made it.
+    pub service: Option<Arc<Service>>,
+    /// The claim called [`home_of`], when novasphere made it.
+    pub home: Option<Arc<PersistentVolumeClaim>>,
+    /// Whether the workspace for which that claim was made is still there, and is another one.
+    pub home_is_used: bool,
+    /// The snapshots that were taken for this workspace.
+    pub snapshots: Vec<Arc<VolumeSnapshot>>,
+    /// The snapshot that `storage.restoreFrom` names.
+    pub restored_snapshot: Option<Arc<VolumeSnapshot>>,
+    /// Whether the cluster serves volume snapshots now.
+    pub snapshot_api: bool,
+    /// All storage classes.
+    pub storage_classes: Vec<Arc<StorageClass>>,
+    /// What people do with the desktop.
+    pub activity: Activity,
+}
+
+/// The claim that is the home of a workspace.
+#[must_use]
+pub fn home_of(workspace: &VncWorkspace) -> String {
+    let restored = workspace.spec.storage.restore_from.as_ref();
+    restored
+        .and_then(|from| from.persistent_volume_claim_name.clone())
+        .unwrap_or_else(|| home_name(workspace.metadata.name.as_deref().unwrap_or_default()))
+}

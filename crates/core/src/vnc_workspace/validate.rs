@@ -1,0 +1,425 @@
+//! `VncWorkspace` and what it refers to → [`ValidatedWorkspace`], or what a person has to change.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PodSpec;
+use novasphere_crd::{ReclaimPolicy, VncWorkspace, VncWorkspaceSpec};
+use serde_json::Value;
+
+use super::{
+    FINALIZER, KEY_ROTATE, build,
+    lifecycle::Lifecycle,
+    pod_security,
+    references::{References, home_of},
+    schedule::{Cron, time_zone},
+    validated::{Backup, Home, HomeSource, Network, PodTemplate, Service, ValidatedWorkspace},
+};
+use crate::{label::Owner, merge::merge};
+
+/// Why a `VncWorkspace` cannot be carried out before a person changes it, or something that it refers to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidateError {
+    /// The object has no name, namespace or UID.
+    #[error("the object has no name, namespace or UID: it does not come from an apiserver")]
+    NoIdentity,
+    /// An override of a field that novasphere decides.
+    #[error("spec.podOverrides.{field}: {problem}")]
+    Override {
+        /// The field.
+        field: String,
+        /// Why it may not be overridden, and what to do.
+        problem: &'static str,
+    },
+    /// The Pod with its overrides is none.
+    #[error(
+        "spec.podOverrides: the result is no Pod: {0}. Correct the field; the names are those of a PodTemplateSpec"
+    )]
+    NoPod(String),
+    /// Kubernetes has no such field.
+    #[error("spec.podOverrides.{0}: a PodTemplateSpec has no such field; correct or remove it")]
+    UnknownField(String),
+    /// The Pod with its overrides would not pass Pod Security `restricted`.
+    #[error(
+        "spec.podOverrides: {field} would weaken Pod Security: {problem}. A desktop runs under the level restricted"
+    )]
+    PodSecurity {
+        /// The field of the Pod.
+        field: String,
+        /// What it must be.
+        problem: &'static str,
+    },
+    /// A variable that the image reads.
+    #[error("spec.env[{0}]: novasphere sets this variable; remove it")]
+    ReservedVariable(String),
+    /// A time zone that is not known.
+    #[error(
+        "spec.lifecycle.schedule.timeZone: there is no time zone {0:?} in the IANA database; write one such as Europe/Berlin"
+    )]
+    TimeZone(String),
+    /// A cron expression with numbers out of range.
+    #[error(
+        "spec.lifecycle.schedule.{field}: {text:?} is no cron expression; write minute (0-59), hour (0-23), day (1-31), month (1-12) \
+         and day of week (0-7), such as 0 8 * * 1-5"
+    )]
+    Cron {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        text: String,
+    },
+    /// Egress to a metadata address alone.
+    #[error("spec.network.egress: {0} is a cloud's metadata address, which desktops never reach; remove the rule")]
+    MetadataAddress(String),
+    /// Snapshots are wanted, and the cluster does not serve them.
+    #[error(
+        "{0} needs volume snapshots, and the cluster does not serve snapshot.storage.k8s.io/v1; install the snapshot-controller and its \
+         CRDs, or change the field"
+    )]
+    NoSnapshotApi(&'static str),
+    /// The snapshot to restore does not exist.
+    #[error(
+        "spec.storage.restoreFrom: there is no VolumeSnapshot {0} in this namespace; make the workspace anew with another name"
+    )]
+    SnapshotNotFound(String),
+    /// The claim to take over does not exist.
+    #[error(
+        "spec.storage.restoreFrom: there is no PersistentVolumeClaim {0} that a workspace left in this namespace; make the workspace \
+         anew with another name"
+    )]
+    ClaimNotFound(String),
+    /// The claim to take over is the home of another workspace.
+    #[error(
+        "spec.storage.restoreFrom: the PersistentVolumeClaim {0} is the home of another workspace that still exists; delete that first"
+    )]
+    ClaimInUse(String),
+}
+
+/// Which condition an error belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// `PodReady`.
+    Pod,
+    /// `StorageReady`.
+    Storage,
+}
+
+impl ValidateError {
+    /// Which condition it belongs to.
+    #[must_use]
+    pub const fn part(&self) -> Part {
+        match self {
+            Self::NoSnapshotApi(_) | Self::SnapshotNotFound(_) | Self::ClaimNotFound(_) | Self::ClaimInUse(_) => {
+                Part::Storage
+            }
+            _ => Part::Pod,
+        }
+    }
+
+    /// Whether something else than the spec may mend it.
+    #[must_use]
+    pub fn may_mend_itself(&self) -> bool {
+        self.part() == Part::Storage
+    }
+}
+
+/// Checks a workspace.
+///
+/// # Errors
+///
+/// The first thing that a person has to change.
+pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<ValidatedWorkspace, ValidateError> {
+    let spec = &workspace.spec;
+    let owner = Owner::of(workspace).ok_or(ValidateError::NoIdentity)?;
+    let home = home(workspace, references, &owner)?;
+    let backup = backup(spec, references)?;
+    Ok(ValidatedWorkspace {
+        pod: pod(&owner.name, spec, &home.name)?,
+        authorized_keys: authorized_keys(spec),
+        service: Service {
+            service_type: spec.service.r#type,
+            vnc_node_port: spec.service.node_ports.and_then(|ports| ports.vnc),
+            ssh_node_port: spec.service.node_ports.and_then(|ports| ports.ssh),
+            annotations: spec.service.annotations.clone(),
+        },
+        network: network(spec)?,
+        lifecycle: lifecycle(workspace)?,
+        routes: spec.routes.iter().map(|route| route.name.clone()).collect(),
+        rotation: rotation(workspace),
+        owner,
+        home,
+        backup,
+    })
+}
+
+/// What the annotation says that rotates credentials.
+fn rotation(workspace: &VncWorkspace) -> String {
+    let annotations = workspace.metadata.annotations.as_ref();
+    annotations
+        .and_then(|all| all.get(KEY_ROTATE))
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn authorized_keys(spec: &VncWorkspaceSpec) -> Vec<String> {
+    let ssh = spec.ssh.as_ref().filter(|ssh| ssh.enabled);
+    ssh.map(|ssh| ssh.authorized_keys.clone()).unwrap_or_default()
+}
+
+fn home(workspace: &VncWorkspace, references: &References, owner: &Owner) -> Result<Home, ValidateError> {
+    let storage = &workspace.spec.storage;
+    let name = home_of(workspace);
+    let from = storage.restore_from.as_ref();
+    let claim = from.and_then(|from| from.persistent_volume_claim_name.as_ref());
+    let snapshot = from.and_then(|from| from.volume_snapshot_name.as_ref());
+    let source = match (claim, snapshot) {
+        (Some(claim), _) => {
+            let live = references
+                .home
+                .as_ref()
+                .ok_or_else(|| ValidateError::ClaimNotFound(claim.clone()))?;
+            let is_other = crate::label::owner_uid(&live.metadata) != Some(&owner.uid);
+            if references.home_is_used && is_other {
+                return Err(ValidateError::ClaimInUse(claim.clone()));
+            }
+            HomeSource::Claim
+        }
+        // Once the home is there, its source may go.
+        (None, Some(snapshot)) if references.home.is_none() => {
+            if !references.snapshot_api {
+                return Err(ValidateError::NoSnapshotApi(
+                    "spec.storage.restoreFrom.volumeSnapshotName",
+                ));
+            }
+            if references.restored_snapshot.is_none() {
+                return Err(ValidateError::SnapshotNotFound(snapshot.clone()));
+            }
+            HomeSource::Snapshot(snapshot.clone())
+        }
+        (None, Some(snapshot)) => HomeSource::Snapshot(snapshot.clone()),
+        (None, None) => HomeSource::Empty,
+    };
+    Ok(Home {
+        name,
+        source,
+        size: storage.size.clone(),
+        storage_class_name: storage.storage_class_name.clone(),
+        access_modes: storage.access_modes.clone(),
+        reclaim: storage.reclaim,
+    })
+}
+
+fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<Backup, ValidateError> {
+    let backup = spec.backup.as_ref();
+    let on_hibernate = backup.is_some_and(|backup| backup.on_hibernate);
+    let ends = spec.lifecycle.expires_at.is_some() || spec.lifecycle.max_lifetime.is_some();
+    let on_expire = backup.is_some_and(|backup| backup.on_expire) && ends;
+    let wishes = [
+        (
+            spec.storage.reclaim == ReclaimPolicy::Snapshot,
+            "spec.storage.reclaim Snapshot",
+        ),
+        (on_hibernate, "spec.backup.onHibernate"),
+        (on_expire, "spec.backup.onExpire"),
+    ];
+    if let Some((_, field)) = wishes.iter().find(|(wanted, _)| *wanted && !references.snapshot_api) {
+        return Err(ValidateError::NoSnapshotApi(field));
+    }
+    let keep = backup.map_or_else(|| novasphere_crd::Backup::default().keep, |backup| backup.keep);
+    Ok(Backup {
+        on_hibernate,
+        on_expire,
+        class: backup.and_then(|backup| backup.volume_snapshot_class_name.clone()),
+        keep: usize::from(keep).max(1),
+    })
+}
+
+fn network(spec: &VncWorkspaceSpec) -> Result<Network, ValidateError> {
+    let rules = spec.network.egress.as_deref().unwrap_or_default();
+    let hidden = rules
+        .iter()
+        .filter_map(|rule| rule.cidr)
+        .find(|cidr| build::network_policy::is_metadata(*cidr));
+    match hidden {
+        Some(cidr) => Err(ValidateError::MetadataAddress(cidr.to_string())),
+        None => Ok(Network {
+            ingress: spec.network.ingress,
+            egress: spec.network.egress.clone(),
+        }),
+    }
+}
+
+/// When a workspace runs, sleeps and ends.
+///
+/// # Errors
+///
+/// When its schedule is malformed.
+pub fn lifecycle(workspace: &VncWorkspace) -> Result<Lifecycle, ValidateError> {
+    let spec = &workspace.spec.lifecycle;
+    let schedule = spec.schedule.as_ref();
+    let cron = |field: &'static str, text: Option<&String>| {
+        let (Some(text), Some(schedule)) = (text, schedule) else {
+            return Ok(None);
+        };
+        let zone = time_zone(&schedule.time_zone).ok_or_else(|| ValidateError::TimeZone(schedule.time_zone.clone()))?;
+        let malformed = || ValidateError::Cron {
+            field,
+            text: text.clone(),
+        };
+        Cron::parse(text, zone).ok_or_else(malformed).map(Some)
+    };
+    Ok(Lifecycle {
+        state: spec.state,
+        idle_timeout: spec.idle_timeout.map(novasphere_crd::Duration::get),
+        keep_awake_until: spec.keep_awake_until.as_ref().map(|time| time.0),
+        ends_at: ends_at(workspace),
+        wake: cron("wake", schedule.and_then(|schedule| schedule.wake.as_ref()))?,
+        hibernate: cron("hibernate", schedule.and_then(|schedule| schedule.hibernate.as_ref()))?,
+    })
+}
+
+/// When a workspace ends.
+#[must_use]
+pub fn ends_at(workspace: &VncWorkspace) -> Option<Timestamp> {
+    let spec = &workspace.spec.lifecycle;
+    let lives = spec.max_lifetime.and_then(|lifetime| {
+        let made = workspace.metadata.creation_timestamp.as_ref()?.0;
+        made.checked_add(SignedDuration::try_from(lifetime.get()).ok()?).ok()
+    });
+    spec.expires_at.as_ref().map(|time| time.0).or(lives)
+}
+
+/// Whether a deletion has to wait until the home is saved.
+#[must_use]
+pub fn needs_finalizer(workspace: &VncWorkspace) -> bool {
+    workspace.spec.storage.reclaim == ReclaimPolicy::Snapshot
+}
+
+/// Whether a deletion waits for us.
+#[must_use]
+pub fn has_finalizer(workspace: &VncWorkspace) -> bool {
+    let finalizers = workspace.metadata.finalizers.as_deref().unwrap_or_default();
+    finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// What novasphere decides about the Pod. The rest of its metadata and spec is free.
+const DECIDED: &[(&str, &str)] = &[
+    ("/metadata/name", "the Pod is named after the workspace; remove it"),
+    (
+        "/metadata/generateName",
+        "the Pod is named after the workspace; remove it",
+    ),
+    (
+        "/metadata/namespace",
+        "the Pod lives in the workspace's namespace; remove it",
+    ),
+    (
+        "/metadata/ownerReferences",
+        "the Pod belongs to the workspace; remove it",
+    ),
+    (
+        "/metadata/finalizers",
+        "the Pod has to go when its desktop sleeps; remove it",
+    ),
+    (
+        "/spec/restartPolicy",
+        "a desktop is restarted whenever it ends; remove it",
+    ),
+    (
+        "/spec/serviceAccountName",
+        "a desktop has no rights in the cluster; remove it",
+    ),
+    (
+        "/spec/serviceAccount",
+        "a desktop has no rights in the cluster; remove it",
+    ),
+    (
+        "/spec/nodeName",
+        "a Pod with a node's name is not scheduled, so quotas of devices fail; use nodeSelector or affinity",
+    ),
+    (
+        "/spec/ephemeralContainers",
+        "these are added to a running Pod alone; use kubectl debug",
+    ),
+];
+
+fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<PodTemplate, ValidateError> {
+    if let Some(variable) = spec.env.iter().find(|variable| build::pod::is_reserved(&variable.name)) {
+        return Err(ValidateError::ReservedVariable(variable.name.clone()));
+    }
+    let overrides = Value::Object(spec.pod_overrides.0.clone());
+    if let Some((field, problem)) = DECIDED.iter().find(|(field, _)| overrides.pointer(field).is_some()) {
+        return Err(ValidateError::Override {
+            field: field.trim_start_matches('/').replace('/', "."),
+            problem,
+        });
+    }
+    for kind in ["labels", "annotations"] {
+        let keys = overrides
+            .pointer(&format!("/metadata/{kind}"))
+            .and_then(Value::as_object);
+        if let Some(key) = keys.into_iter().flat_map(|keys| keys.keys()).find(|key| is_ours(key)) {
+            return Err(ValidateError::Override {
+                field: format!("metadata.{kind}[{key}]"),
+                problem: "novasphere finds the Pod by these; use another key",
+            });
+        }
+    }
+    let mut document = build::pod::template(name, spec, home);
+    merge(&mut document, &overrides);
+    let metadata = |kind: &str| -> Result<BTreeMap<String, String>, ValidateError> {
+        let value = document.pointer(&format!("/metadata/{kind}")).cloned();
+        let parsed = value.map(serde_json::from_value).transpose();
+        parsed
+            .map(Option::unwrap_or_default)
+            .map_err(|error| ValidateError::NoPod(format!("metadata.{kind}: {error}")))
+    };
+    let (labels, annotations) = (metadata("labels")?, metadata("annotations")?);
+    let wanted = document.get("spec").cloned().unwrap_or_default();
+    let pod: PodSpec =
+        serde_json::from_value(wanted.clone()).map_err(|error| ValidateError::NoPod(error.to_string()))?;
+    let kept = serde_json::to_value(&pod).map_err(|error| ValidateError::NoPod(error.to_string()))?;
+    if let Some(lost) = lost("spec", &wanted, &kept) {
+        return Err(ValidateError::UnknownField(lost));
+    }
+    pod_security::check(&pod)?;
+    Ok(PodTemplate {
+        labels,
+        annotations,
+        spec: pod,
+    })
+}
+
+fn is_ours(key: &str) -> bool {
+    key.starts_with("novasphere.io/") || key.starts_with("app.kubernetes.io/")
+}
+
+/// The first field of `wanted` that `kept` does not have.
+fn lost(path: &str, wanted: &Value, kept: &Value) -> Option<String> {
+    match (wanted, kept) {
+        (Value::Object(wanted), Value::Object(kept)) => wanted.iter().find_map(|(key, value)| {
+            let path = format!("{path}.{key}");
+            match kept.get(key) {
+                Some(kept) => lost(&path, value, kept),
+                None => (!is_empty(value)).then_some(path),
+            }
+        }),
+        (Value::Array(wanted), Value::Array(kept)) => {
+            let mut pairs = wanted.iter().zip(kept).enumerate();
+            pairs.find_map(|(index, (wanted, kept))| lost(&format!("{path}[{index}]"), wanted, kept))
+        }
+        _ => None,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(elements) => elements.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    super::samples::{references, workspace},
+    *,
+};
+
+fn refused(spec: &Value) -> String {
+    validate(&workspace(spec), &references())
+        .err()
+        .unwrap_or_else(|| panic!("{spec} is accepted"))
+        .to_string()
+}
+
+#[test]
+fn overrides_are_laid_over_the_pod() {
+    let spec = json!({"podOverrides": {
+        "metadata": {"labels": {"team": "a"}},
+        "spec": {
+            "nodeSelector": {"disk": "ssd"},
+            "containers": [{"name": "desktop", "env": [{"name": "LANG", "value": "C"}]}],
+            "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}}],
+        },
+    }});
+    let valid = validate(&workspace(&spec), &references()).unwrap();
+    let pod = &valid.pod.spec;
+    assert_eq!(valid.pod.labels["team"], "a");
+    assert_eq!(pod.containers.len(), 1);
+    let names: Vec<_> = pod.containers[0]
+        .env
+        .iter()
+        .flatten()
+        .map(|env| env.name.as_str())
+        .collect();
+    assert!(
+        names.contains(&"LANG") && names.contains(&"VNC_PASSWORD_FILE"),
+        "{names:?}"
+    );
+    assert!(
+        pod.volumes
+            .as_ref()
+            .unwrap()
+            .iter()
+            .any(|volume| volume.name == "shared")
+    );
+}
+
+#[test]
+fn nothing_in_overrides_weakens_pod_security() {
+    let container = |fields: Value| {
+        let mut container = json!({"name": "desktop"});
+        container
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        json!({"containers": [container]})
+    };
+    let context = |fields: Value| container(json!({"securityContext": fields}));
+    for (spec, field) in [
+        (json!({"hostNetwork": true}), "spec.hostNetwork"),
+        (json!({"hostPID": true}), "spec.hostPID"),
+        (json!({"hostIPC": true}), "spec.hostIPC"),
+        (
+            json!({"automountServiceAccountToken": true}),
+            "spec.automountServiceAccountToken",
+        ),
+        (json!({"securityContext": null}), "spec.securityContext"),
+        (
+            json!({"securityContext": {"runAsUser": 0}}),
+            "spec.securityContext.runAsUser",
+        ),
+        (
+            json!({"securityContext": {"runAsNonRoot": false}}),
+            "securityContext.runAsNonRoot",
+        ),
+        (
+            json!({"securityContext": {"runAsNonRoot": null}}),
+            "securityContext.runAsNonRoot",
+        ),
+        (
+            json!({"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}),
+            "spec.securityContext.sysctls",
+        ),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}),
+            "spec.securityContext.seccompProfile",
+        ),
+        (
+            json!({"securityContext": {"seccompProfile": null}}),
+            "securityContext.seccompProfile",
+        ),
+        (
+            json!({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}),
+            "spec.securityContext.appArmorProfile",
+        ),
+        (
+            json!({"securityContext": {"seLinuxOptions": {"type": "spc_t"}}}),
+            "spec.securityContext.seLinuxOptions",
+        ),
+        (
+            json!({"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}),
+            "spec.volumes[node]",
+        ),
+        (
+            json!({"volumes": [{"name": "nfs", "nfs": {"path": "/", "server": "a"}}]}),
+            "spec.volumes[nfs]",
+        ),
+        (
+            json!({"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
+            "spec.volumes[t].projected",
+        ),
+        (
+            container(json!({"ports": [{"name": "vnc", "containerPort": 5901, "hostPort": 5901}]})),
+            "ports.hostPort",
+        ),
+        (context(json!({"privileged": true})), "securityContext.privileged"),
+        (
+            context(json!({"allowPrivilegeEscalation": true})),
+            "securityContext.allowPrivilegeEscalation",
+        ),
+        (
+            context(json!({"allowPrivilegeEscalation": null})),
+            "securityContext.allowPrivilegeEscalation",
+        ),
+        (context(json!({"runAsUser": 0})), "securityContext.runAsUser"),
+        (context(json!({"runAsNonRoot": false})), "securityContext.runAsNonRoot"),
+        (context(json!({"procMount": "Unmasked"})), "securityContext.procMount"),
+        (
+            context(json!({"capabilities": {"drop": []}})),
+            "securityContext.capabilities.drop",
+        ),
+        (
+            context(json!({"capabilities": {"add": ["SYS_ADMIN"]}})),
+            "securityContext.capabilities.add",
+        ),
+        (
+            context(json!({"seccompProfile": {"type": "Unconfined"}})),
+            "securityContext.seccompProfile",
+        ),
+        (
+            json!({"containers": [{"name": "side", "image": "a"}]}),
+            "spec.containers[side].securityContext",
+        ),
+        (
+            json!({"initContainers": [{"name": "init", "image": "a"}]}),
+            "spec.initContainers[init].securityContext",
+        ),
+    ] {
+        let said = refused(&json!({"podOverrides": {"spec": spec}}));
+        assert!(
+            said.contains("would weaken Pod Security") && said.contains(field),
+            "{field}: {said}"
+        );
+    }
+}
+
+#[test]
+fn what_novasphere_decides_and_what_is_no_field_is_refused() {
+    for (overrides, part) in [
+        (json!({"metadata": {"name": "a"}}), "podOverrides.metadata.name"),
+        (
+            json!({"metadata": {"labels": {"novasphere.io/owner-uid": "a"}}}),
+            "labels[novasphere.io/owner-uid]",
+        ),
+        (
+            json!({"spec": {"serviceAccountName": "admin"}}),
+            "podOverrides.spec.serviceAccountName",
+        ),
+        (
+            json!({"spec": {"restartPolicy": "Never"}}),
+            "podOverrides.spec.restartPolicy",
+        ),
+        (
+            json!({"spec": {"nodeSelektor": {"a": "b"}}}),
+            "podOverrides.spec.nodeSelektor",
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "desktop", "imagge": "a"}]}}),
+            "podOverrides.spec.containers[0].imagge",
+        ),
+        (json!({"spec": {"terminationGracePeriodSeconds": "long"}}), "no Pod"),
+    ] {
+        let said = refused(&json!({"podOverrides": overrides}));
+        assert!(said.contains(part), "{said}");
+    }
+    let said = refused(&json!({"env": [{"name": "VNC_PASSWORD_FILE", "value": "/tmp/x"}]}));
+    assert!(said.contains("spec.env[VNC_PASSWORD_FILE]"), "{said}");
+}
+
+#[test]
+fn wishes_for_snapshots_are_refused_where_there_are_none() {
+    let mut without = references();
+    without.snapshot_api = false;
+    for (spec, field) in [
+        (json!({"storage": {"reclaim": "Snapshot"}}), "spec.storage.reclaim"),
+        (json!({"backup": {"onHibernate": true}}), "spec.backup.onHibernate"),
+        (
+            json!({"backup": {}, "lifecycle": {"maxLifetime": "1h"}}),
+            "spec.backup.onExpire",
+        ),
+        (
+            json!({"storage": {"restoreFrom": {"volumeSnapshotName": "old"}}}),
+            "spec.storage.restoreFrom",
+        ),
+    ] {
+        let error = validate(&workspace(&spec), &without).unwrap_err();
+        assert!(error.to_string().starts_with(field), "{error}");
+        assert_eq!(error.part(), Part::Storage);
+    }
+    assert!(
+        validate(&workspace(&json!({"backup": {}})), &without).is_ok(),
+        "it never ends"
+    );
+    assert!(
+        refused(&json!({"storage": {"restoreFrom": {"volumeSnapshotName": "old"}}})).contains("no VolumeSnapshot old")
+    );
+}
+
+#[test]
+fn a_claim_is_taken_over_when_its_workspace_is_gone() {
+    let spec = json!({"storage": {"restoreFrom": {"persistentVolumeClaimName": "bob-home"}}});
+    assert!(refused(&spec).contains("no PersistentVolumeClaim bob-home"));
+    let mut with = references();
+    let claim = json!({"metadata": {"name": "bob-home", "labels": {"novasphere.io/owner-uid": "bob-1"}}});
+    with.home = Some(Arc::new(serde_json::from_value(claim).unwrap()));
+    let valid = validate(&workspace(&spec), &with).unwrap();
+    assert_eq!(
+        (valid.home.name.as_str(), &valid.home.source),
+        ("bob-home", &HomeSource::Claim)
+    );
+    with.home_is_used = true;
+    assert_eq!(
+        validate(&workspace(&spec), &with),
+        Err(ValidateError::ClaimInUse("bob-home".into()))
+    );
+}
+
+#[test]
+fn a_schedule_that_is_none_is_refused() {
+    let schedule = |schedule: Value| refused(&json!({"lifecycle": {"schedule": schedule}}));
+    assert!(schedule(json!({"timeZone": "Europe/Nowhere", "wake": "0 8 * * *"})).contains("timeZone"));
+    assert!(schedule(json!({"hibernate": "0 25 * * *"})).contains("schedule.hibernate"));
+}
+
+#[test]
+fn metadata_addresses_cannot_be_asked_for() {
+    let said = refused(&json!({"network": {"egress": [{"cidr": "169.254.169.254/32"}]}}));
+    assert!(said.contains("169.254.169.254/32"), "{said}");
+}
