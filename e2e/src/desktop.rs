@@ -25,6 +25,20 @@ pub const PASSWORD: &str = "desktop8";
 /// The key with which password files are obscured, the same everywhere (`TigerVNC` common/rfb/obfuscate.cxx).
 const FILE_KEY: [u8; 8] = [23, 82, 107, 6, 35, 78, 88, 7];
 
+/// Writes a password file as `-PasswordFile` of Xvnc and of viewers takes it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_password_file(file: &Path, password: &str) -> Result<()> {
+    let mut padded = [0; 16];
+    for (to, from) in padded.iter_mut().zip(password.as_bytes()) {
+        *to = *from;
+    }
+    let obscured = VncPassword::new(&FILE_KEY).answer(padded);
+    std::fs::write(file, obscured.first_chunk::<8>().context("a block has 8 bytes")?)?;
+    Ok(())
+}
+
 /// A program that is killed when this is dropped.
 #[derive(Debug)]
 pub struct Program(Child);
@@ -126,12 +140,7 @@ impl Desktop {
     /// When a program is missing or does not come up.
     pub async fn start(address: Ipv4Addr, output: &Path) -> Result<Self> {
         let (password, typed) = (output.join("desktop.password"), output.join("desktop.typed"));
-        let mut padded = [0; 16];
-        for (to, from) in padded.iter_mut().zip(PASSWORD.as_bytes()) {
-            *to = *from;
-        }
-        let obscured = VncPassword::new(&FILE_KEY).answer(padded);
-        std::fs::write(&password, obscured.first_chunk::<8>().context("a block has 8 bytes")?)?;
+        write_password_file(&password, PASSWORD)?;
         std::fs::write(&typed, "")?;
         let port = free_port(address)?;
         let arguments = [

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod console;
 pub mod controller;
 pub mod desktop;
+pub mod desktop_image;
 pub mod fault;
 pub mod gateway;
 pub mod harness;

@@ -14,6 +14,7 @@ mod console_kubevirt;
 mod console_revoke;
 mod console_stage;
 mod console_tokens;
+mod desktop_image;
 mod disruption;
 mod dry_run;
 mod fault_points;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         vm_lifecycle::cases(),
         console_browser::cases(),
         console_viewers::cases(),
+        desktop_image::cases(),
         bad_input::cases(),
         console_disruption::cases(),
         console_kubevirt::cases(),

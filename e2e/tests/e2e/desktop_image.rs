@@ -1,0 +1,498 @@
+//! The desktop images keep their contract (docs/desktop-image.md) on a real node, under Pod Security `restricted`.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{
+    ResourceExt,
+    api::{Api, PostParams},
+};
+use novasphere_console::rfb::{
+    security::vnc_auth::VncPassword,
+    upstream::{Authentication, CLIENT_INIT_SHARED, ClientHandshake, HandshakeError, Progress},
+};
+use novasphere_e2e::{
+    browser::Colour,
+    cluster::Cluster,
+    desktop::{Program, Screen, write_password_file},
+    desktop_image,
+    harness::{Case, Needs},
+    namespace::{Context, PodSecurity, with_namespace},
+    pod,
+    wait::{self, Seen},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("desktop_image::desktop", Needs::Node, || {
+            keeps_contract("desktop_image::desktop", "desktop", "xterm")
+        }),
+        Case::new("desktop_image::desktop_ide", Needs::Node, || {
+            keeps_contract("desktop_image::desktop_ide", "desktop-ide", "geany")
+        }),
+    ]
+}
+
+/// The password: all of it must count, so it has the eight characters that do.
+const PASSWORD: &str = "K7pq2Zx9";
+
+const VNC_PORT: u16 = 5901;
+const SSH_PORT: u16 = 2222;
+
+/// Not the defaults, so that they are seen to be read.
+const WIDTH: u16 = 1000;
+const HEIGHT: u16 = 700;
+
+/// What nothing but the desktop itself is painted with: images/desktop/files/etc/novasphere/jwmrc.
+const BACKGROUND: Colour = [0x2e, 0x4a, 0x62];
+
+/// A tenth of the screen.
+const ENOUGH: usize = 70_000;
+
+/// The longest time from SIGTERM to the end.
+const END: Duration = Duration::from_secs(2);
+
+const POD: &str = "desktop";
+
+/// Keys as X11 names them; those of ASCII are ASCII.
+const RETURN: u32 = 0xff0d;
+const TAB: u32 = 0xff09;
+const ALT: u32 = 0xffe9;
+
+/// `program` is one that the session of this variant runs.
+async fn keeps_contract(case: &'static str, variant: &'static str, program: &'static str) -> Result<()> {
+    let cluster = Cluster::shared()?;
+    with_namespace(cluster, case, PodSecurity::Restricted, async |context| {
+        let image = desktop_image::load(cluster, variant)?;
+        let keys = Keys::make(&context.output)?;
+        let started = Instant::now();
+        make(context, &image, &keys).await?;
+        let address = ready(context, 0).await?;
+        println!("{case}: created to ready in {} ms", started.elapsed().as_millis());
+
+        only_the_password_opens(address).await.context("VNC")?;
+        shows_itself(context, address).await.context("TigerVNC's viewer")?;
+        let ssh = Ssh::new(context, &keys, address)?;
+        only_the_key_opens(&ssh, &keys).context("SSH")?;
+        typed_files_stay_home(&ssh, address).await.context("the home")?;
+        is_confined(context).context("confinement")?;
+        keeps_the_password(context).context("the password")?;
+        comes_back(context, program).await.context("the session")?;
+        let took = ends(context).await.context("SIGTERM")?;
+        println!("{case}: SIGTERM to the end in {} ms", took.as_millis());
+        // What the container before left in its volumes does not keep the next one from starting.
+        ready(context, 1).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The keys of one desktop and of who enters.
+struct Keys {
+    folder: PathBuf,
+}
+
+impl Keys {
+    fn make(folder: &Path) -> Result<Self> {
+        let keys = Self {
+            folder: folder.to_owned(),
+        };
+        for name in ["host", "person", "stranger"] {
+            let file = keys.file(name);
+            // An earlier run's would make ssh-keygen ask.
+            for old in [&file, &file.with_extension("pub")] {
+                match std::fs::remove_file(old) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                    _ => {}
+                }
+            }
+            let output = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+                .arg(&file)
+                .output()
+                .context("start ssh-keygen; run hack/install-packages")?;
+            succeeded("ssh-keygen", &output)?;
+        }
+        Ok(keys)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(self.file(name))?)
+    }
+}
+
+async fn make(context: &Context<'_>, image: &str, keys: &Keys) -> Result<()> {
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": {"name": POD},
+        "stringData": {
+            "vnc-password": PASSWORD,
+            "ssh_host_ed25519_key": keys.read("host")?,
+            "authorized_keys": keys.read("person.pub")?,
+        },
+    }))?;
+    context.api().create(&PostParams::default(), &secret).await?;
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": POD}, "spec": spec(image)}))?;
+    context.api().create(&PostParams::default(), &pod).await?;
+    Ok(())
+}
+
+/// All that Pod Security `restricted` asks for, and more: no token, a read-only root.
+fn spec(image: &str) -> Value {
+    let secret = |items: Value| json!({"secretName": POD, "defaultMode": 0o440, "items": items});
+    let memory = json!({"medium": "Memory"});
+    json!({
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [{
+            "name": "desktop",
+            "image": image,
+            "imagePullPolicy": "Never",
+            "env": [
+                {"name": "DISPLAY_WIDTH", "value": WIDTH.to_string()},
+                {"name": "DISPLAY_HEIGHT", "value": HEIGHT.to_string()},
+                {"name": "DISPLAY_DEPTH", "value": "24"},
+            ],
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "readinessProbe": {"exec": {"command": ["/usr/bin/novasphere-probe"]}, "periodSeconds": 1, "timeoutSeconds": 10},
+            "volumeMounts": [
+                {"name": "credentials", "mountPath": "/run/novasphere/credentials", "readOnly": true},
+                {"name": "ssh", "mountPath": "/run/novasphere/ssh", "readOnly": true},
+                {"name": "tmp", "mountPath": "/tmp"},
+                {"name": "run", "mountPath": "/run/user"},
+                {"name": "home", "mountPath": "/home/user/workspace"},
+            ],
+        }],
+        "volumes": [
+            {"name": "credentials", "secret": secret(json!([{"key": "vnc-password", "path": "vnc-password"}]))},
+            {"name": "ssh", "secret": secret(json!([
+                {"key": "ssh_host_ed25519_key", "path": "ssh_host_ed25519_key"},
+                {"key": "authorized_keys", "path": "authorized_keys"},
+            ]))},
+            {"name": "tmp", "emptyDir": memory},
+            {"name": "run", "emptyDir": memory},
+            {"name": "home", "emptyDir": {}},
+        ],
+    })
+}
+
+/// Waits until the probe says that the desktop answers, after so many restarts.
+async fn ready(context: &Context<'_>, restarts: i32) -> Result<Ipv4Addr> {
+    let pods: Api<Pod> = context.api();
+    let what = format!("ready after {restarts} restarts");
+    let pod = wait::object(&pods, POD, what, wait::SHORT, |pod| {
+        let statuses = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.container_statuses.as_ref());
+        let found = statuses.and_then(|statuses| statuses.first());
+        let good = found.is_some_and(|status| status.ready && status.restart_count == restarts);
+        good.then_some(()).ok_or_else(|| format!("{found:?}"))
+    })
+    .await?;
+    let address = pod
+        .status
+        .and_then(|status| status.pod_ip)
+        .context("the Pod has no address")?;
+    Ok(address.parse()?)
+}
+
+/// A viewer that is let in, with the size of its screen.
+struct Viewer {
+    stream: TcpStream,
+    size: (u16, u16),
+}
+
+impl Viewer {
+    async fn open(address: Ipv4Addr, password: &str) -> Result<Self> {
+        let mut stream = TcpStream::connect((address, VNC_PORT)).await?;
+        let password = VncPassword::new(password.as_bytes());
+        let mut handshake = ClientHandshake::new(Authentication::Password(password));
+        loop {
+            let mut input = vec![0; handshake.want()];
+            stream.read_exact(&mut input).await?;
+            let mut output = Vec::new();
+            let progress = handshake.receive(&input, &mut output)?;
+            stream.write_all(&output).await?;
+            if progress == Progress::Done {
+                break;
+            }
+        }
+        stream.write_all(&CLIENT_INIT_SHARED).await?;
+        let size = (stream.read_u16().await?, stream.read_u16().await?);
+        Ok(Self { stream, size })
+    }
+
+    async fn key(&mut self, down: u8, key: u32) -> Result<()> {
+        self.stream.write_all(&[4, down, 0, 0]).await?;
+        Ok(self.stream.write_u32(key).await?)
+    }
+
+    /// Presses the keys of a text of ASCII.
+    async fn type_text(&mut self, text: &str) -> Result<()> {
+        for letter in text.bytes() {
+            let key = if letter == b'\n' { RETURN } else { u32::from(letter) };
+            self.key(1, key).await?;
+            self.key(0, key).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn only_the_password_opens(address: Ipv4Addr) -> Result<()> {
+    let viewer = Viewer::open(address, PASSWORD).await?;
+    ensure!(
+        viewer.size == (WIDTH, HEIGHT),
+        "the screen has {:?} pixels",
+        viewer.size
+    );
+    for wrong in ["", "wrong", "K7pq2Zx8"] {
+        match Viewer::open(address, wrong).await {
+            Ok(_) => bail!("the password {wrong:?} opens it"),
+            Err(error) => ensure!(
+                matches!(error.downcast_ref(), Some(HandshakeError::Refused(_))),
+                "the password {wrong:?}: {error:#}"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Debian's TigerVNC shows the desktop.
+async fn shows_itself(context: &Context<'_>, address: Ipv4Addr) -> Result<()> {
+    let screen = Screen::start(&context.output, "screen").await?;
+    let file = context.output.join("viewer.password");
+    write_password_file(&file, PASSWORD)?;
+    let file = file.to_str().context("the path is not UTF-8")?;
+    let server = format!("{address}::{VNC_PORT}");
+    let _viewer = Program::start(
+        "xtigervncviewer",
+        &["-SecurityTypes", "VncAuth", "-PasswordFile", file, &server],
+        &[("DISPLAY", screen.display.as_str())],
+        &context.output.join("viewer.log"),
+    )?;
+    let shown = screen.shows(BACKGROUND, ENOUGH, wait::SHORT).await;
+    screen.screenshot(&context.output.join("picture.ppm"))?;
+    shown
+}
+
+/// How a person enters by SSH.
+struct Ssh {
+    known_hosts: PathBuf,
+    address: Ipv4Addr,
+    key: PathBuf,
+}
+
+impl Ssh {
+    fn new(context: &Context<'_>, keys: &Keys, address: Ipv4Addr) -> Result<Self> {
+        let known_hosts = context.output.join("known_hosts");
+        let host = keys.read("host.pub")?;
+        std::fs::write(&known_hosts, format!("[{address}]:{SSH_PORT} {host}"))?;
+        Ok(Self {
+            known_hosts,
+            address,
+            key: keys.file("person"),
+        })
+    }
+
+    fn run(&self, key: &Path, user: &str, command: &str) -> Result<Output> {
+        Command::new("ssh")
+            // No settings, agent or keys of who runs the tests.
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "IdentityAgent=none",
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "BatchMode=yes",
+            ])
+            .args([
+                "-o",
+                "StrictHostKeyChecking=yes",
+                "-o",
+                "GlobalKnownHostsFile=none",
+                "-o",
+            ])
+            .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
+            .arg("-i")
+            .arg(key)
+            .args([
+                "-p",
+                &SSH_PORT.to_string(),
+                &format!("{user}@{}", self.address),
+                command,
+            ])
+            .output()
+            .context("start ssh; run hack/install-packages")
+    }
+
+    fn command(&self, command: &str) -> Result<String> {
+        let output = self.run(&self.key, "user", command)?;
+        succeeded(command, &output)?;
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+fn succeeded(what: &str, output: &Output) -> Result<()> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{what}: {}: {}", output.status, text.trim());
+    Ok(())
+}
+
+fn only_the_key_opens(ssh: &Ssh, keys: &Keys) -> Result<()> {
+    let who = ssh.command("id --user; id --group; pwd; echo $DISPLAY")?;
+    ensure!(who == "1000\n1000\n/home/user/workspace\n:1\n", "{who}");
+    for (key, user) in [("stranger", "user"), ("person", "root")] {
+        let output = ssh.run(&keys.file(key), user, "true")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(255) && said.contains("Permission denied (publickey)"),
+            "the key of {key} as {user}: {}: {said}",
+            output.status
+        );
+    }
+    Ok(())
+}
+
+/// What is typed in the desktop's terminal becomes a file that SSH sees.
+async fn typed_files_stay_home(ssh: &Ssh, address: Ipv4Addr) -> Result<()> {
+    // Again until it arrives: another window may have the keyboard, and Alt+Tab gives it to the next.
+    wait::until("a file is typed in the terminal", wait::SHORT, || async {
+        let typed = ssh.command("cat typed 2>&1 || true")?;
+        if typed == "typed\n" {
+            return Ok(Seen::Done(()));
+        }
+        let mut viewer = Viewer::open(address, PASSWORD).await?;
+        for (down, key) in [(1, ALT), (1, TAB), (0, TAB), (0, ALT)] {
+            viewer.key(down, key).await?;
+        }
+        viewer.type_text("echo typed >typed\n").await?;
+        Ok(Seen::NotYet(typed))
+    })
+    .await
+}
+
+/// A shell's output in the container.
+fn exec(context: &Context<'_>, script: &str) -> Result<String> {
+    let arguments = ["--namespace", &context.namespace, "exec", POD, "--", "sh", "-c", script];
+    context.cluster.kubectl(&arguments)
+}
+
+fn is_confined(context: &Context<'_>) -> Result<()> {
+    let denied = exec(
+        context,
+        "touch /x /etc/x /usr/x 2>&1; ls -d /x /etc/x /usr/x 2>/dev/null; true",
+    )?;
+    ensure!(denied.matches("Read-only file system").count() == 3, "{denied}");
+    let status = exec(
+        context,
+        "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/1/status | tr '\\t' ' '",
+    )?;
+    let none = "0000000000000000";
+    ensure!(
+        status == format!("CapEff: {none}\nCapBnd: {none}\nNoNewPrivs: 1\nSeccomp: 2\n"),
+        "{status}"
+    );
+    let raised = exec(context, "find / -xdev -type f -perm /6000 2>/dev/null; true")?;
+    ensure!(raised.is_empty(), "programs that change the user: {raised}");
+    let keys = exec(context, "find /etc/ssh -name 'ssh_host_*'")?;
+    ensure!(keys.is_empty(), "host keys that are the same everywhere: {keys}");
+    let packages =
+        "for p in $(dpkg-query -W -f '${Package}\\n'); do [ -e /usr/share/doc/$p/copyright ] || echo $p; done";
+    let unlicensed = exec(context, packages)?;
+    ensure!(unlicensed.is_empty(), "packages without their licence: {unlicensed}");
+    Ok(())
+}
+
+/// It is in no environment, argument or log of the container.
+fn keeps_the_password(context: &Context<'_>) -> Result<()> {
+    // The shell that looks does not have it in its own arguments.
+    let processes = exec(
+        context,
+        "for part in environ cmdline; do cat /proc/[0-9]*/$part 2>/dev/null; done; true",
+    )?;
+    ensure!(processes.contains("DISPLAY_WIDTH"), "the environment was not read");
+    ensure!(
+        !processes.contains(PASSWORD),
+        "a process has it in its environment or arguments"
+    );
+    let logs = context
+        .cluster
+        .kubectl(&["--namespace", &context.namespace, "logs", POD])?;
+    ensure!(!logs.contains(PASSWORD), "the log has it");
+    Ok(())
+}
+
+/// What the session runs is started again when it ends.
+async fn comes_back(context: &Context<'_>, program: &str) -> Result<()> {
+    for program in ["jwm", "xterm", "sshd", program] {
+        let find = format!("pgrep -x -o {program} || true");
+        let before = wait::until(format!("{program} runs"), wait::SHORT, || async {
+            let now = exec(context, &find)?;
+            Ok(Seen::some((!now.is_empty()).then_some(now), "it does not"))
+        })
+        .await?;
+        exec(context, &format!("kill -KILL {before}"))?;
+        wait::until(format!("{program} is back"), wait::SHORT, || async {
+            let now = exec(context, &find)?;
+            Ok(Seen::some((!now.is_empty() && now != before).then_some(()), now))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Sends SIGTERM to the first process of the container and measures until the kernel has ended all of it.
+async fn ends(context: &Context<'_>) -> Result<Duration> {
+    let pod = context.api::<Pod>().get(POD).await?;
+    let uid = pod.uid().context("the Pod has no UID")?;
+    // The kernel keeps 15 characters of a name.
+    let shells = pod::processes(&uid, "novasphere-desk")?;
+    let first = shells.into_iter().find(|pid| is_first(*pid));
+    let first = first.context("the container has no first process")?;
+    let process = PathBuf::from(format!("/proc/{first}"));
+    let sent = Instant::now();
+    let status = Command::new("kill").args(["-s", "TERM", &first.to_string()]).status()?;
+    ensure!(status.success(), "kill {first}: {status}");
+    // Much shorter than what is measured; the first process goes after all the others.
+    while process.exists() {
+        ensure!(sent.elapsed() < wait::SHORT, "it does not end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let took = sent.elapsed();
+    ensure!(took < END, "it took {} ms", took.as_millis());
+    Ok(took)
+}
+
+/// Whether a process of this machine is the first of its container.
+fn is_first(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
+        status
+            .lines()
+            .any(|line| line.starts_with("NSpid:") && line.split_whitespace().last() == Some("1"))
+    })
+}
