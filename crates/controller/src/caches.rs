@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::{
     coordination::v1::Lease,
-    core::v1::{Node, Service},
+    core::v1::{Node, PersistentVolumeClaim, Pod, Service},
+    networking::v1::NetworkPolicy,
+    storage::v1::StorageClass,
 };
 use kube::{Resource, ResourceExt};
 use novasphere_core::{
@@ -12,8 +14,11 @@ use novasphere_core::{
     label,
     vm_access::node,
 };
-use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess};
-use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
+use novasphere_foreign::{
+    kubevirt::{VirtualMachine, VirtualMachineInstance},
+    volume_snapshot::VolumeSnapshot,
+};
 use novasphere_runtime::cache::Cache;
 
 /// The watch caches of the controller.
@@ -29,6 +34,15 @@ pub(crate) struct Caches {
     /// By the UID of the owner.
     pub(crate) services: Cache<Service>,
     pub(crate) nodes: Cache<Node>,
+    /// By UID.
+    pub(crate) vnc_workspaces: Cache<VncWorkspace>,
+    /// Those of workspaces, as the following, by the UID of the owner.
+    pub(crate) pods: Cache<Pod>,
+    pub(crate) claims: Cache<PersistentVolumeClaim>,
+    pub(crate) network_policies: Cache<NetworkPolicy>,
+    /// All, by the UID of the owner where they have one.
+    pub(crate) volume_snapshots: Cache<VolumeSnapshot>,
+    pub(crate) storage_classes: Cache<StorageClass>,
 }
 
 impl Caches {
@@ -41,6 +55,12 @@ impl Caches {
             gateway_leases: Cache::new(|lease| holder(lease).map(str::to_owned)),
             services: Cache::new(owner_uid),
             nodes: Cache::new(|_| None),
+            vnc_workspaces: Cache::new(VncWorkspace::uid),
+            pods: Cache::new(owner_uid),
+            claims: Cache::new(owner_uid),
+            network_policies: Cache::new(owner_uid),
+            volume_snapshots: Cache::new(owner_uid),
+            storage_classes: Cache::new(|_| None),
         })
     }
 }

@@ -21,6 +21,9 @@ pub struct ControllerConfig {
     /// writes nothing. Default `1h`.
     pub resync_interval: Duration,
 
+    /// Desktops.
+    pub workspaces: WorkspacesConfig,
+
     /// Which replica writes.
     pub leader_election: LeaderElectionConfig,
 }
@@ -31,9 +34,62 @@ impl Default for ControllerConfig {
             watch_namespace: None,
             concurrency: 8,
             resync_interval: Duration::from_hours(1),
+            workspaces: WorkspacesConfig::default(),
             leader_election: LeaderElectionConfig::default(),
         }
     }
+}
+
+/// Settings for `VncWorkspace` objects.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WorkspacesConfig {
+    /// Where the console gateways run, which alone reach a desktop. Default: the controller's own namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_namespace: Option<String>,
+
+    /// Ports on nodes that are given to desktops whose Service has type `NodePort` or `LoadBalancer`. They must lie in the
+    /// cluster's range (`--service-node-port-range`).
+    pub node_ports: NodePortsConfig,
+}
+
+/// Ranges of ports on nodes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodePortsConfig {
+    /// For VNC. Default 30000 to 31000.
+    pub vnc: PortRangeConfig,
+
+    /// For SSH. Default 31001 to 32000.
+    pub ssh: PortRangeConfig,
+}
+
+impl Default for NodePortsConfig {
+    fn default() -> Self {
+        Self {
+            vnc: PortRangeConfig {
+                first: 30000,
+                last: 31000,
+            },
+            ssh: PortRangeConfig {
+                first: 31001,
+                last: 32000,
+            },
+        }
+    }
+}
+
+/// Ports from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PortRangeConfig {
+    /// The first port, from 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub first: u16,
+
+    /// The last port, from 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub last: u16,
 }
 
 /// The lease that makes one of several replicas the one that writes.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::Client;
-use novasphere_core::{console_session::endpoints::Endpoints, label};
+use novasphere_core::{console_session::endpoints::Endpoints, label, vnc_workspace::build::Gateway};
 use novasphere_runtime::{
     admin::Health,
     apply::Applier,
@@ -22,7 +22,7 @@ use crate::{
     caches::Caches,
     config::ControllerConfig,
     console_session::{self, Gateways},
-    reconciler, undecodable, vm_access,
+    reconciler, undecodable, vm_access, vnc_workspace,
     watches::{OPTIONAL_APIS, Queues, Watches},
 };
 
@@ -31,6 +31,9 @@ pub const VM_ACCESS_MANAGER: &str = "novasphere/vmaccess";
 
 /// The name under which the ConsoleSession controller reports events.
 pub const CONSOLE_SESSION_MANAGER: &str = "novasphere/consolesession";
+
+/// Field manager of everything that the VncWorkspace controller applies, and the name under which it reports events.
+pub const VNC_WORKSPACE_MANAGER: &str = "novasphere/vncworkspace";
 
 /// At most so many undecodable objects wait to be reported; more are logged and counted all the same.
 const BAD_OBJECTS: usize = 64;
@@ -127,7 +130,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         },
         caches: Arc::clone(&caches),
         queues: Queues::default(),
-        gateway_namespace: namespace,
+        gateway_namespace: namespace.clone(),
         gateways: Arc::new(Gateways::default()),
     };
     let mut tasks = JoinSet::new();
@@ -139,6 +142,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 
     let role = Role {
         config,
+        namespace,
         endpoints,
         instance,
         client,
@@ -195,6 +199,12 @@ async fn caches_are_filled(caches: &Caches, tasks: &mut JoinSet<()>, shutdown: &
         let _ = caches.gateway_leases.store().wait_until_ready().await;
         let _ = caches.services.store().wait_until_ready().await;
         let _ = caches.nodes.store().wait_until_ready().await;
+        let _ = caches.vnc_workspaces.store().wait_until_ready().await;
+        let _ = caches.pods.store().wait_until_ready().await;
+        let _ = caches.claims.store().wait_until_ready().await;
+        let _ = caches.network_policies.store().wait_until_ready().await;
+        let _ = caches.volume_snapshots.store().wait_until_ready().await;
+        let _ = caches.storage_classes.store().wait_until_ready().await;
     };
     tokio::select! {
         () = filled => Ok(true),
@@ -206,6 +216,7 @@ async fn caches_are_filled(caches: &Caches, tasks: &mut JoinSet<()>, shutdown: &
 /// A replica with filled caches.
 struct Role {
     config: ControllerConfig,
+    namespace: String,
     endpoints: Endpoints,
     instance: String,
     client: Client,
@@ -225,6 +236,7 @@ impl Role {
         tracing::info!("this replica leads");
         let vm_access = Arc::new(self.vm_access());
         let console_session = Arc::new(self.console_session());
+        let vnc_workspace = Arc::new(self.vnc_workspace());
         let undecodable = undecodable::Context {
             client: self.client.clone(),
             caches: Arc::clone(&self.watches.caches),
@@ -243,6 +255,13 @@ impl Role {
                 reconciler::run(
                     console_session,
                     queues.console_sessions,
+                    concurrency,
+                    metrics.clone(),
+                    self.stop()
+                ),
+                reconciler::run(
+                    vnc_workspace,
+                    queues.vnc_workspaces,
                     concurrency,
                     metrics.clone(),
                     self.stop()
@@ -286,6 +305,25 @@ impl Role {
             caches: Arc::clone(&self.watches.caches),
             endpoints: self.endpoints.clone(),
             gateways: Arc::clone(&self.watches.gateways),
+        }
+    }
+
+    fn vnc_workspace(&self) -> vnc_workspace::Context {
+        let client = self.client.clone();
+        let config = &self.config.workspaces;
+        let gateway_namespace = config.gateway_namespace.as_ref().unwrap_or(&self.namespace);
+        vnc_workspace::Context {
+            applier: Applier::new(client.clone(), VNC_WORKSPACE_MANAGER, self.metrics.clone())
+                .owner_label(label::KEY_OWNER_UID),
+            reporter: Reporter::new(client.clone(), VNC_WORKSPACE_MANAGER, &self.instance),
+            client,
+            apis: self.apis.clone(),
+            caches: Arc::clone(&self.watches.caches),
+            status_writes: vm_access::StatusWrites::default(),
+            ports: vnc_workspace::Ports::new(&config.node_ports),
+            gateway: Gateway {
+                namespace: gateway_namespace.clone(),
+            },
         }
     }
 

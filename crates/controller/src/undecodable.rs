@@ -26,7 +26,7 @@ pub(crate) struct Context {
 }
 
 /// Our kinds, which have conditions.
-const OURS: &[&str] = &["VmAccess", "ConsoleSession"];
+const OURS: &[&str] = &["VmAccess", "ConsoleSession", "VncWorkspace"];
 
 /// Reports each bad object: a Warning event on any kind, and a condition where the kind is ours.
 pub(crate) async fn report(context: Context, mut bad_objects: mpsc::Receiver<BadObject>) {
@@ -58,6 +58,7 @@ fn forget(context: &Context, bad: &BadObject) {
     match kind.as_str() {
         "VmAccess" => context.caches.vm_accesses.forget(namespace, name),
         "ConsoleSession" => context.caches.console_sessions.forget(namespace, name),
+        "VncWorkspace" => context.caches.vnc_workspaces.forget(namespace, name),
         "VirtualMachine" => context.caches.virtual_machines.forget(namespace, name),
         "VirtualMachineInstance" => context.caches.virtual_machine_instances.forget(namespace, name),
         _ => {}

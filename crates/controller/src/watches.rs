@@ -9,7 +9,9 @@ use std::{
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::{
     coordination::v1::Lease,
-    core::v1::{Node, NodeStatus, Service},
+    core::v1::{Node, NodeStatus, PersistentVolumeClaim, Pod, Service},
+    networking::v1::NetworkPolicy,
+    storage::v1::StorageClass,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -22,9 +24,13 @@ use kube::{
 use novasphere_core::{
     console_session::{end::is_started, gateway},
     label,
+    vnc_workspace::KEY_WORKSPACE,
 };
-use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess};
-use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
+use novasphere_foreign::{
+    kubevirt::{VirtualMachine, VirtualMachineInstance},
+    volume_snapshot::VolumeSnapshot,
+};
 use novasphere_runtime::{
     cache::Cache,
     optional_api::{OptionalApi, OptionalApis, optional_watch},
@@ -63,8 +69,21 @@ pub(crate) const DATA_VOLUMES: OptionalApi = OptionalApi {
     kind: "DataVolume",
 };
 
+/// Snapshots of volumes, where a storage driver and the snapshot-controller offer them.
+pub(crate) const VOLUME_SNAPSHOTS: OptionalApi = OptionalApi {
+    group: "snapshot.storage.k8s.io",
+    versions: &["v1"],
+    plural: "volumesnapshots",
+    kind: "VolumeSnapshot",
+};
+
 /// All APIs that may be missing.
-pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES, DATA_VOLUMES];
+pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[
+    VIRTUAL_MACHINES,
+    VIRTUAL_MACHINE_INSTANCES,
+    DATA_VOLUMES,
+    VOLUME_SNAPSHOTS,
+];
 
 /// Everything a watch needs.
 #[derive(Clone)]
@@ -85,6 +104,7 @@ pub(crate) struct Watches {
 pub(crate) struct Queues {
     pub(crate) vm_accesses: Queue<ObjectRef<VmAccess>>,
     pub(crate) console_sessions: Queue<ObjectRef<ConsoleSession>>,
+    pub(crate) vnc_workspaces: Queue<ObjectRef<VncWorkspace>>,
 }
 
 impl Watches {
@@ -97,6 +117,18 @@ impl Watches {
         tasks.spawn(self.clone().virtual_machine_instances());
         tasks.spawn(self.clone().services());
         tasks.spawn(self.clone().nodes());
+        tasks.spawn(self.clone().vnc_workspaces());
+        tasks.spawn(self.clone().part_of_workspaces::<Pod>(|caches| &caches.pods));
+        tasks.spawn(
+            self.clone()
+                .part_of_workspaces::<PersistentVolumeClaim>(|caches| &caches.claims),
+        );
+        tasks.spawn(
+            self.clone()
+                .part_of_workspaces::<NetworkPolicy>(|caches| &caches.network_policies),
+        );
+        tasks.spawn(self.clone().volume_snapshots());
+        tasks.spawn(self.clone().storage_classes());
         tasks.spawn(self.clone().optional_apis());
     }
 
@@ -108,6 +140,13 @@ impl Watches {
         self.queues
             .console_sessions
             .add(references(&self.caches.console_sessions.store().state()));
+        self.enqueue_workspaces();
+    }
+
+    fn enqueue_workspaces(&self) {
+        self.queues
+            .vnc_workspaces
+            .add(references(&self.caches.vnc_workspaces.store().state()));
     }
 
     async fn vm_accesses(self) {
@@ -179,6 +218,7 @@ impl Watches {
             |_| {},
             |service| {
                 self.queues.vm_accesses.add(owner(service));
+                self.part_changed(service);
             },
         )
         .await;
@@ -197,9 +237,57 @@ impl Watches {
                 self.queues
                     .vm_accesses
                     .add(references(&self.caches.vm_accesses.store().state()));
+                self.enqueue_workspaces();
             }
         };
         self.drive(events, &self.caches.nodes, keep_addresses, changed).await;
+    }
+
+    async fn vnc_workspaces(self) {
+        let events = guarded(self.api(), watcher::Config::default(), self.guard.clone());
+        let changed = |workspace: &VncWorkspace| {
+            self.queues.vnc_workspaces.add([ObjectRef::from_obj(workspace)]);
+            self.target_changed(SessionTargetKind::VncWorkspace, workspace);
+        };
+        self.drive(events, &self.caches.vnc_workspaces, |_| {}, changed).await;
+    }
+
+    async fn part_of_workspaces<K>(self, cache: fn(&Caches) -> &Cache<K>)
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let config = watcher::Config::default().labels(KEY_WORKSPACE);
+        let events = guarded(self.api::<K>(), config, self.guard.clone());
+        self.drive(events, cache(&self.caches), |_| {}, |part| self.part_changed(part))
+            .await;
+    }
+
+    async fn volume_snapshots(self) {
+        let events = self.optional::<VolumeSnapshot>(&VOLUME_SNAPSHOTS);
+        let changed = |snapshot: &VolumeSnapshot| self.part_changed(snapshot);
+        self.drive(events, &self.caches.volume_snapshots, |_| {}, changed).await;
+    }
+
+    /// Read to explain why a home is not bound.
+    async fn storage_classes(self) {
+        let api = Api::<DeserializeGuard<StorageClass>>::all(self.client.clone());
+        let events = guarded(api, watcher::Config::default(), self.guard.clone());
+        let changed = |_: &StorageClass| self.enqueue_workspaces();
+        self.drive(events, &self.caches.storage_classes, |_| {}, changed).await;
+    }
+
+    /// Lets the workspace be looked at that something belongs to.
+    fn part_changed<K: Resource>(&self, part: &K) {
+        if let Some(uid) = label::owner_uid(part.meta()) {
+            let workspaces = self.caches.vnc_workspaces.indexed(uid);
+            self.queues.vnc_workspaces.add(references(&workspaces));
+        }
     }
 
     async fn optional_apis(self) {
@@ -298,6 +386,11 @@ impl Watches {
         if target.kind == SessionTargetKind::VmAccess {
             self.queues
                 .vm_accesses
+                .add([ObjectRef::new(&target.name).within(&namespace)]);
+        }
+        if target.kind == SessionTargetKind::VncWorkspace {
+            self.queues
+                .vnc_workspaces
                 .add([ObjectRef::new(&target.name).within(&namespace)]);
         }
     }

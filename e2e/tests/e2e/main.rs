@@ -2,8 +2,12 @@
 
 use std::process::ExitCode;
 
+mod aggregated_console;
+mod aggregated_contract;
+mod aggregated_installed;
 mod bad_input;
 mod console_browser;
+mod console_guest;
 mod console_session;
 mod console_session_status;
 mod console_session_support;
@@ -25,13 +29,18 @@ mod schema;
 mod settled;
 mod support;
 mod vm_lifecycle;
+mod workspace_lifecycle;
 
 fn main() -> ExitCode {
     // Those that need the most time begin first.
     let cases = [
         vm_lifecycle::cases(),
+        console_guest::cases(),
         console_browser::cases(),
         console_viewers::cases(),
+        aggregated_console::cases(),
+        aggregated_contract::cases(),
+        aggregated_installed::cases(),
         desktop_image::cases(),
         bad_input::cases(),
         console_disruption::cases(),
@@ -47,6 +56,7 @@ fn main() -> ExitCode {
         dry_run::cases(),
         schema::cases(),
         settled::cases(),
+        workspace_lifecycle::cases(),
     ];
     novasphere_e2e::harness::run(cases.into_iter().flatten().collect())
 }

@@ -2,26 +2,22 @@
 
 mod ports;
 
-use std::{fmt::Debug, sync::Arc};
+use std::sync::Arc;
 
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Service};
-use kube::{Resource, ResourceExt};
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
 use novasphere_core::{
     label::Owner,
     vm_access::{
         build::Prepared,
-        failure::{Failure, FailureKind},
+        failure::Failure,
         observed::{Applied, AppliedService},
     },
 };
-use novasphere_runtime::{
-    apply::{ApplyError, Outcome},
-    cache::Cache,
-    lease::NotLeader,
-};
-use serde::{Serialize, de::DeserializeOwned};
+use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
 
 use super::Context;
+use crate::applying::apply_one;
 
 /// What was applied, and whether trying again without a change may help.
 pub(super) struct ApplyResult {
@@ -42,7 +38,9 @@ pub(super) async fn apply(prepared: Prepared, owner: &Owner, context: &Context) 
     } = prepared;
     let mut retry = None;
     let virtual_machine = match virtual_machine {
-        Some(desired) => Some(apply_one(&desired, &context.caches.virtual_machines, context, &mut retry).await?),
+        Some(desired) => {
+            Some(apply_one(&context.applier, &desired, &context.caches.virtual_machines, &mut retry).await?)
+        }
         None => None,
     };
     let mut applied = Applied {
@@ -71,39 +69,12 @@ async fn apply_service(
 ) -> Result<Result<Service, Failure>, NotLeader> {
     let services = &context.caches.services;
     let mut first_retry = None;
-    let first = apply_one(desired, services, context, &mut first_retry).await?;
+    let first = apply_one(&context.applier, desired, services, &mut first_retry).await?;
     if ports::take_back(desired, first.as_ref().ok(), owner, context).await? {
-        return apply_one(desired, services, context, retry).await;
+        return apply_one(&context.applier, desired, services, retry).await;
     }
     *retry = retry.or(first_retry);
     Ok(first)
-}
-
-async fn apply_one<K>(
-    desired: &K,
-    cache: &Cache<K>,
-    context: &Context,
-    retry: &mut Option<&'static str>,
-) -> Result<Result<K, Failure>, NotLeader>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
-{
-    let live = cache.get(&desired.namespace().unwrap_or_default(), &desired.name_any());
-    match context.applier.apply(desired, live.as_deref()).await {
-        Ok(Outcome::Unchanged(object)) => Ok(Ok(object)),
-        Ok(Outcome::Created(object) | Outcome::Patched(object)) => {
-            cache.written(object.clone());
-            Ok(Ok(object))
-        }
-        Err(ApplyError::NotLeader(lost)) => Err(lost),
-        Err(error) => {
-            tracing::info!(kind = %K::kind(&()), name = desired.name_any(), %error, "not applied");
-            if retries(&error) {
-                *retry = Some(error.reason());
-            }
-            Ok(Err(failure(&error)))
-        }
-    }
 }
 
 /// Deletes the Services of `owner` that are not among `wanted`. They are found by owner, so that one which was made just before
@@ -129,36 +100,4 @@ async fn prune(
         }
     }
     Ok(())
-}
-
-/// Whether to try again without an event. Beside what is transient by itself, these end by a change that no watch of ours
-/// shows: a quota is raised, a right is given, a foreign Service that holds the name or the port goes.
-fn retries(error: &ApplyError) -> bool {
-    error.is_transient()
-        || matches!(
-            error,
-            ApplyError::NotOwned { .. }
-                | ApplyError::Forbidden(_)
-                | ApplyError::Invalid(_)
-                | ApplyError::QuotaExceeded(_)
-                | ApplyError::NotFound(_)
-        )
-}
-
-pub(super) fn failure(error: &ApplyError) -> Failure {
-    let kind = match error {
-        ApplyError::NotOwned { .. } => FailureKind::NotOwned,
-        ApplyError::Invalid(_) => FailureKind::Rejected,
-        ApplyError::QuotaExceeded(_) => FailureKind::QuotaExceeded,
-        ApplyError::Forbidden(_) => FailureKind::Forbidden,
-        ApplyError::NamespaceTerminating(_) => FailureKind::NamespaceTerminating,
-        ApplyError::Conflict(_)
-        | ApplyError::AlreadyExists(_)
-        | ApplyError::NotFound(_)
-        | ApplyError::NotLeader(_)
-        | ApplyError::Timeout(_)
-        | ApplyError::Transport(_)
-        | ApplyError::Internal(_) => FailureKind::Unavailable,
-    };
-    Failure::new(kind, error.to_string())
 }

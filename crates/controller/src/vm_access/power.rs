@@ -15,7 +15,7 @@ use novasphere_core::vm_access::{
 use novasphere_foreign::kubevirt::PowerSubresource;
 use novasphere_runtime::apply::ApplyError;
 
-use super::apply::failure;
+use crate::applying::failure;
 
 /// How long a call is not repeated while the caches show nothing new of the machine.
 const EFFECT: Duration = Duration::from_secs(10);

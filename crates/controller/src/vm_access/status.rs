@@ -33,14 +33,14 @@ struct Written {
 }
 
 impl StatusWrites {
-    fn written(&self, uid: String, only_details: bool, now: Instant) {
+    pub(crate) fn written(&self, uid: String, only_details: bool, now: Instant) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.retain(|_, written| now.saturating_duration_since(written.at) < MORE_DETAILS);
         last.insert(uid, Written { at: now, only_details });
     }
 
     /// How long details have to wait still.
-    fn wait(&self, uid: &str, now: Instant) -> Option<Duration> {
+    pub(crate) fn wait(&self, uid: &str, now: Instant) -> Option<Duration> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let written = last.get(uid)?;
         let pause = if written.only_details {

@@ -1,0 +1,185 @@
+//! Step 4: makes the cluster have what was built.
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use novasphere_core::{
+    label,
+    vm_access::failure::{Failure, FailureKind},
+    vnc_workspace::{
+        build::{Prepared, TEMPLATE_HASH, build},
+        failure::has_ended,
+        lifecycle::Decision,
+        status::Applied,
+        validated::{HomeSource, ValidatedWorkspace},
+    },
+};
+use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
+use serde_json::json;
+
+use super::{Look, credentials};
+use crate::{
+    applying::{apply_one, refused},
+    run::VNC_WORKSPACE_MANAGER,
+};
+
+/// So many ports that turn out to be somebody else's are tried at once.
+const PORT_TRIES: usize = 8;
+
+/// Applies the objects, the Pod last: it needs the Secret and the home, and nobody may reach it before the policy is there.
+/// One failure does not stop the others.
+///
+/// # Errors
+///
+/// [`NotLeader`] when this process may not write any more.
+pub(super) async fn apply(
+    look: &mut Look<'_>,
+    valid: &ValidatedWorkspace,
+    decision: &Decision,
+) -> Result<Applied, NotLeader> {
+    let context = look.context;
+    let mut applied = Applied::default();
+    let claimed = context
+        .ports
+        .claim(valid, look.references.service.as_deref(), &context.caches);
+    applied.ports_used_up = claimed.used_up;
+    let Prepared {
+        secret,
+        home,
+        network_policy,
+        service,
+        pod,
+    } = build(valid, decision, claimed.ports, &context.gateway);
+
+    if let Err(failure) = credentials::ensure(look, valid, &secret).await? {
+        applied.failures.push(("Secret", failure));
+    }
+    applied.home = Some(apply_home(look, valid, &home).await?);
+    let policies = &context.caches.network_policies;
+    if let Err(failure) = apply_one(&context.applier, &network_policy, policies, &mut look.retry).await? {
+        applied.failures.push(("NetworkPolicy", failure));
+    }
+    applied.service = Some(apply_service(look, valid, decision, service).await?);
+    let is_complete = applied.failures.is_empty() && matches!(applied.home, Some(Ok(_)));
+    match pod {
+        Some(pod) => apply_pod(look, &pod, is_complete, &mut applied).await?,
+        None => applied.pod_is_ending = !end_pod(look).await?,
+    }
+    Ok(applied)
+}
+
+/// Applies the home. One that another workspace left is taken over first.
+async fn apply_home(
+    look: &mut Look<'_>,
+    valid: &ValidatedWorkspace,
+    home: &PersistentVolumeClaim,
+) -> Result<Result<PersistentVolumeClaim, Failure>, NotLeader> {
+    let context = look.context;
+    let live = look.references.home.as_deref();
+    if let Some(live) = live.filter(|live| label::owner_uid(&live.metadata) != Some(&valid.owner.uid))
+        && valid.home.source == HomeSource::Claim
+        && let Err(failure) = take_over(look, valid, live.clone()).await?
+    {
+        return Ok(Err(failure));
+    }
+    apply_one(&context.applier, home, &context.caches.claims, &mut look.retry).await
+}
+
+/// Puts our UID onto a claim that was left, at the version that was seen: two workspaces that want it do not both get it.
+async fn take_over(
+    look: &mut Look<'_>,
+    valid: &ValidatedWorkspace,
+    live: PersistentVolumeClaim,
+) -> Result<Result<(), Failure>, NotLeader> {
+    let patch = json!({"metadata": {
+        "uid": live.uid(),
+        "resourceVersion": live.resource_version(),
+        "labels": {label::KEY_OWNER_UID: valid.owner.uid},
+    }});
+    let parameters = PatchParams {
+        field_manager: Some(VNC_WORKSPACE_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(look.context.client.clone(), &valid.owner.namespace);
+    match claims.patch(&live.name_any(), &parameters, &Patch::Merge(patch)).await {
+        Ok(claim) => {
+            look.context.caches.claims.written(claim);
+            Ok(Ok(()))
+        }
+        Err(error) => Ok(Err(refused(&live, ApplyError::from(error), &mut look.retry)?)),
+    }
+}
+
+/// Applies the Service. A port of ours that turns out to belong to somebody else is left to him, and another one is taken.
+async fn apply_service(
+    look: &mut Look<'_>,
+    valid: &ValidatedWorkspace,
+    decision: &Decision,
+    mut service: Service,
+) -> Result<Result<Service, Failure>, NotLeader> {
+    let context = look.context;
+    for _ in 0..PORT_TRIES {
+        let mut retry = None;
+        let result = apply_one(&context.applier, &service, &context.caches.services, &mut retry).await?;
+        let Err(failure) = &result else { return Ok(result) };
+        let is_port =
+            failure.kind == FailureKind::Rejected && failure.message.contains("provided port is already allocated");
+        if !is_port || !context.ports.refused(valid, &failure.message) {
+            look.retry = look.retry.or(retry);
+            return Ok(result);
+        }
+        let live = look.references.service.as_deref();
+        let claimed = context.ports.claim(valid, live, &context.caches);
+        service = build(valid, decision, claimed.ports, &context.gateway).service;
+    }
+    look.retry = Some("NodePortInUse");
+    let message = "many ports on nodes in a row belong to other Services";
+    Ok(Err(Failure::new(FailureKind::Unavailable, message)))
+}
+
+/// Applies the Pod. One that has ended, or was made from something else, goes first.
+async fn apply_pod(
+    look: &mut Look<'_>,
+    desired: &Pod,
+    is_complete: bool,
+    applied: &mut Applied,
+) -> Result<(), NotLeader> {
+    let live = look.references.pod.clone();
+    let ours = live.filter(|live| label::owner_uid(&live.metadata) == label::owner_uid(&desired.metadata));
+    if let Some(live) = ours {
+        let same = live.annotations().get(TEMPLATE_HASH) == desired.annotations().get(TEMPLATE_HASH);
+        if live.metadata.deletion_timestamp.is_some() || has_ended(&live) || !same {
+            applied.pod_is_ending = true;
+            end_pod(look).await?;
+            return Ok(());
+        }
+    } else if !is_complete {
+        // Without its Secret or home it would only wait.
+        return Ok(());
+    }
+    let context = look.context;
+    applied.pod = Some(apply_one(&context.applier, desired, &context.caches.pods, &mut look.retry).await?);
+    Ok(())
+}
+
+/// Deletes the Pod of the workspace; whether there is none any more.
+///
+/// # Errors
+///
+/// [`NotLeader`] when this process may not write any more.
+pub(super) async fn end_pod(look: &mut Look<'_>) -> Result<bool, NotLeader> {
+    let uid = look.workspace.metadata.uid.as_deref();
+    let live = look.references.pod.clone();
+    let Some(live) = live.filter(|live| label::owner_uid(&live.metadata) == uid) else {
+        return Ok(true);
+    };
+    match look.context.applier.delete(live.as_ref()).await {
+        Ok(_) => Ok(false),
+        Err(error) => {
+            refused(live.as_ref(), error, &mut look.retry)?;
+            Ok(false)
+        }
+    }
+}
