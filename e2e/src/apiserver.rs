@@ -169,7 +169,10 @@ impl Apiserver {
 impl Drop for Apiserver {
     fn drop(&mut self) {
         // First: without a server behind it, nothing else of the cluster's API could be listed.
-        if let Err(error) = self.cluster.kubectl(&["delete", "apiservice", API_SERVICE, "--wait=false"]) {
+        if let Err(error) = self
+            .cluster
+            .kubectl(&["delete", "apiservice", API_SERVICE, "--wait=false"])
+        {
             eprintln!("the APIService {API_SERVICE} is left: {error:#}");
         }
         self.kill();

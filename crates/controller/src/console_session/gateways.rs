@@ -227,7 +227,8 @@ mod tests {
 
         fn say(&self, second: u64, event: Event<Lease>) {
             self.caches.gateway_leases.observe(&event);
-            self.gateways.observe(&Ok(event), self.start + Duration::from_secs(second));
+            self.gateways
+                .observe(&Ok(event), self.start + Duration::from_secs(second));
         }
 
         fn expired(&self, second: u64) -> usize {
