@@ -33,7 +33,7 @@ where
             cache.written(object.clone());
             Ok(Ok(object))
         }
-        Err(error) => Ok(Err(refused::<K>(desired, error, retry)?)),
+        Err(error) => Ok(Err(refused::<K>(desired, &error, retry)?)),
     }
 }
 
@@ -44,17 +44,17 @@ where
 /// [`NotLeader`], as above.
 pub(crate) fn refused<K: Resource<DynamicType = ()>>(
     desired: &K,
-    error: ApplyError,
+    error: &ApplyError,
     retry: &mut Option<&'static str>,
 ) -> Result<Failure, NotLeader> {
     if let ApplyError::NotLeader(lost) = error {
-        return Err(lost);
+        return Err(*lost);
     }
     tracing::info!(kind = %K::kind(&()), name = desired.name_any(), %error, "not applied");
-    if retries(&error) {
+    if retries(error) {
         *retry = Some(error.reason());
     }
-    Ok(failure(&error))
+    Ok(failure(error))
 }
 
 /// Whether to try again without an event. Beside what is transient by itself, these end by a change that no watch of ours

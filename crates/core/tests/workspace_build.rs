@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl alice";
 
-fn workspace(spec: Value) -> VncWorkspace {
+fn workspace(spec: &Value) -> VncWorkspace {
     let mut all = json!({"user": "alice", "image": "registry.example.org/desktop:1"});
     all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     serde_json::from_value(json!({
@@ -103,7 +103,7 @@ fn every_feature_is_built_as_its_snapshot_says() {
             json!({"storage": {"reclaim": "Snapshot", "restoreFrom": {"persistentVolumeClaimName": "bob-home"}}}),
         ),
     ] {
-        insta::assert_yaml_snapshot!(name, shown(built(&workspace(spec))));
+        insta::assert_yaml_snapshot!(name, shown(built(&workspace(&spec))));
     }
 }
 
@@ -134,7 +134,7 @@ fn every_network_gets_the_policy_that_its_snapshot_says() {
                     if ssh {
                         spec["ssh"] = json!({"authorizedKeys": [KEY]});
                     }
-                    let policy = built(&workspace(spec)).network_policy;
+                    let policy = built(&workspace(&spec)).network_policy;
                     let ssh = if ssh { "ssh" } else { "no_ssh" };
                     insta::assert_yaml_snapshot!(
                         format!("policy_{ingress}_{egress_name}_{ssh}_{service}"),
@@ -156,7 +156,7 @@ fn no_two_workspaces_have_an_object_in_common() {
         &"a".repeat(52),
         &format!("{}b", "a".repeat(51)),
     ] {
-        let mut workspace = workspace(json!({}));
+        let mut workspace = workspace(&json!({}));
         workspace.metadata.name = Some(name.to_owned());
         let prepared = built(&workspace);
         for (kind, name) in [
@@ -175,7 +175,7 @@ fn no_two_workspaces_have_an_object_in_common() {
 /// A password in an argument, variable or annotation would be seen by everybody who may look at Pods.
 #[test]
 fn the_password_is_in_no_other_place_than_the_secret() {
-    let workspace = workspace(json!({}));
+    let workspace = workspace(&json!({}));
     let text = shown(built(&workspace)).to_string();
     assert!(
         !text.contains("\"data\""),

@@ -108,7 +108,7 @@ async fn take_over(
             look.context.caches.claims.written(claim);
             Ok(Ok(()))
         }
-        Err(error) => Ok(Err(refused(&live, ApplyError::from(error), &mut look.retry)?)),
+        Err(error) => Ok(Err(refused(&live, &ApplyError::from(error), &mut look.retry)?)),
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) async fn end_pod(look: &mut Look<'_>) -> Result<bool, NotLeader> {
     match look.context.applier.delete(live.as_ref()).await {
         Ok(_) => Ok(false),
         Err(error) => {
-            refused(live.as_ref(), error, &mut look.retry)?;
+            refused(live.as_ref(), &error, &mut look.retry)?;
             Ok(false)
         }
     }

@@ -30,14 +30,14 @@ pub(super) async fn ensure(
     let secrets: Api<Secret> = Api::namespaced(look.context.client.clone(), &valid.owner.namespace);
     let live = match secrets.get_metadata_opt(&wanted.name_any()).await {
         Ok(live) => live.map(|live| live.metadata),
-        Err(error) => return Ok(Err(refused(wanted, ApplyError::from(error), &mut look.retry)?)),
+        Err(error) => return Ok(Err(refused(wanted, &ApplyError::from(error), &mut look.retry)?)),
     };
     let rotated = |live: &&kube::core::ObjectMeta| {
         let annotations = live.annotations.as_ref();
         annotations.and_then(|all| all.get(ROTATED_FOR)) == Some(&valid.rotation)
     };
     let is_ours = |live: &&kube::core::ObjectMeta| label::owner_uid(live) == Some(&valid.owner.uid);
-    if live.as_ref().filter(is_ours).filter(rotated).is_some() {
+    if live.as_ref().filter(is_ours).as_ref().is_some_and(rotated) {
         return Ok(Ok(()));
     }
     let secret = build_secret(&valid.owner, &valid.rotation, Some(new(&valid.owner.name)));
@@ -50,7 +50,7 @@ pub(super) async fn ensure(
     });
     match look.context.applier.apply(&secret, live.as_ref()).await {
         Ok(_) => Ok(Ok(())),
-        Err(error) => Ok(Err(refused(wanted, error, &mut look.retry)?)),
+        Err(error) => Ok(Err(refused(wanted, &error, &mut look.retry)?)),
     }
 }
 

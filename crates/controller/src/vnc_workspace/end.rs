@@ -208,7 +208,7 @@ pub(super) async fn prune_snapshots(look: &mut Look<'_>, valid: &ValidatedWorksp
         match look.context.applier.delete(old.as_ref()).await {
             Ok(_) => look.context.caches.volume_snapshots.deleted(&old),
             Err(error) => {
-                refused(old.as_ref(), error, &mut look.retry)?;
+                refused(old.as_ref(), &error, &mut look.retry)?;
             }
         }
     }

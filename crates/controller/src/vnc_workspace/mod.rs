@@ -69,7 +69,7 @@ impl Reconciler for Context {
             context: self,
             retry: None,
         };
-        look.attempt().await
+        Box::pin(look.attempt()).await
     }
 }
 
@@ -87,7 +87,7 @@ impl Look<'_> {
                 Some(applied) => applied,
                 None => return Ok(Action::await_change()),
             },
-            Ok((valid, decision)) => match self.carry_out(valid, decision).await? {
+            Ok((valid, decision)) => match Box::pin(self.carry_out(valid, decision)).await? {
                 Some(applied) => applied,
                 None => return Ok(Action::await_change()),
             },
@@ -114,7 +114,7 @@ impl Look<'_> {
         decision: &Decision,
     ) -> Result<Option<Applied>, ReconcileError> {
         end::keep_finalizer(self).await?;
-        let mut applied = apply::apply(self, valid, decision).await?;
+        let mut applied = Box::pin(apply::apply(self, valid, decision)).await?;
         match decision.state {
             State::Awake { .. } => {}
             State::Asleep(sleep) => end::save_at_hibernation(self, valid, sleep, &mut applied).await?,

@@ -41,19 +41,17 @@ pub fn of_write(what: &str, failure: &Failure) -> Explained<PodReason> {
             PodReason::Forbidden,
             format!("The {what} may not be made: {said}. Ask the administrator; it is tried again."),
         ),
-        FailureKind::Rejected => match said.contains("provided port is already allocated") {
-            true => (
-                PodReason::NodePortInUse,
-                format!(
-                    "A port on nodes belongs to another Service of the cluster: {said}. Choose another one in \
+        FailureKind::Rejected if said.contains("provided port is already allocated") => (
+            PodReason::NodePortInUse,
+            format!(
+                "A port on nodes belongs to another Service of the cluster: {said}. Choose another one in \
                      spec.service.nodePorts, or leave it out to get a free one; it is tried again."
-                ),
             ),
-            false => (
-                PodReason::Rejected,
-                format!("The {what} is refused: {said}. Change the spec as it says."),
-            ),
-        },
+        ),
+        FailureKind::Rejected => (
+            PodReason::Rejected,
+            format!("The {what} is refused: {said}. Change the spec as it says."),
+        ),
         FailureKind::NamespaceTerminating => (PodReason::NamespaceTerminating, said.clone()),
         FailureKind::Unavailable => (
             PodReason::ApiUnavailable,

@@ -193,15 +193,12 @@ fn awake(
     activity: &Activity,
     now: Timestamp,
 ) -> Decision {
-    let (sleep, lead) = match sleep(lifecycle, remembered, since, activity, now) {
-        None => {
-            return Decision {
-                state: State::Awake { since, warning: None },
-                hibernation: remembered,
-                next: None,
-            };
-        }
-        Some(found) => found,
+    let Some((sleep, lead)) = sleep(lifecycle, remembered, since, activity, now) else {
+        return Decision {
+            state: State::Awake { since, warning: None },
+            hibernation: remembered,
+            next: None,
+        };
     };
     if sleep.since <= now {
         return asleep(lifecycle, Sleep { since: now, ..sleep }, now);

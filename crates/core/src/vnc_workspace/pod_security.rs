@@ -88,14 +88,14 @@ fn app_armor(field: &str, profile: Option<&k8s_openapi::api::core::v1::AppArmorP
 
 fn selinux(field: &str, options: &k8s_openapi::api::core::v1::SELinuxOptions) -> Result<(), ValidateError> {
     let type_ = options.type_.as_deref().unwrap_or_default();
-    let types = [
+    let allowed = [
         "",
         "container_t",
         "container_init_t",
         "container_kvm_t",
         "container_engine_t",
     ];
-    if options.user.is_some() || options.role.is_some() || !types.contains(&type_) {
+    if options.user.is_some() || options.role.is_some() || !allowed.contains(&type_) {
         return refuse(
             format!("{field}.seLinuxOptions"),
             "user and role must be absent, and type one of container_t, container_init_t, container_kvm_t, container_engine_t",

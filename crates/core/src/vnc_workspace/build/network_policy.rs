@@ -189,11 +189,11 @@ fn rule(rule: &EgressRule) -> NetworkPolicyEgressRule {
     };
     NetworkPolicyEgressRule {
         to: Some(vec![peer]),
-        ports: (!rule.ports.is_empty()).then(|| rule.ports.iter().map(port).collect()),
+        ports: (!rule.ports.is_empty()).then(|| rule.ports.iter().copied().map(port).collect()),
     }
 }
 
-fn port(port: &EgressPort) -> NetworkPolicyPort {
+fn port(port: EgressPort) -> NetworkPolicyPort {
     let protocol = match port.protocol {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",

@@ -47,18 +47,19 @@ fn overrides_are_laid_over_the_pod() {
     );
 }
 
+fn assert_weakens(cases: Vec<(Value, &str)>) {
+    for (spec, field) in cases {
+        let said = refused(&json!({"podOverrides": {"spec": spec}}));
+        assert!(
+            said.contains("would weaken Pod Security") && said.contains(field),
+            "{field}: {said}"
+        );
+    }
+}
+
 #[test]
-fn nothing_in_overrides_weakens_pod_security() {
-    let container = |fields: Value| {
-        let mut container = json!({"name": "desktop"});
-        container
-            .as_object_mut()
-            .unwrap()
-            .extend(fields.as_object().unwrap().clone());
-        json!({"containers": [container]})
-    };
-    let context = |fields: Value| container(json!({"securityContext": fields}));
-    for (spec, field) in [
+fn no_field_of_the_pod_weakens_pod_security() {
+    assert_weakens(vec![
         (json!({"hostNetwork": true}), "spec.hostNetwork"),
         (json!({"hostPID": true}), "spec.hostPID"),
         (json!({"hostIPC": true}), "spec.hostIPC"),
@@ -111,6 +112,21 @@ fn nothing_in_overrides_weakens_pod_security() {
             json!({"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
             "spec.volumes[t].projected",
         ),
+    ]);
+}
+
+#[test]
+fn no_container_weakens_pod_security() {
+    let container = |fields: Value| {
+        let mut container = json!({"name": "desktop"});
+        container
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        json!({"containers": [container]})
+    };
+    let context = |fields: Value| container(json!({"securityContext": fields}));
+    assert_weakens(vec![
         (
             container(json!({"ports": [{"name": "vnc", "containerPort": 5901, "hostPort": 5901}]})),
             "ports.hostPort",
@@ -147,13 +163,7 @@ fn nothing_in_overrides_weakens_pod_security() {
             json!({"initContainers": [{"name": "init", "image": "a"}]}),
             "spec.initContainers[init].securityContext",
         ),
-    ] {
-        let said = refused(&json!({"podOverrides": {"spec": spec}}));
-        assert!(
-            said.contains("would weaken Pod Security") && said.contains(field),
-            "{field}: {said}"
-        );
-    }
+    ]);
 }
 
 #[test]
