@@ -310,9 +310,9 @@ impl SessionGateway {
         admitted
     }
 
-    /// Tells that `user` was given a token of the session, good for `uses` streams that open within `window`.
-    pub fn granted(&self, session: &ConsoleSession, user: &str, uses: u32, window: Duration) {
-        self.report.granted(&report::id_of(session), user, uses, window);
+    /// Tells that `whom` was given a token of the session, good for `uses` streams that open within `window`.
+    pub fn granted(&self, session: &ConsoleSession, whom: &str, uses: u32, window: Duration) {
+        self.report.granted(&report::id_of(session), whom, uses, window);
     }
 
     /// Ends all streams in the way a restart wants, writes their ends and gives the lease back. The listeners must have stopped

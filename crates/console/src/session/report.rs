@@ -127,13 +127,13 @@ impl Report {
     }
 
     /// Notes that a token of a session was given out.
-    pub(crate) fn granted(&self, session: &SessionId, user: &str, uses: u32, window: Duration) {
+    pub(crate) fn granted(&self, session: &SessionId, whom: &str, uses: u32, window: Duration) {
         let streams = if uses == 1 { "one stream" } else { "its streams" };
         self.tell(News {
             session: session.clone(),
             warning: false,
             reason: "Granted",
-            note: format!("{user} got a token that opens {streams} within {} s.", window.as_secs()),
+            note: format!("{whom} got a token that opens {streams} within {} s.", window.as_secs()),
         });
     }
 
