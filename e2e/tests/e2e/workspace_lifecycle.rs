@@ -71,7 +71,13 @@ async fn start(context: &Context<'_>, account: &Account) -> Result<InProcess> {
 }
 
 async fn apply(context: &Context<'_>, name: &str, spec: &Value) -> Result<VncWorkspace> {
-    let mut all = json!({"user": "alice", "image": IMAGE, "storage": {"storageClassName": class(context)}});
+    let mut all = json!({
+        "user": "alice",
+        "image": IMAGE,
+        "storage": {"storageClassName": class(context)},
+        // The scheduler would say that there is no node.
+        "podOverrides": {"spec": {"schedulerName": "nobody"}},
+    });
     if let (Some(all), Some(spec)) = (all.as_object_mut(), spec.as_object()) {
         all.extend(spec.clone());
     }
