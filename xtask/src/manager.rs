@@ -29,11 +29,11 @@ struct Role {
     component: &'static str,
     /// The folder of `config/` for its Deployment.
     folder: &'static str,
-    /// Name of its NetworkPolicy's file.
+    /// Name of its `NetworkPolicy`'s file.
     network_policy: &'static str,
-    /// Name of its ServiceMonitor's file.
+    /// Name of its `ServiceMonitor`'s file.
     service_monitor: &'static str,
-    /// Name of its ServiceAccount's file.
+    /// Name of its `ServiceAccount`'s file.
     service_account: &'static str,
     /// Ports beside that of health and metrics: name and number.
     ports: &'static [(&'static str, u16)],

@@ -130,7 +130,7 @@ async fn install_policy(bench: &Bench<'_>) -> Result<()> {
                 "matchLabels": {"kubernetes.io/metadata.name": context.namespace},
             }});
         }
-        object["metadata"] = json!({"name": name, "ownerReferences": [
+        *object.get_mut("metadata").context("it has no metadata")? = json!({"name": name, "ownerReferences": [
             {"apiVersion": "v1", "kind": "Namespace", "name": context.namespace, "uid": owner.uid()},
         ]});
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind));

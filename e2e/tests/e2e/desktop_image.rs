@@ -300,7 +300,7 @@ async fn only_the_password_opens(address: Ipv4Addr) -> Result<()> {
     Ok(())
 }
 
-/// Debian's TigerVNC shows the desktop.
+/// Debian's `TigerVNC` shows the desktop.
 async fn shows_itself(context: &Context<'_>, address: Ipv4Addr) -> Result<()> {
     let screen = Screen::start(&context.output, "screen").await?;
     let file = context.output.join("viewer.password");
