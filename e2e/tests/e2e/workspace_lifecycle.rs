@@ -260,7 +260,7 @@ async fn writes() -> Result<()> {
 
 async fn sleeps_and_wakes() -> Result<()> {
     let cluster = Cluster::plane()?;
-    with_namespace(
+    Box::pin(with_namespace(
         cluster,
         "workspace_lifecycle::sleeps_and_wakes",
         PodSecurity::Restricted,
@@ -322,7 +322,7 @@ async fn sleeps_and_wakes() -> Result<()> {
             unprovision(context, &volume).await?;
             controller.stop().await
         },
-    )
+    ))
     .await
 }
 
