@@ -70,45 +70,55 @@ pub(super) async fn apply(
     Ok(applied)
 }
 
-/// Applies the home. One that another workspace left is taken over first.
+/// Applies the home; one that another workspace left is taken over.
 async fn apply_home(
     look: &mut Look<'_>,
     valid: &ValidatedWorkspace,
     home: &PersistentVolumeClaim,
 ) -> Result<Result<PersistentVolumeClaim, Failure>, NotLeader> {
     let context = look.context;
-    let live = look.references.home.as_deref();
-    if let Some(live) = live.filter(|live| label::owner_uid(&live.metadata) != Some(&valid.owner.uid))
-        && valid.home.source == HomeSource::Claim
-        && let Err(failure) = take_over(look, valid, live.clone()).await?
-    {
-        return Ok(Err(failure));
+    match look.references.home.clone() {
+        Some(live) if valid.home.source == HomeSource::Claim => take_over(look, home, &live).await,
+        _ => apply_one(&context.applier, home, &context.caches.claims, &mut look.retry).await,
     }
-    apply_one(&context.applier, home, &context.caches.claims, &mut look.retry).await
 }
 
-/// Puts our UID onto a claim that was left, at the version that was seen: two workspaces that want it do not both get it.
+/// Makes a claim that was left have our labels and owner, at the version that was seen: two workspaces that want it do not both
+/// get it.
+///
+/// Not by server-side apply: the former workspace applied the claim's spec under the same manager's name, and an apply without
+/// that spec would take it away, which is refused.
 async fn take_over(
     look: &mut Look<'_>,
-    valid: &ValidatedWorkspace,
-    live: PersistentVolumeClaim,
-) -> Result<Result<(), Failure>, NotLeader> {
+    wanted: &PersistentVolumeClaim,
+    live: &PersistentVolumeClaim,
+) -> Result<Result<PersistentVolumeClaim, Failure>, NotLeader> {
+    let is_labelled = wanted
+        .labels()
+        .iter()
+        .all(|(key, value)| live.labels().get(key) == Some(value));
+    if is_labelled && wanted.owner_references() == live.owner_references() {
+        return Ok(Ok(live.clone()));
+    }
     let patch = json!({"metadata": {
         "uid": live.uid(),
         "resourceVersion": live.resource_version(),
-        "labels": {label::KEY_OWNER_UID: valid.owner.uid},
+        "labels": wanted.labels(),
+        "ownerReferences": wanted.owner_references(),
     }});
     let parameters = PatchParams {
         field_manager: Some(VNC_WORKSPACE_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(look.context.client.clone(), &valid.owner.namespace);
+    let namespace = live.namespace().unwrap_or_default();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(look.context.client.clone(), &namespace);
     match claims.patch(&live.name_any(), &parameters, &Patch::Merge(patch)).await {
-        Ok(claim) => {
-            look.context.caches.claims.written(claim);
-            Ok(Ok(()))
+        Ok(mut claim) => {
+            claim.metadata.managed_fields = None;
+            look.context.caches.claims.written(claim.clone());
+            Ok(Ok(claim))
         }
-        Err(error) => Ok(Err(refused(&live, &ApplyError::from(error), &mut look.retry)?)),
+        Err(error) => Ok(Err(refused(live, &ApplyError::from(error), &mut look.retry)?)),
     }
 }
 
