@@ -222,7 +222,8 @@ impl Screen {
         let folder = output.join(format!("{name}.memory"));
         std::fs::create_dir_all(&folder)?;
         let directory = folder.to_str().context("the path is not UTF-8")?;
-        let arguments = ["-screen", "0", "1024x768x24", "-fbdir", directory];
+        // No auto-repeat: on a busy machine a key that is typed stays down long enough to come twice.
+        let arguments = ["-screen", "0", "1024x768x24", "-r", "-fbdir", directory];
         let server = Server::start("Xvfb", &arguments, output, name).await?;
         Ok(Self {
             display: server.display.clone(),
