@@ -79,6 +79,20 @@ async fn apiserver() -> Result<()> {
     .await
 }
 
+/// Waits until the gateway's watch is back after the restarts: what it shows of a token it shows of all that are older.
+async fn sees_tokens(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
+    let token = stage::token(context, "stays", CUT * 2, 1).await?;
+    let viewer = wait::until("the gateway knows a new token", wait::LONG, || async {
+        let entered = Viewer::enter(gateway.http, &token).await;
+        let why = entered.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        Ok(Seen::some(entered.ok(), why))
+    })
+    .await?;
+    viewer.leave().await?;
+    stage::connections(context, "stays", 1).await?;
+    Ok(())
+}
+
 /// Cuts the gateway off for a minute; two sessions are ended meanwhile.
 async fn cut(
     context: &Context<'_>,
@@ -90,7 +104,7 @@ async fn cut(
     let sessions: Api<ConsoleSession> = context.api();
     let revoke = json!({"spec": {"revoked": true}});
     let token = stage::token(context, "stays", CUT * 2, 1).await?;
-    // The watch is quick, and the test must not be quicker.
+    sees_tokens(context, gateway).await?;
     alive(stage, viewers).await?;
     link.set(false);
     let since = Instant::now();
