@@ -3,14 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Api, api::PostParams, runtime::wait::await_condition};
-use novasphere_console::{session::SessionGateway, token::TokenHash};
+use kube::{Api, ResourceExt, runtime::wait::await_condition};
+use novasphere_console::{
+    session::{SessionGateway, WriteError},
+    token::TokenHash,
+};
 use novasphere_core::console_session::{
     access::{Right, console_right, may_have_token, token_right},
     endpoints::Endpoints,
-    grant::{DEFAULT_WINDOW, IssueError, MAX_WINDOW, NewGrant, find, issue},
+    grant::{DEFAULT_WINDOW, IssueError, MAX_WINDOW, NewGrant, find},
 };
 use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
 use schemars::JsonSchema;
@@ -28,9 +30,6 @@ const WAIT: Duration = Duration::from_secs(10);
 
 /// How many requests wait for a session at a time.
 const MAX_WAITING: usize = 256;
-
-/// Writes that lose against others in a row before it is given up.
-const ATTEMPTS: usize = 16;
 
 /// The shortest time that a token can be asked to be good for, in seconds.
 const MIN_SECONDS: u64 = 5;
@@ -207,9 +206,9 @@ impl Tokens {
             window: wish.window,
             uses: wish.uses,
         };
-        let granted = write_grant(&sessions, session, &grant).await?;
-        self.gateway.granted(&granted, &who.user, wish.uses, wish.window);
-        let status = granted.status.unwrap_or_default();
+        let granted = self.gateway.grant(&session, &grant).await;
+        let granted = granted.map_err(|error| not_granted(error, &session))?;
+        let status = granted.status.clone().unwrap_or_default();
         Ok(ConsoleToken {
             api_version: Some(format!("{GROUP}/{VERSION}")),
             kind: Some(KIND.to_owned()),
@@ -291,32 +290,14 @@ fn unavailable(error: kube::Error) -> ApiError {
     ApiError::Unavailable(format!("kube-apiserver does not serve ConsoleSessions now: {error}"))
 }
 
-/// Adds the grant by an optimistic replace; after a conflict reads and decides again.
-async fn write_grant(
-    sessions: &Api<ConsoleSession>,
-    mut session: ConsoleSession,
-    grant: &NewGrant,
-) -> Result<ConsoleSession, ApiError> {
-    let name = session.metadata.name.clone().unwrap_or_default();
-    let parameters = PostParams {
-        field_manager: Some("novasphere/apiserver".to_owned()),
-        ..PostParams::default()
-    };
-    for _ in 0..ATTEMPTS {
-        let present = session.status.clone().unwrap_or_default();
-        let wanted = issue(&present, grant.clone(), Timestamp::now());
-        session.status = Some(wanted.map_err(|error| refused(error, &present))?);
-        session.metadata.managed_fields = None;
-        match sessions.replace_status(&name, &parameters, &session).await {
-            Ok(written) => return Ok(written),
-            Err(kube::Error::Api(status)) if status.code == 409 => session = read(sessions, &name).await?,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Err(not_found(&name)),
-            Err(error) => return Err(unavailable(error)),
+fn not_granted(error: WriteError<IssueError>, session: &ConsoleSession) -> ApiError {
+    match error {
+        WriteError::Refused(error) => refused(error, &session.status.clone().unwrap_or_default()),
+        WriteError::Gone => not_found(&session.name_any()),
+        WriteError::Contended | WriteError::Api(_) | WriteError::Timeout => {
+            ApiError::Unavailable(format!("the token cannot be kept: {error}; try again"))
         }
     }
-    Err(ApiError::Unavailable(
-        "the session is being changed by too many at once; try again".to_owned(),
-    ))
 }
 
 fn refused(error: IssueError, status: &ConsoleSessionStatus) -> ApiError {

@@ -8,6 +8,7 @@ pub mod admission;
 mod claim;
 mod counters;
 mod enforcer;
+mod grant;
 pub mod lease;
 mod live;
 mod report;
@@ -15,10 +16,13 @@ pub mod sessions;
 pub mod status;
 pub mod upstream;
 
-use std::{io::Write, net::IpAddr, time::Duration};
+use std::{io::Write, net::IpAddr, sync::Arc, time::Duration};
 
 use kube::Client;
-use novasphere_core::console_session::endpoints::Endpoints;
+use novasphere_core::console_session::{
+    endpoints::Endpoints,
+    grant::{IssueError, NewGrant},
+};
 use novasphere_crd::ConsoleSession;
 use novasphere_runtime::{
     client::{self, ClientError},
@@ -34,6 +38,7 @@ pub use self::{
     access::{AccessChecker, User},
     admission::SessionAdmission,
     sessions::Sessions,
+    status::WriteError,
 };
 use self::{
     admission::Parts,
@@ -310,9 +315,19 @@ impl SessionGateway {
         admitted
     }
 
-    /// Tells that `whom` was given a token of the session, good for `uses` streams that open within `window`.
-    pub fn granted(&self, session: &ConsoleSession, whom: &str, uses: u32, window: Duration) {
-        self.report.granted(&report::id_of(session), whom, uses, window);
+    /// Adds a grant to the session's status, as everything that novasphere writes there, and tells of it by an event.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; nothing was granted then, unless the answer got lost.
+    pub async fn grant(
+        &self,
+        session: &ConsoleSession,
+        grant: &NewGrant,
+    ) -> Result<Arc<ConsoleSession>, WriteError<IssueError>> {
+        let granted = self.admission.grant(session, grant).await?;
+        self.report.granted(&report::id_of(session), grant);
+        Ok(granted)
     }
 
     /// Ends all streams in the way a restart wants, writes their ends and gives the lease back. The listeners must have stopped

@@ -10,6 +10,7 @@ mod console_session;
 pub mod rbac;
 mod reconciler;
 mod run;
+mod status_writes;
 mod undecodable;
 mod vm_access;
 mod vnc_workspace;

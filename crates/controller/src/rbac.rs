@@ -5,6 +5,7 @@
 //! A rule is here because a line of this crate needs it. Add the rule with the
 //! request that needs it, and take it away with the last such request.
 
+use novasphere_runtime::optional_api;
 pub use novasphere_runtime::rbac::Rule;
 
 /// Name of the lease that the leader holds, in the controller's own namespace.
@@ -138,20 +139,8 @@ pub const CLUSTER_RULES: &[Rule] = &[
         verbs: READ,
         reason: "Addresses at which a NodePort answers.",
     },
-    Rule {
-        group: "apiextensions.k8s.io",
-        resources: &["customresourcedefinitions"],
-        names: &[],
-        verbs: &["list", "watch"],
-        reason: "Learn at once when KubeVirt is installed or removed; only metadata is read.",
-    },
-    Rule {
-        group: "apiregistration.k8s.io",
-        resources: &["apiservices"],
-        names: &[],
-        verbs: &["list", "watch"],
-        reason: "The same for APIs that a server of their own serves.",
-    },
+    optional_api::DEFINITIONS,
+    optional_api::API_SERVICES,
     Rule {
         group: "events.k8s.io",
         resources: &["events"],

@@ -22,7 +22,9 @@ use crate::{
     caches::Caches,
     config::ControllerConfig,
     console_session::{self, Gateways},
-    reconciler, undecodable, vm_access, vnc_workspace,
+    reconciler,
+    status_writes::StatusWrites,
+    undecodable, vm_access, vnc_workspace,
     watches::{OPTIONAL_APIS, Queues, Watches},
 };
 
@@ -290,7 +292,7 @@ impl Role {
             client,
             apis: self.apis.clone(),
             caches: Arc::clone(&self.watches.caches),
-            status_writes: vm_access::StatusWrites::default(),
+            status_writes: StatusWrites::default(),
             power_calls: vm_access::PowerCalls::default(),
         }
     }
@@ -319,7 +321,7 @@ impl Role {
             client,
             apis: self.apis.clone(),
             caches: Arc::clone(&self.watches.caches),
-            status_writes: vm_access::StatusWrites::default(),
+            status_writes: StatusWrites::default(),
             ports: vnc_workspace::Ports::new(&config.node_ports),
             gateway: Gateway {
                 namespace: gateway_namespace.clone(),

@@ -9,7 +9,25 @@ use kube::Client;
 use tokio::sync::watch;
 
 pub use self::stream::optional_watch;
-use crate::{metrics::Metrics, shutdown::Shutdown};
+use crate::{metrics::Metrics, rbac::Rule, shutdown::Shutdown};
+
+/// What [`OptionalApis::watch`] needs to hear at once of APIs that come and go as definitions.
+pub const DEFINITIONS: Rule = Rule {
+    group: "apiextensions.k8s.io",
+    resources: &["customresourcedefinitions"],
+    names: &[],
+    verbs: &["list", "watch"],
+    reason: "Learn at once when KubeVirt is installed or removed; only metadata is read.",
+};
+
+/// The same for APIs of an aggregated server.
+pub const API_SERVICES: Rule = Rule {
+    group: "apiregistration.k8s.io",
+    resources: &["apiservices"],
+    names: &[],
+    verbs: &["list", "watch"],
+    reason: "The same for APIs that a server of their own serves.",
+};
 
 /// An API that we can use when it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

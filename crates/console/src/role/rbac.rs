@@ -3,7 +3,7 @@
 //! A rule is here because a line of this crate needs it. Add the rule with the request that needs it, and take it away with
 //! the last such request.
 
-use novasphere_runtime::rbac::Rule;
+use novasphere_runtime::{optional_api, rbac::Rule};
 
 const READ: &[&str] = &["get", "list", "watch"];
 
@@ -58,20 +58,8 @@ pub const CLUSTER_RULES: &[Rule] = &[
         verbs: &["create"],
         reason: "Ask whether a user may see or drive a console, when it is opened and while it is open.",
     },
-    Rule {
-        group: "apiextensions.k8s.io",
-        resources: &["customresourcedefinitions"],
-        names: &[],
-        verbs: &["list", "watch"],
-        reason: "Learn at once when KubeVirt is installed or removed; only metadata is read.",
-    },
-    Rule {
-        group: "apiregistration.k8s.io",
-        resources: &["apiservices"],
-        names: &[],
-        verbs: &["list", "watch"],
-        reason: "The same for APIs that a server of their own serves.",
-    },
+    optional_api::DEFINITIONS,
+    optional_api::API_SERVICES,
     Rule {
         group: "events.k8s.io",
         resources: &["events"],

@@ -9,7 +9,7 @@ use novasphere_core::console_session::{
     connection::NewConnection,
     end::{end, is_started},
     endpoints::Endpoints,
-    grant,
+    grant::{self, IssueError, NewGrant},
     made_for::is_made_for_connection,
     policy::SessionPolicy,
     references::{References, machine_name},
@@ -23,6 +23,7 @@ use super::{
     access::{AccessChecker, FRESH, User},
     claim::{Caller, Way, check_way, claimed, close_of_error, refuse, rules, target_name, unknown, user_of, whose},
     enforcer::close_of,
+    grant::Granting,
     live::{Live, LiveStreams},
     report::{Report, id_of},
     sessions::Sessions,
@@ -100,6 +101,16 @@ impl SessionAdmission {
             self.0.sessions.written(session.clone());
         }
         self.enter(id, Way::User(user.clone()), client, transport).await
+    }
+
+    /// Adds a grant. `session` was just read, and may be newer than the watch cache.
+    pub(crate) async fn grant(
+        &self,
+        session: &ConsoleSession,
+        grant: &NewGrant,
+    ) -> Result<Arc<ConsoleSession>, WriteError<IssueError>> {
+        self.0.sessions.written(session.clone());
+        self.0.writer.update(&id_of(session), &mut Granting(grant)).await
     }
 
     /// In a task of its own: a claim that was sent must be given back when the viewer has left meanwhile.

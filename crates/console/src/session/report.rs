@@ -12,7 +12,10 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
-use novasphere_core::console_session::connection::{connect, leave};
+use novasphere_core::console_session::{
+    connection::{connect, leave},
+    grant::NewGrant,
+};
 use novasphere_crd::{ConsoleSession, LastDisconnect, Time};
 use novasphere_runtime::events;
 use tokio::{
@@ -127,13 +130,14 @@ impl Report {
     }
 
     /// Notes that a token of a session was given out.
-    pub(crate) fn granted(&self, session: &SessionId, whom: &str, uses: u32, window: Duration) {
-        let streams = if uses == 1 { "one stream" } else { "its streams" };
+    pub(crate) fn granted(&self, session: &SessionId, grant: &NewGrant) {
+        let streams = if grant.uses == 1 { "one stream" } else { "its streams" };
+        let seconds = grant.window.as_secs();
         self.tell(News {
             session: session.clone(),
             warning: false,
             reason: "Granted",
-            note: format!("{whom} got a token that opens {streams} within {} s.", window.as_secs()),
+            note: format!("{} got a token that opens {streams} within {seconds} s.", grant.user),
         });
     }
 

@@ -30,10 +30,11 @@ use novasphere_runtime::{
     read_your_writes::MAX_LAG,
 };
 
-pub(crate) use self::{power::PowerCalls, status::StatusWrites};
+pub(crate) use self::power::PowerCalls;
 use crate::{
     caches::Caches,
     reconciler::{ReconcileError, Reconciler},
+    status_writes::StatusWrites,
 };
 
 /// What all reconciles share.

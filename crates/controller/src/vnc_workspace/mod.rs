@@ -26,7 +26,7 @@ pub(crate) use self::ports::Ports;
 use crate::{
     caches::Caches,
     reconciler::{ReconcileError, Reconciler},
-    vm_access::StatusWrites,
+    status_writes::StatusWrites,
 };
 
 /// A spec that refers to something which is not there is looked at again after this time.
