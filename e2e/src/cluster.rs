@@ -313,7 +313,10 @@ impl Cluster {
         let file = paths::output("")?.join(format!("{}-crds.json", self.name));
         std::fs::write(&file, serde_json::to_string(&list)?)?;
         let file = file.to_str().context("the path of the repository is not UTF-8")?;
-        self.kubectl(&["apply", "--server-side", "--filename", file])?;
+        // On a machine with two cores a cluster that has just started can be too busy for a request with all definitions.
+        retried(APPLY_TRIES, || {
+            self.kubectl(&["apply", "--server-side", "--filename", file])
+        })?;
         self.kubectl(&[
             "wait",
             "--for=condition=Established",
@@ -322,6 +325,22 @@ impl Cluster {
             file,
         ])?;
         Ok(())
+    }
+}
+
+/// Applying the same again is harmless.
+const APPLY_TRIES: u32 = 3;
+
+fn retried<T>(tries: u32, mut run: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut tried = 1;
+    loop {
+        match run() {
+            Err(error) if tried < tries && format!("{error:#}").contains("(Timeout)") => {
+                eprintln!("try {tried} of {tries}: {error:#}");
+                tried += 1;
+            }
+            result => return result,
+        }
     }
 }
 

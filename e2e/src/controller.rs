@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use novasphere_controller::config::ControllerConfig;
+use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::{admin::Health, client, metrics::Metrics, shutdown::Shutdown};
 use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -22,12 +22,26 @@ use crate::{
     account::Account,
     cluster::Cluster,
     fault::Fault,
-    paths,
+    namespace, paths,
     wait::{self, Seen},
 };
 
 /// How long a controller that is asked to stop may take.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// The configuration of a controller for one namespace. It leads without a lease: that of one that was killed would only make
+/// its successor wait.
+#[must_use]
+pub fn config_for(namespace: &str) -> ControllerConfig {
+    ControllerConfig {
+        watch_namespace: Some(namespace.to_owned()),
+        leader_election: LeaderElectionConfig {
+            enabled: false,
+            ..LeaderElectionConfig::default()
+        },
+        ..ControllerConfig::default()
+    }
+}
 
 /// A controller with threads of its own in this process.
 pub struct InProcess {
@@ -84,6 +98,30 @@ impl InProcess {
         })
     }
 
+    /// Starts one for the namespace of a case, as `account`.
+    ///
+    /// # Errors
+    /// As [`InProcess::start`] and [`InProcess::ready`].
+    pub async fn start_ready(
+        context: &namespace::Context<'_>,
+        account: &Account,
+        config: ControllerConfig,
+    ) -> Result<Self> {
+        let log = context.output.join("controller.log");
+        let controller = Self::start(context.cluster, account, config, &Fault::new(None), &log).await?;
+        controller.ready().await?;
+        Ok(controller)
+    }
+
+    /// The same with an account `controller` of its own and the usual configuration.
+    ///
+    /// # Errors
+    /// As [`InProcess::start_ready`], and when the account cannot be made.
+    pub async fn start_usual(context: &namespace::Context<'_>) -> Result<Self> {
+        let account = Account::create(context.cluster, &context.namespace, "controller").await?;
+        Self::start_ready(context, &account, config_for(&context.namespace)).await
+    }
+
     /// Returns when its caches are filled.
     ///
     /// # Errors
@@ -110,6 +148,22 @@ impl InProcess {
     /// When its metrics cannot be written as text.
     pub fn reconciles(&self) -> Result<u64> {
         self.counter("novasphere_reconciles_total")
+    }
+
+    /// Returns when it has done `count` more.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn reconciles_pass(&self, count: u64) -> Result<()> {
+        let wanted = self.reconciles()? + count;
+        wait::until(format!("{count} more reconciles"), wait::SHORT, || async {
+            let done = self.reconciles()?;
+            Ok(Seen::some(
+                (done >= wanted).then_some(()),
+                format!("{done} of {wanted}"),
+            ))
+        })
+        .await
     }
 
     /// The sum of one of its counters over all labels.

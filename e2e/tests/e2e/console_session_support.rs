@@ -9,14 +9,14 @@ use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
-use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
+use novasphere_controller::config::ControllerConfig;
 use novasphere_core::console_session::connection::{NewConnection, connect};
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus, Transport};
 use novasphere_e2e::{
     account::Account,
     audit::{self, Write},
     cluster::Cluster,
-    controller::InProcess,
+    controller::{InProcess, config_for},
     fault::Fault,
     kubevirt::{STAND_IN, StandIn},
     namespace::{Context, PodSecurity, with_namespace},
@@ -48,24 +48,13 @@ where
         let bench = Bench {
             context,
             account: Account::create(cluster, &context.namespace, "controller").await?,
-            config: config(context),
+            config: config_for(&context.namespace),
             _kubevirt: StandIn::start(kubevirt, &context.namespace),
         };
         apply_target(context, TARGET, &console).await?;
         body(&bench).await
     })
     .await
-}
-
-fn config(context: &Context<'_>) -> ControllerConfig {
-    ControllerConfig {
-        watch_namespace: Some(context.namespace.clone()),
-        leader_election: LeaderElectionConfig {
-            enabled: false,
-            ..LeaderElectionConfig::default()
-        },
-        ..ControllerConfig::default()
-    }
 }
 
 /// Applies a `VmAccess` with a running machine and this `console` policy.

@@ -21,14 +21,11 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use novasphere_console::token::TokenHash;
-use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
 use novasphere_core::console_session::grant::{NewGrant, issue};
 use novasphere_crd::ConsoleSession;
 use novasphere_e2e::{
-    account::Account,
     controller::{self, InProcess},
     desktop::{self, Desktop, Program},
-    fault::Fault,
     kubevirt::{STAND_IN, StandIn},
     namespace::Context,
     wait::{self, Seen},
@@ -74,18 +71,7 @@ impl Setup {
         let desktop = Desktop::start(address, &context.output).await?;
         let stand_in = Client::try_from(context.cluster.config(STAND_IN).await?)?;
         let kubevirt = StandIn::start(stand_in, &context.namespace);
-        let account = Account::create(context.cluster, &context.namespace, "controller").await?;
-        let config = ControllerConfig {
-            watch_namespace: Some(context.namespace.clone()),
-            leader_election: LeaderElectionConfig {
-                enabled: false,
-                ..LeaderElectionConfig::default()
-            },
-            ..ControllerConfig::default()
-        };
-        let log = context.output.join("controller.log");
-        let controller = InProcess::start(context.cluster, &account, config, &Fault::new(None), &log).await?;
-        controller.ready().await?;
+        let controller = InProcess::start_usual(context).await?;
         target(context, &desktop).await?;
         let mut gateway = Gateway::prepare(context, embedders)?;
         gateway.start().await?;

@@ -12,13 +12,11 @@ use kube::{
     discovery::ApiResource,
 };
 use novasphere_console::{role::rbac, token::TokenHash};
-use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
 use novasphere_core::console_session::grant::{NewGrant, issue};
 use novasphere_crd::{ConsoleSession, SessionPhase};
 use novasphere_e2e::{
     account::Account,
     controller::InProcess,
-    fault::Fault,
     gateway::{Gateway, SERVER_INIT, VncServer},
     kubevirt::{STAND_IN, StandIn},
     namespace::Context,
@@ -52,7 +50,7 @@ impl Stage {
     pub(crate) async fn set(context: &Context<'_>, console: Value) -> Result<Self> {
         let client = Client::try_from(context.cluster.config(STAND_IN).await?)?;
         let kubevirt = StandIn::start(client, &context.namespace);
-        let controller = start_controller(context).await?;
+        let controller = InProcess::start_usual(context).await?;
         let account = Account::with_rules(
             context.cluster,
             &context.namespace,
@@ -80,22 +78,6 @@ impl Stage {
             .map(|name| Gateway::start(context.cluster, &self.account, name, &context.output, None));
         futures::future::try_join_all(starts).await
     }
-}
-
-async fn start_controller(context: &Context<'_>) -> Result<InProcess> {
-    let account = Account::create(context.cluster, &context.namespace, "controller").await?;
-    let config = ControllerConfig {
-        watch_namespace: Some(context.namespace.clone()),
-        leader_election: LeaderElectionConfig {
-            enabled: false,
-            ..LeaderElectionConfig::default()
-        },
-        ..ControllerConfig::default()
-    };
-    let log = context.output.join("controller.log");
-    let controller = InProcess::start(context.cluster, &account, config, &Fault::new(None), &log).await?;
-    controller.ready().await?;
-    Ok(controller)
 }
 
 /// Applies the target with this console policy.

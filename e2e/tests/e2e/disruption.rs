@@ -9,13 +9,10 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
 use novasphere_crd::VmAccess;
 use novasphere_e2e::{
-    account::Account,
     cluster::Cluster,
     controller::InProcess,
-    fault::Fault,
     harness::{Case, Needs},
     kubevirt::{STAND_IN, StandIn, virtual_machines},
     namespace::{Context, PodSecurity, with_namespace},
@@ -45,7 +42,7 @@ async fn cluster() -> Result<()> {
         "disruption::cluster",
         PodSecurity::Restricted,
         async |context| {
-            let controller = start(context).await?;
+            let controller = InProcess::start_usual(context).await?;
             kubevirt_appears(context).await.context("KubeVirt appears")?;
             undecodable(context).await.context("an object that cannot be read")?;
             restarts(context, &controller).await.context("restarts")?;
@@ -53,22 +50,6 @@ async fn cluster() -> Result<()> {
         },
     )
     .await
-}
-
-async fn start(context: &Context<'_>) -> Result<InProcess> {
-    let account = Account::create(context.cluster, &context.namespace, "controller").await?;
-    let config = ControllerConfig {
-        watch_namespace: Some(context.namespace.clone()),
-        leader_election: LeaderElectionConfig {
-            enabled: false,
-            ..LeaderElectionConfig::default()
-        },
-        ..ControllerConfig::default()
-    };
-    let log = context.output.join("controller.log");
-    let controller = InProcess::start(context.cluster, &account, config, &Fault::new(None), &log).await?;
-    controller.ready().await?;
-    Ok(controller)
 }
 
 async fn stand_in(context: &Context<'_>) -> Result<StandIn> {
@@ -299,7 +280,7 @@ async fn edits() -> Result<()> {
     let cluster = Cluster::plane()?;
     with_namespace(cluster, "disruption::edits", PodSecurity::Restricted, async |context| {
         let _kubevirt = stand_in(context).await?;
-        let controller = start(context).await?;
+        let controller = InProcess::start_usual(context).await?;
         support::apply(context, NAME, &running()).await?;
         support::ready_as(context, NAME, "Running", wait::SHORT).await?;
         let services = context.dynamic(&kube::discovery::ApiResource::erase::<Service>(&()));
@@ -448,7 +429,7 @@ async fn taken_names() -> Result<()> {
                 machines.get(NAME).await?.metadata.generation,
             );
 
-            let controller = start(context).await?;
+            let controller = InProcess::start_usual(context).await?;
             support::apply(context, NAME, &running()).await?;
             support::wait_for(
                 context,

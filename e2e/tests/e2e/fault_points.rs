@@ -13,12 +13,11 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
 use novasphere_crd::{ConsoleSession, VmAccess};
 use novasphere_e2e::{
     account::Account,
     cluster::Cluster,
-    controller::InProcess,
+    controller::{InProcess, config_for},
     fault::{Cut, Fault, Side},
     harness::{Case, Needs},
     kubevirt::{STAND_IN, StandIn, virtual_machine_instances, virtual_machines},
@@ -214,15 +213,7 @@ fn shorten(write: &str, namespace: &str) -> String {
 }
 
 async fn start(context: &Context<'_>, account: &Account, fault: &Fault) -> Result<InProcess> {
-    let config = ControllerConfig {
-        watch_namespace: Some(context.namespace.clone()),
-        // A dead leader's lease would only make the successor wait.
-        leader_election: LeaderElectionConfig {
-            enabled: false,
-            ..LeaderElectionConfig::default()
-        },
-        ..ControllerConfig::default()
-    };
+    let config = config_for(&context.namespace);
     InProcess::start(
         context.cluster,
         account,

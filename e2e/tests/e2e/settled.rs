@@ -1,18 +1,17 @@
 //! A settled VmAccess costs no writes; making one costs few.
 
 use anyhow::{Result, ensure};
-use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
+use novasphere_controller::config::ControllerConfig;
 use novasphere_crd::Duration;
 use novasphere_e2e::{
     account::Account,
     audit::{self, Write},
     cluster::Cluster,
-    controller::InProcess,
-    fault::Fault,
+    controller::{InProcess, config_for},
     harness::{Case, Needs},
     kubevirt::{STAND_IN, StandIn},
     namespace::{Context, PodSecurity, with_namespace},
-    wait::{self, Seen},
+    wait,
 };
 use serde_json::json;
 
@@ -40,17 +39,10 @@ async fn writes() -> Result<()> {
         );
         let account = Account::create(cluster, &context.namespace, "controller").await?;
         let config = ControllerConfig {
-            watch_namespace: Some(context.namespace.clone()),
             resync_interval: RESYNC,
-            leader_election: LeaderElectionConfig {
-                enabled: false,
-                ..LeaderElectionConfig::default()
-            },
-            ..ControllerConfig::default()
+            ..config_for(&context.namespace)
         };
-        let log = context.output.join("controller.log");
-        let controller = InProcess::start(cluster, &account, config, &Fault::new(None), &log).await?;
-        controller.ready().await?;
+        let controller = InProcess::start_ready(context, &account, config).await?;
 
         let mark = context.cluster.audit().mark()?;
         let spec = json!({
@@ -61,7 +53,7 @@ async fn writes() -> Result<()> {
         support::apply(context, "web", &spec).await?;
         support::ready_as(context, "web", "Running", wait::SHORT).await?;
         // Events may still be on their way: count when a resync has passed over.
-        reconciles_pass(&controller, 2).await?;
+        controller.reconciles_pass(2).await?;
         let made = by(context, &account, mark)?;
         ensure!(
             made.len() <= CREATE_WRITES,
@@ -71,7 +63,7 @@ async fn writes() -> Result<()> {
         );
 
         let mark = context.cluster.audit().mark()?;
-        reconciles_pass(&controller, RESYNCS).await?;
+        controller.reconciles_pass(RESYNCS).await?;
         let resynced = by(context, &account, mark)?;
         ensure!(
             resynced.is_empty(),
@@ -92,17 +84,4 @@ fn by(context: &Context<'_>, account: &Account, mark: audit::Mark) -> Result<Vec
     let mut writes = context.cluster.audit().since(mark)?;
     writes.retain(|write| write.user() == account.user() && !write.is_lease());
     Ok(writes)
-}
-
-/// Waits for so many more reconciles; there is one object, so each is a resync.
-async fn reconciles_pass(controller: &InProcess, count: u64) -> Result<()> {
-    let wanted = controller.reconciles()? + count;
-    wait::until(format!("{count} more reconciles"), wait::SHORT, || async {
-        let done = controller.reconciles()?;
-        Ok(Seen::some(
-            (done >= wanted).then_some(()),
-            format!("{done} of {wanted}"),
-        ))
-    })
-    .await
 }

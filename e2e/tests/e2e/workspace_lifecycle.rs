@@ -14,14 +14,13 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
+use novasphere_controller::config::ControllerConfig;
 use novasphere_crd::VncWorkspace;
 use novasphere_e2e::{
     account::Account,
     audit::{self, Write},
     cluster::Cluster,
-    controller::InProcess,
-    fault::Fault,
+    controller::{InProcess, config_for},
     harness::{Case, Needs},
     namespace::{Context, PodSecurity, with_namespace},
     wait::{self, Seen},
@@ -56,18 +55,10 @@ pub(crate) fn cases() -> Vec<Case> {
 
 async fn start(context: &Context<'_>, account: &Account) -> Result<InProcess> {
     let config = ControllerConfig {
-        watch_namespace: Some(context.namespace.clone()),
         resync_interval: novasphere_crd::Duration::from_secs(1),
-        leader_election: LeaderElectionConfig {
-            enabled: false,
-            ..LeaderElectionConfig::default()
-        },
-        ..ControllerConfig::default()
+        ..config_for(&context.namespace)
     };
-    let log = context.output.join("controller.log");
-    let controller = InProcess::start(context.cluster, account, config, &Fault::new(None), &log).await?;
-    controller.ready().await?;
-    Ok(controller)
+    InProcess::start_ready(context, account, config).await
 }
 
 async fn apply(context: &Context<'_>, name: &str, spec: &Value) -> Result<VncWorkspace> {
@@ -189,18 +180,6 @@ fn by(context: &Context<'_>, account: &Account, mark: audit::Mark) -> Result<Vec
     Ok(writes)
 }
 
-async fn reconciles_pass(controller: &InProcess, count: u64) -> Result<()> {
-    let wanted = controller.reconciles()? + count;
-    wait::until(format!("{count} more reconciles"), wait::SHORT, || async {
-        let done = controller.reconciles()?;
-        Ok(Seen::some(
-            (done >= wanted).then_some(()),
-            format!("{done} of {wanted}"),
-        ))
-    })
-    .await
-}
-
 async fn nothing_left(context: &Context<'_>, name: &str) -> Result<()> {
     wait::gone(&context.api::<VncWorkspace>(), name, wait::LONG).await?;
     wait::gone(&context.api::<Pod>(), name, wait::LONG).await?;
@@ -220,12 +199,12 @@ async fn writes() -> Result<()> {
         pod_is_ready(context, "alice").await?;
         let ready = wait_for(context, "alice", "Ready", "True", "Running").await?;
         wait_for(context, "alice", "StorageReady", "True", "Bound").await?;
-        reconciles_pass(&controller, 8).await?;
+        controller.reconciles_pass(8).await?;
         let made = by(context, &account, mark)?;
         ensure!(made.len() <= CREATE_WRITES, "{} writes for one workspace:{}", made.len(), audit::describe(&made));
 
         let mark = cluster.audit().mark()?;
-        reconciles_pass(&controller, RESYNCS).await?;
+        controller.reconciles_pass(RESYNCS).await?;
         let resynced = by(context, &account, mark)?;
         ensure!(resynced.is_empty(), "a settled workspace was written:{}", audit::describe(&resynced));
         println!("workspace_lifecycle::writes: {} writes to make one, 0 in {RESYNCS} resyncs:{}", made.len(), audit::describe(&made));
@@ -390,7 +369,7 @@ async fn one_of_each() -> Result<()> {
             Ok(Seen::some((pods >= NAMES).then_some(()), format!("{pods} of {NAMES}")))
         })
         .await?;
-        reconciles_pass(&controller, 200).await?;
+        controller.reconciles_pass(200).await?;
         let services = services.list(&ListParams::default()).await?.items;
         let ports: Vec<i32> = services
             .iter()

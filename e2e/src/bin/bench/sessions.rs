@@ -12,14 +12,12 @@ use kube::{
     discovery::ApiResource,
 };
 use novasphere_console::{role::rbac, token::TokenHash};
-use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
 use novasphere_core::console_session::grant::{NewGrant, issue};
 use novasphere_crd::{ConsoleSession, SessionPhase};
 use novasphere_e2e::{
     account::Account,
     cluster::Cluster,
     controller::InProcess,
-    fault::Fault,
     gateway::{Gateway, VncServer},
     kubevirt::{STAND_IN, StandIn},
     namespace::{Context, PodSecurity, with_namespace},
@@ -61,7 +59,7 @@ pub(crate) async fn run(summary: &mut Summary) -> Result<()> {
 async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     let cluster = context.cluster;
     let _kubevirt = StandIn::start(Client::try_from(cluster.config(STAND_IN).await?)?, &context.namespace);
-    let _controller = controller(context).await?;
+    let _controller = InProcess::start_usual(context).await?;
     let desktop = VncServer::start().await?;
     target(context, &desktop).await?;
     let (cluster_rules, rules) = (rbac::CLUSTER_RULES, rbac::NAMESPACE_RULES);
@@ -148,22 +146,6 @@ async fn delete(context: &Context<'_>, viewers: Vec<(usize, Viewer)>) -> Result<
     }
     times.sort_unstable();
     Ok(times)
-}
-
-async fn controller(context: &Context<'_>) -> Result<InProcess> {
-    let account = Account::create(context.cluster, &context.namespace, "controller").await?;
-    let config = ControllerConfig {
-        watch_namespace: Some(context.namespace.clone()),
-        leader_election: LeaderElectionConfig {
-            enabled: false,
-            ..LeaderElectionConfig::default()
-        },
-        ..ControllerConfig::default()
-    };
-    let log = context.output.join("controller.log");
-    let controller = InProcess::start(context.cluster, &account, config, &Fault::new(None), &log).await?;
-    controller.ready().await?;
-    Ok(controller)
 }
 
 /// A machine that runs, by KubeVirt's stand-in, a VNC server in it, and a user who may drive its console.
