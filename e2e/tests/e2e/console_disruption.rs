@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use novasphere_crd::ConsoleSession;
+use novasphere_crd::{ConsoleSession, VmAccess};
 use novasphere_e2e::{
     cluster::Cluster,
     gateway::{Gateway, Link},
@@ -21,6 +21,9 @@ use crate::console_stage::{self as stage, Entry, Stage, Viewer};
 
 /// How long the way to the apiserver is cut.
 const CUT: Duration = Duration::from_mins(1);
+
+/// A target that is deleted and made again meanwhile: it has the same name and is another one.
+const TWIN: &str = "twin";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new(
@@ -40,7 +43,9 @@ async fn apiserver() -> Result<()> {
         PodSecurity::Restricted,
         async |context| {
             let policy = json!({"maxViewers": 8, "maxConcurrentSessions": 100, "maxSessionDuration": "2h"});
-            let stage = Stage::set(context, policy).await?;
+            let stage = Stage::set(context, policy.clone()).await?;
+            stage::target(context, TWIN, &policy).await?;
+            stage::endpoints(context, TWIN, stage.vnc.address).await?;
             let link = Link::start(context.cluster).await?;
             let gateway = Gateway::start(
                 context.cluster,
@@ -51,8 +56,13 @@ async fn apiserver() -> Result<()> {
             )
             .await?;
             let mut viewers = Vec::new();
-            for name in ["stays", "revoked", "deleted"] {
-                stage::session(context, name, json!({})).await?;
+            for (name, target) in [
+                ("stays", stage::TARGET),
+                ("revoked", stage::TARGET),
+                ("deleted", stage::TARGET),
+                ("remade", TWIN),
+            ] {
+                stage::session(context, name, json!({"targetRef": {"name": target}})).await?;
                 let token = stage::token(context, name, Duration::from_mins(1), 1).await?;
                 viewers.push(Viewer::enter(gateway.http, &token).await?);
             }
@@ -63,13 +73,15 @@ async fn apiserver() -> Result<()> {
                     .with_context(|| format!("after a restart of {part}"))?;
             }
             cut(context, &stage, &gateway, &link, &mut viewers).await?;
-            let [stays, revoked, deleted] = viewers.as_mut_slice() else {
-                anyhow::bail!("three viewers were let in")
+            let [stays, revoked, deleted, remade] = viewers.as_mut_slice() else {
+                anyhow::bail!("four viewers were let in")
             };
             let end = revoked.closed(wait::SHORT).await?;
             ensure!(end == (4001, "Revoked".to_owned()), "told {end:?}");
             let end = deleted.closed(wait::SHORT).await?;
             ensure!(end == (4002, "Deleted".to_owned()), "told {end:?}");
+            let end = remade.closed(wait::SHORT).await?;
+            ensure!(end == (4004, "TargetGone".to_owned()), "told {end:?}");
             alive(&stage, std::slice::from_mut(stays)).await?;
             // Whoever was taken for dead meanwhile is back in the session.
             stage::connections(context, "stays", 1).await?;
@@ -93,7 +105,7 @@ async fn sees_tokens(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
     Ok(())
 }
 
-/// Cuts the gateway off for a minute; two sessions are ended meanwhile.
+/// Cuts the gateway off for a minute; two sessions are ended meanwhile, and a target is made again.
 async fn cut(
     context: &Context<'_>,
     stage: &Stage,
@@ -122,6 +134,7 @@ async fn cut(
     })
     .await?;
     sessions.delete("deleted", &DeleteParams::default()).await?;
+    remake(context).await.context("the target is made again")?;
     // The streams are used all the time.
     let mut turns = tokio::time::interval(Duration::from_secs(1));
     while since.elapsed() < CUT {
@@ -129,6 +142,17 @@ async fn cut(
         alive(stage, viewers).await.context("while the way is cut")?;
     }
     link.set(true);
+    Ok(())
+}
+
+async fn remake(context: &Context<'_>) -> Result<()> {
+    let targets: Api<VmAccess> = context.api();
+    let spec = targets.get(TWIN).await?.spec;
+    targets.delete(TWIN, &DeleteParams::default()).await?;
+    wait::gone(&targets, TWIN, wait::SHORT).await?;
+    targets
+        .create(&PostParams::default(), &VmAccess::new(TWIN, spec))
+        .await?;
     Ok(())
 }
 

@@ -60,8 +60,8 @@ impl Stage {
         )
         .await?;
         let vnc = VncServer::start().await?;
-        target(context, &console).await?;
-        endpoints(context, vnc.address).await?;
+        target(context, TARGET, &console).await?;
+        endpoints(context, TARGET, vnc.address).await?;
         allow(context, ANN, &["get", "update"]).await?;
         Ok(Self {
             vnc,
@@ -80,8 +80,8 @@ impl Stage {
     }
 }
 
-/// Applies the target with this console policy.
-pub(crate) async fn target(context: &Context<'_>, console: &Value) -> Result<()> {
+/// Applies a target with this console policy and waits until its machine runs.
+pub(crate) async fn target(context: &Context<'_>, name: &str, console: &Value) -> Result<()> {
     let spec = json!({
         "virtualMachine": {"template": support::template()},
         "power": {"state": "Running"},
@@ -89,25 +89,27 @@ pub(crate) async fn target(context: &Context<'_>, console: &Value) -> Result<()>
         "vncServer": {"service": "desktop", "port": 5900},
         "console": console,
     });
-    support::apply(context, TARGET, &spec).await?;
-    support::ready_as(context, TARGET, "Running", wait::LONG).await?;
+    support::apply(context, name, &spec).await?;
+    support::ready_as(context, name, "Running", wait::LONG).await?;
     Ok(())
 }
 
-/// Says where the VNC server of the target is, as the endpoints controller does for a Pod.
-async fn endpoints(context: &Context<'_>, address: SocketAddr) -> Result<()> {
+/// Says where the VNC server of a target is, as the endpoints controller does for a Pod.
+pub(crate) async fn endpoints(context: &Context<'_>, target: &str, address: SocketAddr) -> Result<()> {
+    let service = format!("{target}-desktop");
+    let name = format!("{service}-e2e");
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {"name": "web-desktop-e2e", "labels": {
-            "kubernetes.io/service-name": "web-desktop",
+        "metadata": {"name": name, "labels": {
+            "kubernetes.io/service-name": service,
             "endpointslice.kubernetes.io/managed-by": "novasphere-e2e",
         }},
         "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
         "ports": [{"name": "vnc", "port": address.port(), "protocol": "TCP"}],
         "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
     });
-    apply(context, "discovery.k8s.io", "EndpointSlice", "web-desktop-e2e", slice).await
+    apply(context, "discovery.k8s.io", "EndpointSlice", &name, slice).await
 }
 
 /// Lets a user do this with the consoles of the namespace.

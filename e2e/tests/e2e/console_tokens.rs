@@ -196,7 +196,7 @@ async fn known_users(context: &Context<'_>, first: &Gateway, second: &Gateway) -
     refused(first, &token, 4006).await.context("no right to the target")?;
 
     // Another policy, so it comes last.
-    stage::target(context, &json!({"native": false})).await?;
+    stage::target(context, stage::TARGET, &json!({"native": false})).await?;
     stage::session(context, "browsers", json!({})).await?;
     let token = stage::token(context, "browsers", window, 1).await?;
     let user = format!("{}/browsers", context.namespace);
