@@ -207,7 +207,7 @@ impl Tokens {
             uses: wish.uses,
         };
         let granted = self.gateway.grant(&session, &grant).await;
-        let granted = granted.map_err(|error| not_granted(error, &session))?;
+        let granted = granted.map_err(|error| not_granted(&error, &session))?;
         let status = granted.status.clone().unwrap_or_default();
         Ok(ConsoleToken {
             api_version: Some(format!("{GROUP}/{VERSION}")),
@@ -290,9 +290,9 @@ fn unavailable(error: kube::Error) -> ApiError {
     ApiError::Unavailable(format!("kube-apiserver does not serve ConsoleSessions now: {error}"))
 }
 
-fn not_granted(error: WriteError<IssueError>, session: &ConsoleSession) -> ApiError {
+fn not_granted(error: &WriteError<IssueError>, session: &ConsoleSession) -> ApiError {
     match error {
-        WriteError::Refused(error) => refused(error, &session.status.clone().unwrap_or_default()),
+        WriteError::Refused(error) => refused(*error, &session.status.clone().unwrap_or_default()),
         WriteError::Gone => not_found(&session.name_any()),
         WriteError::Contended | WriteError::Api(_) | WriteError::Timeout => {
             ApiError::Unavailable(format!("the token cannot be kept: {error}; try again"))

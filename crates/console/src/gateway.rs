@@ -285,7 +285,7 @@ where
 {
     let mut opened = open_target(admission.await?, transport).await?;
     match opened.admitted.protocol {
-        Protocol::Serial => viewer.accept_text(),
+        Protocol::Serial | Protocol::Ssh => viewer.accept_text(),
         Protocol::Vnc => {
             let greeted = greet(viewer, &mut opened).await;
             greeted.map_err(|failure| failure.of(&opened.admitted))?;
@@ -304,10 +304,10 @@ async fn greet<L: AsyncRead + AsyncWrite + Unpin>(viewer: &mut L, opened: &mut O
 /// Connects to the target of an admitted viewer.
 pub(crate) async fn open_target(admitted: Admitted, transport: Transport) -> Result<Opened, Failure> {
     let known = |why, detail: String| Failure::new(why, detail).of(&admitted);
-    if admitted.protocol == Protocol::Serial && transport == Transport::Rfb {
+    if admitted.protocol != Protocol::Vnc && transport == Transport::Rfb {
         return Err(known(
             Close::TransportNotAllowed,
-            "a serial console is not RFB".to_owned(),
+            "the console is not a screen, so it does not speak RFB".to_owned(),
         ));
     }
     match admitted.target.open(admitted.protocol).await {

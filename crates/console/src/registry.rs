@@ -53,6 +53,8 @@ pub enum Protocol {
     Vnc,
     /// The serial line.
     Serial,
+    /// Secure shell, whose bytes are for the two ends alone.
+    Ssh,
 }
 
 /// Who is connected to what.

@@ -65,7 +65,7 @@ impl ViewerFilter {
     pub const fn new(protocol: Protocol, rules: Rules) -> Self {
         match protocol {
             Protocol::Vnc => Self::Rfb(Filter::new(rules)),
-            Protocol::Serial => Self::Serial(SerialFilter::new(&rules)),
+            Protocol::Serial | Protocol::Ssh => Self::Serial(SerialFilter::new(&rules)),
         }
     }
 

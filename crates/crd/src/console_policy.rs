@@ -27,7 +27,7 @@ use crate::{
 pub struct ConsolePolicy {
     /// The consoles that may be opened. Default: all that the target has. An empty list allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub protocols: Option<Vec<ConsoleProtocol>>,
 
     /// The console that a session gets when it names none. Must be in `protocols`. Default: `vnc` when it may be opened,
@@ -129,6 +129,8 @@ pub enum ConsoleProtocol {
     Vnc,
     /// The serial console, as text.
     Serial,
+    /// Secure shell. Only a `VncWorkspace` with `ssh.enabled` has it.
+    Ssh,
 }
 
 /// What happens when a console that carries one stream is in use.

@@ -92,9 +92,19 @@ use crate::{
 .field_path(".power"))]
 #[x_kube(validation = forbidden(
     "self.targetRef.kind != 'VncWorkspace' || !has(self.protocol) || self.protocol != 'serial'",
-    "a VncWorkspace has no serial console; remove protocol, or set it to vnc"
+    "a VncWorkspace has no serial console; remove protocol, or set it to vnc or ssh"
 )
 .field_path(".protocol"))]
+#[x_kube(validation = forbidden(
+    "self.targetRef.kind == 'VncWorkspace' || !has(self.protocol) || self.protocol != 'ssh'",
+    "only a VncWorkspace has an ssh console; remove protocol, or set it to vnc or serial"
+)
+.field_path(".protocol"))]
+#[x_kube(validation = forbidden(
+    "!has(self.protocol) || self.protocol != 'ssh' || !has(self.input) || self.input != 'ViewOnly'",
+    "nobody can only look at ssh; set input to Control, or choose another protocol"
+)
+.field_path(".input"))]
 #[x_kube(validation = only_shorter())]
 #[x_kube(validation = forbidden(
     "!oldSelf.revoked || self.revoked",

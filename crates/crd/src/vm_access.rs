@@ -111,6 +111,16 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = tidy)]
 #[x_kube(validation = forbidden(
+    "!has(self.console.protocols) || !('ssh' in self.console.protocols)",
+    "a virtual machine has no ssh console; remove ssh from console.protocols"
+)
+.field_path(".console"))]
+#[x_kube(validation = forbidden(
+    "!has(self.console.defaultProtocol) || self.console.defaultProtocol != 'ssh'",
+    "a virtual machine has no ssh console; remove console.defaultProtocol, or set it to vnc or serial"
+)
+.field_path(".console"))]
+#[x_kube(validation = forbidden(
     "!has(self.routes) || self.routes.all(r, has(self.services) && self.services.exists(s, s.name == r.service))",
     "a route leads to a service that spec.services does not have; add the service, or correct the route's service"
 )

@@ -110,7 +110,7 @@ use crate::{
 .field_path(".console"))]
 #[x_kube(validation = forbidden(
     "!has(self.console.defaultProtocol) || self.console.defaultProtocol != 'serial'",
-    "a desktop has no serial console; remove console.defaultProtocol, or set it to vnc"
+    "a desktop has no serial console; remove console.defaultProtocol, or set it to vnc or ssh"
 )
 .field_path(".console"))]
 #[x_kube(validation = immutable("user", "make another workspace for another person"))]

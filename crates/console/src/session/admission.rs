@@ -178,7 +178,7 @@ impl SessionAdmission {
         let (valid, before) = self.open(session, &references, &caller.way, now)?;
         let policy = &valid.policy;
         check_way(policy, caller)?;
-        if !valid.target.running {
+        if !valid.target.state.is_open() {
             return Err(refuse(Close::TargetNotRunning, "the machine does not run"));
         }
         let namespace = &id_of(session).namespace;
@@ -315,6 +315,7 @@ impl SessionAdmission {
             protocol: match live.protocol {
                 ConsoleProtocol::Vnc => Protocol::Vnc,
                 ConsoleProtocol::Serial => Protocol::Serial,
+                ConsoleProtocol::Ssh => Protocol::Ssh,
             },
             rules,
             target,

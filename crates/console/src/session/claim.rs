@@ -102,8 +102,11 @@ pub(crate) fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), R
     if caller.transport != Transport::Rfb {
         return Ok(());
     }
-    if policy.protocol == ConsoleProtocol::Serial {
-        return Err(refuse(Close::TransportNotAllowed, "a serial console is not RFB"));
+    if policy.protocol != ConsoleProtocol::Vnc {
+        return Err(refuse(
+            Close::TransportNotAllowed,
+            "the console is not a screen, so it does not speak RFB",
+        ));
     }
     if policy.native {
         Ok(())

@@ -138,6 +138,7 @@ impl Sessions {
         let (virtual_machine, virtual_machine_instance) = machine.as_ref().map(of_machine).unwrap_or_default();
         References {
             vm_access,
+            vnc_workspace: None,
             virtual_machine,
             virtual_machine_instance,
             kubevirt: self.0.apis.served(&VIRTUAL_MACHINE_INSTANCES).is_some(),

@@ -4,7 +4,7 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{core::v1::Secret, discovery::v1::EndpointSlice};
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use novasphere_core::console_session::target::Console;
+use novasphere_core::console_session::target::{Console, SecretKey};
 use novasphere_crd::{ConsoleProtocol, Takeover};
 use novasphere_foreign::kubevirt::VirtualMachineInstance;
 use rand::seq::IndexedRandom;
@@ -25,9 +25,6 @@ use crate::{
         tcp::TcpTarget,
     },
 };
-
-/// The key of a Secret that holds a VNC server's password.
-pub const PASSWORD: &str = "password";
 
 /// The `ClusterRole` that lets gateways read such Secrets; bound by an administrator in each namespace that needs it.
 pub const PASSWORDS_ROLE: &str = "novasphere-console-passwords";
@@ -77,18 +74,26 @@ impl Consoles {
                 namespace,
                 service,
                 port,
-                password_secret,
+                password,
             } => {
                 let address = self.address(namespace, service, port).await?;
-                let authentication = match password_secret {
+                let authentication = match password {
                     None => Authentication::None,
-                    Some(secret) => Authentication::Password(self.password(namespace, secret).await?),
+                    Some(key) => Authentication::Password(self.password(namespace, key).await?),
                 };
                 Ok(Found::Tcp(TcpTarget {
                     address,
                     authentication,
                 }))
             }
+            Console::Ssh {
+                namespace,
+                service,
+                port,
+            } => Ok(Found::Tcp(TcpTarget {
+                address: self.address(namespace, service, port).await?,
+                authentication: Authentication::None,
+            })),
         }
     }
 
@@ -105,7 +110,7 @@ impl Consoles {
                 };
                 match live.protocol {
                     ConsoleProtocol::Vnc => Target::KubeVirt(target),
-                    ConsoleProtocol::Serial => Target::Recovering(RecoveringTarget {
+                    ConsoleProtocol::Serial | ConsoleProtocol::Ssh => Target::Recovering(RecoveringTarget {
                         recovery: Arc::new(Losses {
                             consoles: self.clone(),
                             live: live.clone(),
@@ -131,7 +136,8 @@ impl Consoles {
         })
     }
 
-    async fn password(&self, namespace: &str, name: &str) -> Result<VncPassword, Refusal> {
+    async fn password(&self, namespace: &str, key: &SecretKey) -> Result<VncPassword, Refusal> {
+        let SecretKey { secret: name, key } = key;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let refused = |detail: String| Refusal {
             why: Close::TargetRefused,
@@ -161,10 +167,10 @@ impl Consoles {
                 )));
             }
         };
-        let password = secret.data.as_ref().and_then(|data| data.get(PASSWORD));
+        let password = secret.data.as_ref().and_then(|data| data.get(key));
         password
             .map(|password| VncPassword::new(&password.0))
-            .ok_or_else(|| refused(format!("the Secret {namespace}/{name} has no key {PASSWORD:?}")))
+            .ok_or_else(|| refused(format!("the Secret {namespace}/{name} has no key {key:?}")))
     }
 
     /// What is known of a console that closed without a word, from the caches alone.
@@ -216,7 +222,7 @@ impl Consoles {
                     probe = None;
                     match (answer, live.protocol) {
                         // The serial console cannot be asked about; whoever has it, it is not restarting.
-                        (Probe::InUse, _) | (Probe::Works, ConsoleProtocol::Serial) => {
+                        (Probe::InUse, _) | (Probe::Works, ConsoleProtocol::Serial | ConsoleProtocol::Ssh) => {
                             return Some(self.seen(live).unwrap_or(Close::Replaced));
                         }
                         (Probe::Works | Probe::NotRunning | Probe::Unreachable, _) => {}

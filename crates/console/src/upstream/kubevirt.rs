@@ -153,7 +153,8 @@ impl KubeVirtTarget {
 
     fn request(&self, protocol: Protocol, key: &str) -> http::Result<Request<Body>> {
         let console = match (protocol, self.takeover) {
-            (Protocol::Serial, _) => "console",
+            // Machines have no ssh console, so no session of one has it.
+            (Protocol::Serial | Protocol::Ssh, _) => "console",
             (Protocol::Vnc, true) => "vnc",
             (Protocol::Vnc, false) => "vnc?preserveSession=true",
         };

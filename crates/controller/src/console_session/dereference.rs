@@ -34,6 +34,7 @@ pub(super) fn dereference(session: &ConsoleSession, context: &Context) -> Refere
             .as_deref()
             .and_then(|name| caches.virtual_machine_instances.get(&namespace, name)),
         vm_access,
+        vnc_workspace: None,
         kubevirt: context.apis.served(&VIRTUAL_MACHINES).is_some(),
         open_sessions,
     }

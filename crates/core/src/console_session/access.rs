@@ -49,6 +49,14 @@ pub fn console_right(
             "console",
             "get",
         ),
+        // No session has this one. KubeVirt's own way to a machine's ssh is to forward its port.
+        (SessionTargetKind::VirtualMachine, ConsoleProtocol::Ssh) => (
+            "subresources.kubevirt.io",
+            "v1",
+            "virtualmachineinstances",
+            "portforward",
+            "get",
+        ),
     };
     attributes(group, version, resource, subresource, verb, namespace, name)
 }

@@ -363,6 +363,7 @@ pub const fn protocol_word(protocol: ConsoleProtocol) -> &'static str {
     match protocol {
         ConsoleProtocol::Vnc => "vnc",
         ConsoleProtocol::Serial => "serial",
+        ConsoleProtocol::Ssh => "ssh",
     }
 }
 

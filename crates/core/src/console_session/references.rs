@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
-use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess};
+use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 
 use super::end::is_started;
@@ -14,6 +14,8 @@ use crate::vm_access;
 pub struct References {
     /// The target, when it is a `VmAccess`.
     pub vm_access: Option<Arc<VmAccess>>,
+    /// The target, when it is a `VncWorkspace`.
+    pub vnc_workspace: Option<Arc<VncWorkspace>>,
     /// The target, when it is a `VirtualMachine`; else the machine of the `VmAccess`. See [`machine_name`].
     pub virtual_machine: Option<Arc<VirtualMachine>>,
     /// The machine's present run.

@@ -68,6 +68,7 @@ pub(super) fn references(console: &Value) -> References {
     let machine: VirtualMachine = serde_json::from_value(machine).unwrap();
     References {
         vm_access: Some(Arc::new(vm_access(console))),
+        vnc_workspace: None,
         virtual_machine: Some(Arc::new(machine)),
         virtual_machine_instance: Some(Arc::new(instance("Running"))),
         kubevirt: true,

@@ -132,7 +132,7 @@ fn ready(observed: &Observed<'_>) -> Finding {
     let type_ = types::READY;
     match observed.validated {
         Err(error) => Finding::fails(type_, error.reason(), error.to_string()),
-        Ok(valid) if !valid.target.running => {
+        Ok(valid) if !valid.target.state.is_open() => {
             Finding::fails(type_, ReadyReason::TargetNotRunning, not_running(observed))
         }
         Ok(valid) => Finding::holds(
@@ -151,7 +151,9 @@ fn ready(observed: &Observed<'_>) -> Finding {
 fn target(observed: &Observed<'_>) -> Finding {
     let type_ = types::TARGET_READY;
     match observed.validated {
-        Ok(valid) if valid.target.running => Finding::holds(type_, TargetReason::Running, "The target's machine runs."),
+        Ok(valid) if valid.target.state.is_open() => {
+            Finding::holds(type_, TargetReason::Running, "The target's machine runs.")
+        }
         Ok(_) => Finding::fails(type_, TargetReason::TargetNotRunning, not_running(observed)),
         Err(error) => match error.target_reason() {
             Some(reason) => Finding::fails(type_, reason, error.to_string()),

@@ -23,8 +23,29 @@ pub struct Target {
     pub uid: String,
     /// Where its console is.
     pub console: Console,
-    /// Whether its machine runs, so that the console can be opened now.
-    pub running: bool,
+    /// Whether the console can be opened now.
+    pub state: TargetState,
+}
+
+/// Whether the console of a target can be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+pub enum TargetState {
+    /// It can be opened.
+    Running,
+    /// A desktop that is about to answer; whoever connects waits for it.
+    Starting,
+    /// A desktop that sleeps; whoever connects wakes it, and waits for it.
+    Asleep,
+    /// Nothing answers, and connecting changes nothing about that.
+    Stopped,
+}
+
+impl TargetState {
+    /// Whether a viewer may come in: the console can be opened, or will be while he waits.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Starting | Self::Asleep)
+    }
 }
 
 /// Where a console is.
@@ -37,7 +58,7 @@ pub enum Console {
         /// Its name, which is that of its machine.
         name: String,
     },
-    /// A VNC server in the guest.
+    /// A VNC server behind a Service: in a guest, or of a desktop.
     Vnc {
         /// The namespace of the Service and the Secret.
         namespace: String,
@@ -45,10 +66,31 @@ pub enum Console {
         service: String,
         /// The name of its port.
         port: String,
-        /// The Secret with the password under the key `password`.
-        password_secret: Option<String>,
+        /// The password; `None` for a server that asks for none.
+        password: Option<SecretKey>,
+    },
+    /// The SSH server of a desktop.
+    Ssh {
+        /// The namespace of the Service.
+        namespace: String,
+        /// The name of the Service object.
+        service: String,
+        /// The name of its port.
+        port: String,
     },
 }
+
+/// A value of a Secret, in the namespace of the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretKey {
+    /// The name of the Secret.
+    pub secret: String,
+    /// The key in it.
+    pub key: String,
+}
+
+/// The key under which the Secret of a [`VncServer`] has its password.
+pub const VNC_SERVER_PASSWORD: &str = "password";
 
 /// The consoles that a virtual machine has.
 pub(super) const OF_MACHINES: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, ConsoleProtocol::Serial];
@@ -58,7 +100,7 @@ pub(super) const OF_MACHINES: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, Conso
 pub const fn has(kind: SessionTargetKind) -> &'static [ConsoleProtocol] {
     match kind {
         SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => OF_MACHINES,
-        SessionTargetKind::VncWorkspace => &[ConsoleProtocol::Vnc],
+        SessionTargetKind::VncWorkspace => &[ConsoleProtocol::Vnc, ConsoleProtocol::Ssh],
     }
 }
 
@@ -134,7 +176,10 @@ impl Found {
             name: target.name.clone(),
             uid: self.uid.clone(),
             console,
-            running: references.virtual_machine_instance.as_deref().is_some_and(is_running),
+            state: match references.virtual_machine_instance.as_deref() {
+                Some(instance) if is_running(instance) => TargetState::Running,
+                _ => TargetState::Stopped,
+            },
         })
     }
 }
@@ -157,7 +202,10 @@ fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) ->
         namespace,
         service: name::joined(&[&vm_access.name_any(), &server.service]).to_string(),
         port: port.name.clone(),
-        password_secret: server.password_secret_name.clone(),
+        password: server.password_secret_name.clone().map(|secret| SecretKey {
+            secret,
+            key: VNC_SERVER_PASSWORD.to_owned(),
+        }),
     })
 }
 

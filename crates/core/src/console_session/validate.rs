@@ -44,7 +44,7 @@ pub enum SessionError {
     )]
     TargetUnsupported,
     /// The target's kind has no such console.
-    #[error("spec.protocol: a VncWorkspace has no serial console; remove protocol, or set it to vnc")]
+    #[error("spec.protocol: a VncWorkspace has no serial console; remove protocol, or set it to vnc or ssh")]
     NoSerial,
     /// The cluster has no `KubeVirt`.
     #[error("KubeVirt is not installed in this cluster, so no virtual machine has a console; install it")]

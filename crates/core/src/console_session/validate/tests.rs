@@ -6,13 +6,16 @@ use serde_json::json;
 use super::*;
 use crate::console_session::{
     samples::{at, instance, ready, references, session, session_of, vm_access},
-    target::Console,
+    target::{Console, SecretKey, TargetState},
 };
 
 #[test]
 fn a_session_of_a_vm_access_opens_its_machines_console() {
     let valid = validate(&session(json!({})), &references(&json!({}))).unwrap();
-    assert_eq!((valid.target.uid.as_str(), valid.target.running), ("target-1", true));
+    assert_eq!(
+        (valid.target.uid.as_str(), valid.target.state),
+        ("target-1", TargetState::Running)
+    );
     assert_eq!(
         valid.target.console,
         Console::KubeVirt {
@@ -54,7 +57,10 @@ fn the_screen_of_a_vnc_server_in_the_guest_is_reached_by_its_service() {
             namespace: "team".into(),
             service: "web-screen".into(),
             port: "rfb".into(),
-            password_secret: Some("web-vnc".into()),
+            password: Some(SecretKey {
+                secret: "web-vnc".into(),
+                key: "password".into(),
+            }),
         }
     );
     let serial = validate(&session(json!({"protocol": "serial"})), &references).unwrap();
@@ -154,14 +160,15 @@ fn a_target_that_is_being_deleted_is_no_target() {
 
 #[test]
 fn a_machine_runs_when_kubevirt_says_so() {
-    for (phase, runs) in [("Running", true), ("Scheduling", false), ("Succeeded", false)] {
+    use TargetState::{Running, Stopped};
+    for (phase, state) in [("Running", Running), ("Scheduling", Stopped), ("Succeeded", Stopped)] {
         let references = References {
             virtual_machine_instance: Some(Arc::new(instance(phase))),
             ..references(&json!({}))
         };
         assert_eq!(
-            validate(&session(json!({})), &references).unwrap().target.running,
-            runs,
+            validate(&session(json!({})), &references).unwrap().target.state,
+            state,
             "{phase}"
         );
     }
