@@ -37,6 +37,11 @@ pub fn of_write(what: &str, failure: &Failure) -> Explained<PodReason> {
             PodReason::LimitRangeViolation,
             format!("A LimitRange of the namespace refuses the Pod: {said}. Change spec.resources so that it fits."),
         ),
+        // The words of its admission plugin (k8s.io/apiserver `pkg/admission/plugin/resourcequota/controller.go`).
+        FailureKind::Forbidden if said.contains(": must specify ") => (
+            PodReason::QuotaExceeded,
+            format!("A quota of the namespace wants to know sizes: {said}. Set them in spec.resources."),
+        ),
         FailureKind::Forbidden => (
             PodReason::Forbidden,
             format!("The {what} may not be made: {said}. Ask the administrator; it is tried again."),

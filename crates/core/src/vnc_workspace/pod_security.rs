@@ -4,7 +4,9 @@
 //! The checks are those of k8s.io/pod-security-admission `policy/check_*.go` up to Kubernetes 1.35. On top of them a desktop
 //! gets no service-account token.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, SeccompProfile, SecurityContext, Volume};
+use k8s_openapi::api::core::v1::{
+    Container, HTTPGetAction, PodSpec, SeccompProfile, SecurityContext, TCPSocketAction, Volume,
+};
 
 use super::validate::ValidateError;
 
@@ -155,6 +157,7 @@ fn of_container(field: &str, container: &Container, pod: &PodSpec) -> Result<(),
             "ports of the node are not taken; use spec.service",
         );
     }
+    asks_itself(field, container)?;
     let field = format!("{field}.securityContext");
     let Some(context) = &container.security_context else {
         return refuse(
@@ -183,6 +186,47 @@ fn of_container(field: &str, container: &Container, pod: &PodSpec) -> Result<(),
         selinux(&field, options)?;
     }
     app_armor(&field, context.app_armor_profile.as_ref())
+}
+
+/// The kubelet asks probes and hooks, from the node's network: with a host of their own they would reach whatever the node reaches.
+fn asks_itself(field: &str, container: &Container) -> Result<(), ValidateError> {
+    let probes = [
+        ("livenessProbe", &container.liveness_probe),
+        ("readinessProbe", &container.readiness_probe),
+        ("startupProbe", &container.startup_probe),
+    ];
+    let probes = probes.into_iter().filter_map(|(name, probe)| {
+        let probe = probe.as_ref()?;
+        Some((name, probe.http_get.as_ref(), probe.tcp_socket.as_ref()))
+    });
+    let hooks = container.lifecycle.iter().flat_map(|lifecycle| {
+        [
+            ("lifecycle.postStart", &lifecycle.post_start),
+            ("lifecycle.preStop", &lifecycle.pre_stop),
+        ]
+    });
+    let hooks = hooks.filter_map(|(name, hook)| {
+        let hook = hook.as_ref()?;
+        Some((name, hook.http_get.as_ref(), hook.tcp_socket.as_ref()))
+    });
+    for (name, http, tcp) in probes.chain(hooks) {
+        let hosts = [("httpGet", host_of_http(http)), ("tcpSocket", host_of_tcp(tcp))];
+        if let Some((action, _)) = hosts.iter().find(|(_, host)| host.is_some_and(|host| !host.is_empty())) {
+            return refuse(
+                format!("{field}.{name}.{action}.host"),
+                "the node asks nobody but the Pod; remove it",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn host_of_http(action: Option<&HTTPGetAction>) -> Option<&str> {
+    action?.host.as_deref()
+}
+
+fn host_of_tcp(action: Option<&TCPSocketAction>) -> Option<&str> {
+    action?.host.as_deref()
 }
 
 fn privileges(field: &str, context: &SecurityContext) -> Result<(), ValidateError> {

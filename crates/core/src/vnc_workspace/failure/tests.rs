@@ -71,6 +71,11 @@ fn refusals_of_admission_are_told_apart() {
         ),
         (
             FailureKind::Forbidden,
+            "pods \"alice\" is forbidden: failed quota: team: must specify requests.memory for: desktop",
+            PodReason::QuotaExceeded,
+        ),
+        (
+            FailureKind::Forbidden,
             "User \"a\" cannot patch resource",
             PodReason::Forbidden,
         ),

@@ -131,6 +131,14 @@ fn no_container_weakens_pod_security() {
             container(json!({"ports": [{"name": "vnc", "containerPort": 5901, "hostPort": 5901}]})),
             "ports.hostPort",
         ),
+        (
+            container(json!({"livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}})),
+            "livenessProbe.httpGet.host",
+        ),
+        (
+            container(json!({"lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 22}}}})),
+            "lifecycle.preStop.tcpSocket.host",
+        ),
         (context(json!({"privileged": true})), "securityContext.privileged"),
         (
             context(json!({"allowPrivilegeEscalation": true})),
