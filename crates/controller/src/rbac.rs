@@ -99,10 +99,17 @@ pub const CLUSTER_RULES: &[Rule] = &[
     },
     Rule {
         group: "",
+        resources: &["pods/resize"],
+        names: &[],
+        verbs: &["patch"],
+        reason: "Change CPU and memory of a desktop that runs.",
+    },
+    Rule {
+        group: "",
         resources: &["secrets"],
         names: &[],
         verbs: &["get", "create", "patch"],
-        reason: "The credentials of a VncWorkspace, by their name; no list, so no other Secret is found.",
+        reason: "The credentials of a VncWorkspace, and whether a Secret that it names is shared, by their names; no list, so no other is found.",
     },
     Rule {
         group: "networking.k8s.io",

@@ -10,6 +10,10 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 
+use k8s_openapi::{
+    api::networking::v1::NetworkPolicySpec,
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
 use novasphere_core::vnc_workspace::{
     build::{Gateway, Prepared, build},
     lifecycle::{Memory, decide},
@@ -42,6 +46,7 @@ fn built(workspace: &VncWorkspace) -> Prepared {
     let from = workspace.spec.storage.restore_from.clone().unwrap_or_default();
     let references = References {
         snapshot_api: true,
+        shared_secrets: BTreeSet::from(["s".to_owned()]),
         restored_snapshot: from
             .volume_snapshot_name
             .map(|name| Arc::new(serde_json::from_value(object(&name)).unwrap())),
@@ -141,6 +146,216 @@ fn every_network_gets_the_policy_that_its_snapshot_says() {
                         policy.spec
                     );
                 }
+            }
+        }
+    }
+}
+
+/// Who tries to connect to a desktop.
+struct Peer {
+    namespace: &'static str,
+    labels: &'static [(&'static str, &'static str)],
+}
+
+/// Whether the policy lets a peer reach a port, as the API's definition of a `NetworkPolicy` says; `None` is somebody outside the
+/// cluster.
+fn lets_in(policy: &NetworkPolicySpec, peer: Option<&Peer>, port: &str) -> bool {
+    let rules = policy.ingress.iter().flatten();
+    let mut open = rules.filter(|rule| {
+        let ports = rule.ports.as_ref();
+        ports.is_none_or(|ports| {
+            ports
+                .iter()
+                .any(|of| of.port == Some(IntOrString::String(port.to_owned())))
+        })
+    });
+    open.any(|rule| match (&rule.from, peer) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(from), Some(peer)) => from.iter().any(|from| {
+            let namespace = from
+                .namespace_selector
+                .as_ref()
+                .map_or(peer.namespace == "team-a", |selector| {
+                    selects(selector, &[("kubernetes.io/metadata.name", peer.namespace)])
+                });
+            namespace
+                && from
+                    .pod_selector
+                    .as_ref()
+                    .is_none_or(|selector| selects(selector, peer.labels))
+        }),
+    })
+}
+
+fn selects(selector: &LabelSelector, labels: &[(&str, &str)]) -> bool {
+    let value = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+    let by_label = selector.match_labels.iter().flatten();
+    let by_expression = selector.match_expressions.iter().flatten();
+    by_label.into_iter().all(|(key, wanted)| value(key) == Some(wanted))
+        && by_expression.into_iter().all(|expression| {
+            assert_eq!(expression.operator, "In");
+            let values = expression.values.as_ref().unwrap();
+            value(&expression.key).is_some_and(|value| values.iter().any(|wanted| wanted == value))
+        })
+}
+
+const GATEWAYS: &[Peer] = &[
+    Peer {
+        namespace: "novasphere-system",
+        labels: &[
+            ("app.kubernetes.io/name", "novasphere"),
+            ("app.kubernetes.io/component", "console"),
+        ],
+    },
+    Peer {
+        namespace: "novasphere-system",
+        labels: &[
+            ("app.kubernetes.io/name", "novasphere"),
+            ("app.kubernetes.io/component", "apiserver"),
+        ],
+    },
+    Peer {
+        namespace: "novasphere-system",
+        labels: &[
+            ("app.kubernetes.io/name", "novasphere"),
+            ("app.kubernetes.io/component", "all"),
+        ],
+    },
+];
+
+const NEIGHBOURS: &[Peer] = &[
+    Peer {
+        namespace: "team-a",
+        labels: &[],
+    },
+    Peer {
+        namespace: "team-a",
+        labels: &[
+            ("app.kubernetes.io/name", "novasphere"),
+            ("app.kubernetes.io/component", "console"),
+        ],
+    },
+];
+
+const STRANGERS: &[Peer] = &[
+    Peer {
+        namespace: "team-b",
+        labels: &[],
+    },
+    Peer {
+        namespace: "team-b",
+        labels: &[
+            ("app.kubernetes.io/name", "novasphere"),
+            ("app.kubernetes.io/component", "console"),
+        ],
+    },
+    Peer {
+        namespace: "novasphere-system",
+        labels: &[
+            ("app.kubernetes.io/name", "novasphere"),
+            ("app.kubernetes.io/component", "controller"),
+        ],
+    },
+];
+
+/// A row of the table: who, from where, with which `network.ingress` and types of Service.
+type Row = (
+    &'static str,
+    Vec<Option<&'static Peer>>,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+/// The table of `docs/workspace.md`, each row over everything that it does not name.
+#[test]
+fn the_documents_say_who_may_reach_which_port() {
+    let documents =
+        fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/workspace.md")).unwrap();
+    let (any, inside, outside) = (
+        ["GatewayOnly", "Namespace"],
+        ["ClusterIP"],
+        ["NodePort", "LoadBalancer"],
+    );
+    let pods = |peers: &'static [Peer]| peers.iter().map(Some).collect::<Vec<_>>();
+    let rows: [Row; 6] = [
+        (
+            "novasphere's gateways (roles console, apiserver, all) in the controller's namespace",
+            pods(GATEWAYS),
+            any,
+            inside,
+        ),
+        (
+            "Pods of the same namespace, `network.ingress: GatewayOnly`",
+            pods(NEIGHBOURS),
+            gateway,
+            inside,
+        ),
+        (
+            "Pods of the same namespace, `network.ingress: Namespace`",
+            pods(NEIGHBOURS),
+            namespace,
+            inside,
+        ),
+        ("Pods of other namespaces", pods(STRANGERS), any, inside),
+        ("anybody, `service.type: ClusterIP`", vec![None], any, inside),
+        (
+            "anybody, `service.type: NodePort` or `LoadBalancer`",
+            vec![None],
+            &any,
+            outside,
+        ),
+    ];
+    for (from, peers, ingresses, services) in rows {
+        let mut cells = BTreeSet::new();
+        for (ingress, service) in ingresses
+            .iter()
+            .flat_map(|ingress| services.iter().map(move |service| (ingress, service)))
+        {
+            for egress in [json!(null), json!([]), json!([{"cidr": "10.0.0.0/8"}])] {
+                let spec = json!({
+                    "network": {"ingress": ingress, "egress": egress},
+                    "service": {"type": service},
+                    "ssh": {"authorizedKeys": [KEY]},
+                });
+                let policy = built(&workspace(&spec)).network_policy.spec.unwrap();
+                let yes = |port| {
+                    if peers.iter().all(|peer| lets_in(&policy, *peer, port)) {
+                        "yes"
+                    } else {
+                        "no"
+                    }
+                };
+                let some = |port| peers.iter().any(|peer| lets_in(&policy, *peer, port));
+                for port in ["vnc", "ssh", "8080"] {
+                    assert_eq!(yes(port) == "yes", some(port), "{from} is not one group: {port}");
+                }
+                cells.insert(format!("{} | {} | {}", yes("vnc"), yes("ssh"), yes("8080")));
+            }
+        }
+        assert_eq!(cells.len(), 1, "{from}: {cells:?}");
+        let row = format!("| {from} | {} |", cells.first().unwrap());
+        assert!(
+            documents.lines().any(|line| line == row),
+            "docs/workspace.md has no row {row}"
+        );
+    }
+}
+
+#[test]
+fn a_desktop_without_ssh_lets_nobody_to_its_port_and_a_balancer_is_as_a_port_on_nodes() {
+    for ingress in ["GatewayOnly", "Namespace"] {
+        for ssh in [json!(null), json!({"authorizedKeys": [KEY]})] {
+            let policy = |service: &str| {
+                let mut spec = json!({"network": {"ingress": ingress}, "service": {"type": service}});
+                if !ssh.is_null() {
+                    spec["ssh"] = ssh.clone();
+                }
+                built(&workspace(&spec)).network_policy.spec.unwrap()
+            };
+            assert_eq!(policy("LoadBalancer"), policy("NodePort"));
+            for service in ["ClusterIP", "NodePort", "LoadBalancer"] {
+                assert_eq!(lets_in(&policy(service), Some(&GATEWAYS[0]), "ssh"), !ssh.is_null());
             }
         }
     }

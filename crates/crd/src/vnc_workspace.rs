@@ -141,7 +141,8 @@ pub struct VncWorkspaceSpec {
     #[serde(default)]
     pub display: Display,
 
-    /// CPU and memory of the desktop. Default: the namespace's defaults.
+    /// CPU and memory of the desktop. Default: the namespace's defaults. A change is made while the desktop runs where Kubernetes
+    /// can do that, and makes the Pod anew elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<WorkspaceResources>,
 
@@ -163,7 +164,7 @@ pub struct VncWorkspaceSpec {
     pub env: Vec<EnvVar>,
 
     /// Any fields of a `core/v1` `PodTemplateSpec`, merged last by strategic merge. It cannot weaken Pod Security
-    /// `restricted`.
+    /// `restricted`, nor read Secrets that are not shared with desktops, nor mount somebody else's home.
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
     pub pod_overrides: RawObject,
 
@@ -330,7 +331,7 @@ pub struct EnvVar {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = exactly_one(&["secretKeyRef", "configMapKeyRef"]))]
 pub struct EnvVarSource {
-    /// A key of a Secret in the same namespace.
+    /// A key of a Secret in the same namespace with the label `novasphere.io/shared-with-desktops: "true"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
 

@@ -27,6 +27,12 @@ use self::{
 pub use self::{document::APPLIED_HASH, error::ApplyError};
 use crate::metrics::Metrics;
 
+/// Whether two quantities such as `1Gi` and `1024Mi` have the same value; texts that are no quantities are the same when they are equal.
+#[must_use]
+pub fn same_quantity(left: &str, right: &str) -> bool {
+    quantity::equal(left, right).unwrap_or(left == right)
+}
+
 /// No live object has this resource version (the first write to an empty etcd is revision 2), so an apply that names it is
 /// refused with a conflict when there is an object (`Store.Update` in k8s.io/apiserver), and makes one when there is none.
 const CREATE_ONLY: &str = "1";

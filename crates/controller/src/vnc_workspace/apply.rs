@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
 };
 use novasphere_core::{
@@ -19,7 +19,10 @@ use novasphere_core::{
 use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
 use serde_json::json;
 
-use super::{Look, credentials};
+use super::{
+    Look, credentials,
+    resize::{Resized, resize},
+};
 use crate::{
     applying::{apply_one, refused},
     run::VNC_WORKSPACE_MANAGER,
@@ -159,11 +162,26 @@ async fn apply_pod(
     let live = look.references.pod.clone();
     let ours = live.filter(|live| label::owner_uid(&live.metadata) == label::owner_uid(&desired.metadata));
     if let Some(live) = ours {
-        let same = live.annotations().get(TEMPLATE_HASH) == desired.annotations().get(TEMPLATE_HASH);
-        if live.metadata.deletion_timestamp.is_some() || has_ended(&live) || !same {
-            applied.pod_is_ending = true;
-            end_pod(look).await?;
-            return Ok(());
+        if let Some(why) = why_anew(&live, desired) {
+            return replace_pod(look, &live, why, applied).await;
+        }
+        match resize(look, &live, desired).await? {
+            Resized::Done => {}
+            Resized::Impossible(why) => {
+                let why = format!("its resources cannot be changed while it runs ({why})");
+                return replace_pod(look, &live, &why, applied).await;
+            }
+            Resized::Refused(failure) => {
+                let note = format!("The desktop keeps its resources: {}", failure.message);
+                let about = look.workspace.object_ref(&());
+                look.context
+                    .reporter
+                    .warning(&about, "ResizeRefused", "Reconcile", &note)
+                    .await;
+                applied.resize = Some(failure);
+                applied.pod = Some(Ok(live.as_ref().clone()));
+                return Ok(());
+            }
         }
     } else if !is_complete {
         // Without its Secret or home it would only wait.
@@ -171,6 +189,35 @@ async fn apply_pod(
     }
     let context = look.context;
     applied.pod = Some(apply_one(&context.applier, desired, &context.caches.pods, &mut look.retry).await?);
+    Ok(())
+}
+
+/// Why a Pod cannot stay, whatever its resources.
+fn why_anew(live: &Pod, desired: &Pod) -> Option<&'static str> {
+    if live.metadata.deletion_timestamp.is_some() {
+        Some("it is being deleted")
+    } else if has_ended(live) {
+        Some("it has ended")
+    } else if live.annotations().get(TEMPLATE_HASH) != desired.annotations().get(TEMPLATE_HASH) {
+        Some("what it is made from has changed")
+    } else {
+        None
+    }
+}
+
+/// Deletes a Pod that another one follows, and says why.
+async fn replace_pod(look: &mut Look<'_>, live: &Pod, why: &str, applied: &mut Applied) -> Result<(), NotLeader> {
+    applied.pod_is_ending = true;
+    let is_asked_already = live.metadata.deletion_timestamp.is_some();
+    end_pod(look).await?;
+    if !is_asked_already {
+        let about = look.workspace.object_ref(&());
+        let note = format!("The Pod is made anew, because {why}.");
+        look.context
+            .reporter
+            .normal(&about, "PodReplaced", "Reconcile", &note)
+            .await;
+    }
     Ok(())
 }
 

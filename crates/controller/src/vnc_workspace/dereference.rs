@@ -1,22 +1,34 @@
-//! Step 1: what a `VncWorkspace` refers to, from the caches.
+//! Step 1: what a `VncWorkspace` refers to, from the caches; and the Secrets that it names, which no cache holds.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt};
 use novasphere_core::{
     label,
     vnc_workspace::{
-        lifecycle::Activity,
+        activity::Activity,
+        reads::{KEY_SHARED, Named},
         references::{References, home_of},
         service_name,
     },
 };
 use novasphere_crd::{SessionTargetKind, VncWorkspace};
+use novasphere_runtime::apply::ApplyError;
 
 use super::Context;
 use crate::watches::VOLUME_SNAPSHOTS;
 
-/// Reads only memory, so it cannot fail; a watch that lags is answered by the next event.
-pub(super) fn dereference(workspace: &VncWorkspace, context: &Context) -> References {
+/// Reads memory, and the metadata of the Secrets that the workspace names. A watch that lags is answered by the next event.
+///
+/// # Errors
+///
+/// When a Secret could not be read.
+pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> Result<References, ApplyError> {
     let caches = &context.caches;
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     let home = caches.claims.get(&namespace, &home_of(workspace));
@@ -26,7 +38,11 @@ pub(super) fn dereference(workspace: &VncWorkspace, context: &Context) -> Refere
     });
     let from = workspace.spec.storage.restore_from.as_ref();
     let restored = from.and_then(|from| from.volume_snapshot_name.as_deref());
-    References {
+    let named = Named::of(workspace);
+    // Of claims, the cache has those of workspaces alone.
+    let foreign_homes = named.claims.into_iter();
+    let foreign_homes = foreign_homes.filter(|claim| caches.claims.get(&namespace, claim).is_some());
+    Ok(References {
         pod: caches.pods.get(&namespace, &name),
         service: caches.services.get(&namespace, &service_name(&name)),
         home,
@@ -35,26 +51,96 @@ pub(super) fn dereference(workspace: &VncWorkspace, context: &Context) -> Refere
         restored_snapshot: restored.and_then(|name| caches.volume_snapshots.get(&namespace, name)),
         snapshot_api: context.apis.served(&VOLUME_SNAPSHOTS).is_some(),
         storage_classes: caches.storage_classes.store().state(),
+        foreign_homes: foreign_homes.collect(),
+        shared_secrets: shared(named.secrets, &namespace, context).await?,
         activity: activity(workspace, context),
+    })
+}
+
+/// Those of the Secrets that desktops may read. Only their metadata is read.
+async fn shared(named: BTreeSet<String>, namespace: &str, context: &Context) -> Result<BTreeSet<String>, ApplyError> {
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let mut shared = BTreeSet::new();
+    for name in named {
+        match secrets.get_metadata_opt(&name).await.map_err(ApplyError::from) {
+            Ok(Some(secret)) if secret.labels().get(KEY_SHARED).is_some_and(|value| value == "true") => {
+                shared.insert(name);
+            }
+            Ok(_) | Err(ApplyError::Forbidden(_) | ApplyError::Invalid(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(shared)
 }
 
 /// What the gateways tell of the sessions on the desktop, and what was told before of sessions that are gone.
 fn activity(workspace: &VncWorkspace, context: &Context) -> Activity {
-    let namespace = workspace.namespace().unwrap_or_default();
-    let sessions = context
-        .caches
-        .sessions_of(&namespace, SessionTargetKind::VncWorkspace, &workspace.name_any());
-    let statuses: Vec<_> = sessions.iter().filter_map(|session| session.status.as_ref()).collect();
-    let connections = || statuses.iter().flat_map(|status| &status.connections);
-    let typed = connections().filter_map(|connection| connection.last_input_at.as_ref());
+    let (namespace, uid) = (
+        workspace.namespace().unwrap_or_default(),
+        workspace.uid().unwrap_or_default(),
+    );
+    let caches = &context.caches;
+    let sessions = caches.sessions_of(&namespace, SessionTargetKind::VncWorkspace, &workspace.name_any());
     let told = workspace
         .status
         .as_ref()
         .and_then(|status| status.last_input_at.as_ref());
-    let last_input_at: Option<Timestamp> = typed.chain(told).map(|time| time.0).max();
-    Activity {
-        last_input_at,
-        connected: connections().next().is_some(),
+    let told = told.map(|time| time.0);
+    let shown = Activity::of(sessions.iter().map(AsRef::as_ref), &uid);
+    let known = context.inputs.add(&uid, shown.last_input_at, |uid| {
+        !caches.vnc_workspaces.indexed(uid).is_empty()
+    });
+    shown.or_known(known.max(told))
+}
+
+/// The last input that was seen of each workspace. The status trails behind it, and a session that is deleted takes its own
+/// account along.
+#[derive(Default)]
+pub(crate) struct Inputs {
+    /// By the UID of the workspace.
+    last: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    inputs: HashMap<String, Timestamp>,
+    /// The size at which workspaces that are gone are forgotten.
+    full_at: usize,
+}
+
+impl Inputs {
+    /// Takes in an input and returns the newest that is known.
+    fn add(&self, uid: &str, seen: Option<Timestamp>, exists: impl Fn(&str) -> bool) -> Option<Timestamp> {
+        let mut known = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(seen) = seen else {
+            return known.inputs.get(uid).copied();
+        };
+        if known.inputs.len() > known.full_at {
+            known.inputs.retain(|uid, _| exists(uid));
+            known.full_at = known.inputs.len().saturating_mul(2);
+        }
+        let last = known.inputs.entry(uid.to_owned()).or_insert(seen);
+        *last = seen.max(*last);
+        Some(*last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_input_is_known_as_long_as_its_workspace() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let inputs = Inputs::default();
+        assert_eq!(inputs.add("a", None, |_| true), None);
+        assert_eq!(inputs.add("a", at(5), |_| true), at(5));
+        assert_eq!(inputs.add("a", at(3), |_| true), at(5));
+        assert_eq!(inputs.add("a", None, |_| true), at(5));
+        for uid in ["b", "c", "d"] {
+            inputs.add(uid, at(1), |uid| uid != "a");
+        }
+        assert_eq!(inputs.add("a", None, |_| true), None, "its workspace has gone");
+        assert_eq!(inputs.add("d", None, |_| true), at(1));
     }
 }

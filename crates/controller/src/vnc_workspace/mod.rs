@@ -5,6 +5,7 @@ mod credentials;
 mod dereference;
 mod end;
 mod ports;
+mod resize;
 mod status;
 
 use std::{sync::Arc, time::Duration};
@@ -22,7 +23,7 @@ use novasphere_core::vnc_workspace::{
 use novasphere_crd::VncWorkspace;
 use novasphere_runtime::{apply::Applier, cache::Cache, events::Reporter, optional_api::OptionalApis};
 
-pub(crate) use self::ports::Ports;
+pub(crate) use self::{dereference::Inputs, ports::Ports};
 use crate::{
     caches::Caches,
     reconciler::{ReconcileError, Reconciler},
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) reporter: Reporter,
     pub(crate) status_writes: StatusWrites,
     pub(crate) ports: Ports,
+    pub(crate) inputs: Inputs,
     pub(crate) gateway: Gateway,
 }
 
@@ -65,7 +67,7 @@ impl Reconciler for Context {
     async fn reconcile(&self, workspace: &VncWorkspace) -> Result<Action, ReconcileError> {
         let mut look = Look {
             workspace,
-            references: dereference::dereference(workspace, self),
+            references: dereference::dereference(workspace, self).await?,
             context: self,
             retry: None,
         };

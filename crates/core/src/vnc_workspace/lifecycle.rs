@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use novasphere_crd::{HibernationReason, LifecycleState, VncWorkspaceStatus};
 
-use super::schedule::Cron;
+use super::{activity::Activity, schedule::Cron};
 
 /// How long before its sleep a desktop is warned of, at most; never longer than a fifth of the time that makes it idle.
 pub const WARNING: Duration = Duration::from_mins(5);
@@ -69,15 +69,6 @@ pub struct Sleep {
     pub reason: HibernationReason,
     /// Since when.
     pub since: Timestamp,
-}
-
-/// What people do with the desktop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Activity {
-    /// The last human input that is known of.
-    pub last_input_at: Option<Timestamp>,
-    /// Whether somebody is connected now.
-    pub connected: bool,
 }
 
 /// What a desktop is to be.

@@ -1,13 +1,16 @@
 //! `VncWorkspace`: what it asks for, the objects that make it, and what to say about it.
 
+pub mod activity;
 pub mod build;
 pub mod credentials;
 pub mod failure;
 pub mod lifecycle;
 pub mod node_ports;
 mod pod_security;
+pub mod reads;
 pub mod reason;
 pub mod references;
+pub mod resize;
 pub mod schedule;
 pub mod snapshots;
 pub mod status;

@@ -1,6 +1,6 @@
 //! What else a `VncWorkspace` depends on, read from the cluster before validation.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod, Service},
@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 use novasphere_crd::VncWorkspace;
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
-use super::{home_name, lifecycle::Activity};
+use super::{activity::Activity, home_name};
 
 /// The objects that a workspace refers to or that were made for it, as the watch caches have them.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,10 @@ pub struct References {
     pub snapshot_api: bool,
     /// All storage classes.
     pub storage_classes: Vec<Arc<StorageClass>>,
+    /// The Secrets among those that it names which are shared with desktops.
+    pub shared_secrets: BTreeSet<String>,
+    /// The claims among those that it names which are homes of others.
+    pub foreign_homes: BTreeSet<String>,
     /// What people do with the desktop.
     pub activity: Activity,
 }

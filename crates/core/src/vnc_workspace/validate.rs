@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     FINALIZER, KEY_ROTATE, build,
     lifecycle::Lifecycle,
-    pod_security,
+    pod_security, reads,
     references::{References, home_of},
     schedule::{Cron, time_zone},
     validated::{Backup, Home, HomeSource, Network, PodTemplate, Service, ValidatedWorkspace},
@@ -82,6 +82,25 @@ pub enum ValidateError {
         "spec.storage.restoreFrom: there is no VolumeSnapshot {0} in this namespace; make the workspace anew with another name"
     )]
     SnapshotNotFound(String),
+    /// The Pod would read a Secret that is not shared with desktops.
+    #[error(
+        "{field}: desktops may not read the Secret {secret}; remove the field, or let somebody who may change the Secret label it \
+         novasphere.io/shared-with-desktops=true"
+    )]
+    SecretNotShared {
+        /// The field of the workspace.
+        field: String,
+        /// The Secret.
+        secret: String,
+    },
+    /// The Pod would mount the home of another workspace.
+    #[error("{field}: the PersistentVolumeClaim {claim} is the home of another workspace; remove the volume")]
+    HomeOfOther {
+        /// The field of the workspace.
+        field: String,
+        /// The claim.
+        claim: String,
+    },
     /// The claim to take over does not exist.
     #[error(
         "spec.storage.restoreFrom: there is no PersistentVolumeClaim {0} that a workspace left in this namespace; make the workspace \
@@ -119,7 +138,7 @@ impl ValidateError {
     /// Whether something else than the spec may mend it.
     #[must_use]
     pub fn may_mend_itself(&self) -> bool {
-        self.part() == Part::Storage
+        self.part() == Part::Storage || matches!(self, Self::SecretNotShared { .. } | Self::HomeOfOther { .. })
     }
 }
 
@@ -133,8 +152,10 @@ pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<Val
     let owner = Owner::of(workspace).ok_or(ValidateError::NoIdentity)?;
     let home = home(workspace, references, &owner)?;
     let backup = backup(spec, references)?;
+    let pod = pod(&owner.name, spec, &home.name)?;
+    reads::check(workspace, &pod.spec, references)?;
     Ok(ValidatedWorkspace {
-        pod: pod(&owner.name, spec, &home.name)?,
+        pod,
         authorized_keys: authorized_keys(spec),
         service: Service {
             service_type: spec.service.r#type,
@@ -343,7 +364,12 @@ const DECIDED: &[(&str, &str)] = &[
     ),
 ];
 
-fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<PodTemplate, ValidateError> {
+/// The Pod of a workspace with its overrides.
+///
+/// # Errors
+///
+/// When the overrides make it none, or one that would not run under Pod Security `restricted`.
+pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<PodTemplate, ValidateError> {
     if let Some(variable) = spec.env.iter().find(|variable| build::pod::is_reserved(&variable.name)) {
         return Err(ValidateError::ReservedVariable(variable.name.clone()));
     }

@@ -49,7 +49,7 @@ pub struct VncWorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home_claim: Option<String>,
 
-    /// When somebody last typed or moved the pointer; written at most once a minute.
+    /// When somebody last typed, moved the pointer, connected or left; up to 10 minutes behind while somebody types.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_input_at: Option<Time>,
 

@@ -8,7 +8,10 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::{
-    KEY_USER, KEY_WORKSPACE, PASSWORD_KEY, SSH_PORT, VNC_PORT, secret_name, validated::ValidatedWorkspace,
+    KEY_USER, KEY_WORKSPACE, PASSWORD_KEY, SSH_PORT, VNC_PORT,
+    resize::{self, RESOURCES, without_resizable},
+    secret_name,
+    validated::ValidatedWorkspace,
 };
 use crate::label::{Component, KEY_OWNER_UID, Owner};
 
@@ -67,6 +70,7 @@ pub(super) fn build(workspace: &ValidatedWorkspace) -> Pod {
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
     let mut annotations = workspace.pod.annotations.clone();
     annotations.insert(TEMPLATE_HASH.to_owned(), hash(workspace));
+    annotations.extend(resize::annotation(&workspace.pod.spec).map(|asked| (RESOURCES.to_owned(), asked)));
     if workspace.has_ssh() {
         annotations.insert(AUTHORIZED_KEYS.to_owned(), lines(&workspace.authorized_keys));
     }
@@ -84,9 +88,9 @@ pub(super) fn build(workspace: &ValidatedWorkspace) -> Pod {
     }
 }
 
-/// Of the spec and of the rotation: the desktop reads its password when it starts.
+/// Of the spec, but for what is changed while the Pod runs, and of the rotation: the desktop reads its password when it starts.
 fn hash(workspace: &ValidatedWorkspace) -> String {
-    let spec = serde_json::to_vec(&workspace.pod.spec).unwrap_or_default();
+    let spec = serde_json::to_vec(&without_resizable(&workspace.pod.spec)).unwrap_or_default();
     let mut hasher = Sha256::new();
     hasher.update(spec);
     hasher.update([0]);

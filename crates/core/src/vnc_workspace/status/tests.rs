@@ -1,7 +1,9 @@
+use novasphere_crd::HibernationReason;
 use serde_json::{Value, json};
 
 use super::{
     super::{
+        activity::Activity,
         lifecycle::{Memory, decide},
         samples::{at, references, workspace},
         validate::validate,
@@ -44,7 +46,14 @@ fn applied(pod: Pod) -> Applied {
 }
 
 fn of(workspace: &VncWorkspace, applied: &Applied, second: i64) -> VncWorkspaceStatus {
-    let references = references();
+    with(workspace, applied, Activity::default(), second)
+}
+
+fn with(workspace: &VncWorkspace, applied: &Applied, activity: Activity, second: i64) -> VncWorkspaceStatus {
+    let references = References {
+        activity,
+        ..references()
+    };
     let validated = validate(workspace, &references);
     let memory = workspace.status.as_ref().map(Memory::of).unwrap_or_default();
     let decision = validated
@@ -148,4 +157,85 @@ fn what_gateways_write_is_left_to_them() {
         ..VncWorkspaceStatus::default()
     });
     assert_eq!(of(&woken, &applied(pod(true)), 5).wake_requested_at, None);
+}
+
+fn typed(second: i64) -> Activity {
+    Activity {
+        last_input_at: Some(at(second)),
+        is_shown: true,
+        connected: true,
+    }
+}
+
+#[test]
+fn input_is_told_now_and_then_while_somebody_types() {
+    let mut alice = workspace(&json!({"lifecycle": {"idleTimeout": "30m"}}));
+    let told = |alice: &VncWorkspace, activity, second| with(alice, &applied(pod(true)), activity, second);
+    let status = told(&alice, typed(60), 70);
+    assert_eq!(status.last_input_at, Some(Time(at(60))), "with the first status");
+    alice.status = Some(status);
+    for second in [120, 300, 659] {
+        assert_eq!(
+            told(&alice, typed(second), second + 5),
+            alice.status.clone().unwrap(),
+            "nothing to write"
+        );
+    }
+    let later = told(&alice, typed(660), 670);
+    assert_eq!(later.last_input_at, Some(Time(at(660))));
+    assert!(is_news(alice.status.as_ref(), &later));
+    let gone = Activity {
+        is_shown: false,
+        connected: false,
+        ..typed(300)
+    };
+    let last = told(&alice, gone, 310);
+    assert_eq!(last.last_input_at, Some(Time(at(300))), "no session shows it any more");
+    let other = with(&alice, &applied(pod(false)), typed(300), 310);
+    assert_eq!(other.last_input_at, Some(Time(at(300))), "together with other news");
+}
+
+#[test]
+fn input_takes_the_announcement_back() {
+    let mut idle = workspace(&json!({"lifecycle": {"idleTimeout": "600s"}}));
+    idle.status = Some(of(&idle, &applied(pod(true)), 0));
+    let soon = with(&idle, &applied(pod(true)), typed(0), 600);
+    assert_eq!(
+        soon.sleeps_at,
+        Some(Time(at(665))),
+        "with what may not have been told yet"
+    );
+    assert_eq!(reasons(&soon)["Hibernated"], "False SleepsSoon");
+    idle.status = Some(soon);
+    let awake = with(&idle, &applied(pod(true)), typed(601), 630);
+    assert_eq!(
+        (awake.sleeps_at.clone(), awake.last_input_at.clone()),
+        (None, Some(Time(at(601))))
+    );
+    assert_eq!(reasons(&awake)["Hibernated"], "False Awake");
+    assert!(is_news(idle.status.as_ref(), &awake));
+    assert!(
+        news(idle.status.as_ref(), &awake).is_empty(),
+        "no event for what goes on"
+    );
+}
+
+#[test]
+fn a_desktop_that_could_not_grow_goes_on_and_says_so() {
+    let refused = Applied {
+        resize: Some(Failure::new(FailureKind::QuotaExceeded, "exceeded quota: team")),
+        ..applied(pod(true))
+    };
+    let status = of(&workspace(&json!({})), &refused, 5);
+    assert_eq!(reasons(&status)["PodReady"], "True Running");
+    let said = &status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodReady")
+        .unwrap()
+        .message;
+    assert!(
+        said.contains("keeps its former resources") && said.contains("exceeded quota"),
+        "{said}"
+    );
 }

@@ -1,0 +1,277 @@
+//! What of its namespace a desktop may read.
+//!
+//! Who may make `VncWorkspace` objects need not have the right to make Pods or to read Secrets, and must not get it by a desktop
+//! that reads for him. So a desktop gets its own credentials and home, and of the rest: `ConfigMap`s, claims that are no
+//! workspace's home, and the Secrets that somebody who may write them has labelled for it.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+use novasphere_crd::VncWorkspace;
+
+use super::{
+    references::{References, home_of},
+    secret_name,
+    validate::{ValidateError, pod},
+};
+
+/// Label of a Secret that desktops of its namespace may read, with the value `true`.
+pub const KEY_SHARED: &str = "novasphere.io/shared-with-desktops";
+
+/// What a workspace names beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Secrets, which its Pod would read.
+    pub secrets: BTreeSet<String>,
+    /// Claims, which its Pod would mount.
+    pub claims: BTreeSet<String>,
+}
+
+impl Named {
+    /// What the Pod of `workspace` names. Nothing when there can be no such Pod.
+    #[must_use]
+    pub fn of(workspace: &VncWorkspace) -> Self {
+        let spec = &workspace.spec;
+        if spec.pod_overrides.is_empty() && spec.env.iter().all(|variable| variable.value_from.is_none()) {
+            return Self::default();
+        }
+        let name = workspace.metadata.name.as_deref().unwrap_or_default();
+        let home = home_of(workspace);
+        let Ok(template) = pod(name, spec, &home) else {
+            return Self::default();
+        };
+        let own = secret_name(name);
+        let secrets = secrets(&template.spec).into_iter().map(|(_, name)| name);
+        let claims = claims(&template.spec).into_iter().map(|(_, name)| name);
+        Self {
+            secrets: secrets.filter(|name| *name != own).collect(),
+            claims: claims.filter(|name| *name != home).collect(),
+        }
+    }
+}
+
+/// Refuses a Pod that reads what it may not.
+pub(super) fn check(workspace: &VncWorkspace, pod: &PodSpec, references: &References) -> Result<(), ValidateError> {
+    let own = secret_name(workspace.metadata.name.as_deref().unwrap_or_default());
+    let is_shared = |name: &String| *name == own || references.shared_secrets.contains(name);
+    if let Some((field, secret)) = secrets(pod).into_iter().find(|(_, name)| !is_shared(name)) {
+        return Err(ValidateError::SecretNotShared {
+            field: place(workspace, &field),
+            secret,
+        });
+    }
+    let mut claims = claims(pod).into_iter();
+    if let Some((field, claim)) = claims.find(|(_, name)| references.foreign_homes.contains(name)) {
+        return Err(ValidateError::HomeOfOther {
+            field: place(workspace, &field),
+            claim,
+        });
+    }
+    match pod.volumes.iter().flatten().find(|volume| copies(volume)) {
+        Some(volume) => Err(ValidateError::Override {
+            field: format!("spec.volumes[{}].ephemeral", volume.name),
+            problem: "a copy of another volume may hold somebody's home; remove dataSource and dataSourceRef",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Where a person wrote what ended up in this field of the Pod.
+fn place(workspace: &VncWorkspace, field: &str) -> String {
+    let mut env = workspace.spec.env.iter();
+    let variable = env.find(|variable| {
+        let has_source = variable.value_from.is_some();
+        has_source && field.starts_with(&format!("spec.containers[desktop].env[{}]", variable.name))
+    });
+    match variable {
+        Some(variable) => format!("spec.env[{}].valueFrom.secretKeyRef", variable.name),
+        None => format!("spec.podOverrides.{field}"),
+    }
+}
+
+/// The Secrets that a Pod reads, each with the field. Those that only pull its images are not read by it.
+fn secrets(pod: &PodSpec) -> Vec<(String, String)> {
+    let inits = pod.init_containers.iter().flatten();
+    let inits = inits.flat_map(|container| of_container("initContainers", container));
+    let containers = pod
+        .containers
+        .iter()
+        .flat_map(|container| of_container("containers", container));
+    let volumes = pod.volumes.iter().flatten().flat_map(of_volume);
+    inits.chain(containers).chain(volumes).collect()
+}
+
+fn of_container<'a>(list: &'a str, container: &'a Container) -> impl Iterator<Item = (String, String)> + 'a {
+    let place = format!("spec.{list}[{}]", container.name);
+    let all = place.clone();
+    let from = container.env_from.iter().flatten().filter_map(move |source| {
+        let secret = source.secret_ref.as_ref()?;
+        Some((format!("{all}.envFrom"), secret.name.clone()))
+    });
+    let env = container.env.iter().flatten().filter_map(move |variable| {
+        let secret = variable.value_from.as_ref()?.secret_key_ref.as_ref()?;
+        let field = format!("{place}.env[{}].valueFrom.secretKeyRef", variable.name);
+        Some((field, secret.name.clone()))
+    });
+    from.chain(env)
+}
+
+fn of_volume(volume: &Volume) -> Vec<(String, String)> {
+    let field = |kind: &str| format!("spec.volumes[{}].{kind}", volume.name);
+    let mut found = Vec::new();
+    if let Some(name) = volume.secret.as_ref().and_then(|secret| secret.secret_name.clone()) {
+        found.push((field("secret"), name));
+    }
+    let sources = volume
+        .projected
+        .iter()
+        .flat_map(|projected| projected.sources.iter().flatten());
+    let projected = sources.filter_map(|source| source.secret.as_ref());
+    found.extend(projected.map(|secret| (field("projected"), secret.name.clone())));
+    let driver = volume.csi.as_ref().and_then(|csi| csi.node_publish_secret_ref.as_ref());
+    found.extend(driver.map(|secret| (field("csi.nodePublishSecretRef"), secret.name.clone())));
+    found
+}
+
+fn claims(pod: &PodSpec) -> Vec<(String, String)> {
+    let volumes = pod.volumes.iter().flatten();
+    let claims = volumes.filter_map(|volume| {
+        let claim = volume.persistent_volume_claim.as_ref()?;
+        let field = format!("spec.volumes[{}].persistentVolumeClaim", volume.name);
+        Some((field, claim.claim_name.clone()))
+    });
+    claims.collect()
+}
+
+/// Whether a volume begins as a copy of another one.
+fn copies(volume: &Volume) -> bool {
+    let template = volume
+        .ephemeral
+        .as_ref()
+        .and_then(|ephemeral| ephemeral.volume_claim_template.as_ref());
+    template.is_some_and(|template| template.spec.data_source.is_some() || template.spec.data_source_ref.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{
+        super::{
+            samples::{references, workspace},
+            validate::validate,
+        },
+        *,
+    };
+
+    fn reads() -> Vec<(Value, &'static str)> {
+        let over = |spec: Value| json!({"podOverrides": {"spec": spec}});
+        let desktop = |fields: Value| {
+            let mut container = json!({"name": "desktop"});
+            container
+                .as_object_mut()
+                .unwrap()
+                .extend(fields.as_object().unwrap().clone());
+            over(json!({"containers": [container]}))
+        };
+        let env = json!([{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "theirs", "key": "t"}}}]);
+        let restricted = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+        vec![
+            (json!({"env": env}), "spec.env[TOKEN].valueFrom.secretKeyRef"),
+            (
+                desktop(json!({"env": env})),
+                "spec.podOverrides.spec.containers[desktop].env[TOKEN].valueFrom.secretKeyRef",
+            ),
+            (
+                desktop(json!({"envFrom": [{"secretRef": {"name": "theirs"}}]})),
+                "spec.podOverrides.spec.containers[desktop].envFrom",
+            ),
+            (
+                over(json!({"initContainers": [{
+                    "name": "init", "image": "a", "securityContext": restricted, "envFrom": [{"secretRef": {"name": "theirs"}}],
+                }]})),
+                "spec.podOverrides.spec.initContainers[init].envFrom",
+            ),
+            (
+                over(json!({"volumes": [{"name": "v", "secret": {"secretName": "theirs"}}]})),
+                "spec.podOverrides.spec.volumes[v].secret",
+            ),
+            // The volume of the credentials turned round to another Secret.
+            (
+                over(json!({"volumes": [{"name": "credentials", "secret": {"secretName": "theirs"}}]})),
+                "spec.podOverrides.spec.volumes[credentials].secret",
+            ),
+            (
+                over(json!({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "theirs"}}]}}]})),
+                "spec.podOverrides.spec.volumes[v].projected",
+            ),
+            (
+                over(
+                    json!({"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "theirs"}}}]}),
+                ),
+                "spec.podOverrides.spec.volumes[v].csi.nodePublishSecretRef",
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_secret_is_read_only_when_it_is_shared() {
+        for (spec, field) in reads() {
+            let workspace = workspace(&spec);
+            let error = validate(&workspace, &references()).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{field}: ")), "{field}: {error}");
+            assert!(error.may_mend_itself(), "somebody may label the Secret");
+            assert_eq!(
+                Named::of(&workspace).secrets,
+                BTreeSet::from(["theirs".to_owned()]),
+                "{field}"
+            );
+            let mut shared = references();
+            shared.shared_secrets.insert("theirs".to_owned());
+            assert!(validate(&workspace, &shared).is_ok(), "{field}");
+        }
+    }
+
+    #[test]
+    fn its_own_secret_and_those_that_pull_images_need_no_label() {
+        for spec in [
+            json!({"ssh": {"authorizedKeys": ["ssh-ed25519 AAAA alice"]}}),
+            json!({"podOverrides": {"spec": {"volumes": [{"name": "v", "secret": {"secretName": "alice-credentials"}}]}}}),
+            json!({"podOverrides": {"spec": {"imagePullSecrets": [{"name": "pull"}]}}}),
+        ] {
+            assert!(validate(&workspace(&spec), &references()).is_ok(), "{spec}");
+            assert_eq!(Named::of(&workspace(&spec)), Named::default(), "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_home_of_somebody_else_is_not_mounted_nor_copied() {
+        let spec = json!({"podOverrides": {"spec": {
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "bob-home"}}],
+        }}});
+        let workspace = workspace(&spec);
+        assert_eq!(Named::of(&workspace).claims, BTreeSet::from(["bob-home".to_owned()]));
+        assert!(
+            validate(&workspace, &references()).is_ok(),
+            "a claim that is nobody's home"
+        );
+        let mut with = references();
+        with.foreign_homes.insert("bob-home".to_owned());
+        let error = validate(&workspace, &with).unwrap_err();
+        let field = "spec.podOverrides.spec.volumes[v].persistentVolumeClaim: ";
+        assert!(error.to_string().starts_with(field), "{error}");
+
+        for source in ["dataSource", "dataSourceRef"] {
+            let claim = json!({
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+                source: {"kind": "PersistentVolumeClaim", "name": "bob-home"},
+            });
+            let spec = json!({"podOverrides": {"spec": {
+                "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}],
+            }}});
+            let error = validate(&super::super::samples::workspace(&spec), &references()).unwrap_err();
+            assert!(error.to_string().contains("spec.volumes[v].ephemeral"), "{error}");
+        }
+    }
+}

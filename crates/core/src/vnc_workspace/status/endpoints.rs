@@ -1,0 +1,76 @@
+//! `RoutesReady`, and where the desktop is reached.
+
+use novasphere_crd::{ServiceType, WorkspaceEndpoints, condition as types};
+
+use super::{
+    super::{SSH_PORT, VNC_PORT, reason::RoutesReason},
+    Observed,
+};
+use crate::condition::Finding;
+
+pub(super) fn routes(observed: &Observed<'_>) -> Finding {
+    let type_ = types::ROUTES_READY;
+    if observed.workspace.spec.routes.is_empty() {
+        return Finding::holds(type_, RoutesReason::NoRoutes, "No route is wanted.");
+    }
+    let names: Vec<_> = observed
+        .workspace
+        .spec
+        .routes
+        .iter()
+        .map(|route| route.name.as_str())
+        .collect();
+    Finding::fails(
+        type_,
+        RoutesReason::NoGatewayConfigured,
+        format!(
+            "No gateway is configured for the controller, so these routes lead nowhere: {}. Remove spec.routes, and use spec.service of \
+             type NodePort or LoadBalancer.",
+            names.join(", ")
+        ),
+    )
+}
+
+/// Where the desktop is reached from outside novasphere's gateways.
+pub(super) fn endpoints(observed: &Observed<'_>) -> Option<WorkspaceEndpoints> {
+    let Some(Ok(service)) = &observed.applied.service else {
+        return None;
+    };
+    let spec = service.spec.as_ref()?;
+    let service_type = observed.workspace.spec.service.r#type;
+    let address = match service_type {
+        ServiceType::ClusterIP => spec
+            .cluster_ip
+            .clone()
+            .filter(|address| !address.is_empty() && address != "None"),
+        ServiceType::NodePort => observed.node_addresses.first().cloned(),
+        ServiceType::LoadBalancer => {
+            let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+            let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref()?.first().cloned());
+            ingress.and_then(|ingress| ingress.ip.or(ingress.hostname))
+        }
+    };
+    let at = |name: &str| {
+        let port = spec
+            .ports
+            .iter()
+            .flatten()
+            .find(|port| port.name.as_deref() == Some(name))?;
+        let number = if service_type == ServiceType::NodePort {
+            port.node_port?
+        } else {
+            port.port
+        };
+        let address = address.as_ref()?;
+        Some(if address.contains(':') {
+            format!("[{address}]:{number}")
+        } else {
+            format!("{address}:{number}")
+        })
+    };
+    Some(WorkspaceEndpoints {
+        web: None,
+        vnc: at(VNC_PORT),
+        ssh: at(SSH_PORT),
+    })
+}
