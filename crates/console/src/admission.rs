@@ -2,6 +2,10 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+use novasphere_core::console_session::target::TargetState;
+use novasphere_crd::{ConsoleInput, HibernationReason};
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::{
@@ -125,6 +129,34 @@ pub struct Whose {
     pub target: String,
 }
 
+/// How a target is, as its viewers may know it. Written as JSON with these names in camelCase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetView {
+    /// Its kind, such as `VncWorkspace`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Whether its console can be opened.
+    #[serde(serialize_with = "word")]
+    pub state: TargetState,
+    /// What is going on, in plain words; empty when there is nothing to say.
+    pub message: String,
+    /// When it goes to sleep unless somebody does something, if that is soon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleeps_at: Option<Timestamp>,
+    /// Why it goes to sleep then, if that is known: input helps against `Idle` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleeps_because: Option<HibernationReason>,
+    /// Whether the session only looks. A user who may only look for want of a right is not told here.
+    pub input: ConsoleInput,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn word<S: Serializer>(state: &TargetState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str((*state).into())
+}
+
 /// Decides who may enter.
 pub trait Admission: Send + Sync + 'static {
     /// Decides, and claims one use of the token when the answer is yes.
@@ -132,6 +164,13 @@ pub trait Admission: Send + Sync + 'static {
 
     /// Whose token it is, whether it is still good or not; for logs.
     fn whose(&self, _token: &TokenHash) -> Option<Whose> {
+        None
+    }
+
+    /// How the target of a token is, from what is known already: it is asked often and must not wait. `None` unless the token
+    /// may still open a stream of an open session or a stream that it opened is open, and the client's address is one that
+    /// the session allows. Stranger and late comer cannot tell these apart.
+    fn target_view(&self, _token: &TokenHash, _client: IpAddr) -> Option<TargetView> {
         None
     }
 

@@ -50,6 +50,8 @@ pub enum Close {
     TransportNotAllowed,
     /// The gateway cannot find out whether the token is good.
     Unavailable,
+    /// The viewer may only look, and what he wants cannot be only looked at.
+    InputNotAllowed,
     /// The viewer broke the protocol.
     ProtocolError,
     /// The viewer sent a message that is unknown or was not agreed on.
@@ -111,6 +113,10 @@ impl Close {
             Self::AddressNotAllowed => (4042, "The session does not allow connections from your address."),
             Self::TransportNotAllowed => (4043, "The session does not allow this kind of viewer."),
             Self::Unavailable => (4044, "The token cannot be checked now. Try again."),
+            Self::InputNotAllowed => (
+                4045,
+                "You may only look here, and SSH needs the right to type. Use the screen instead.",
+            ),
             Self::ProtocolError => (4060, "The viewer broke the protocol."),
             Self::MessageNotAllowed => (4061, "The viewer sent a message that was not agreed on."),
             Self::MessageTooLarge => (4062, "The viewer sent a message that is too large."),

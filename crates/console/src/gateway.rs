@@ -1,5 +1,7 @@
 //! What all ways in have in common: admission, the way to the target, and a stream from its opening to its end.
 
+mod ssh;
+
 use std::{future::poll_fn, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused, Whose},
+    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused, TargetView, Whose},
     close::Close,
     leg::Leg,
     limits::{Gate, HalfOpen},
@@ -19,6 +21,7 @@ use crate::{
         server::{HandshakeError, Offer, Progress, ServerHandshake},
         upstream::CLIENT_INIT_SHARED,
     },
+    token::TokenHash,
     websocket::{frame::Role, stream::WebSocket},
 };
 
@@ -216,6 +219,11 @@ impl<A: Admission> Gateway<A> {
         })
     }
 
+    /// How the target of a token is, when it may be told.
+    pub(crate) fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<TargetView> {
+        self.parts.admission.target_view(token, client)
+    }
+
     fn observe(&self, tell: impl Fn(&dyn Observer)) {
         self.parts.observers.iter().for_each(|observer| tell(observer.as_ref()));
     }
@@ -285,7 +293,11 @@ where
 {
     let mut opened = open_target(admission.await?, transport).await?;
     match opened.admitted.protocol {
-        Protocol::Serial | Protocol::Ssh => viewer.accept_text(),
+        Protocol::Serial => viewer.accept_text(),
+        Protocol::Ssh => {
+            let identified = ssh::identify(viewer, &mut opened.target).await;
+            identified.map_err(|failure| failure.of(&opened.admitted))?;
+        }
         Protocol::Vnc => {
             let greeted = greet(viewer, &mut opened).await;
             greeted.map_err(|failure| failure.of(&opened.admitted))?;
@@ -308,6 +320,12 @@ pub(crate) async fn open_target(admitted: Admitted, transport: Transport) -> Res
         return Err(known(
             Close::TransportNotAllowed,
             "the console is not a screen, so it does not speak RFB".to_owned(),
+        ));
+    }
+    if admitted.protocol == Protocol::Ssh && !admitted.rules.input {
+        return Err(known(
+            Close::InputNotAllowed,
+            "nobody can only look at SSH, and this viewer may not do more".to_owned(),
         ));
     }
     match admitted.target.open(admitted.protocol).await {

@@ -1,7 +1,7 @@
 //! The console data plane.
 //!
 //! A byte of a console goes listener → handshake → registry (who, which rules) → relay (filter) → upstream and back, and
-//! passes nothing else. The codecs ([`rfb`], [`serial`], [`token`], the frames of [`websocket`]) do no IO: they take bytes
+//! passes nothing else. The codecs ([`rfb`], [`serial`], [`ssh`], [`token`], the frames of [`websocket`]) do no IO: they take bytes
 //! and say what to do. Who may enter is decided elsewhere.
 
 #[cfg(feature = "io")]
@@ -34,6 +34,7 @@ pub mod rules;
 pub mod serial;
 #[cfg(feature = "io")]
 pub mod session;
+pub mod ssh;
 pub mod token;
 #[cfg(feature = "io")]
 pub mod upstream;

@@ -1,6 +1,7 @@
 //! Ways in.
 
 pub mod rfb_tcp;
+pub mod target;
 pub mod websocket;
 
 use std::{io, time::Duration};

@@ -23,7 +23,7 @@ use tokio::{
 use self::held::Held;
 use crate::{
     close::Close,
-    idle::IdleClock,
+    idle::{IdleClock, Typing},
     leg::{Leg, PING_INTERVAL},
     registry::{Counters, Handle, Protocol},
     rfb::filter::Filter,
@@ -57,25 +57,33 @@ pub enum ViewerFilter {
     Rfb(Filter),
     /// A terminal.
     Serial(SerialFilter),
+    /// SSH, which nobody between its ends can read: it passes as it is.
+    Ssh(Typing),
 }
 
 impl ViewerFilter {
     /// The filter for a console under these rules.
     #[must_use]
-    pub const fn new(protocol: Protocol, rules: Rules) -> Self {
+    pub fn new(protocol: Protocol, rules: Rules) -> Self {
         match protocol {
             Protocol::Vnc => Self::Rfb(Filter::new(rules)),
-            Protocol::Serial | Protocol::Ssh => Self::Serial(SerialFilter::new(&rules)),
+            Protocol::Serial => Self::Serial(SerialFilter::new(&rules)),
+            Protocol::Ssh => Self::Ssh(Typing::default()),
         }
     }
 
-    fn push(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<bool, End> {
+    /// Appends what may pass to `output`, and says whether a person did something.
+    fn push(&mut self, input: &[u8], output: &mut Vec<u8>, counters: &Counters) -> Result<bool, End> {
         match self {
             Self::Rfb(filter) => filter.push(input, output).map_err(|violation| End {
                 why: violation.close(),
                 detail: Some(violation.to_string()),
             }),
             Self::Serial(filter) => Ok(filter.push(input, output)),
+            Self::Ssh(typing) => {
+                output.extend_from_slice(input);
+                Ok(typing.message(Instant::now(), counters.to_viewer()))
+            }
         }
     }
 }
@@ -238,7 +246,7 @@ impl Relay {
             };
             self.counters.received(input.len());
             scratch.filtered.clear();
-            match self.filter.push(input, &mut scratch.filtered) {
+            match self.filter.push(input, &mut scratch.filtered, &self.counters) {
                 Ok(true) => {
                     let now = Instant::now();
                     self.idle.touch(now);

@@ -28,6 +28,7 @@ export const CLOSE_CODES: ReadonlyMap<number, CloseCode> = new Map([
   [4042, { reason: "AddressNotAllowed", sentence: "The session does not allow connections from your address." }],
   [4043, { reason: "TransportNotAllowed", sentence: "The session does not allow this kind of viewer." }],
   [4044, { reason: "Unavailable", sentence: "The token cannot be checked now. Try again." }],
+  [4045, { reason: "InputNotAllowed", sentence: "You may only look here, and SSH needs the right to type. Use the screen instead." }],
   [4060, { reason: "ProtocolError", sentence: "The viewer broke the protocol." }],
   [4061, { reason: "MessageNotAllowed", sentence: "The viewer sent a message that was not agreed on." }],
   [4062, { reason: "MessageTooLarge", sentence: "The viewer sent a message that is too large." }],

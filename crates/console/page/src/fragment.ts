@@ -1,6 +1,10 @@
 // What a link to this page says. It says it in the fragment, which browsers send to no server.
 
-export type Protocol = "vnc" | "serial";
+export type Protocol = "vnc" | "serial" | "ssh";
+
+function isProtocol(text: string | null): text is Protocol {
+  return text === "vnc" || text === "serial" || text === "ssh";
+}
 
 export interface Link {
   /** Absent when the page was loaded again: a token is removed from the address bar as soon as it is read. */
@@ -26,9 +30,10 @@ export function readFragment(fragment: string): Link {
   const values = new URLSearchParams(fragment.replace(/^#/, ""));
   const token = values.get("token");
   const session = values.get("session");
+  const protocol = values.get("protocol");
   return {
     token: token !== null && isToken(token) ? token : undefined,
-    protocol: values.get("protocol") === "serial" ? "serial" : "vnc",
+    protocol: isProtocol(protocol) ? protocol : "vnc",
     session: session !== null && SESSION.test(session) ? session : undefined,
     viewOnly: values.get("input") === "ViewOnly",
   };
@@ -57,11 +62,22 @@ export function readPasted(text: string, before: Link): (Link & { readonly token
   return link.token === undefined ? undefined : { ...link, token: link.token };
 }
 
-/** The WebSocket beside the page, which is at `<base>/console/`. */
-export function webSocketUrl(page: string): string {
-  const url = new URL("../api/v1/console/ws", page);
-  url.protocol = url.protocol === "http:" ? "ws:" : "wss:";
+/** What the gateway serves beside the page, which is at `<base>/console/`. */
+function beside(page: string, name: string): URL {
+  const url = new URL(`../api/v1/console/${name}`, page);
   url.search = "";
   url.hash = "";
+  return url;
+}
+
+/** The WebSocket. */
+export function webSocketUrl(page: string): string {
+  const url = beside(page, "ws");
+  url.protocol = url.protocol === "http:" ? "ws:" : "wss:";
   return url.href;
+}
+
+/** Where to ask how the target is. */
+export function targetUrl(page: string): string {
+  return beside(page, "target").href;
 }

@@ -2,11 +2,13 @@
 
 import { Controls, element } from "./controls.ts";
 import { allowedOrigins, Embedder, findPeer, TokenRefused } from "./embedder.ts";
-import { type Link, type Protocol, readFragment, readPasted, webSocketUrl, withoutToken } from "./fragment.ts";
+import { type Link, type Protocol, readFragment, readPasted, targetUrl, webSocketUrl, withoutToken } from "./fragment.ts";
 import { Notice } from "./notice.ts";
 import { advice, explain, next, type Step } from "./reconnect.ts";
 import type { openScreen } from "./screen.ts";
+import { askGateway, type TargetView, TargetWatch } from "./target.ts";
 import type { View } from "./view.ts";
+import { Waiting } from "./waiting.ts";
 
 /** `binary` is what the gateway echoes, so that the token is in no answer. */
 const SUBPROTOCOLS = (token: string): string[] => ["binary", `novasphere.token.${token}`];
@@ -23,6 +25,10 @@ class Page {
   #attempt = 0;
   #tries = 0;
   #timer: number | undefined;
+  #watch: TargetWatch | undefined;
+  /** What was said last about looking only: by the link, by the embedder, or by the gateway. */
+  #viewOnly = false;
+  readonly #waiting = new Waiting();
   readonly #embedder: Embedder | undefined;
   readonly #controls: Controls;
   readonly #notice: Notice;
@@ -51,7 +57,9 @@ class Page {
   /** Connects when there is a token, else gets one. */
   start(): void {
     this.#name();
-    if (this.#link.token !== undefined) {
+    if (this.#link.protocol === "ssh") {
+      this.#ssh();
+    } else if (this.#link.token !== undefined) {
       void this.#connect(this.#link.token);
     } else if (this.#embedder !== undefined) {
       void this.#renew();
@@ -67,10 +75,18 @@ class Page {
     this.#say("Connecting.");
     this.#notice.hide();
     const { protocol, viewOnly } = this.#link;
+    this.#viewOnly = viewOnly;
     const open = await opener(protocol);
     if (this.#attempt !== attempt) {
       return;
     }
+    this.#waiting.begin();
+    this.#watch = new TargetWatch(
+      () => askGateway(targetUrl(location.href), token),
+      (view) => {
+        this.#told(view);
+      },
+    );
     const socket = new WebSocket(webSocketUrl(location.href), SUBPROTOCOLS(token));
     this.#socket = socket;
     let wasOpen = false;
@@ -105,15 +121,38 @@ class Page {
 
   #opened(): void {
     this.#state("connected");
-    const { protocol, viewOnly } = this.#link;
-    const hint = protocol === "serial" && !viewOnly ? " Press Enter when nothing is shown." : "";
-    this.#say(viewOnly ? "Connected. You look only: keys and pointer do not reach the machine." : `Connected.${hint}`);
-    element("view-only", HTMLElement).hidden = !viewOnly;
-    if (this.#view !== undefined) {
-      this.#controls.attach(this.#view, viewOnly);
-      this.#view.focus();
-    }
+    this.#watch?.shown();
+    this.#waiting.shown();
+    const hint = this.#link.protocol === "serial" && !this.#viewOnly ? " Press Enter when nothing is shown." : "";
+    this.#say(this.#viewOnly ? "Connected. You look only: keys and pointer do not reach the machine." : `Connected.${hint}`);
+    this.#attach();
+    this.#view?.focus();
     this.#embedder?.tell({ type: "connected" });
+  }
+
+  /** Offers what the console can do now. */
+  #attach(): void {
+    element("view-only", HTMLElement).hidden = !this.#viewOnly;
+    if (this.#view !== undefined) {
+      this.#controls.attach(this.#view, this.#viewOnly);
+    }
+  }
+
+  /** The gateway has said how the target is. */
+  #told(view: TargetView): void {
+    const connected = document.body.dataset["state"] === "connected";
+    this.#waiting.told(view, connected);
+    if (!connected) {
+      // What sleeps or starts may take longer than people expect of a connection.
+      this.#say(view.state === "Running" ? "Connecting." : "Waiting for the desktop.");
+    }
+    if (view.viewOnly && !this.#viewOnly) {
+      this.#viewOnly = true;
+      this.#view?.lookOnly();
+      if (connected) {
+        this.#attach();
+      }
+    }
   }
 
   #closed(code: number, wasOpen: boolean, token: string): void {
@@ -170,8 +209,23 @@ class Page {
     this.#link = link;
     this.#tries = 0;
     this.#name();
-    void this.#connect(link.token);
+    if (link.protocol === "ssh") {
+      this.#ssh();
+    } else {
+      void this.#connect(link.token);
+    }
     return undefined;
+  }
+
+  /** A page cannot speak SSH. The token is not used up by this. */
+  #ssh(): void {
+    this.#stop();
+    this.#ended(
+      "This link is for SSH",
+      `A browser cannot speak SSH. Use an SSH client on your computer: its ProxyCommand connects to ${webSocketUrl(location.href)} by WebSocket, with the token of this link.`,
+      "The documentation of the console gateway shows the command. To open a screen here, paste its link.",
+      "Ssh",
+    );
   }
 
   #leave(): void {
@@ -190,6 +244,9 @@ class Page {
   #stop(): void {
     this.#attempt += 1;
     window.clearTimeout(this.#timer);
+    this.#watch?.stop();
+    this.#watch = undefined;
+    this.#waiting.end();
     const [view, socket] = [this.#view, this.#socket];
     this.#view = undefined;
     this.#socket = undefined;

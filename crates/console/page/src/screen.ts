@@ -58,7 +58,10 @@ export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boo
       rfb.scaleViewport = on;
       rfb.clipViewport = !on;
       // One finger moves the picture when it is larger than the window.
-      rfb.dragViewport = !on && viewOnly;
+      rfb.dragViewport = !on && rfb.viewOnly;
+    },
+    lookOnly: () => {
+      rfb.viewOnly = true;
     },
     close: () => {
       rfb.disconnect();

@@ -28,7 +28,7 @@ export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: b
   observer.observe(target);
 
   const send = (bytes: Uint8Array<ArrayBuffer>): void => {
-    if (!viewOnly && socket.readyState === WebSocket.OPEN) {
+    if (terminal.options.disableStdin !== true && socket.readyState === WebSocket.OPEN) {
       socket.send(bytes);
     }
   };
@@ -63,6 +63,10 @@ export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: b
       // What a terminal sends for the key (DEL for backspace, CR for enter).
       const sent = { "\b": "\x7f", "\n": "\r" }[character] ?? character;
       send(encoder.encode(sent));
+    },
+    lookOnly: () => {
+      terminal.options.disableStdin = true;
+      terminal.options.cursorBlink = false;
     },
     close: () => {
       observer.disconnect();

@@ -11,6 +11,8 @@ export interface View {
   ctrlAltDel?(): void;
   /** Fits it to the window, or shows it in its own size. */
   fit?(on: boolean): void;
+  /** Sends nothing from now on. */
+  lookOnly(): void;
   close(): void;
 }
 

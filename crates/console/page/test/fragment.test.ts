@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { readFragment, readPasted, webSocketUrl, withoutToken } from "../src/fragment.ts";
+import { readFragment, readPasted, targetUrl, webSocketUrl, withoutToken } from "../src/fragment.ts";
 
 const TOKEN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09";
 
@@ -12,6 +12,7 @@ test("a link says the token, the console and the session", () => {
     session: "team-a/web-1",
     viewOnly: true,
   });
+  assert.equal(readFragment("#protocol=ssh").protocol, "ssh");
   const bare = { token: undefined, protocol: "vnc", session: undefined, viewOnly: false };
   assert.deepEqual(readFragment(""), bare);
   assert.deepEqual(readFragment("#"), bare);
@@ -22,7 +23,7 @@ test("what is malformed counts as absent", () => {
     "#token=short",
     `#token=${TOKEN}A`,
     `#token=${TOKEN.slice(1)}%20`,
-    "#protocol=ssh",
+    "#protocol=rdp",
     "#session=team",
     "#session=a/b/c",
     "#session=<b>/x",
@@ -62,4 +63,8 @@ test("the WebSocket is beside the page", () => {
   assert.equal(webSocketUrl("https://a.example/console/#x=1"), "wss://a.example/api/v1/console/ws");
   assert.equal(webSocketUrl("https://a.example:8443/nova/console/?q#x"), "wss://a.example:8443/nova/api/v1/console/ws");
   assert.equal(webSocketUrl("http://127.0.0.1:8080/console/"), "ws://127.0.0.1:8080/api/v1/console/ws");
+});
+
+test("how the target is, is asked beside the page as well", () => {
+  assert.equal(targetUrl("https://a.example:8443/nova/console/?q#x"), "https://a.example:8443/nova/api/v1/console/target");
 });

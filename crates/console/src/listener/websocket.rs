@@ -1,4 +1,4 @@
-//! `WebSocket`s for browsers and programs.
+//! `WebSocket`s for browsers and programs, and what else is served at their port.
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
@@ -15,6 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use super::target;
 use crate::{
     admission::{Admission, AdmissionRequest},
     close::Close,
@@ -125,6 +126,10 @@ impl<A: Admission> Connection<A> {
         if let Some(response) = self.page.as_ref().and_then(|page| page.answer(&request)) {
             return response;
         }
+        let client = client_address(self.client, request.headers(), self.gateway.gate().limits());
+        if request.uri().path() == target::PATH {
+            return target::answer(&self.gateway, &request, &self.origins, client);
+        }
         if request.uri().path() != PATH {
             return text(
                 StatusCode::NOT_FOUND,
@@ -141,7 +146,7 @@ impl<A: Admission> Connection<A> {
         let admission = AdmissionRequest {
             token: opening.token,
             session: None,
-            client: client_address(self.client, request.headers(), self.gateway.gate().limits()),
+            client,
             transport: Transport::WebSocket,
         };
         let (gateway, half_open) = (self.gateway.clone(), self.half_open.take());
@@ -158,7 +163,7 @@ impl<A: Admission> Connection<A> {
     }
 }
 
-fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+pub(super) fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(format!("{text}\n")));
     *response.status_mut() = status;
     response.headers_mut().insert(

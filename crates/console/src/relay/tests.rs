@@ -255,3 +255,54 @@ async fn pings_of_a_viewer_are_answered_between_frames() {
     drop((stream.viewer, stream.target));
     assert_eq!(stream.relay.await.unwrap().why, Close::ViewerLeft);
 }
+
+/// A viewer of SSH who sends a message after each of these pauses.
+async fn ssh_with_messages(pauses: impl IntoIterator<Item = Duration>) -> (Fixture, Vec<u8>) {
+    let clocks = Clocks {
+        idle: Some(Duration::from_mins(1)),
+        ..Clocks::default()
+    };
+    let mut stream = Fixture::new(|viewer| Box::new(Raw(viewer)), Protocol::Ssh, Rules::CONTROL, clocks);
+    let (message, mut sent) = ([0xa5; 36], Vec::new());
+    for pause in pauses {
+        tokio::time::sleep(pause).await;
+        if stream.relay.is_finished() {
+            break;
+        }
+        stream.viewer.write_all(&message).await.unwrap();
+        sent.extend_from_slice(&read(&mut stream.target, message.len()).await);
+    }
+    (stream, sent)
+}
+
+#[tokio::test(start_paused = true)]
+async fn ssh_passes_as_it_is() {
+    let mut stream = Fixture::new(
+        |viewer| Box::new(Raw(viewer)),
+        Protocol::Ssh,
+        Rules::CONTROL,
+        Clocks::default(),
+    );
+    let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+    stream.viewer.write_all(&bytes).await.unwrap();
+    assert_eq!(read(&mut stream.target, bytes.len()).await, bytes);
+    stream.target.write_all(&bytes).await.unwrap();
+    assert_eq!(read(&mut stream.viewer, bytes.len()).await, bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ssh_client_that_only_keeps_alive_is_idle() {
+    let (stream, sent) = ssh_with_messages([Duration::from_secs(25); 100]).await;
+    assert_eq!(sent.len(), 2 * 36);
+    assert_eq!(stream.counters.last_input(), stream.counters.opened());
+    assert_eq!(stream.end().await, Close::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_types_by_ssh_is_not_idle() {
+    let (stream, sent) = ssh_with_messages([Duration::from_secs(2); 100]).await;
+    assert_eq!(sent.len(), 100 * 36);
+    assert!(stream.counters.last_input() > stream.counters.opened() + Duration::from_secs(190));
+    drop(stream.viewer);
+    assert_eq!(stream.relay.await.unwrap().why, Close::ViewerLeft);
+}

@@ -52,7 +52,7 @@ impl Origins {
     }
 
     /// Whether a request with this `Origin` header may open a console. Without one it does not come from a page.
-    fn allow(&self, origin: Option<&HeaderValue>) -> bool {
+    pub(crate) fn allow(&self, origin: Option<&HeaderValue>) -> bool {
         origin.is_none_or(|origin| {
             self.0
                 .iter()

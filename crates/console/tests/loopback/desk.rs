@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use novasphere_console::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused},
+    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused, TargetView},
     close::Close,
     registry::{Protocol, SessionId, Stream, StreamInfo},
     relay::End,
@@ -28,6 +29,7 @@ struct Inner {
     /// What the observer was told, in words.
     log: Mutex<Vec<String>>,
     requests: Mutex<Vec<AdmissionRequest>>,
+    views: Mutex<HashMap<String, TargetView>>,
 }
 
 /// A session named `team/<name>`, valid for an hour, for one use.
@@ -56,6 +58,12 @@ impl Desk {
         let hash = TokenHash::of_token(token.as_bytes()).unwrap().to_hex();
         self.0.grants.lock().unwrap().insert(hash, (uses, admitted));
         token
+    }
+
+    /// What to tell whoever asks with this token how its target is.
+    pub(crate) fn show(&self, token: &str, view: TargetView) {
+        let hash = TokenHash::of_token(token.as_bytes()).unwrap().to_hex();
+        self.0.views.lock().unwrap().insert(hash, view);
     }
 
     /// What to answer when a target has gone.
@@ -99,6 +107,11 @@ impl Admission for Desk {
         }
         *uses = uses.checked_sub(1).ok_or_else(|| refuse("the token is used up"))?;
         Ok(admitted.clone())
+    }
+
+    fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<TargetView> {
+        let views = self.0.views.lock().unwrap();
+        views.get(&token.to_hex()).filter(|_| client.is_loopback()).cloned()
     }
 
     async fn explain(&self, _: &StreamInfo) -> Option<Close> {

@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import test, { mock } from "node:test";
+
+import { type Answer, readTarget, sleepWarning, type TargetView, TargetWatch, waitingWords } from "../src/target.ts";
+
+const RUNNING: TargetView = {
+  state: "Running",
+  message: "",
+  sleepsAt: undefined,
+  sleepsBecause: undefined,
+  viewOnly: false,
+};
+
+test("an answer of the gateway is read", () => {
+  assert.deepEqual(
+    readTarget({
+      kind: "VncWorkspace",
+      name: "alice",
+      state: "Running",
+      message: "It answers.",
+      sleepsAt: "2026-11-21T17:05:00Z",
+      sleepsBecause: "Idle",
+      input: "ViewOnly",
+    }),
+    {
+      state: "Running",
+      message: "It answers.",
+      sleepsAt: new Date(Date.UTC(2026, 10, 21, 17, 5)),
+      sleepsBecause: "Idle",
+      viewOnly: true,
+    },
+  );
+  assert.deepEqual(readTarget({ state: "Running" }), RUNNING);
+});
+
+test("what is malformed counts as absent", () => {
+  for (const data of [undefined, null, 1, "Running", [], {}, { state: "Elsewhere" }, { state: 1 }]) {
+    assert.equal(readTarget(data), undefined);
+  }
+  assert.deepEqual(readTarget({ state: "Running", message: 1, sleepsAt: "soon", sleepsBecause: 1, input: 1 }), RUNNING);
+  assert.equal(readTarget({ state: "Asleep", message: "x".repeat(10_000) })?.message.length, 500);
+});
+
+test("a desktop that sleeps or starts is waited for in plain words", () => {
+  assert.equal(waitingWords("Asleep")?.title, "This desktop sleeps. It is being woken…");
+  assert.equal(waitingWords("Starting")?.title, "Its programs are starting…");
+  assert.equal(waitingWords("Running"), undefined);
+  assert.equal(waitingWords("Stopped"), undefined);
+});
+
+test("a coming sleep is announced, with what helps against it", () => {
+  const time = (at: Date): string => at.toISOString().slice(11, 16);
+  const soon = { ...RUNNING, sleepsAt: new Date(Date.UTC(2026, 10, 21, 17, 5)) };
+  assert.equal(sleepWarning(RUNNING, time), undefined);
+  assert.equal(
+    sleepWarning({ ...soon, sleepsBecause: "Idle" }, time),
+    "This desktop goes to sleep at 17:05 because nobody types. Move the mouse or press a key in it to keep it awake.",
+  );
+  assert.match(sleepWarning(soon, time) ?? "", /at 17:05 unless somebody uses it\. Move the mouse/);
+  const scheduled = sleepWarning({ ...soon, sleepsBecause: "Schedule" }, time) ?? "";
+  assert.match(scheduled, /because of its schedule/);
+  assert.doesNotMatch(scheduled, /mouse/);
+  assert.match(sleepWarning({ ...soon, sleepsBecause: "Idle", viewOnly: true }, time) ?? "", /does not keep it awake/);
+});
+
+/** A watch in a time of its own, and when it asked. */
+function watch(t: { after(end: () => void): void }, answers: (number: number) => Answer | Error) {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  t.after(() => {
+    mock.timers.reset();
+  });
+  let now = 0;
+  const asked: number[] = [];
+  const told: TargetView[] = [];
+  const watch = new TargetWatch(
+    () => {
+      asked.push(now);
+      const answer = answers(asked.length);
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+    },
+    (view) => told.push(view),
+  );
+  const pass = async (ms: number): Promise<void> => {
+    for (const end = now + ms; now < end; ) {
+      now += 500;
+      mock.timers.tick(500);
+      // What the question leads to happens in a few turns of the loop.
+      for (let turn = 0; turn < 5; turn += 1) {
+        await Promise.resolve();
+      }
+    }
+  };
+  return { watch, asked, told, pass };
+}
+
+test("it asks often before the first picture and seldom afterwards", async (t) => {
+  const { watch: watched, asked, told, pass } = watch(t, () => RUNNING);
+  await pass(8000);
+  assert.deepEqual(asked, [1500, 3500, 5500, 7500]);
+  watched.shown();
+  await pass(70_000);
+  assert.deepEqual(asked.slice(4), [38_000, 68_000]);
+  assert.equal(told.length, 6);
+  watched.stop();
+  await pass(60_000);
+  assert.equal(asked.length, 6);
+});
+
+test("a console that is shown at once is not asked about", async (t) => {
+  const { watch: watched, asked, pass } = watch(t, () => RUNNING);
+  await pass(500);
+  watched.shown();
+  await pass(29_500);
+  assert.deepEqual(asked, []);
+  await pass(1000);
+  assert.deepEqual(asked, [30_500]);
+});
+
+test("a gateway that does not know such questions is asked once", async (t) => {
+  const { asked, told, pass } = watch(t, () => "never");
+  await pass(60_000);
+  assert.deepEqual([asked.length, told.length], [1, 0]);
+});
+
+test("what cannot be known now is asked again, and takes nothing back", async (t) => {
+  const { asked, told, pass } = watch(t, (number) => [new Error("no network"), "unknown" as const, RUNNING][number - 1] ?? "unknown");
+  await pass(8000);
+  assert.deepEqual([asked.length, told.length], [4, 1]);
+});
