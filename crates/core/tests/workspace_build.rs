@@ -272,11 +272,9 @@ type Row = (
 fn the_documents_say_who_may_reach_which_port() {
     let documents =
         fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/workspace.md")).unwrap();
-    let (any, inside, outside) = (
-        ["GatewayOnly", "Namespace"],
-        ["ClusterIP"],
-        ["NodePort", "LoadBalancer"],
-    );
+    let (gateway, namespace): (&[&str], &[&str]) = (&["GatewayOnly"], &["Namespace"]);
+    let (any, inside): (&[&str], &[&str]) = (&["GatewayOnly", "Namespace"], &["ClusterIP"]);
+    let outside: &[&str] = &["NodePort", "LoadBalancer"];
     let pods = |peers: &'static [Peer]| peers.iter().map(Some).collect::<Vec<_>>();
     let rows: [Row; 6] = [
         (
@@ -302,7 +300,7 @@ fn the_documents_say_who_may_reach_which_port() {
         (
             "anybody, `service.type: NodePort` or `LoadBalancer`",
             vec![None],
-            &any,
+            any,
             outside,
         ),
     ];
