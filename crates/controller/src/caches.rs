@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     networking::v1::NetworkPolicy,
     storage::v1::StorageClass,
 };
-use kube::{Resource, ResourceExt};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use novasphere_core::{
     console_session::{end::is_open, target::kind_word},
     label,
@@ -24,6 +24,8 @@ use novasphere_runtime::cache::Cache;
 /// The watch caches of the controller.
 pub(crate) struct Caches {
     /// By `namespace/name` of the virtual machine that each is for.
+    ///
+    /// These, machines and Services come by the ten thousand, so they are kept compactly.
     pub(crate) vm_accesses: Cache<VmAccess>,
     pub(crate) virtual_machines: Cache<VirtualMachine>,
     pub(crate) virtual_machine_instances: Cache<VirtualMachineInstance>,
@@ -48,12 +50,12 @@ pub(crate) struct Caches {
 impl Caches {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            vm_accesses: Cache::new(virtual_machine_key),
-            virtual_machines: Cache::new(owner_uid),
-            virtual_machine_instances: Cache::new(|_| None),
+            vm_accesses: Cache::compact(virtual_machine_key),
+            virtual_machines: Cache::compact(owner_uid),
+            virtual_machine_instances: Cache::compact(|_| None),
             console_sessions: Cache::new(|session| Some(target_key(session))),
             gateway_leases: Cache::new(|lease| holder(lease).map(str::to_owned)),
-            services: Cache::new(owner_uid),
+            services: Cache::compact(owner_uid),
             nodes: Cache::new(|_| None),
             vnc_workspaces: Cache::new(VncWorkspace::uid),
             pods: Cache::new(owner_uid),
@@ -74,6 +76,17 @@ impl Caches {
     /// All sessions of a target.
     pub(crate) fn sessions_of(&self, namespace: &str, kind: SessionTargetKind, name: &str) -> Vec<Arc<ConsoleSession>> {
         self.console_sessions.indexed(&key_of_target(namespace, kind, name))
+    }
+
+    /// References to all sessions of a target.
+    pub(crate) fn references_of_sessions(
+        &self,
+        namespace: &str,
+        kind: SessionTargetKind,
+        name: &str,
+    ) -> Vec<ObjectRef<ConsoleSession>> {
+        self.console_sessions
+            .references_of(&key_of_target(namespace, kind, name))
     }
 
     /// How many sessions of a `VmAccess` are open.

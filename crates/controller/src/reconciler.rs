@@ -1,14 +1,22 @@
 //! What is the same for every kind: objects come from a queue, are reconciled with bounded concurrency, counted, and tried
 //! again after a failure.
 
-use std::{convert::Infallible, fmt::Debug, sync::Arc, time::Duration, time::Instant};
+use std::{
+    convert::Infallible,
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt;
 use kube::{
     Resource,
+    api::ObjectMeta,
+    core::{PartialObjectMeta, PartialObjectMetaExt},
     runtime::{
         controller::{self, Action},
-        reflector::ObjectRef,
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher::Event,
     },
 };
 use novasphere_runtime::{
@@ -82,16 +90,18 @@ pub(crate) async fn run<R: Reconciler>(
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
-    let store = reconciler.cache().store();
+    let (names, store) = Names::new();
     let shared = Arc::new(Shared {
         reconciler,
+        names,
         backoff: Backoff::new(BACKOFF_CAPACITY),
         metrics,
     });
-    let queue = queue
-        .into_stream()
-        .take_until(Box::pin(stop))
-        .map(Ok::<ObjectRef<R::Kind>, Infallible>);
+    let waiting = Arc::clone(&shared);
+    let queue = queue.into_stream().take_until(Box::pin(stop)).map(move |reference| {
+        waiting.names.add(&reference);
+        Ok::<_, Infallible>(reference.into_kind_unchecked::<Name<R::Kind>>(()))
+    });
     let results = controller::applier(
         |object, shared| Box::pin(reconcile(object, shared)),
         error_policy::<R>,
@@ -113,16 +123,77 @@ pub(crate) async fn run<R: Reconciler>(
         .await;
 }
 
+/// All that kube's applier is told about an object.
+type Name<K> = PartialObjectMeta<K>;
+
+/// The store that kube's applier looks in for what it takes from the queue. The objects themselves are in the [`Cache`], which
+/// keeps them in a form that kube does not know.
+struct Names<K: Resource<DynamicType = ()> + Clone + 'static>(Mutex<Writer<Name<K>>>);
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Names<K> {
+    fn new() -> (Self, Store<Name<K>>) {
+        let mut writer = Writer::default();
+        let store = writer.as_reader();
+        // The applier waits for the end of a list.
+        writer.apply_watcher_event(&Event::InitDone);
+        (Self(Mutex::new(writer)), store)
+    }
+
+    fn add(&self, reference: &ObjectRef<K>) {
+        self.apply(&Event::Apply(name(reference)));
+    }
+
+    fn remove(&self, reference: &ObjectRef<K>) {
+        self.apply(&Event::Delete(name(reference)));
+    }
+
+    fn apply(&self, event: &Event<Name<K>>) {
+        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.apply_watcher_event(event);
+    }
+}
+
+fn name<K: Resource<DynamicType = ()>>(reference: &ObjectRef<K>) -> Name<K> {
+    let metadata = ObjectMeta {
+        name: Some(reference.name.clone()),
+        namespace: reference.namespace.clone(),
+        ..ObjectMeta::default()
+    };
+    let mut name = metadata.into_request_partial();
+    name.types = None;
+    name
+}
+
 struct Shared<R: Reconciler> {
     reconciler: Arc<R>,
+    names: Names<R::Kind>,
     backoff: Backoff<ObjectRef<R::Kind>>,
     metrics: Metrics,
 }
 
-async fn reconcile<R: Reconciler>(object: Arc<R::Kind>, shared: Arc<Shared<R>>) -> Result<Action, ReconcileError> {
+impl<R: Reconciler> Shared<R> {
+    /// The object, if there still is one.
+    fn newest(&self, key: &ObjectRef<R::Kind>) -> Option<Arc<R::Kind>> {
+        let cache = self.reconciler.cache();
+        cache.newest(key).or_else(|| {
+            self.names.remove(key);
+            self.backoff.reset(key);
+            // Made again in between: its event was in the queue before its name was taken off.
+            let made_again = cache.newest(key)?;
+            self.names.add(key);
+            Some(made_again)
+        })
+    }
+}
+
+fn reference<K: Resource<DynamicType = ()>>(name: &Name<K>) -> ObjectRef<K> {
+    ObjectRef::from_obj(name).into_kind_unchecked(())
+}
+
+async fn reconcile<R: Reconciler>(name: Arc<Name<R::Kind>>, shared: Arc<Shared<R>>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
-    let key = ObjectRef::from_obj(object.as_ref());
-    let Some(newest) = shared.reconciler.cache().newest(&key) else {
+    let key = reference(&name);
+    let Some(newest) = shared.newest(&key) else {
         return Ok(Action::await_change());
     };
     let result = shared.reconciler.reconcile(&newest).await;
@@ -136,9 +207,9 @@ async fn reconcile<R: Reconciler>(object: Arc<R::Kind>, shared: Arc<Shared<R>>) 
 
 /// When a failed reconcile is tried again.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube-runtime's")]
-fn error_policy<R: Reconciler>(object: Arc<R::Kind>, error: &ReconcileError, shared: Arc<Shared<R>>) -> Action {
+fn error_policy<R: Reconciler>(name: Arc<Name<R::Kind>>, error: &ReconcileError, shared: Arc<Shared<R>>) -> Action {
     if matches!(error, ReconcileError::NotLeader(_)) {
         return Action::await_change();
     }
-    Action::requeue(shared.backoff.failure(&ObjectRef::from_obj(object.as_ref())))
+    Action::requeue(shared.backoff.failure(&reference(&name)))
 }

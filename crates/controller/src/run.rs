@@ -193,20 +193,19 @@ fn elect(
 /// Returns `false` when the process has to stop before the caches are filled.
 async fn caches_are_filled(caches: &Caches, tasks: &mut JoinSet<()>, shutdown: &Shutdown) -> Result<bool, RunError> {
     let filled = async {
-        // The stores are dropped by nobody while `caches` lives, so waiting cannot fail.
-        let _ = caches.vm_accesses.store().wait_until_ready().await;
-        let _ = caches.virtual_machines.store().wait_until_ready().await;
-        let _ = caches.virtual_machine_instances.store().wait_until_ready().await;
-        let _ = caches.console_sessions.store().wait_until_ready().await;
-        let _ = caches.gateway_leases.store().wait_until_ready().await;
-        let _ = caches.services.store().wait_until_ready().await;
-        let _ = caches.nodes.store().wait_until_ready().await;
-        let _ = caches.vnc_workspaces.store().wait_until_ready().await;
-        let _ = caches.pods.store().wait_until_ready().await;
-        let _ = caches.claims.store().wait_until_ready().await;
-        let _ = caches.network_policies.store().wait_until_ready().await;
-        let _ = caches.volume_snapshots.store().wait_until_ready().await;
-        let _ = caches.storage_classes.store().wait_until_ready().await;
+        caches.vm_accesses.store().wait_until_ready().await;
+        caches.virtual_machines.store().wait_until_ready().await;
+        caches.virtual_machine_instances.store().wait_until_ready().await;
+        caches.console_sessions.store().wait_until_ready().await;
+        caches.gateway_leases.store().wait_until_ready().await;
+        caches.services.store().wait_until_ready().await;
+        caches.nodes.store().wait_until_ready().await;
+        caches.vnc_workspaces.store().wait_until_ready().await;
+        caches.pods.store().wait_until_ready().await;
+        caches.claims.store().wait_until_ready().await;
+        caches.network_policies.store().wait_until_ready().await;
+        caches.volume_snapshots.store().wait_until_ready().await;
+        caches.storage_classes.store().wait_until_ready().await;
     };
     tokio::select! {
         () = filled => Ok(true),

@@ -134,19 +134,15 @@ impl Watches {
 
     /// Puts every known object into its queue.
     pub(crate) fn enqueue_all(&self) {
-        self.queues
-            .vm_accesses
-            .add(references(&self.caches.vm_accesses.store().state()));
+        self.queues.vm_accesses.add(self.caches.vm_accesses.references());
         self.queues
             .console_sessions
-            .add(references(&self.caches.console_sessions.store().state()));
+            .add(self.caches.console_sessions.references());
         self.enqueue_workspaces();
     }
 
     fn enqueue_workspaces(&self) {
-        self.queues
-            .vnc_workspaces
-            .add(references(&self.caches.vnc_workspaces.store().state()));
+        self.queues.vnc_workspaces.add(self.caches.vnc_workspaces.references());
     }
 
     async fn vm_accesses(self) {
@@ -155,7 +151,7 @@ impl Watches {
             events,
             &self.caches.vm_accesses,
             |_| {},
-            |object| self.vm_access_changed(object),
+            |object| self.vm_access_changed(&reference(object)),
         )
         .await;
     }
@@ -234,9 +230,7 @@ impl Watches {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if *told != now {
                 *told = now;
-                self.queues
-                    .vm_accesses
-                    .add(references(&self.caches.vm_accesses.store().state()));
+                self.queues.vm_accesses.add(self.caches.vm_accesses.references());
                 self.enqueue_workspaces();
             }
         };
@@ -246,8 +240,9 @@ impl Watches {
     async fn vnc_workspaces(self) {
         let events = guarded(self.api(), watcher::Config::default(), self.guard.clone());
         let changed = |workspace: &VncWorkspace| {
-            self.queues.vnc_workspaces.add([ObjectRef::from_obj(workspace)]);
-            self.target_changed(SessionTargetKind::VncWorkspace, workspace);
+            let workspace = reference(workspace);
+            self.target_changed(SessionTargetKind::VncWorkspace, &workspace);
+            self.queues.vnc_workspaces.add([workspace]);
         };
         self.drive(events, &self.caches.vnc_workspaces, |_| {}, changed).await;
     }
@@ -285,8 +280,8 @@ impl Watches {
     /// Lets the workspace be looked at that something belongs to.
     fn part_changed<K: Resource>(&self, part: &K) {
         if let Some(uid) = label::owner_uid(part.meta()) {
-            let workspaces = self.caches.vnc_workspaces.indexed(uid);
-            self.queues.vnc_workspaces.add(references(&workspaces));
+            let workspaces = self.caches.vnc_workspaces.references_of(uid);
+            self.queues.vnc_workspaces.add(workspaces);
         }
     }
 
@@ -355,23 +350,23 @@ impl Watches {
         }
     }
 
-    fn vm_access_changed(&self, vm_access: &VmAccess) {
-        self.queues.vm_accesses.add([ObjectRef::from_obj(vm_access)]);
+    fn vm_access_changed(&self, vm_access: &ObjectRef<VmAccess>) {
         self.target_changed(SessionTargetKind::VmAccess, vm_access);
+        self.queues.vm_accesses.add([vm_access.clone()]);
     }
 
-    fn machine_changed<K: Resource>(&self, machine: &K) {
+    fn machine_changed<K: Resource<DynamicType = ()>>(&self, machine: &K) {
         let key = machine_key(&machine.namespace().unwrap_or_default(), &machine.name_any());
-        for vm_access in self.caches.vm_accesses.indexed(&key) {
+        for vm_access in self.caches.vm_accesses.references_of(&key) {
             self.vm_access_changed(&vm_access);
         }
-        self.target_changed(SessionTargetKind::VirtualMachine, machine);
+        self.target_changed(SessionTargetKind::VirtualMachine, &reference(machine));
     }
 
-    fn target_changed<K: Resource>(&self, kind: SessionTargetKind, target: &K) {
-        let namespace = target.namespace().unwrap_or_default();
-        let sessions = self.caches.sessions_of(&namespace, kind, &target.name_any());
-        self.queues.console_sessions.add(references(&sessions));
+    fn target_changed<K: Resource>(&self, kind: SessionTargetKind, target: &ObjectRef<K>) {
+        let namespace = target.namespace.as_deref().unwrap_or_default();
+        let sessions = self.caches.references_of_sessions(namespace, kind, &target.name);
+        self.queues.console_sessions.add(sessions);
     }
 
     /// Beside itself, a session makes a difference to those of its target that wait for a place, and to the number that the
@@ -382,7 +377,7 @@ impl Watches {
         let mut others = self.caches.sessions_of(&namespace, target.kind, &target.name);
         others.retain(|other| !is_started(other));
         self.queues.console_sessions.add(references(&others));
-        self.queues.console_sessions.add([ObjectRef::from_obj(session)]);
+        self.queues.console_sessions.add([reference(session)]);
         if target.kind == SessionTargetKind::VmAccess {
             self.queues
                 .vm_accesses
@@ -412,11 +407,17 @@ impl Watches {
     }
 }
 
+/// Without UID and version, which [`ObjectRef::from_obj`] takes along: thousands of them wait in a queue after each list.
+fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectRef<K> {
+    let reference = ObjectRef::new(&object.name_any());
+    match object.namespace() {
+        Some(namespace) => reference.within(&namespace),
+        None => reference,
+    }
+}
+
 fn references<K: Resource<DynamicType = ()>>(objects: &[Arc<K>]) -> Vec<ObjectRef<K>> {
-    objects
-        .iter()
-        .map(|object| ObjectRef::from_obj(object.as_ref()))
-        .collect()
+    objects.iter().map(|object| reference(object.as_ref())).collect()
 }
 
 /// By reference, or by label when somebody took the reference away: it has to be put back.

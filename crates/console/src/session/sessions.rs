@@ -249,11 +249,10 @@ impl Sessions {
 
     /// Returns when the caches are filled.
     pub async fn filled(&self) {
-        // The stores are dropped by nobody while `self` lives, so waiting cannot fail.
-        let _ = self.0.sessions.store().wait_until_ready().await;
-        let _ = self.0.vm_accesses.store().wait_until_ready().await;
-        let _ = self.0.virtual_machines.store().wait_until_ready().await;
-        let _ = self.0.virtual_machine_instances.store().wait_until_ready().await;
+        self.0.sessions.store().wait_until_ready().await;
+        self.0.vm_accesses.store().wait_until_ready().await;
+        self.0.virtual_machines.store().wait_until_ready().await;
+        self.0.virtual_machine_instances.store().wait_until_ready().await;
     }
 
     /// Takes in one event of the watch of sessions.
