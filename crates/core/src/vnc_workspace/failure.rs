@@ -191,11 +191,17 @@ pub fn of_pod(pod: &Pod) -> Option<Explained<PodReason>> {
         .filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"))
     {
         let said = condition.message.as_deref().unwrap_or("no node takes it");
+        // The scheduler's words while a volume of a class with immediate binding is being made, or cannot be
+        // (kubernetes/kubernetes `pkg/scheduler/framework/plugins/volumebinding/volume_binding.go`). `StorageReady` tells the cause.
+        if said.contains("unbound immediate PersistentVolumeClaims") {
+            return None;
+        }
         return Some((
             PodReason::Unschedulable,
             format!(
-                "No node takes the desktop: {said}. Lower spec.resources, let other workspaces hibernate, or ask the administrator for \
-                 nodes; it starts as soon as there is room."
+                "No node takes the desktop: {}. Lower spec.resources, let other workspaces hibernate, or ask the administrator for \
+                 nodes; it starts as soon as there is room.",
+                said.trim_end_matches('.')
             ),
         ));
     }
@@ -232,13 +238,7 @@ fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {
             ));
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            return Some((
-                PodReason::ContainerError,
-                format!(
-                    "The container {} cannot be started: {said}. Check spec.env and spec.podOverrides.",
-                    container.name
-                ),
-            ));
+            return Some(cannot_start(&container.name, said));
         }
         _ => {}
     }
@@ -248,18 +248,30 @@ fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {
         .as_ref()
         .and_then(|state| state.terminated.as_ref());
     let ended = current.or(last)?;
-    if container.ready || container.name != CONTAINER && reason.is_empty() {
+    // One that has started since does not crash, whatever its probe says now.
+    if container.ready || container.started == Some(true) || container.name != CONTAINER && reason.is_empty() {
         return None;
     }
-    if ended.reason.as_deref() == Some("OOMKilled") {
-        return Some((
-            PodReason::OutOfMemory,
-            "The desktop used more memory than it may and was ended; it starts again. Raise spec.resources.limits.memory, or run fewer \
-             programs."
-                .to_owned(),
-        ));
+    match ended.reason.as_deref() {
+        Some("OOMKilled") => {
+            return Some((
+                PodReason::OutOfMemory,
+                "The desktop used more memory than it may and was ended; it starts again. Raise spec.resources.limits.memory, or run \
+                 fewer programs."
+                    .to_owned(),
+            ));
+        }
+        // The container's first program could not be started at all.
+        Some("StartError" | "ContainerCannotRun") => {
+            return Some(cannot_start(
+                &container.name,
+                ended.message.as_deref().unwrap_or_default(),
+            ));
+        }
+        _ => {}
     }
-    (reason == "CrashLoopBackOff").then(|| {
+    // Also in the moments between two ends, or the condition would change with each of them.
+    (reason == "CrashLoopBackOff" || container.restart_count > 1).then(|| {
         (
             PodReason::CrashLoop,
             format!(
@@ -269,6 +281,14 @@ fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {
             ),
         )
     })
+}
+
+fn cannot_start(container: &str, said: &str) -> Explained<PodReason> {
+    let said = said.trim_end_matches(['.', '\n']);
+    (
+        PodReason::ContainerError,
+        format!("The container {container} cannot be started: {said}. Check spec.env and spec.podOverrides."),
+    )
 }
 
 /// Whether a Pod has ended for good: it has to be made anew.

@@ -36,6 +36,13 @@ fn a_pod_says_what_keeps_it_from_running() {
             "limits.memory",
         ),
         (
+            container(&json!({"state": back_off, "lastState": {"terminated": {
+                "exitCode": 128, "reason": "StartError", "message": "exec: \"/nothing\": no such file or directory: unknown",
+            }}})),
+            PodReason::ContainerError,
+            "/nothing",
+        ),
+        (
             container(&json!({"state": back_off, "lastState": terminated("Error")})),
             PodReason::CrashLoop,
             "ended 3 times",
@@ -45,8 +52,19 @@ fn a_pod_says_what_keeps_it_from_running() {
         assert_eq!(found, reason, "{message}");
         assert!(message.contains(word), "{message}");
     }
+    let homeless = json!({"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
+    }]});
+    assert_eq!(of_pod(&pod(&homeless)), None, "StorageReady tells the cause");
     assert_eq!(of_pod(&waiting("ContainerCreating")), None);
     assert_eq!(of_pod(&pod(&json!({"phase": "Pending"}))), None);
+    let between = json!({"state": {"running": {}}, "lastState": terminated("Error"), "started": false});
+    assert_eq!(of_pod(&container(&between)).unwrap().0, PodReason::CrashLoop);
+    let once = json!({"state": {"running": {}}, "lastState": terminated("Error"), "started": false, "restartCount": 1});
+    assert_eq!(of_pod(&container(&once)), None);
+    let started = json!({"state": {"running": {}}, "lastState": terminated("Error"), "started": true});
+    assert_eq!(of_pod(&container(&started)), None);
     let restarted = container(&json!({"ready": true, "state": {"running": {}}, "lastState": terminated("OOMKilled")}));
     assert_eq!(of_pod(&restarted), None);
 }
