@@ -49,6 +49,12 @@ pub struct Look {
     pub name: String,
     /// What is shown in place of the console.
     pub notice: String,
+    /// What is said while a desktop is woken; empty when nothing is waited for.
+    pub waiting: String,
+    /// The warning of a coming sleep; empty without.
+    pub warning: String,
+    /// How the target is by the gateway's word, such as `Asleep`; empty when it was not asked.
+    pub target: String,
     /// The mark of a viewer who only looks; empty without.
     pub view_only: String,
     /// What the address bar says.

@@ -98,9 +98,9 @@ export async function askGateway(url: string, token: string): Promise<Answer> {
   return response.ok ? (readTarget(await response.json()) ?? "unknown") : "unknown";
 }
 
-/** A console that shows its picture at once is not asked about. */
-const FIRST_MS = 1500;
+/** While the first picture is awaited, after it was shown, and from then on. */
 const WAITING_MS = 2000;
+const JUST_SHOWN_MS = 1000;
 const SHOWN_MS = 30_000;
 
 /** Asks again and again: often before the first picture, seldom afterwards. */
@@ -114,13 +114,14 @@ export class TargetWatch {
   constructor(ask: () => Promise<Answer>, tell: (view: TargetView) => void) {
     this.#ask = ask;
     this.#tell = tell;
-    this.#next(FIRST_MS);
+    // A console that shows its picture at once is asked about only then.
+    this.#next(WAITING_MS);
   }
 
   /** The first picture is there. */
   shown(): void {
     this.#shown = true;
-    this.#next(SHOWN_MS);
+    this.#next(JUST_SHOWN_MS);
   }
 
   stop(): void {

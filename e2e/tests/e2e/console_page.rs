@@ -1,0 +1,220 @@
+//! What the console page says beside a desktop's picture, in a real browser; the gateway under it has an admission of the
+//! test's own, so that the desktop sleeps and wakes when the test says so.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use jiff::Timestamp;
+use novasphere_console::{
+    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal, TargetView},
+    close::Close,
+    gateway::Gateway,
+    limits::{Gate, Limits},
+    listener::websocket,
+    page::Page,
+    registry::{Protocol, SessionId, StreamInfo},
+    rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
+    rules::Rules,
+    token::TokenHash,
+    upstream::{Target, tcp::TcpTarget},
+    websocket::opening::Origins,
+};
+use novasphere_core::console_session::target::TargetState;
+use novasphere_crd::{ConsoleInput, HibernationReason};
+use novasphere_e2e::{
+    browser::Browser,
+    desktop::{Desktop, PASSWORD, TERMINAL},
+    harness::{Case, Needs},
+    paths, wait,
+};
+use serde_json::json;
+use tokio::{net::TcpListener, sync::watch, time::Instant};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("console_page::waking", Needs::ControlPlane, waking),
+        Case::new("console_page::ssh", Needs::ControlPlane, ssh),
+    ]
+}
+
+const TOKEN: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09";
+
+/// Lets everybody in as soon as the desktop runs.
+#[derive(Clone)]
+struct Door {
+    view: Arc<watch::Sender<TargetView>>,
+    desktop: SocketAddr,
+}
+
+impl Admission for Door {
+    async fn admit(&self, _: &AdmissionRequest) -> Result<Admitted, Refusal> {
+        let mut seen = self.view.subscribe();
+        // The sender lives as long as this does.
+        let _ = seen.wait_for(|view| view.state == TargetState::Running).await;
+        Ok(Admitted {
+            session: SessionId {
+                namespace: "team".into(),
+                name: "alice".into(),
+                uid: "1".into(),
+            },
+            user: "alice".into(),
+            target_name: "VncWorkspace/alice".into(),
+            protocol: Protocol::Vnc,
+            rules: Rules::CONTROL,
+            target: Target::Tcp(TcpTarget {
+                address: self.desktop.to_string(),
+                authentication: Authentication::Password(VncPassword::new(PASSWORD.as_bytes())),
+            }),
+            expires: Instant::now() + Duration::from_hours(1),
+            idle_timeout: None,
+            place: Place::default(),
+        })
+    }
+
+    fn target_view(&self, token: &TokenHash, _: std::net::IpAddr) -> Option<TargetView> {
+        let ours = TokenHash::of_token(TOKEN.as_bytes()).ok()?;
+        ours.is(token).then(|| self.view.borrow().clone())
+    }
+
+    async fn explain(&self, _: &StreamInfo) -> Option<Close> {
+        None
+    }
+}
+
+impl Door {
+    fn new(desktop: SocketAddr) -> Self {
+        let asleep = TargetView {
+            kind: "VncWorkspace",
+            name: "alice".into(),
+            state: TargetState::Asleep,
+            message: "The desktop sleeps because nobody typed.".into(),
+            sleeps_at: None,
+            sleeps_because: None,
+            input: ConsoleInput::Control,
+        };
+        Self {
+            view: Arc::new(watch::Sender::new(asleep)),
+            desktop,
+        }
+    }
+
+    /// Serves the page; returns where.
+    async fn serve(&self) -> Result<String> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let base = format!("http://{}", listener.local_addr()?);
+        let limits = Limits {
+            handshake: Duration::from_mins(5),
+            ..Limits::default()
+        };
+        let gateway = Gateway::new(self.clone(), Vec::new(), Gate::new(limits));
+        let (origins, page) = (Origins::new([&base])?, Page::new(Vec::<String>::new())?);
+        let serving = websocket::serve_with_page(listener, None, origins, Some(page), gateway, std::future::pending());
+        tokio::spawn(serving);
+        Ok(base)
+    }
+}
+
+fn link(base: &str, protocol: &str) -> String {
+    format!("{base}/console/#token={TOKEN}&protocol={protocol}&session=team/alice")
+}
+
+async fn start(output: &Path) -> Result<(Desktop, Door, String, Browser)> {
+    let desktop = Desktop::start(Ipv4Addr::LOCALHOST, output).await?;
+    let door = Door::new(desktop.address);
+    let base = door.serve().await?;
+    Ok((desktop, door, base, Browser::start(output)?))
+}
+
+async fn waking() -> Result<()> {
+    let output = paths::output("console_page::waking")?;
+    let (desktop, door, base, browser) = start(&output).await?;
+    browser.open(&link(&base, "vnc")).await?;
+    let look = browser
+        .until("that it is woken", wait::SHORT, TERMINAL, |look| {
+            look.waiting.contains("This desktop sleeps. It is being woken…")
+        })
+        .await?;
+    ensure!(
+        look.waiting.contains("The desktop sleeps because nobody typed."),
+        "{look:?}"
+    );
+    ensure!(
+        look.waiting.contains("Waited ") && look.state == "connecting",
+        "{look:?}"
+    );
+    ensure!((look.width, look.target.as_str()) == (0, "Asleep"), "{look:?}");
+    browser.screenshot("asleep").await?;
+    let announced = browser
+        .evaluate("document.getElementById('waiting-title').closest('[aria-live=polite]') !== null")
+        .await?;
+    ensure!(announced == json!(true), "nobody who does not see it is told");
+
+    door.view.send_modify(|view| {
+        view.state = TargetState::Starting;
+        view.message = "The desktop's programs start.".into();
+    });
+    browser
+        .until("that it starts", wait::SHORT, TERMINAL, |look| {
+            look.waiting.contains("Its programs are starting…")
+        })
+        .await?;
+    browser.screenshot("starting").await?;
+
+    door.view.send_modify(|view| {
+        view.state = TargetState::Running;
+        view.message = String::new();
+        view.sleeps_at = Some(Timestamp::now() + Duration::from_mins(4));
+        view.sleeps_because = Some(HibernationReason::Idle);
+    });
+    let look = browser
+        .until("the desktop and the warning", wait::SHORT, TERMINAL, |look| {
+            look.state == "connected" && look.of_colour > 150_000 && !look.warning.is_empty()
+        })
+        .await?;
+    ensure!(look.waiting.is_empty(), "{look:?}");
+    ensure!(
+        look.warning
+            .contains("because nobody types. Move the mouse or press a key"),
+        "{look:?}"
+    );
+    browser.screenshot("sleeps-soon").await?;
+    browser.type_text("hello\n").await?;
+    desktop.was_typed("hello\n").await?;
+
+    door.view.send_modify(|view| {
+        view.sleeps_at = None;
+        view.sleeps_because = None;
+        view.input = ConsoleInput::ViewOnly;
+    });
+    let look = browser
+        .until("no warning, and that it only looks", wait::SHORT, TERMINAL, |look| {
+            look.warning.is_empty() && look.view_only == "View only"
+        })
+        .await?;
+    ensure!(look.of_colour > 150_000, "{look:?}");
+    ensure!(look.problems.is_empty(), "{:?}", look.problems);
+    browser.screenshot("looks-only").await.map(drop)
+}
+
+async fn ssh() -> Result<()> {
+    let output = paths::output("console_page::ssh")?;
+    let (_desktop, _door, base, browser) = start(&output).await?;
+    browser.open(&link(&base, "ssh")).await?;
+    let look = browser.ended("Ssh").await?;
+    let way = format!("{}/api/v1/console/ws", base.replace("http:", "ws:"));
+    ensure!(
+        look.notice.contains("A browser cannot speak SSH") && look.notice.contains(&way),
+        "{look:?}"
+    );
+    let page = browser
+        .evaluate("document.documentURI + document.documentElement.outerHTML")
+        .await?;
+    ensure!(!page.to_string().contains(TOKEN), "the token is in the page");
+    ensure!(look.problems.is_empty(), "{:?}", look.problems);
+    browser.screenshot("ssh").await.map(drop)
+}
