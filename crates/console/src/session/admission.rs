@@ -183,6 +183,12 @@ impl SessionAdmission {
         }
         let namespace = &id_of(session).namespace;
         let drives = self.rights(&valid, &user, namespace).await?;
+        if policy.protocol == ConsoleProtocol::Ssh && !drives {
+            return Err(refuse(
+                Close::InputNotAllowed,
+                "nobody can only look at SSH, and the user may not drive",
+            ));
+        }
         let replaced = self.room(&valid)?;
         let found = self.0.consoles.find(&valid.target.console).await?;
         let connection = self.connection(caller, &user);
