@@ -17,8 +17,12 @@ use serde::Deserialize;
 
 use crate::{audit::AuditLog, install, paths};
 
-/// The name of the cluster that the tests of one run share.
-const SHARED: &str = "e2e";
+/// The name of the cluster that the tests of one run share, and how the others' begin. `E2E_CLUSTER` chooses another one, for a run
+/// beside others.
+fn shared_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| std::env::var("E2E_CLUSTER").unwrap_or_else(|_| "e2e".to_owned()))
+}
 
 /// A running cluster.
 #[derive(Clone, Debug, Deserialize)]
@@ -98,8 +102,19 @@ impl Cluster {
     /// # Errors
     /// When it does not come up, with the last lines of `novacluster`.
     pub fn own_node(name: &str) -> Result<OwnCluster> {
-        let name = format!("{SHARED}-{name}");
+        let name = format!("{}-{name}", shared_name());
         Ok(OwnCluster(start(&name, &["up", "--node", "--crds", "kubevirt"])?))
+    }
+
+    /// A cluster with a node, storage with snapshots and our CRDs, for a test that runs controllers of its own on it.
+    ///
+    /// # Errors
+    /// When it does not come up, with the last lines of `novacluster`.
+    pub fn own_storage(name: &str) -> Result<OwnCluster> {
+        let name = format!("{}-{name}", shared_name());
+        let cluster = OwnCluster(start(&name, &["up", "--csi"])?);
+        cluster.apply_own_crds()?;
+        Ok(cluster)
     }
 
     fn control_plane_by(
@@ -107,7 +122,7 @@ impl Cluster {
         name: &str,
         crds: &[&str],
     ) -> Result<OwnCluster> {
-        let name = format!("{SHARED}-{name}");
+        let name = format!("{}-{name}", shared_name());
         let crds = crds.join(",");
         let mut arguments = vec!["up"];
         if !crds.is_empty() {
@@ -118,8 +133,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The cluster with a node and a real KubeVirt that the tests of this
-    /// process share. It is started by the first test that asks.
+    /// The cluster with a node, storage with snapshots and a real KubeVirt that
+    /// the tests of this process share. It is started by the first test that asks.
     ///
     /// # Errors
     /// When it does not come up; every test that asks gets the same error.
@@ -127,7 +142,7 @@ impl Cluster {
         static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
         let cluster = CLUSTER.get_or_init(|| {
             let cluster =
-                take_or_start(SHARED, &["up", "--node", "--kubevirt"]).map_err(|error| format!("{error:#}"))?;
+                take_or_start(shared_name(), &["up", "--csi", "--kubevirt"]).map_err(|error| format!("{error:#}"))?;
             *started().lock().map_err(|error| error.to_string())? = true;
             Ok(cluster)
         });
@@ -148,15 +163,15 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The control plane, with the CRDs of KubeVirt and ours but no controller
-    /// of either, that the tests of this process share.
+    /// The control plane, with the CRDs of KubeVirt, snapshots and ours but no
+    /// controller of any, that the tests of this process share.
     ///
     /// # Errors
     /// As [`Cluster::shared`].
     pub fn plane() -> Result<&'static Self> {
         static HANDLE: OnceLock<Cluster> = OnceLock::new();
         let cluster = PLANE.get_or_init(|| {
-            Self::control_plane_by(take_or_start, "plane", &["kubevirt"])
+            Self::control_plane_by(take_or_start, "plane", &["kubevirt", "snapshot"])
                 .map(Some)
                 .map(Mutex::new)
                 .map_err(|error| format!("{error:#}"))
@@ -181,8 +196,8 @@ impl Cluster {
         let started = *started().lock().map_err(|error| anyhow::anyhow!("{error}"))?;
         match (started, keep()) {
             (false, _) => {}
-            (true, true) => eprintln!("kept the cluster {SHARED} (E2E_KEEP is set)"),
-            (true, false) => drop(novacluster(&["--name", SHARED, "down"])?),
+            (true, true) => eprintln!("kept the cluster {} (E2E_KEEP is set)", shared_name()),
+            (true, false) => drop(novacluster(&["--name", shared_name(), "down"])?),
         }
         Ok(())
     }
@@ -332,12 +347,12 @@ impl Cluster {
 const APPLY_TRIES: u32 = 3;
 
 fn retried<T>(tries: u32, mut run: impl FnMut() -> Result<T>) -> Result<T> {
-    let mut tried = 1;
+    let mut attempt = 1;
     loop {
         match run() {
-            Err(error) if tried < tries && format!("{error:#}").contains("(Timeout)") => {
-                eprintln!("try {tried} of {tries}: {error:#}");
-                tried += 1;
+            Err(error) if attempt < tries && format!("{error:#}").contains("(Timeout)") => {
+                eprintln!("try {attempt} of {tries}: {error:#}");
+                attempt += 1;
             }
             result => return result,
         }

@@ -19,4 +19,6 @@ pub mod namespace;
 pub mod paths;
 pub mod pod;
 pub mod rfb;
+pub mod ssh;
+pub mod vnc;
 pub mod wait;

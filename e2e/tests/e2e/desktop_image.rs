@@ -2,20 +2,16 @@
 
 use std::{
     net::Ipv4Addr,
-    path::{Path, PathBuf},
-    process::{Command, Output},
+    path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     ResourceExt,
     api::{Api, PostParams},
-};
-use novasphere_console::rfb::{
-    security::vnc_auth::VncPassword,
-    upstream::{Authentication, CLIENT_INIT_SHARED, ClientHandshake, HandshakeError, Progress},
 };
 use novasphere_e2e::{
     browser::Colour,
@@ -25,13 +21,11 @@ use novasphere_e2e::{
     harness::{Case, Needs},
     namespace::{Context, PodSecurity, with_namespace},
     pod,
+    ssh::{Keys, Ssh},
+    vnc::{self, Viewer},
     wait::{self, Seen},
 };
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -65,18 +59,12 @@ const END: Duration = Duration::from_secs(2);
 
 const POD: &str = "desktop";
 
-/// Keys as X11 names them; those of ASCII are ASCII.
-const RETURN: u32 = 0xff0d;
-
-/// A point of the title of the window that came first: jwm puts each further one a title lower.
-const FIRST_TITLE: (u16, u16) = (300, 35);
-
 /// `program` is one that the session of this variant runs.
 async fn keeps_contract(case: &'static str, variant: &'static str, program: &'static str) -> Result<()> {
     let cluster = Cluster::shared()?;
     with_namespace(cluster, case, PodSecurity::Restricted, async |context| {
         let image = desktop_image::load(cluster, variant)?;
-        let keys = Keys::make(&context.output)?;
+        let keys = Keys::make(&context.output, &["host", "person", "stranger"])?;
         let started = Instant::now();
         make(context, &image, &keys).await?;
         let address = ready(context, 0).await?;
@@ -84,7 +72,8 @@ async fn keeps_contract(case: &'static str, variant: &'static str, program: &'st
 
         only_the_password_opens(address).await.context("VNC")?;
         shows_itself(context, address).await.context("TigerVNC's viewer")?;
-        let ssh = Ssh::new(context, &keys, address)?;
+        let host = keys.public("host")?;
+        let ssh = Ssh::new(&context.output, (address, SSH_PORT).into(), &host, keys.file("person"))?;
         only_the_key_opens(&ssh, &keys).context("SSH")?;
         typed_files_stay_home(&ssh, address).await.context("the home")?;
         is_confined(context).context("confinement")?;
@@ -99,51 +88,13 @@ async fn keeps_contract(case: &'static str, variant: &'static str, program: &'st
     .await
 }
 
-/// The keys of one desktop and of who enters.
-struct Keys {
-    folder: PathBuf,
-}
-
-impl Keys {
-    fn make(folder: &Path) -> Result<Self> {
-        let keys = Self {
-            folder: folder.to_owned(),
-        };
-        for name in ["host", "person", "stranger"] {
-            let file = keys.file(name);
-            // An earlier run's would make ssh-keygen ask.
-            for old in [&file, &file.with_extension("pub")] {
-                match std::fs::remove_file(old) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-                    _ => {}
-                }
-            }
-            let output = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
-                .arg(&file)
-                .output()
-                .context("start ssh-keygen; run hack/install-packages")?;
-            succeeded("ssh-keygen", &output)?;
-        }
-        Ok(keys)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    fn read(&self, name: &str) -> Result<String> {
-        Ok(std::fs::read_to_string(self.file(name))?)
-    }
-}
-
 async fn make(context: &Context<'_>, image: &str, keys: &Keys) -> Result<()> {
     let secret: Secret = serde_json::from_value(json!({
         "metadata": {"name": POD},
         "stringData": {
             "vnc-password": PASSWORD,
-            "ssh_host_ed25519_key": keys.read("host")?,
-            "authorized_keys": keys.read("person.pub")?,
+            "ssh_host_ed25519_key": keys.private("host")?,
+            "authorized_keys": keys.public("person")?,
         },
     }))?;
     context.api().create(&PostParams::default(), &secret).await?;
@@ -220,68 +171,8 @@ async fn ready(context: &Context<'_>, restarts: i32) -> Result<Ipv4Addr> {
     Ok(address.parse()?)
 }
 
-/// A viewer that is let in, with the size of its screen.
-struct Viewer {
-    stream: TcpStream,
-    size: (u16, u16),
-}
-
-impl Viewer {
-    async fn open(address: Ipv4Addr, password: &str) -> Result<Self> {
-        let mut stream = TcpStream::connect((address, VNC_PORT)).await?;
-        let password = VncPassword::new(password.as_bytes());
-        let mut handshake = ClientHandshake::new(Authentication::Password(password));
-        loop {
-            let mut input = vec![0; handshake.want()];
-            stream.read_exact(&mut input).await?;
-            let mut output = Vec::new();
-            let progress = handshake.receive(&input, &mut output)?;
-            stream.write_all(&output).await?;
-            if progress == Progress::Done {
-                break;
-            }
-        }
-        stream.write_all(&CLIENT_INIT_SHARED).await?;
-        let size = (stream.read_u16().await?, stream.read_u16().await?);
-        Ok(Self { stream, size })
-    }
-
-    async fn key(&mut self, down: u8, key: u32) -> Result<()> {
-        self.stream.write_all(&[4, down, 0, 0]).await?;
-        Ok(self.stream.write_u32(key).await?)
-    }
-
-    /// Leaves when the server has read all. To go while it still sends would reset the connection, and lose what it has not
-    /// read yet.
-    async fn close(mut self) -> Result<()> {
-        self.stream.shutdown().await?;
-        let mut rest = Vec::new();
-        self.stream.read_to_end(&mut rest).await?;
-        Ok(())
-    }
-
-    /// Clicks with the first button.
-    async fn click(&mut self, (x, y): (u16, u16)) -> Result<()> {
-        for buttons in [0, 1, 0] {
-            self.stream.write_all(&[5, buttons]).await?;
-            self.stream.write_u16(x).await?;
-            self.stream.write_u16(y).await?;
-        }
-        Ok(())
-    }
-
-    /// Presses the keys of a text of ASCII.
-    async fn type_text(&mut self, text: &str) -> Result<()> {
-        for letter in text.bytes() {
-            let key = if letter == b'\n' { RETURN } else { u32::from(letter) };
-            self.key(1, key).await?;
-            self.key(0, key).await?;
-        }
-        Ok(())
-    }
-}
-
 async fn only_the_password_opens(address: Ipv4Addr) -> Result<()> {
+    let address = (address, VNC_PORT).into();
     let viewer = Viewer::open(address, PASSWORD).await?;
     ensure!(
         viewer.size == (WIDTH, HEIGHT),
@@ -289,13 +180,7 @@ async fn only_the_password_opens(address: Ipv4Addr) -> Result<()> {
         viewer.size
     );
     for wrong in ["", "wrong", "K7pq2Zx8"] {
-        match Viewer::open(address, wrong).await {
-            Ok(_) => bail!("the password {wrong:?} opens it"),
-            Err(error) => ensure!(
-                matches!(error.downcast_ref(), Some(HandshakeError::Refused(_))),
-                "the password {wrong:?}: {error:#}"
-            ),
-        }
+        vnc::refuses(address, wrong).await?;
     }
     Ok(())
 }
@@ -318,100 +203,19 @@ async fn shows_itself(context: &Context<'_>, address: Ipv4Addr) -> Result<()> {
     shown
 }
 
-/// How a person enters by SSH.
-struct Ssh {
-    known_hosts: PathBuf,
-    address: Ipv4Addr,
-    key: PathBuf,
-}
-
-impl Ssh {
-    fn new(context: &Context<'_>, keys: &Keys, address: Ipv4Addr) -> Result<Self> {
-        let known_hosts = context.output.join("known_hosts");
-        let host = keys.read("host.pub")?;
-        std::fs::write(&known_hosts, format!("[{address}]:{SSH_PORT} {host}"))?;
-        Ok(Self {
-            known_hosts,
-            address,
-            key: keys.file("person"),
-        })
-    }
-
-    fn run(&self, key: &Path, user: &str, command: &str) -> Result<Output> {
-        Command::new("ssh")
-            // No settings, agent or keys of who runs the tests.
-            .args([
-                "-F",
-                "none",
-                "-o",
-                "IdentityAgent=none",
-                "-o",
-                "IdentitiesOnly=yes",
-                "-o",
-                "BatchMode=yes",
-            ])
-            .args([
-                "-o",
-                "StrictHostKeyChecking=yes",
-                "-o",
-                "GlobalKnownHostsFile=none",
-                "-o",
-            ])
-            .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
-            .arg("-i")
-            .arg(key)
-            .args([
-                "-p",
-                &SSH_PORT.to_string(),
-                &format!("{user}@{}", self.address),
-                command,
-            ])
-            .output()
-            .context("start ssh; run hack/install-packages")
-    }
-
-    fn command(&self, command: &str) -> Result<String> {
-        let output = self.run(&self.key, "user", command)?;
-        succeeded(command, &output)?;
-        Ok(String::from_utf8(output.stdout)?)
-    }
-}
-
-fn succeeded(what: &str, output: &Output) -> Result<()> {
-    let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{what}: {}: {}", output.status, text.trim());
-    Ok(())
-}
-
 fn only_the_key_opens(ssh: &Ssh, keys: &Keys) -> Result<()> {
     let who = ssh.command("id --user; id --group; pwd; echo $DISPLAY")?;
     ensure!(who == "1000\n1000\n/home/user/workspace\n:1\n", "{who}");
-    for (key, user) in [("stranger", "user"), ("person", "root")] {
-        let output = ssh.run(&keys.file(key), user, "true")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.code() == Some(255) && said.contains("Permission denied (publickey)"),
-            "the key of {key} as {user}: {}: {said}",
-            output.status
-        );
-    }
-    Ok(())
+    ssh.refuses(&keys.file("stranger"), "user")?;
+    ssh.refuses(&keys.file("person"), "root")
 }
 
 /// What is typed in the desktop's terminal becomes a file that SSH sees.
 async fn typed_files_stay_home(ssh: &Ssh, address: Ipv4Addr) -> Result<()> {
-    // Again until it arrives. The terminal has the keyboard when its window came last; else it came first, and a click gives
-    // the keyboard to it for the next time.
-    wait::until("a file is typed in the terminal", wait::SHORT, || async {
+    let address = (address, VNC_PORT).into();
+    vnc::type_in_terminal(address, PASSWORD, "echo typed >typed", async || {
         let typed = ssh.command("cat typed 2>&1 || true")?;
-        if typed == "typed\n" {
-            return Ok(Seen::Done(()));
-        }
-        let mut viewer = Viewer::open(address, PASSWORD).await?;
-        viewer.type_text("echo typed >typed\n").await?;
-        viewer.click(FIRST_TITLE).await?;
-        viewer.close().await?;
-        Ok(Seen::NotYet(typed))
+        Ok(Seen::some((typed == "typed\n").then_some(()), typed))
     })
     .await
 }
