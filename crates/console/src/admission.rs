@@ -176,7 +176,7 @@ pub trait Admission: Send + Sync + 'static {
 
     /// Finds out why a target closed the connection: consoles close without a word. `None` when it cannot be known. The
     /// viewer waits for it for at most 3 s.
-    fn explain(&self, stream: &StreamInfo) -> impl Future<Output = Option<Close>> + Send;
+    fn explain(&self, stream: &StreamInfo) -> impl Future<Output = Option<End>> + Send;
 }
 
 /// Is told what happens, for status, metrics and the audit log. Calls must not block.

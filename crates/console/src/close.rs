@@ -40,6 +40,16 @@ pub enum Close {
     InUse,
     /// The target does not run.
     TargetNotRunning,
+    /// The desktop did not wake in time.
+    WakeTimeout,
+    /// The desktop cannot start before a person has done something.
+    TargetFailed,
+    /// The desktop's time is over.
+    TargetExpired,
+    /// The desktop went to sleep. Not [`TargetStopped`](Self::TargetStopped): whoever connects again by himself would wake it.
+    TargetHibernated,
+    /// Too many viewers wait for desktops.
+    TooManyWaiting,
     /// The token opens nothing. It is not said why.
     TokenRefused,
     /// The session has all the viewers that it may have.
@@ -108,6 +118,17 @@ impl Close {
             Self::TargetRefused => (4023, "The machine's console turned the gateway away."),
             Self::InUse => (4024, "This console carries one viewer, and somebody else is connected."),
             Self::TargetNotRunning => (4025, "The machine is not running."),
+            Self::WakeTimeout => (4026, "The desktop did not start in time. Try again."),
+            Self::TargetFailed => (
+                4027,
+                "The desktop cannot start: its settings have to be corrected. Tell your administrator.",
+            ),
+            Self::TargetExpired => (4028, "The desktop's time is over."),
+            Self::TargetHibernated => (4029, "The desktop went to sleep. Connect again to wake it."),
+            Self::TooManyWaiting => (
+                4030,
+                "Too many viewers wait for desktops to start. Try again in a minute.",
+            ),
             Self::TokenRefused => (4040, "Access refused. Ask for a new token."),
             Self::TooManyViewers => (4041, "The session has as many viewers as it may have."),
             Self::AddressNotAllowed => (4042, "The session does not allow connections from your address."),

@@ -1,13 +1,14 @@
 //! What all ways in have in common: admission, the way to the target, and a stream from its opening to its end.
 
 mod ssh;
+pub(crate) mod waiting;
 
 use std::{future::poll_fn, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
@@ -15,13 +16,14 @@ use crate::{
     close::Close,
     leg::Leg,
     limits::{Gate, HalfOpen},
-    registry::{Protocol, Registry, StreamInfo, Transport},
+    registry::{Handle, Protocol, Registry, StreamInfo, Transport},
     relay::{Clocks, Relay, ViewerFilter},
     rfb::{
         server::{HandshakeError, Offer, Progress, ServerHandshake},
         upstream::CLIENT_INIT_SHARED,
     },
     token::TokenHash,
+    upstream::Target,
     websocket::{frame::Role, stream::WebSocket},
 };
 
@@ -187,12 +189,25 @@ impl<A: Admission> Gateway<A> {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let time = self.parts.gate.limits().handshake;
+        let until = Instant::now() + self.parts.gate.limits().handshake;
+        let may_open = async {
+            let admitted = admission.await?;
+            check(&admitted, transport).map_err(|failure| failure.of(&admitted))?;
+            Ok(admitted)
+        };
         // Boxed, so that the stream's task does not keep room for its opening.
-        let opening = Box::pin(timeout(time, open_websocket(&mut viewer, admission, transport)));
-        let opened = opening
-            .await
-            .unwrap_or_else(|_| Err(Failure::new(Close::HandshakeTimeout, "no time left")));
+        let opened = match Box::pin(in_time(until, may_open)).await {
+            Ok(admitted) => match admitted.target.clone() {
+                Target::Waiting(target) => {
+                    drop(half_open);
+                    return self.serve_waiting(viewer, admitted, target, client, transport).await;
+                }
+                Target::Tcp(_) | Target::KubeVirt(_) | Target::Recovering(_) => {
+                    Box::pin(in_time(until, open_websocket(&mut viewer, admitted))).await
+                }
+            },
+            Err(failure) => Err(failure),
+        };
         match opened {
             Ok(opened) => {
                 drop(half_open);
@@ -251,31 +266,41 @@ impl<A: Admission> Gateway<A> {
 
     /// Carries a stream whose handshakes are over, until it ends.
     pub(crate) async fn carry(&self, opened: Opened, viewer: Box<dyn Leg>, client: IpAddr, transport: Transport) {
+        let handle = self.stream(&opened.admitted, client, transport);
+        self.carry_stream(opened, viewer, handle).await;
+    }
+
+    /// Enters a stream, and tells of it.
+    fn stream(&self, admitted: &Admitted, client: IpAddr, transport: Transport) -> Handle {
+        let handle = self.parts.registry.open(StreamInfo {
+            session: admitted.session.clone(),
+            connection: admitted.place.id().to_owned(),
+            user: admitted.user.clone(),
+            target: admitted.target_name.clone(),
+            client,
+            transport,
+            protocol: admitted.protocol,
+        });
+        self.observe(|observer| observer.opened(handle.stream()));
+        handle
+    }
+
+    async fn carry_stream(&self, opened: Opened, viewer: Box<dyn Leg>, mut handle: Handle) {
         let Opened { admitted, target } = opened;
         let filter = ViewerFilter::new(admitted.protocol, admitted.rules);
         let clocks = Clocks {
             expires: Some(admitted.expires),
             idle: admitted.idle_timeout,
         };
-        let mut handle = self.parts.registry.open(StreamInfo {
-            session: admitted.session,
-            connection: admitted.place.id().to_owned(),
-            user: admitted.user,
-            target: admitted.target_name,
-            client,
-            transport,
-            protocol: admitted.protocol,
-        });
         let stream = handle.stream().clone();
-        self.observe(|observer| observer.opened(&stream));
         let relay = Relay::new(viewer, target, filter, clocks, Arc::clone(&stream.counters));
         let mut ended = relay.run(&mut handle).await;
         // The session is free for others from here on; only the viewer does not know yet.
         let _lingering = handle.leave();
         if ended.end.why == Close::TargetDisconnected
-            && let Ok(Some(why)) = timeout(EXPLAIN, self.parts.admission.explain(&stream.info)).await
+            && let Ok(Some(end)) = timeout(EXPLAIN, self.parts.admission.explain(&stream.info)).await
         {
-            ended.end.why = why;
+            ended.end = end;
         }
         self.observe(|observer| observer.closed(&stream, &ended.end));
         drop(admitted.place);
@@ -283,27 +308,32 @@ impl<A: Admission> Gateway<A> {
     }
 }
 
-async fn open_websocket<S>(
-    viewer: &mut WebSocket<S>,
-    admission: impl Future<Output = Result<Admitted, Failure>>,
-    transport: Transport,
-) -> Result<Opened, Failure>
+async fn open_websocket<S>(viewer: &mut WebSocket<S>, admitted: Admitted) -> Result<Opened, Failure>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut opened = open_target(admission.await?, transport).await?;
-    match opened.admitted.protocol {
-        Protocol::Serial => viewer.accept_text(),
-        Protocol::Ssh => {
-            let identified = ssh::identify(viewer, &mut opened.target).await;
-            identified.map_err(|failure| failure.of(&opened.admitted))?;
-        }
-        Protocol::Vnc => {
-            let greeted = greet(viewer, &mut opened).await;
-            greeted.map_err(|failure| failure.of(&opened.admitted))?;
-        }
+    let mut opened = open_target(admitted).await?;
+    if opened.admitted.protocol == Protocol::Serial {
+        viewer.accept_text();
     }
+    let spoken = speak(viewer, &mut opened).await;
+    spoken.map_err(|failure| failure.of(&opened.admitted))?;
     Ok(opened)
+}
+
+/// What viewer and target say to each other before the relay takes over.
+async fn speak<L: Leg>(viewer: &mut L, opened: &mut Opened) -> Result<(), Failure> {
+    match opened.admitted.protocol {
+        Protocol::Vnc => greet(viewer, opened).await,
+        Protocol::Ssh => ssh::identify(viewer, &mut opened.target).await,
+        Protocol::Serial => Ok(()),
+    }
+}
+
+/// Gives up when there is no time left.
+pub(crate) async fn in_time<T>(until: Instant, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let done = timeout_at(until, work).await;
+    done.unwrap_or_else(|_| Err(Failure::new(Close::HandshakeTimeout, "no time left")))
 }
 
 async fn greet<L: AsyncRead + AsyncWrite + Unpin>(viewer: &mut L, opened: &mut Opened) -> Result<(), Failure> {
@@ -313,24 +343,28 @@ async fn greet<L: AsyncRead + AsyncWrite + Unpin>(viewer: &mut L, opened: &mut O
     finish(viewer, &mut handshake, &mut output, opened).await
 }
 
-/// Connects to the target of an admitted viewer.
-pub(crate) async fn open_target(admitted: Admitted, transport: Transport) -> Result<Opened, Failure> {
-    let known = |why, detail: String| Failure::new(why, detail).of(&admitted);
+/// Whether the viewer can do anything with what he would get.
+pub(crate) fn check(admitted: &Admitted, transport: Transport) -> Result<(), Failure> {
     if admitted.protocol != Protocol::Vnc && transport == Transport::Rfb {
-        return Err(known(
+        return Err(Failure::new(
             Close::TransportNotAllowed,
-            "the console is not a screen, so it does not speak RFB".to_owned(),
+            "the console is not a screen, so it does not speak RFB",
         ));
     }
     if admitted.protocol == Protocol::Ssh && !admitted.rules.input {
-        return Err(known(
+        return Err(Failure::new(
             Close::InputNotAllowed,
-            "nobody can only look at SSH, and this viewer may not do more".to_owned(),
+            "nobody can only look at SSH, and this viewer may not do more",
         ));
     }
+    Ok(())
+}
+
+/// Connects to the target of an admitted viewer.
+pub(crate) async fn open_target(admitted: Admitted) -> Result<Opened, Failure> {
     match admitted.target.open(admitted.protocol).await {
         Ok(target) => Ok(Opened { admitted, target }),
-        Err(error) => Err(known(error.close(), error.to_string())),
+        Err(error) => Err(Failure::new(error.close(), error.to_string()).of(&admitted)),
     }
 }
 

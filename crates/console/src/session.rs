@@ -7,6 +7,7 @@ pub mod access;
 pub mod admission;
 mod claim;
 mod counters;
+pub mod desktops;
 mod enforcer;
 mod grant;
 pub mod lease;
@@ -43,6 +44,7 @@ pub use self::{
 use self::{
     admission::Parts,
     counters::Counting,
+    desktops::Desktops,
     enforcer::Enforcer,
     lease::{GatewayLease, NotAName},
     live::LiveStreams,
@@ -77,6 +79,8 @@ pub struct SessionGatewayOptions {
     pub endpoints: Endpoints,
     /// Limits before authentication.
     pub gate: Gate,
+    /// How long a viewer waits at most for a desktop that sleeps or starts.
+    pub wake_timeout: Duration,
     /// Counts streams.
     pub metrics: Metrics,
     /// Counts what the watches see.
@@ -129,6 +133,7 @@ impl Core {
         sessions: Sessions,
         holder: &str,
         reporter: events::Reporter,
+        wake_timeout: Duration,
         tasks: &mut JoinSet<()>,
     ) -> Self {
         let (live, registry) = (LiveStreams::default(), Registry::default());
@@ -147,6 +152,7 @@ impl Core {
             consoles: Consoles {
                 client: client.clone(),
                 console_client,
+                desktops: Desktops::new(client.clone(), sessions.clone(), wake_timeout),
                 sessions: sessions.clone(),
             },
             sessions,
@@ -230,7 +236,8 @@ impl SessionGateway {
         };
         let sessions = watches.sessions.clone();
         let reporter = events::Reporter::new(client.clone(), REPORTER, &holder);
-        let core = Core::new(&client, console_client, sessions.clone(), &holder, reporter, tasks);
+        let wake = options.wake_timeout;
+        let core = Core::new(&client, console_client, sessions.clone(), &holder, reporter, wake, tasks);
         let lease = GatewayLease::new(client.clone(), &options.namespace, &holder);
         let changed = core.enforcer.clone();
         watches.spawn(tasks, move |change| changed.changed(&change));

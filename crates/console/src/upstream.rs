@@ -3,6 +3,7 @@
 pub mod kubevirt;
 pub mod reconnect;
 pub mod tcp;
+pub mod wait;
 
 use std::{io, time::Duration};
 
@@ -15,8 +16,10 @@ use self::{
     kubevirt::{KubeVirtError, KubeVirtTarget},
     reconnect::RecoveringTarget,
     tcp::TcpTarget,
+    wait::WaitingTarget,
 };
 use crate::{
+    admission::Refusal,
     close::Close,
     leg::Leg,
     registry::Protocol,
@@ -35,6 +38,8 @@ pub enum Target {
     KubeVirt(KubeVirtTarget),
     /// The serial console of a KubeVirt machine, which is opened again when it is lost.
     Recovering(RecoveringTarget),
+    /// A desktop, which may sleep.
+    Waiting(WaitingTarget),
 }
 
 /// Why a console cannot be opened.
@@ -60,6 +65,9 @@ pub enum UpstreamError {
     /// KubeVirt does not open its console.
     #[error(transparent)]
     KubeVirt(#[from] KubeVirtError),
+    /// It did not become ready.
+    #[error("{}", .0.detail)]
+    NotReady(Refusal),
 }
 
 impl UpstreamError {
@@ -70,6 +78,7 @@ impl UpstreamError {
             Self::Connect { .. } | Self::Timeout | Self::BrokenOff(_) => Close::TargetUnreachable,
             Self::Handshake(_) => Close::TargetRefused,
             Self::KubeVirt(error) => error.close(),
+            Self::NotReady(refusal) => refusal.why,
         }
     }
 }
@@ -79,21 +88,40 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`UpstreamError`]; within [`TIMEOUT`].
+    /// [`UpstreamError`]; within [`TIMEOUT`], if it need not be [waited](Self::Waiting) for.
     pub async fn open(&self, protocol: Protocol) -> Result<Box<dyn Leg>, UpstreamError> {
-        let open = async {
-            let (mut leg, authentication) = match self {
-                Self::Tcp(target) => (target.connect().await?, &target.authentication),
-                Self::KubeVirt(target) => (target.connect(protocol).await?, &Authentication::None),
-                Self::Recovering(target) => (target.connect().await?, &Authentication::None),
-            };
-            if protocol == Protocol::Vnc {
-                handshake(&mut leg, authentication.clone()).await?;
+        match self {
+            Self::Tcp(target) => target.open(protocol).await,
+            Self::KubeVirt(target) => {
+                let connect = async { Ok(target.connect(protocol).await?) };
+                open(connect, protocol, &Authentication::None).await
             }
-            Ok(leg)
-        };
-        timeout(TIMEOUT, open).await.map_err(|_| UpstreamError::Timeout)?
+            Self::Recovering(target) => open(target.connect(), protocol, &Authentication::None).await,
+            Self::Waiting(target) => Ok(target.open(protocol).await?.0),
+        }
     }
+}
+
+impl TcpTarget {
+    /// As [`Target::open`].
+    async fn open(&self, protocol: Protocol) -> Result<Box<dyn Leg>, UpstreamError> {
+        open(self.connect(), protocol, &self.authentication).await
+    }
+}
+
+async fn open(
+    connect: impl Future<Output = Result<Box<dyn Leg>, UpstreamError>>,
+    protocol: Protocol,
+    authentication: &Authentication,
+) -> Result<Box<dyn Leg>, UpstreamError> {
+    let open = async {
+        let mut leg = connect.await?;
+        if protocol == Protocol::Vnc {
+            handshake(&mut leg, authentication.clone()).await?;
+        }
+        Ok(leg)
+    };
+    timeout(TIMEOUT, open).await.map_err(|_| UpstreamError::Timeout)?
 }
 
 async fn handshake(leg: &mut Box<dyn Leg>, authentication: Authentication) -> Result<(), UpstreamError> {

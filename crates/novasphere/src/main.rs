@@ -127,6 +127,7 @@ async fn run(arguments: Arguments, configuration: Configuration, process: Proces
                 instance: instance.clone(),
                 endpoints: configuration.endpoints.clone(),
                 gate,
+                wake_timeout: configuration.console.wake_timeout(),
                 metrics: stream_metrics,
                 runtime_metrics: metrics.clone(),
                 audit: audit(configuration.console.audit_log.as_deref())?,

@@ -5,14 +5,17 @@ use std::{net::IpAddr, sync::Arc};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    admission::{Admission, AdmissionRequest},
+    admission::{Admission, AdmissionRequest, Admitted},
     close::Close,
-    gateway::{Failure, Gateway, Opened, farewell, finish, open_target, send, step},
+    gateway::{
+        Failure, Gateway, Opened, check, farewell, finish, in_time, open_target, send, step,
+        waiting::{Patient, end_of},
+    },
     leg::{Leg, Raw},
     limits::HalfOpen,
     registry::Transport,
@@ -21,7 +24,10 @@ use crate::{
         server::{HandshakeError, Offer, Progress, ServerHandshake},
     },
     token::TokenHash,
+    upstream::{Target, wait::WaitingTarget},
 };
+
+type Viewer = Raw<TlsStream<TcpStream>>;
 
 /// Serves viewers until `stop`. Streams that are open then go on: see [`Registry::drain`](crate::registry::Registry::drain).
 ///
@@ -59,27 +65,51 @@ async fn connection<A: Admission>(
     client: IpAddr,
     half_open: HalfOpen,
 ) {
+    let until = Instant::now() + gateway.gate().limits().handshake;
     // Boxed, so that the stream's task does not keep room for its opening.
-    let opening = Box::pin(timeout(
-        gateway.gate().limits().handshake,
-        open(gateway, stream, acceptor, client),
-    ));
-    let opened = opening
-        .await
-        .unwrap_or_else(|_| Err(Failure::new(Close::HandshakeTimeout, "no time left")));
+    let admitted = Box::pin(in_time(until, open(gateway, stream, acceptor, client))).await;
+    let opened = match admitted {
+        Ok((door, admitted)) => match admitted.target.clone() {
+            Target::Waiting(target) => {
+                drop(half_open);
+                return wait(gateway, door, admitted, target, client).await;
+            }
+            Target::Tcp(_) | Target::KubeVirt(_) | Target::Recovering(_) => {
+                Box::pin(in_time(until, enter(door, admitted))).await
+            }
+        },
+        Err(failure) => Err(failure),
+    };
     drop(half_open);
     match opened {
-        Ok((viewer, opened)) => gateway.carry(opened, viewer, client, Transport::Rfb).await,
+        Ok((viewer, opened)) => gateway.carry(opened, Box::new(viewer), client, Transport::Rfb).await,
         Err(failure) => gateway.refused(failure, client, Transport::Rfb),
     }
 }
 
+/// A viewer who has shown his token and waits for the result.
+struct Door<L> {
+    viewer: L,
+    handshake: ServerHandshake,
+    output: Vec<u8>,
+}
+
+impl<L: Leg> Door<L> {
+    /// Tells a viewer why he does not come in. One who is gone need not be told.
+    async fn refuse(mut self, why: Close) {
+        self.handshake.refuse(why.sentence(), &mut self.output);
+        let _ = send(&mut self.viewer, &mut self.output).await;
+        farewell(&mut self.viewer, why).await;
+    }
+}
+
+/// Up to the admission.
 async fn open<A: Admission>(
     gateway: &Gateway<A>,
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     client: IpAddr,
-) -> Result<(Box<dyn Leg>, Opened), Failure> {
+) -> Result<(Door<Viewer>, Admitted), Failure> {
     let mut output = Vec::new();
     let mut handshake = ServerHandshake::start(Offer::X509Plain, &mut output);
     let mut clear = Raw(stream);
@@ -91,15 +121,72 @@ async fn open<A: Admission>(
         .accept(clear.0)
         .await
         .map_err(|error| Failure::new(Close::ProtocolError, error.to_string()))?;
-    let mut viewer = Raw(stream);
-    match enter(gateway, &mut viewer, &mut handshake, &mut output, client).await {
-        Ok(opened) => Ok((Box::new(viewer), opened)),
+    let mut door = Door {
+        viewer: Raw(stream),
+        handshake,
+        output,
+    };
+    match ask(gateway, &mut door, client).await {
+        Ok(admitted) => Ok((door, admitted)),
         Err(failure) => {
-            handshake.refuse(failure.refusal.why.sentence(), &mut output);
-            // A viewer that is gone need not be told.
-            let _ = send(&mut viewer, &mut output).await;
-            farewell(&mut viewer, failure.refusal.why).await;
+            door.refuse(failure.refusal.why).await;
             Err(failure)
+        }
+    }
+}
+
+/// Connects to the target and lets the viewer in.
+async fn enter<L: Leg>(mut door: Door<L>, admitted: Admitted) -> Result<(L, Opened), Failure> {
+    let opened = match open_target(admitted).await {
+        Ok(mut opened) => {
+            let finished = finish(&mut door.viewer, &mut door.handshake, &mut door.output, &mut opened).await;
+            finished
+                .map_err(|failure| failure.of(&opened.admitted))
+                .map(|()| opened)
+        }
+        Err(failure) => Err(failure),
+    };
+    match opened {
+        Ok(opened) => Ok((door.viewer, opened)),
+        Err(failure) => {
+            door.refuse(failure.refusal.why).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Lets the viewer in as soon as the target answers. A stock viewer waits for the result of its authentication without a
+/// limit of its own.
+async fn wait<A: Admission>(
+    gateway: &Gateway<A>,
+    door: Door<Viewer>,
+    admitted: Admitted,
+    target: WaitingTarget,
+    client: IpAddr,
+) {
+    let mut door = Door {
+        viewer: Patient::new(door.viewer),
+        handshake: door.handshake,
+        output: door.output,
+    };
+    let mut waiting = gateway.enter(&admitted, client, Transport::Rfb);
+    let time = gateway.gate().limits().handshake;
+    // Boxed, so that the stream's task does not keep room for its opening.
+    let opening = Box::pin(async {
+        let mut opened = gateway.wait(&mut waiting, &mut door.viewer, admitted, &target).await?;
+        drop(target);
+        let finished = finish(&mut door.viewer, &mut door.handshake, &mut door.output, &mut opened);
+        match timeout(time, finished).await {
+            Ok(Ok(())) => Ok(opened),
+            Ok(Err(failure)) => Err(end_of(failure)),
+            Err(_) => Err(Close::HandshakeTimeout.into()),
+        }
+    });
+    match opening.await {
+        Ok(opened) => gateway.carry_on(opened, Box::new(door.viewer), waiting).await,
+        Err(end) => {
+            let _lingering = gateway.over(waiting, &end);
+            door.refuse(end.why).await;
         }
     }
 }
@@ -114,26 +201,22 @@ async fn negotiate(
     Ok(())
 }
 
-/// The handshake inside TLS.
-async fn enter<A: Admission, L: Leg>(
+/// The handshake inside TLS, up to the admission.
+async fn ask<A: Admission, L: Leg>(
     gateway: &Gateway<A>,
-    viewer: &mut L,
-    handshake: &mut ServerHandshake,
-    output: &mut Vec<u8>,
+    door: &mut Door<L>,
     client: IpAddr,
-) -> Result<Opened, Failure> {
+) -> Result<Admitted, Failure> {
     let credentials = loop {
-        match step(viewer, handshake, output).await? {
+        match step(&mut door.viewer, &mut door.handshake, &mut door.output).await? {
             Progress::Check(credentials) => break credentials,
             Progress::Continue => {}
             _ => return Err(HandshakeError::Driver.into()),
         }
     };
     let admitted = gateway.admit(&request(&credentials, client)?).await?;
-    let mut opened = open_target(admitted, Transport::Rfb).await?;
-    let finished = finish(viewer, handshake, output, &mut opened).await;
-    finished.map_err(|failure| failure.of(&opened.admitted))?;
-    Ok(opened)
+    check(&admitted, Transport::Rfb).map_err(|failure| failure.of(&admitted))?;
+    Ok(admitted)
 }
 
 fn request(credentials: &Credentials, client: IpAddr) -> Result<AdmissionRequest, Failure> {

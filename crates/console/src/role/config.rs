@@ -1,6 +1,6 @@
 //! Settings of the console role.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time};
 
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_crd::{Cidr, Duration};
@@ -36,6 +36,9 @@ pub struct ConsoleConfig {
     /// from, in CIDR notation; they are also not limited as one client. Default: none. At most 64.
     #[schemars(length(max = 64))]
     pub trusted_proxies: Vec<Cidr>,
+
+    /// How long somebody who connects to a desktop that sleeps or starts waits for it at most, from `1s` to `1h`. Default `5m`.
+    pub wake_timeout: Duration,
 
     /// File to which the audit log is appended. Default: standard output.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,6 +128,7 @@ impl Default for ConsoleConfig {
             tls: TlsConfig::default(),
             limits: LimitsConfig::default(),
             trusted_proxies: Vec::new(),
+            wake_timeout: Duration::from_mins(5),
             audit_log: None,
             metrics_per_session: false,
             drain_grace: Duration::from_secs(0),
@@ -174,6 +178,13 @@ impl ConsoleConfig {
             trusted_proxies: self.trusted_proxies.iter().map(|range| range.get()).collect(),
             ..Limits::default()
         }
+    }
+
+    /// How long somebody waits for a desktop.
+    #[must_use]
+    pub fn wake_timeout(&self) -> time::Duration {
+        let (least, most) = (time::Duration::from_secs(1), time::Duration::from_hours(1));
+        self.wake_timeout.get().clamp(least, most)
     }
 
     /// The origins of the pages that may open consoles.

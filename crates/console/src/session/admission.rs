@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use novasphere_core::console_session::{
     access::{Right, console_right, missing_right},
     connection::NewConnection,
+    desktop,
     end::{end, is_started},
     endpoints::Endpoints,
     grant::{self, IssueError, NewGrant},
@@ -14,6 +15,7 @@ use novasphere_core::console_session::{
     policy::SessionPolicy,
     references::{References, machine_name},
     status::{Observed, status},
+    target::kind_word,
     validate::{ValidatedSession, validate},
 };
 use novasphere_crd::{CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, Takeover};
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 use super::{
     access::{AccessChecker, FRESH, User},
     claim::{Caller, Way, check_way, claimed, close_of_error, refuse, rules, target_name, unknown, user_of, whose},
+    desktops::stopped,
     enforcer::close_of,
     grant::Granting,
     live::{Live, LiveStreams},
@@ -31,9 +34,10 @@ use super::{
     upstream::{Consoles, Found, run_of},
 };
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal, Whose},
+    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal, TargetView, Whose},
     close::Close,
     registry::{Protocol, Registry, SessionId, StreamInfo, Transport},
+    relay::End,
     rules::Rules,
     token::TokenHash,
 };
@@ -179,18 +183,25 @@ impl SessionAdmission {
         let policy = &valid.policy;
         check_way(policy, caller)?;
         if !valid.target.state.is_open() {
-            return Err(refuse(Close::TargetNotRunning, "the machine does not run"));
+            return Err(match &references.vnc_workspace {
+                Some(workspace) => stopped(workspace),
+                None => refuse(Close::TargetNotRunning, "the machine does not run"),
+            });
         }
         let namespace = &id_of(session).namespace;
         let drives = self.rights(&valid, &user, namespace).await?;
         if policy.protocol == ConsoleProtocol::Ssh && !drives {
-            return Err(refuse(
-                Close::InputNotAllowed,
-                "nobody can only look at SSH, and the user may not drive",
-            ));
+            let drive = console_right(
+                valid.target.kind,
+                policy.protocol,
+                namespace,
+                &valid.target.name,
+                Right::Drive,
+            );
+            return Err(refuse(Close::InputNotAllowed, missing_right(&user.name, &drive)));
         }
         let replaced = self.room(&valid)?;
-        let found = self.0.consoles.find(&valid.target.console).await?;
+        let found = self.0.consoles.find(&valid.target).await?;
         let connection = self.connection(caller, &user);
         let after = claimed(&before, caller, &connection, policy, &replaced, now)?;
         let expires = after.expires_at.as_ref().map_or(now, |expires| expires.0);
@@ -201,6 +212,11 @@ impl SessionAdmission {
                 user,
                 kind: valid.target.kind,
                 target: valid.target.name.clone(),
+                target_uid: valid.target.uid.clone(),
+                token: match &caller.way {
+                    Way::Token(token) => Some(*token),
+                    Way::User(_) => None,
+                },
                 console: valid.target.console.clone(),
                 machine: machine_name(session, references.vm_access.as_deref()),
                 protocol: policy.protocol,
@@ -334,6 +350,22 @@ impl SessionAdmission {
     }
 }
 
+/// The target as its viewers may know it.
+fn view(valid: &ValidatedSession, references: &References) -> TargetView {
+    let target = &valid.target;
+    let workspace = references.vnc_workspace.as_deref();
+    let sleeps = workspace.and_then(desktop::sleeps);
+    TargetView {
+        kind: kind_word(target.kind),
+        name: target.name.clone(),
+        state: target.state,
+        message: workspace.map(desktop::message).unwrap_or_default(),
+        sleeps_at: sleeps.map(|(at, _)| at),
+        sleeps_because: sleeps.map(|(_, reason)| reason),
+        input: valid.policy.input,
+    }
+}
+
 impl Admission for SessionAdmission {
     async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
         let session = self.0.sessions.of_token(&request.token).await;
@@ -352,7 +384,25 @@ impl Admission for SessionAdmission {
         Some(whose(&session, &grant.user))
     }
 
-    async fn explain(&self, stream: &StreamInfo) -> Option<Close> {
+    fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<TargetView> {
+        let now = Timestamp::now();
+        let session = if let Some(live) = self.0.live.of_token(token) {
+            self.0.sessions.of(&live.session)?
+        } else {
+            let hash = token.to_hex();
+            let session = self.0.sessions.known_token(&hash)?;
+            let grant = grant::find(session.status.as_ref()?, &hash)?;
+            grant::is_good(grant, now).then_some(session)?
+        };
+        let references = self.0.sessions.references(&session);
+        if end(&session, &references, now).is_some() {
+            return None;
+        }
+        let valid = validate(&session, &references).ok()?;
+        valid.policy.allows_address(client).then(|| view(&valid, &references))
+    }
+
+    async fn explain(&self, stream: &StreamInfo) -> Option<End> {
         let live = self.0.live.get(&stream.session, &stream.connection)?;
         self.0.consoles.explain(&live).await
     }

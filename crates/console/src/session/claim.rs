@@ -168,10 +168,9 @@ pub(crate) fn close_of_error(error: &SessionError) -> Close {
         SessionError::TargetNotFound { .. } | SessionError::TargetReplaced => Close::TargetGone,
         SessionError::Policy(_) => Close::PolicyChanged,
         SessionError::KubeVirtNotInstalled | SessionError::VncServer { .. } => Close::TargetUnreachable,
-        SessionError::NoIdentity
-        | SessionError::NoSerial
-        | SessionError::TargetUnsupported
-        | SessionError::TooManySessions { .. } => Close::TargetRefused,
+        SessionError::NoIdentity | SessionError::NoSuchConsole { .. } | SessionError::TooManySessions { .. } => {
+            Close::TargetRefused
+        }
     }
 }
 

@@ -14,11 +14,11 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
 
-use super::access::User;
-use crate::registry::SessionId;
+use super::{access::User, desktops::WorkspaceId};
+use crate::{registry::SessionId, token::TokenHash};
 
 /// A stream that has a place in its session; whether its handshakes are over does not matter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Live {
     pub(crate) session: SessionId,
     /// What the session's status says of it.
@@ -26,6 +26,9 @@ pub(crate) struct Live {
     pub(crate) user: User,
     pub(crate) kind: SessionTargetKind,
     pub(crate) target: String,
+    pub(crate) target_uid: String,
+    /// The token that opened it; none when kube-apiserver knows the user.
+    pub(crate) token: Option<TokenHash>,
     pub(crate) console: Console,
     /// The name of the machine, in the session's namespace.
     pub(crate) machine: Option<String>,
@@ -49,6 +52,15 @@ pub(crate) struct Run {
 impl Live {
     pub(crate) fn id(&self) -> &str {
         &self.connection.id
+    }
+
+    /// The target, when it is a workspace.
+    pub(crate) fn workspace(&self) -> WorkspaceId {
+        WorkspaceId {
+            namespace: self.session.namespace.clone(),
+            name: self.target.clone(),
+            uid: self.target_uid.clone(),
+        }
     }
 
     /// The rights without which the stream ends.
@@ -124,6 +136,12 @@ impl LiveStreams {
             .flatten()
             .find(|live| live.id() == connection)
             .cloned()
+    }
+
+    /// A stream that this token has opened.
+    pub(crate) fn of_token(&self, token: &TokenHash) -> Option<Arc<Live>> {
+        let is_it = |live: &&Arc<Live>| live.token.as_ref().is_some_and(|of_live| of_live.is(token));
+        self.lock().values().flatten().find(is_it).cloned()
     }
 
     pub(crate) fn of_session(&self, session: &SessionId) -> Vec<Arc<Live>> {

@@ -289,7 +289,7 @@ impl Observer for Report {
             session: info.session.clone(),
             warning: false,
             reason: "Disconnected",
-            note: format!("{} ({}): {}", info.user, end.why.reason(), end.why.sentence()),
+            note: format!("{} ({}): {}", info.user, end.why.reason(), words(end)),
         });
     }
 
@@ -300,6 +300,14 @@ impl Observer for Report {
         let why = refused.refusal.why;
         self.over(&live.session, live.id(), why);
         self.turned_away(&live.session, &live.user.name, why);
+    }
+}
+
+/// What people are told of the end of a stream. Why a desktop went to sleep is in its workspace's own words.
+fn words(end: &End) -> &str {
+    match (end.why, &end.detail) {
+        (Close::TargetHibernated | Close::TargetExpired, Some(detail)) => detail,
+        (why, _) => why.sentence(),
     }
 }
 

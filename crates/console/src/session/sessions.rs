@@ -22,7 +22,9 @@ use novasphere_core::console_session::{
     target::{Console, kind_word},
     validate::validate,
 };
-use novasphere_crd::{Connection, ConsoleProtocol, ConsoleSession, SessionTargetKind, SessionTargetRef, VmAccess};
+use novasphere_crd::{
+    Connection, ConsoleProtocol, ConsoleSession, SessionTargetKind, SessionTargetRef, VmAccess, VncWorkspace,
+};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{
     cache::Cache,
@@ -32,7 +34,7 @@ use novasphere_runtime::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use super::report::id_of;
+use super::{desktops::WorkspaceId, report::id_of};
 use crate::{registry::SessionId, token::TokenHash};
 
 /// How long an unknown token waits for the watch: its grant may just have been written.
@@ -74,6 +76,7 @@ struct Caches {
     /// By namespace, kind and name of the target.
     sessions: Cache<ConsoleSession>,
     vm_accesses: Cache<VmAccess>,
+    vnc_workspaces: Cache<VncWorkspace>,
     virtual_machines: Cache<VirtualMachine>,
     virtual_machine_instances: Cache<VirtualMachineInstance>,
     apis: OptionalApis,
@@ -91,6 +94,7 @@ impl Sessions {
         Self(Arc::new(Caches {
             sessions: Cache::new(|session| Some(target_key(&session.namespace()?, &session.spec.target_ref))),
             vm_accesses: Cache::new(|_| None),
+            vnc_workspaces: Cache::new(|_| None),
             virtual_machines: Cache::new(|_| None),
             virtual_machine_instances: Cache::new(|_| None),
             apis,
@@ -128,6 +132,10 @@ impl Sessions {
             SessionTargetKind::VmAccess => self.0.vm_accesses.get(&namespace, &target.name),
             SessionTargetKind::VirtualMachine | SessionTargetKind::VncWorkspace => None,
         };
+        let vnc_workspace = match target.kind {
+            SessionTargetKind::VncWorkspace => self.0.vnc_workspaces.get(&namespace, &target.name),
+            SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => None,
+        };
         let machine = machine_name(session, vm_access.as_deref());
         let of_machine = |name: &String| {
             (
@@ -138,7 +146,7 @@ impl Sessions {
         let (virtual_machine, virtual_machine_instance) = machine.as_ref().map(of_machine).unwrap_or_default();
         References {
             vm_access,
-            vnc_workspace: None,
+            vnc_workspace,
             virtual_machine,
             virtual_machine_instance,
             kubevirt: self.0.apis.served(&VIRTUAL_MACHINE_INSTANCES).is_some(),
@@ -159,6 +167,18 @@ impl Sessions {
             .iter()
             .filter(|other| holds_place_before(other, session))
             .count()
+    }
+
+    /// The newest state known of a workspace, when it is still the same object.
+    pub(crate) fn workspace(&self, id: &WorkspaceId) -> Option<Arc<VncWorkspace>> {
+        let workspace = self.0.vnc_workspaces.get(&id.namespace, &id.name);
+        workspace.filter(|workspace| workspace.uid().as_deref() == Some(&id.uid))
+    }
+
+    /// Remembers the API server's answer to a write of this process.
+    pub(crate) fn written_workspace(&self, workspace: VncWorkspace) {
+        self.0.vnc_workspaces.written(workspace);
+        self.0.target_events.send_modify(|count| *count += 1);
     }
 
     /// The present run of a machine.
@@ -251,6 +271,7 @@ impl Sessions {
     pub async fn filled(&self) {
         self.0.sessions.store().wait_until_ready().await;
         self.0.vm_accesses.store().wait_until_ready().await;
+        self.0.vnc_workspaces.store().wait_until_ready().await;
         self.0.virtual_machines.store().wait_until_ready().await;
         self.0.virtual_machine_instances.store().wait_until_ready().await;
     }
@@ -277,6 +298,12 @@ impl Sessions {
     pub(crate) fn fill(&self, vm_access: VmAccess, instance: VirtualMachineInstance) {
         self.0.vm_accesses.observe(&Event::Apply(vm_access));
         self.0.virtual_machine_instances.observe(&Event::Apply(instance));
+    }
+
+    /// The watch sees a workspace, or that it is gone.
+    pub(crate) fn see(&self, event: &Event<VncWorkspace>) {
+        self.0.vnc_workspaces.observe(event);
+        self.0.target_events.send_modify(|count| *count += 1);
     }
 
     /// Pretends that the cluster serves KubeVirt and nothing else.
@@ -367,6 +394,17 @@ impl Watches {
                 watches.guard.clone(),
             );
             watches.targets(events, |caches| &caches.vm_accesses, tell_target).await;
+        });
+        let (watches, tell_target) = (self.clone(), tell.clone());
+        tasks.spawn(async move {
+            let events = guarded(
+                watches.api::<VncWorkspace>(),
+                watcher::Config::default(),
+                watches.guard.clone(),
+            );
+            watches
+                .targets(events, |caches| &caches.vnc_workspaces, tell_target)
+                .await;
         });
         let (watches, tell_target) = (self.clone(), tell.clone());
         tasks.spawn(async move {

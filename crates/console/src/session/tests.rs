@@ -1,5 +1,7 @@
 //! Sessions in front of an apiserver in memory: claims, conflicts, ends and what is written about them.
 
+mod desktops;
+
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -23,6 +25,9 @@ use crate::{
 
 const TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// How long viewers wait for a desktop.
+const WAIT: Duration = Duration::from_mins(5);
+
 type Edit = fn(&mut Value);
 
 /// An apiserver with one session.
@@ -35,6 +40,15 @@ struct State {
     before_next_write: Option<Edit>,
     writes: usize,
     allowed: bool,
+    /// Whether `update` is allowed as well.
+    drives: bool,
+    workspace: Value,
+    /// How often the workspace was asked to wake.
+    wakes: usize,
+    /// Where a desktop is.
+    endpoint: Option<std::net::SocketAddr>,
+    /// The data of a desktop's Secret.
+    secret: Option<Value>,
 }
 
 impl Server {
@@ -44,6 +58,11 @@ impl Server {
             before_next_write: None,
             writes: 0,
             allowed: true,
+            drives: true,
+            workspace: desktops::workspace(),
+            wakes: 0,
+            endpoint: None,
+            secret: None,
         })))
     }
 
@@ -68,8 +87,12 @@ impl Server {
     fn answer(&self, method: &Method, path: &str, mut body: Value) -> (u16, Value) {
         let mut state = self.0.lock().unwrap();
         if path.ends_with("/subjectaccessreviews") {
-            body["status"] = json!({"allowed": state.allowed});
+            let is_update = body["spec"]["resourceAttributes"]["verb"] == "update";
+            body["status"] = json!({"allowed": state.allowed && (state.drives || !is_update)});
             return (201, body);
+        }
+        if let Some(answer) = state.answer_of_desktop(path, &body) {
+            return answer;
         }
         if path.ends_with("/endpointslices") {
             let slice = json!({
@@ -109,6 +132,33 @@ impl Server {
 
     fn writes(&self) -> usize {
         self.0.lock().unwrap().writes
+    }
+}
+
+impl State {
+    fn answer_of_desktop(&mut self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        if path.ends_with("/vncworkspaces/desk/status") {
+            assert_eq!(body["metadata"], json!({"uid": "w1"}));
+            self.wakes += 1;
+            self.workspace["status"]["wakeRequestedAt"] = body["status"]["wakeRequestedAt"].clone();
+            bump(&mut self.workspace);
+            return Some((200, self.workspace.clone()));
+        }
+        if path.ends_with("/secrets/desk-credentials") {
+            let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "", "code": 404});
+            return Some(self.secret.as_ref().map_or((404, missing), |data| {
+                (200, json!({"metadata": {"name": "desk-credentials"}, "data": data}))
+            }));
+        }
+        let endpoint = self.endpoint.filter(|_| path.ends_with("/endpointslices"))?;
+        let port = |name: &str| json!({"name": name, "port": endpoint.port()});
+        let slice = json!({
+            "metadata": {"name": "s"}, "addressType": "IPv4", "ports": [port("vnc"), port("ssh")],
+            "endpoints": [{"addresses": [endpoint.ip().to_string()]}],
+        });
+        let list =
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": [slice]});
+        Some((200, list))
     }
 }
 
@@ -161,7 +211,11 @@ struct Stage {
 
 impl Stage {
     fn new(uses: u32) -> Self {
-        let server = Server::new(session(uses));
+        Self::with(session(uses))
+    }
+
+    fn with(session: Value) -> Self {
+        let server = Server::new(session);
         let sessions = Sessions::with_kubevirt();
         sessions.observe(&Event::Apply(server.session()));
         let vm_access = json!({
@@ -181,7 +235,15 @@ impl Stage {
         );
         let (client, mut tasks) = (server.client(), JoinSet::new());
         let reporter = events::Reporter::new(client.clone(), REPORTER, "g1");
-        let core = Core::new(&client, client.clone(), sessions.clone(), "g1", reporter, &mut tasks);
+        let core = Core::new(
+            &client,
+            client.clone(),
+            sessions.clone(),
+            "g1",
+            reporter,
+            WAIT,
+            &mut tasks,
+        );
         Self {
             server,
             sessions,

@@ -4,19 +4,24 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{core::v1::Secret, discovery::v1::EndpointSlice};
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use novasphere_core::console_session::target::{Console, SecretKey};
-use novasphere_crd::{ConsoleProtocol, Takeover};
+use novasphere_core::console_session::{
+    desktop::{self, Stop},
+    target::{self as core, Console, SecretKey, TargetState},
+};
+use novasphere_crd::{ConsoleProtocol, SessionTargetKind, Takeover};
 use novasphere_foreign::kubevirt::VirtualMachineInstance;
 use rand::seq::IndexedRandom;
 use tokio::time::{sleep, timeout};
 
 use super::{
+    desktops::{Desktops, WaitingPlace, is_passing},
     live::{Live, Run},
     sessions::Sessions,
 };
 use crate::{
     admission::Refusal,
     close::Close,
+    relay::End,
     rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
     upstream::{
         Target,
@@ -38,6 +43,9 @@ const PROBE: Duration = Duration::from_millis(1500);
 /// How long a machine whose VNC server has left may take to say that it stops.
 const SERVER: Duration = Duration::from_secs(1);
 
+/// How long it may take until a workspace says why its desktop has ended: the Pod goes first.
+const DESKTOP: Duration = Duration::from_millis(2500);
+
 /// How often KubeVirt is asked before a lost serial console is given up for somebody else's: a virt-handler that is asked to
 /// stop lets its consoles go before it is gone.
 const PROBES: u32 = 3;
@@ -53,47 +61,72 @@ pub(crate) struct Consoles {
     /// For the consoles: it tries nothing twice.
     pub(crate) console_client: Client,
     pub(crate) sessions: Sessions,
+    pub(crate) desktops: Desktops,
 }
 
 /// Where a console is, looked up before the token is used.
 #[derive(Clone, Debug)]
 pub(crate) enum Found {
-    KubeVirt { namespace: String, name: String },
+    KubeVirt {
+        namespace: String,
+        name: String,
+    },
     Tcp(TcpTarget),
+    /// A desktop, and where it is when it runs.
+    Desktop(Option<TcpTarget>, WaitingPlace),
 }
 
 impl Consoles {
     /// Looks up where a console is.
-    pub(crate) async fn find(&self, console: &Console) -> Result<Found, Refusal> {
-        match console {
-            Console::KubeVirt { namespace, name } => Ok(Found::KubeVirt {
+    pub(crate) async fn find(&self, target: &core::Target) -> Result<Found, Refusal> {
+        if let Console::KubeVirt { namespace, name } = &target.console {
+            return Ok(Found::KubeVirt {
                 namespace: namespace.clone(),
                 name: name.clone(),
-            }),
+            });
+        }
+        if target.kind != SessionTargetKind::VncWorkspace {
+            return Ok(Found::Tcp(self.locate(&target.console).await?));
+        }
+        let place = self.desktops.place()?;
+        let seen = match target.state {
+            TargetState::Running => match self.locate(&target.console).await {
+                Ok(seen) => Some(seen),
+                Err(refusal) if is_passing(&refusal) => None,
+                Err(refusal) => return Err(refusal),
+            },
+            TargetState::Starting | TargetState::Asleep | TargetState::Stopped => None,
+        };
+        Ok(Found::Desktop(seen, place))
+    }
+
+    /// Where a server behind a Service is, with its password.
+    pub(crate) async fn locate(&self, console: &Console) -> Result<TcpTarget, Refusal> {
+        match console {
             Console::Vnc {
                 namespace,
                 service,
                 port,
                 password,
-            } => {
-                let address = self.address(namespace, service, port).await?;
-                let authentication = match password {
+            } => Ok(TcpTarget {
+                address: self.address(namespace, service, port).await?,
+                authentication: match password {
                     None => Authentication::None,
                     Some(key) => Authentication::Password(self.password(namespace, key).await?),
-                };
-                Ok(Found::Tcp(TcpTarget {
-                    address,
-                    authentication,
-                }))
-            }
+                },
+            }),
             Console::Ssh {
                 namespace,
                 service,
                 port,
-            } => Ok(Found::Tcp(TcpTarget {
+            } => Ok(TcpTarget {
                 address: self.address(namespace, service, port).await?,
                 authentication: Authentication::None,
-            })),
+            }),
+            Console::KubeVirt { .. } => Err(Refusal {
+                why: Close::Internal,
+                detail: "a console of KubeVirt is behind no Service".to_owned(),
+            }),
         }
     }
 
@@ -101,6 +134,10 @@ impl Consoles {
     pub(crate) fn target(&self, found: Found, live: &Live, takeover: Takeover) -> Target {
         match found {
             Found::Tcp(target) => Target::Tcp(target),
+            Found::Desktop(seen, place) => {
+                let (id, console) = (live.workspace(), live.console.clone());
+                Target::Waiting(self.desktops.target(self.clone(), id, console, seen, place))
+            }
             Found::KubeVirt { namespace, name } => {
                 let target = KubeVirtTarget {
                     client: self.console_client.clone(),
@@ -126,12 +163,12 @@ impl Consoles {
     async fn address(&self, namespace: &str, service: &str, port: &str) -> Result<String, Refusal> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
-        let slices = bounded(slices.list(&of_service), "the endpoints of the VNC server's Service").await?;
+        let slices = bounded(slices.list(&of_service), "the endpoints of the console's Service").await?;
         let addresses: Vec<String> = slices.iter().flat_map(|slice| addresses(slice, port)).collect();
         addresses.choose(&mut rand::rng()).cloned().ok_or_else(|| Refusal {
             why: Close::TargetUnreachable,
             detail: format!(
-                "the Service {namespace}/{service} has no ready endpoint with the port {port:?}; see that its machine runs and passes its readiness probe"
+                "the Service {namespace}/{service} has no ready endpoint with the port {port:?}; see that what is behind it runs and passes its readiness probe"
             ),
         })
     }
@@ -201,10 +238,15 @@ impl Consoles {
     }
 
     /// Why a console closed without a word. Takes until something is known, so the caller bounds the time.
-    pub(crate) async fn explain(&self, live: &Live) -> Option<Close> {
-        if !matches!(live.console, Console::KubeVirt { .. }) {
-            return self.explain_server(live).await;
+    pub(crate) async fn explain(&self, live: &Live) -> Option<End> {
+        match live.console {
+            _ if live.kind == SessionTargetKind::VncWorkspace => self.explain_desktop(live).await,
+            Console::KubeVirt { .. } => self.explain_machine(live).await.map(End::from),
+            Console::Vnc { .. } | Console::Ssh { .. } => self.explain_server(live).await.map(End::from),
         }
+    }
+
+    async fn explain_machine(&self, live: &Live) -> Option<Close> {
         let (mut sessions, mut targets) = self.sessions.changes();
         if let Some(why) = self.seen(live) {
             return Some(why);
@@ -249,6 +291,36 @@ impl Consoles {
             }
         };
         timeout(SERVER, stopped).await.ok().flatten()
+    }
+
+    /// A desktop ends when it goes to sleep or with its workspace, or for reasons of its own.
+    async fn explain_desktop(&self, live: &Live) -> Option<End> {
+        let (_, mut targets) = self.sessions.changes();
+        let known = async {
+            loop {
+                if let Some(end) = self.seen_desktop(live) {
+                    return Some(end);
+                }
+                targets.changed().await.ok()?;
+            }
+        };
+        timeout(DESKTOP, known).await.ok().flatten()
+    }
+
+    fn seen_desktop(&self, live: &Live) -> Option<End> {
+        let Some(workspace) = self.sessions.workspace(&live.workspace()) else {
+            return Some(Close::TargetGone.into());
+        };
+        let why = match desktop::stop(&workspace) {
+            Some(Stop::Deleting) => Close::TargetGone,
+            Some(Stop::Expired) => Close::TargetExpired,
+            None if desktop::sleep(&workspace).is_some() => Close::TargetHibernated,
+            Some(Stop::Invalid) | None => return None,
+        };
+        Some(End {
+            why,
+            detail: Some(desktop::message(&workspace)),
+        })
     }
 
     async fn probe(&self, live: &Live) -> Probe {

@@ -114,8 +114,8 @@ impl Admission for Desk {
         views.get(&token.to_hex()).filter(|_| client.is_loopback()).cloned()
     }
 
-    async fn explain(&self, _: &StreamInfo) -> Option<Close> {
-        *self.0.explanation.lock().unwrap()
+    async fn explain(&self, _: &StreamInfo) -> Option<End> {
+        self.0.explanation.lock().unwrap().map(End::from)
     }
 }
 

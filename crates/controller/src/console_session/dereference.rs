@@ -34,7 +34,10 @@ pub(super) fn dereference(session: &ConsoleSession, context: &Context) -> Refere
             .as_deref()
             .and_then(|name| caches.virtual_machine_instances.get(&namespace, name)),
         vm_access,
-        vnc_workspace: None,
+        vnc_workspace: match target.kind {
+            SessionTargetKind::VncWorkspace => caches.vnc_workspaces.get(&namespace, &target.name),
+            SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => None,
+        },
         kubevirt: context.apis.served(&VIRTUAL_MACHINES).is_some(),
         open_sessions,
     }

@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod connection;
+pub mod desktop;
 pub mod end;
 pub mod endpoints;
 pub mod gateway;

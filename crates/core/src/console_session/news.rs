@@ -36,11 +36,7 @@ pub fn news(old: Option<&ConsoleSessionStatus>, new: &ConsoleSessionStatus) -> O
             note: ready.message.clone(),
         });
     }
-    let refusals = [
-        ReadyReason::PolicyRefused,
-        ReadyReason::TargetUnsupported,
-        ReadyReason::InvalidSpec,
-    ];
+    let refusals = [ReadyReason::PolicyRefused, ReadyReason::InvalidSpec];
     let is_refused = refusals.into_iter().any(|reason| <&str>::from(reason) == ready.reason);
     Some(News {
         is_warning: ready.reason != <&str>::from(ReadyReason::TargetNotRunning),

@@ -108,6 +108,12 @@ pub enum PolicyError {
         /// Those that may be opened.
         allowed: String,
     },
+    /// Nobody can only look at SSH.
+    #[error(
+        "spec.protocol: nobody can only look at ssh; choose vnc, or a target whose console.input is Control and leave \
+         spec.input out"
+    )]
+    SshLooks,
     /// A number or duration is above the target's.
     #[error("{field}: {wanted} is more than the {allowed} that the target's {limit} allows; ask for less")]
     TooMuch {
@@ -153,7 +159,7 @@ impl PolicyError {
     pub const fn field(&self) -> &'static str {
         match self {
             Self::NoProtocol => "spec.targetRef",
-            Self::Protocol { .. } => "spec.protocol",
+            Self::Protocol { .. } | Self::SshLooks => "spec.protocol",
             Self::TooMuch { field, .. } | Self::NotAllowed { field, .. } => field,
             Self::SourceRange { .. } => "spec.allowedSourceRanges",
         }
@@ -223,12 +229,11 @@ pub fn check(policy: &ConsolePolicy, has: &[ConsoleProtocol], wish: &SessionPoli
     if !allowed.contains(&wish.protocol) {
         return Err(PolicyError::Protocol {
             wanted: protocol_word(wish.protocol),
-            allowed: allowed
-                .iter()
-                .map(|&protocol| protocol_word(protocol))
-                .collect::<Vec<_>>()
-                .join(", "),
+            allowed: words(&allowed),
         });
+    }
+    if wish.protocol == ConsoleProtocol::Ssh && wish.input == ConsoleInput::ViewOnly {
+        return Err(PolicyError::SshLooks);
     }
     check_limits(policy, wish)?;
     check_permissions(policy, wish)?;
@@ -355,6 +360,12 @@ const fn clipboard_allows(policy: Clipboard, wish: Clipboard) -> bool {
         Clipboard::FromGuest => matches!(policy, Clipboard::Both | Clipboard::FromGuest),
         Clipboard::Both => matches!(policy, Clipboard::Both),
     }
+}
+
+/// Some protocols as people write them.
+pub(super) fn words(protocols: &[ConsoleProtocol]) -> String {
+    let words: Vec<_> = protocols.iter().map(|&protocol| protocol_word(protocol)).collect();
+    words.join(", ")
 }
 
 /// The protocol as the API writes it.

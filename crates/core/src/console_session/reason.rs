@@ -22,8 +22,6 @@ pub enum ReadyReason {
 
     /// The session asks for more than the target's policy allows.
     PolicyRefused,
-    /// No console of this kind of target can be opened.
-    TargetUnsupported,
     /// The spec contradicts itself.
     InvalidSpec,
 }
@@ -33,6 +31,8 @@ pub enum ReadyReason {
 pub enum TargetReason {
     /// Its machine runs.
     Running,
+    /// Its desktop does not run; whoever connects wakes it and waits for it.
+    WakesOnConnect,
     /// Its machine does not run.
     TargetNotRunning,
     /// It does not exist.
@@ -41,8 +41,6 @@ pub enum TargetReason {
     KubeVirtNotInstalled,
     /// Its `vncServer` names a service or port that it does not have.
     VncServerInvalid,
-    /// No console of this kind of target can be opened.
-    TargetUnsupported,
     /// The spec was refused before the target's console was looked at.
     NotChecked,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use novasphere_crd::{ConsoleSession, ConsoleSessionStatus, VmAccess};
+use novasphere_crd::{ConsoleSession, ConsoleSessionStatus, VmAccess, VncWorkspace};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use serde_json::{Value, json};
 
@@ -60,6 +60,28 @@ pub(super) fn vm_access(console: &Value) -> VmAccess {
         },
     }))
     .unwrap()
+}
+
+/// `VncWorkspace` web with these further fields of its spec, and this status.
+pub(super) fn workspace(spec: &Value, status: &Value) -> VncWorkspace {
+    let mut all = json!({"user": "ann", "image": "registry.example.org/desktop:1"});
+    merge(&mut all, spec.clone());
+    serde_json::from_value(json!({
+        "apiVersion": "novasphere.io/v1alpha1",
+        "kind": "VncWorkspace",
+        "metadata": {"name": "web", "namespace": "team", "uid": "target-1"},
+        "spec": all,
+        "status": status,
+    }))
+    .unwrap()
+}
+
+/// That workspace alone; the cluster has no `KubeVirt`.
+pub(super) fn references_of_workspace(spec: &Value, status: &Value) -> References {
+    References {
+        vnc_workspace: Some(Arc::new(workspace(spec, status))),
+        ..References::default()
+    }
 }
 
 /// The machine web-vm runs, behind a `VmAccess` with this `console` policy.

@@ -4,12 +4,14 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use novasphere_crd::{
-    CloseReason, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase, condition as types,
+    CloseReason, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase, SessionTargetKind,
+    condition as types,
 };
 
 use super::{
     after,
     connection::recounted,
+    desktop,
     end::{end, is_started},
     endpoints::Endpoints,
     grant::pruned,
@@ -17,7 +19,7 @@ use super::{
     policy::protocol_word,
     reason::{ClosedReason, ReadyReason, TargetReason, close_sentence, close_word},
     references::References,
-    target::kind_word,
+    target::{TargetState, kind_word},
     validate::{SessionError, ValidatedSession},
     whole_second,
 };
@@ -151,10 +153,16 @@ fn ready(observed: &Observed<'_>) -> Finding {
 fn target(observed: &Observed<'_>) -> Finding {
     let type_ = types::TARGET_READY;
     match observed.validated {
-        Ok(valid) if valid.target.state.is_open() => {
-            Finding::holds(type_, TargetReason::Running, "The target's machine runs.")
-        }
-        Ok(_) => Finding::fails(type_, TargetReason::TargetNotRunning, not_running(observed)),
+        Ok(valid) => match valid.target.state {
+            TargetState::Running => Finding::holds(type_, TargetReason::Running, running(valid.target.kind)),
+            // One word for both: a session's status is not written anew with each step of a desktop.
+            TargetState::Starting | TargetState::Asleep => Finding::holds(
+                type_,
+                TargetReason::WakesOnConnect,
+                "The desktop does not run now. Whoever connects wakes it, and waits for it.",
+            ),
+            TargetState::Stopped => Finding::fails(type_, TargetReason::TargetNotRunning, not_running(observed)),
+        },
         Err(error) => match error.target_reason() {
             Some(reason) => Finding::fails(type_, reason, error.to_string()),
             None => Finding::unknown(
@@ -166,8 +174,23 @@ fn target(observed: &Observed<'_>) -> Finding {
     }
 }
 
+const fn running(kind: SessionTargetKind) -> &'static str {
+    match kind {
+        SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => "The target's machine runs.",
+        SessionTargetKind::VncWorkspace => "The desktop answers.",
+    }
+}
+
 fn not_running(observed: &Observed<'_>) -> String {
     let target = &observed.session.spec.target_ref;
+    if let Some(workspace) = &observed.references.vnc_workspace {
+        return format!(
+            "The desktop of {} {} does not start: {}",
+            kind_word(target.kind),
+            target.name,
+            desktop::message(workspace)
+        );
+    }
     format!(
         "The machine of {} {} is not running; start it, and the session goes on.",
         kind_word(target.kind),

@@ -1,16 +1,15 @@
 //! Whose console a session opens, and where that is.
 
+use std::sync::Arc;
+
 use kube::ResourceExt as _;
 use novasphere_crd::{
-    ConsolePolicy, ConsoleProtocol, ConsoleSession, Protocol, SessionTargetKind, VmAccess, VncServer,
+    ConsolePolicy, ConsoleProtocol, ConsoleSession, Protocol, SessionTargetKind, VmAccess, VncServer, VncWorkspace,
 };
 use novasphere_foreign::kubevirt::VirtualMachineInstance;
 
-use super::{
-    references::{References, machine_name},
-    validate::SessionError,
-};
-use crate::name;
+use super::{desktop, references::References, validate::SessionError};
+use crate::{name, vm_access, vnc_workspace};
 
 /// A target that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +92,9 @@ pub struct SecretKey {
 pub const VNC_SERVER_PASSWORD: &str = "password";
 
 /// The consoles that a virtual machine has.
-pub(super) const OF_MACHINES: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, ConsoleProtocol::Serial];
+const OF_MACHINES: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, ConsoleProtocol::Serial];
 
-/// The consoles that a target of a kind has.
+/// The consoles that targets of a kind can have. A `VncWorkspace` has `ssh` when it is enabled there.
 #[must_use]
 pub const fn has(kind: SessionTargetKind) -> &'static [ConsoleProtocol] {
     match kind {
@@ -104,11 +103,19 @@ pub const fn has(kind: SessionTargetKind) -> &'static [ConsoleProtocol] {
     }
 }
 
-/// Where the console of a target is, its UID, and the policy that holds.
+/// A target's UID, and what holds for its consoles.
 pub(super) struct Found {
     pub(super) uid: String,
     pub(super) policy: ConsolePolicy,
-    vm_access: Option<std::sync::Arc<VmAccess>>,
+    /// The consoles that it has.
+    pub(super) has: &'static [ConsoleProtocol],
+    owner: Owner,
+}
+
+enum Owner {
+    VmAccess(Arc<VmAccess>),
+    VirtualMachine,
+    Workspace(Arc<VncWorkspace>),
 }
 
 /// Looks the target up.
@@ -119,27 +126,32 @@ pub(super) fn find(session: &ConsoleSession, references: &References) -> Result<
         name: target.name.clone(),
     };
     match target.kind {
-        SessionTargetKind::VncWorkspace => Err(SessionError::TargetUnsupported),
+        SessionTargetKind::VncWorkspace => {
+            let workspace = there(references.vnc_workspace.as_ref()).ok_or_else(missing)?;
+            Ok(Found {
+                uid: workspace.uid().ok_or(SessionError::NoIdentity)?,
+                policy: workspace.spec.console.clone(),
+                has: desktop::consoles(workspace),
+                owner: Owner::Workspace(Arc::clone(workspace)),
+            })
+        }
         SessionTargetKind::VmAccess => {
-            let vm_access = references.vm_access.as_ref().filter(|object| is_there(object.as_ref()));
-            let vm_access = vm_access.ok_or_else(missing)?;
+            let vm_access = there(references.vm_access.as_ref()).ok_or_else(missing)?;
             Ok(Found {
                 uid: vm_access.uid().ok_or(SessionError::NoIdentity)?,
                 policy: vm_access.spec.console.clone(),
-                vm_access: Some(vm_access.clone()),
+                has: OF_MACHINES,
+                owner: Owner::VmAccess(Arc::clone(vm_access)),
             })
         }
         SessionTargetKind::VirtualMachine if !references.kubevirt => Err(SessionError::KubeVirtNotInstalled),
         SessionTargetKind::VirtualMachine => {
-            let machine = references
-                .virtual_machine
-                .as_ref()
-                .filter(|object| is_there(object.as_ref()));
-            let machine = machine.ok_or_else(missing)?;
+            let machine = there(references.virtual_machine.as_ref()).ok_or_else(missing)?;
             Ok(Found {
                 uid: machine.uid().ok_or(SessionError::NoIdentity)?,
                 policy: ConsolePolicy::default(),
-                vm_access: None,
+                has: OF_MACHINES,
+                owner: Owner::VirtualMachine,
             })
         }
     }
@@ -153,34 +165,63 @@ impl Found {
         references: &References,
         protocol: ConsoleProtocol,
     ) -> Result<Target, SessionError> {
-        if !references.kubevirt {
-            return Err(SessionError::KubeVirtNotInstalled);
-        }
         let target = &session.spec.target_ref;
         let namespace = session.namespace().ok_or(SessionError::NoIdentity)?;
-        let machine = machine_name(session, self.vm_access.as_deref()).ok_or(SessionError::TargetUnsupported)?;
-        let vnc_server = self
-            .vm_access
-            .as_deref()
-            .and_then(|vm_access| Some((vm_access, vm_access.spec.vnc_server.as_ref()?)))
-            .filter(|_| protocol == ConsoleProtocol::Vnc);
-        let console = match vnc_server {
-            Some((vm_access, server)) => vnc_server_of(vm_access, server, namespace)?,
-            None => Console::KubeVirt {
-                namespace,
-                name: machine,
-            },
+        let (console, state) = match &self.owner {
+            Owner::Workspace(workspace) => (
+                console_of(&workspace.name_any(), namespace, protocol),
+                desktop::state(workspace),
+            ),
+            _ if !references.kubevirt => return Err(SessionError::KubeVirtNotInstalled),
+            Owner::VirtualMachine => (kubevirt(namespace, target.name.clone()), state_of(references)),
+            Owner::VmAccess(vm_access) => {
+                let server = vm_access.spec.vnc_server.as_ref();
+                let console = match server.filter(|_| protocol == ConsoleProtocol::Vnc) {
+                    Some(server) => vnc_server_of(vm_access, server, namespace)?,
+                    None => kubevirt(namespace, vm_access::virtual_machine_name(vm_access)),
+                };
+                (console, state_of(references))
+            }
         };
         Ok(Target {
             kind: target.kind,
             name: target.name.clone(),
             uid: self.uid.clone(),
             console,
-            state: match references.virtual_machine_instance.as_deref() {
-                Some(instance) if is_running(instance) => TargetState::Running,
-                _ => TargetState::Stopped,
-            },
+            state,
         })
+    }
+}
+
+const fn kubevirt(namespace: String, name: String) -> Console {
+    Console::KubeVirt { namespace, name }
+}
+
+fn state_of(references: &References) -> TargetState {
+    match references.virtual_machine_instance.as_deref() {
+        Some(instance) if is_running(instance) => TargetState::Running,
+        _ => TargetState::Stopped,
+    }
+}
+
+/// The console of a desktop. It has no serial one: see [`desktop::consoles`].
+fn console_of(workspace: &str, namespace: String, protocol: ConsoleProtocol) -> Console {
+    let service = vnc_workspace::service_name(workspace);
+    match protocol {
+        ConsoleProtocol::Ssh => Console::Ssh {
+            namespace,
+            service,
+            port: vnc_workspace::SSH_PORT.to_owned(),
+        },
+        ConsoleProtocol::Vnc | ConsoleProtocol::Serial => Console::Vnc {
+            namespace,
+            service,
+            port: vnc_workspace::VNC_PORT.to_owned(),
+            password: Some(SecretKey {
+                secret: vnc_workspace::secret_name(workspace),
+                key: vnc_workspace::PASSWORD_KEY.to_owned(),
+            }),
+        },
     }
 }
 
@@ -207,6 +248,10 @@ fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) ->
             key: VNC_SERVER_PASSWORD.to_owned(),
         }),
     })
+}
+
+fn there<K: kube::Resource>(object: Option<&Arc<K>>) -> Option<&Arc<K>> {
+    object.filter(|object| is_there(object.as_ref()))
 }
 
 /// An object that is being deleted comes back under another UID, if at all.

@@ -1,10 +1,10 @@
 //! A session and what it refers to → [`ValidatedSession`], or what stands in the way.
 
-use novasphere_crd::{ConsoleProtocol, ConsoleSession, SessionTargetKind};
+use novasphere_crd::{ConsoleSession, ConsoleSessionSpec};
 
 use super::{
     end::granted_policy,
-    policy::{PolicyError, SessionPolicy, check, narrow},
+    policy::{PolicyError, SessionPolicy, check, narrow, protocol_word, words},
     reason::{ReadyReason, TargetReason},
     references::References,
     target::{self, Target},
@@ -38,14 +38,16 @@ pub enum SessionError {
     /// The target was made again since the session started.
     #[error("spec.targetRef: another object has the target's name now; make a new session for it")]
     TargetReplaced,
-    /// No console of this kind of target can be opened yet.
-    #[error(
-        "spec.targetRef: this version of novasphere opens no consoles of VncWorkspaces; name a VmAccess or a VirtualMachine"
-    )]
-    TargetUnsupported,
     /// The target's kind has no such console.
-    #[error("spec.protocol: a VncWorkspace has no serial console; remove protocol, or set it to vnc or ssh")]
-    NoSerial,
+    #[error("spec.protocol: a {kind} has no {protocol} console; remove protocol, or set it to one of: {has}")]
+    NoSuchConsole {
+        /// The kind.
+        kind: &'static str,
+        /// What is wanted.
+        protocol: &'static str,
+        /// What it can have.
+        has: String,
+    },
     /// The cluster has no `KubeVirt`.
     #[error("KubeVirt is not installed in this cluster, so no virtual machine has a console; install it")]
     KubeVirtNotInstalled,
@@ -81,9 +83,8 @@ impl SessionError {
     #[must_use]
     pub const fn reason(&self) -> ReadyReason {
         match self {
-            Self::NoIdentity | Self::NoSerial => ReadyReason::InvalidSpec,
+            Self::NoIdentity | Self::NoSuchConsole { .. } => ReadyReason::InvalidSpec,
             Self::TargetNotFound { .. } | Self::TargetReplaced => ReadyReason::TargetNotFound,
-            Self::TargetUnsupported => ReadyReason::TargetUnsupported,
             Self::KubeVirtNotInstalled => ReadyReason::KubeVirtNotInstalled,
             Self::VncServer { .. } => ReadyReason::VncServerInvalid,
             Self::Policy(_) => ReadyReason::PolicyRefused,
@@ -94,7 +95,7 @@ impl SessionError {
     /// Whether only a person can help, who changes the target or makes another session.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Policy(_) | Self::NoSerial | Self::TargetUnsupported)
+        matches!(self, Self::Policy(_) | Self::NoSuchConsole { .. })
     }
 
     /// The reason of `TargetReady`, when it is about the target rather than about what the session asks for.
@@ -102,10 +103,9 @@ impl SessionError {
     pub const fn target_reason(&self) -> Option<TargetReason> {
         match self {
             Self::TargetNotFound { .. } | Self::TargetReplaced => Some(TargetReason::TargetNotFound),
-            Self::TargetUnsupported => Some(TargetReason::TargetUnsupported),
             Self::KubeVirtNotInstalled => Some(TargetReason::KubeVirtNotInstalled),
             Self::VncServer { .. } => Some(TargetReason::VncServerInvalid),
-            Self::NoIdentity | Self::NoSerial | Self::Policy(_) | Self::TooManySessions { .. } => None,
+            Self::NoIdentity | Self::NoSuchConsole { .. } | Self::Policy(_) | Self::TooManySessions { .. } => None,
         }
     }
 }
@@ -117,25 +117,36 @@ impl SessionError {
 /// What stands in the way, see [`SessionError`].
 pub fn validate(session: &ConsoleSession, references: &References) -> Result<ValidatedSession, SessionError> {
     let spec = &session.spec;
-    let kind = spec.target_ref.kind;
-    if kind == SessionTargetKind::VncWorkspace && spec.protocol == Some(ConsoleProtocol::Serial) {
-        return Err(SessionError::NoSerial);
-    }
+    can_have(spec)?;
     let found = target::find(session, references)?;
     let policy = if let Some(granted) = granted_policy(session) {
         let uid = session.status.as_ref().and_then(|status| status.target_uid.as_deref());
         if uid != Some(found.uid.as_str()) {
             return Err(SessionError::TargetReplaced);
         }
-        check(&found.policy, target::has(kind), &granted)?;
+        check(&found.policy, found.has, &granted)?;
         granted
     } else {
-        let policy = narrow(&found.policy, target::has(kind), spec)?;
+        let policy = narrow(&found.policy, found.has, spec)?;
         has_place(found.policy.max_concurrent_sessions, references)?;
         policy
     };
     let target = found.target(session, references, policy.protocol)?;
     Ok(ValidatedSession { policy, target })
+}
+
+/// The schema refuses the same; objects from before it did are there for long.
+fn can_have(spec: &ConsoleSessionSpec) -> Result<(), SessionError> {
+    let kind = spec.target_ref.kind;
+    let has = target::has(kind);
+    match spec.protocol {
+        Some(protocol) if !has.contains(&protocol) => Err(SessionError::NoSuchConsole {
+            kind: target::kind_word(kind),
+            protocol: protocol_word(protocol),
+            has: words(has),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn has_place(limit: u16, references: &References) -> Result<(), SessionError> {

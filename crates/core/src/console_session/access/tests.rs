@@ -19,7 +19,7 @@ fn words(attributes: &ResourceAttributes) -> String {
 /// The access table of the guide.
 #[test]
 fn the_rights_are_those_of_the_table() {
-    use ConsoleProtocol::{Serial, Vnc};
+    use ConsoleProtocol::{Serial, Ssh, Vnc};
     use Right::{Drive, Look};
     use SessionTargetKind::{VirtualMachine, VmAccess, VncWorkspace};
     let ours = "subresources.novasphere.io";
@@ -40,6 +40,12 @@ fn the_rights_are_those_of_the_table() {
         (
             VncWorkspace,
             Vnc,
+            Drive,
+            format!("update {ours}/vncworkspaces/console ns/web"),
+        ),
+        (
+            VncWorkspace,
+            Ssh,
             Drive,
             format!("update {ours}/vncworkspaces/console ns/web"),
         ),

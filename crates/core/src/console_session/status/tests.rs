@@ -7,7 +7,7 @@ use crate::{
     console_session::{
         connection::{NewConnection, connect},
         grant::{DEFAULT_WINDOW, NewGrant, issue},
-        samples::{at, outcome, ready, reconciled, references, session, session_of},
+        samples::{at, outcome, ready, reconciled, references, references_of_workspace, session, session_of},
         validate::validate,
     },
 };
@@ -69,6 +69,7 @@ fn a_good_session_is_ready_at_once() {
 fn a_settled_session_is_not_written() {
     let good = references(&json!({}));
     let missing = References::default();
+    let desktop = references_of_workspace(&json!({}), &json!({}));
     let mut many = good.clone();
     many.open_sessions = 10;
     let expired = reconciled(ready(json!({})), &good, at(3600));
@@ -79,8 +80,8 @@ fn a_settled_session_is_not_written() {
         (reconciled(session(json!({})), &missing, at(0)), &missing, 100),
         (reconciled(session(json!({})), &many, at(0)), &many, 100),
         (
-            reconciled(session_of("VncWorkspace", json!({})), &good, at(0)),
-            &good,
+            reconciled(session_of("VncWorkspace", json!({})), &desktop, at(0)),
+            &desktop,
             100,
         ),
         (expired.clone(), &good, 3700),
@@ -284,4 +285,44 @@ fn a_maker_can_close_what_it_made() {
     );
     assert_eq!(outcome(&session, &references(&json!({})), &[], at(10)).status, closed);
     assert!(validate(&session, &references(&json!({}))).is_ok());
+}
+
+#[test]
+fn a_session_of_a_sleeping_desktop_is_ready_and_stays_as_it_is_while_that_starts() {
+    let pod = |status: &str, reason: &str| {
+        json!([{
+            "type": "PodReady", "status": status, "reason": reason, "message": "Why.", "lastTransitionTime": "2026-03-01T12:00:00Z",
+        }])
+    };
+    let slept = json!({"reason": "Idle", "since": "2026-03-01T11:00:00Z"});
+    let asleep = references_of_workspace(
+        &json!({}),
+        &json!({"conditions": pod("False", "Hibernated"), "hibernation": slept}),
+    );
+    let session = reconciled(session_of("VncWorkspace", json!({})), &asleep, at(0));
+    let status = session.status.as_ref().unwrap();
+    assert_eq!(
+        words(&status.conditions),
+        [
+            "Ready=True Open",
+            "TargetReady=True WakesOnConnect",
+            "Closed=False NotOver"
+        ]
+    );
+    let starting = references_of_workspace(&json!({}), &json!({"conditions": pod("False", "Starting")}));
+    assert_eq!(outcome(&session, &starting, &[], at(5)).status, *status);
+    let expired = references_of_workspace(&json!({}), &json!({"conditions": pod("False", "Expired")}));
+    let stopped = outcome(&session, &expired, &[], at(9)).status;
+    assert_eq!(
+        words(&stopped.conditions),
+        [
+            "Ready=False TargetNotRunning",
+            "TargetReady=False TargetNotRunning",
+            "Closed=False NotOver"
+        ]
+    );
+    assert_eq!(
+        stopped.conditions[0].message,
+        "The desktop of VncWorkspace web does not start: Why."
+    );
 }

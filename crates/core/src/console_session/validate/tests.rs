@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::console_session::{
-    samples::{at, instance, ready, references, session, session_of, vm_access},
+    samples::{at, instance, ready, references, references_of_workspace, session, session_of, vm_access},
     target::{Console, SecretKey, TargetState},
 };
 
@@ -81,7 +81,12 @@ fn what_stands_in_the_way_is_told_apart() {
         (
             session_of("VncWorkspace", json!({})),
             good.clone(),
-            ReadyReason::TargetUnsupported,
+            ReadyReason::TargetNotFound,
+        ),
+        (
+            session(json!({"protocol": "ssh"})),
+            good.clone(),
+            ReadyReason::InvalidSpec,
         ),
         (
             session_of("VncWorkspace", json!({"protocol": "serial"})),
@@ -172,4 +177,55 @@ fn a_machine_runs_when_kubevirt_says_so() {
             "{phase}"
         );
     }
+}
+
+#[test]
+fn a_session_of_a_workspace_opens_its_desktop_without_kubevirt() {
+    let running = json!({"conditions": [{
+        "type": "PodReady", "status": "True", "reason": "Running", "message": "m", "lastTransitionTime": "2026-03-01T12:00:00Z",
+    }]});
+    let references = references_of_workspace(&json!({"console": {"maxViewers": 3}}), &running);
+    let valid = validate(&session_of("VncWorkspace", json!({})), &references).unwrap();
+    assert_eq!(
+        (valid.policy.max_viewers, valid.target.state),
+        (3, TargetState::Running)
+    );
+    assert_eq!(
+        valid.target.console,
+        Console::Vnc {
+            namespace: "team".into(),
+            service: "web".into(),
+            port: "vnc".into(),
+            password: Some(SecretKey {
+                secret: "web-credentials".into(),
+                key: "vnc-password".into(),
+            }),
+        }
+    );
+}
+
+#[test]
+fn ssh_is_opened_where_it_is_enabled_and_may_be_typed_into() {
+    let ssh = json!({"ssh": {"authorizedKeys": ["ssh-ed25519 AAAA"]}});
+    let session = session_of("VncWorkspace", json!({"protocol": "ssh"}));
+    let opened = |spec: &serde_json::Value| validate(&session, &references_of_workspace(spec, &json!({})));
+    let valid = opened(&ssh).unwrap();
+    assert_eq!(
+        (valid.policy.protocol, valid.target.state),
+        (ConsoleProtocol::Ssh, TargetState::Starting)
+    );
+    let ssh_port = Console::Ssh {
+        namespace: "team".into(),
+        service: "web".into(),
+        port: "ssh".into(),
+    };
+    assert_eq!(valid.target.console, ssh_port);
+    let refused = opened(&json!({})).unwrap_err();
+    assert!(
+        matches!(&refused, SessionError::Policy(PolicyError::Protocol { allowed, .. }) if allowed == "vnc"),
+        "{refused}"
+    );
+    let mut looks = ssh;
+    looks["console"] = json!({"input": "ViewOnly"});
+    assert_eq!(opened(&looks), Err(SessionError::Policy(PolicyError::SshLooks)));
 }

@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use novasphere_console::{
     admission::{Admission, AdmissionRequest, Admitted, Place, Refusal},
-    close::Close,
     gateway::Gateway,
     limits::{Gate, Limits},
     listener::websocket,
     registry::{Protocol, SessionId, StreamInfo},
+    relay::End,
     rfb::upstream::Authentication,
     rules::Rules,
     upstream::{Target, tcp::TcpTarget},
@@ -52,7 +52,7 @@ impl Admission for Everybody {
         })
     }
 
-    async fn explain(&self, _: &StreamInfo) -> Option<Close> {
+    async fn explain(&self, _: &StreamInfo) -> Option<End> {
         None
     }
 }

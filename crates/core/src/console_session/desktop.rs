@@ -1,0 +1,281 @@
+//! How a `VncWorkspace` stands, as far as its consoles are concerned: whether somebody who connects comes in, waits, or waits
+//! in vain.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::Resource as _;
+use novasphere_crd::{ConsoleProtocol, HibernationReason, LifecycleState, VncWorkspace, condition as types};
+
+use super::target::TargetState;
+use crate::{
+    condition::{STALLED, find},
+    vnc_workspace::{
+        reason::PodReason,
+        schedule::{Cron, time_zone},
+    },
+};
+
+/// Why nobody can connect, and why waiting does not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// The workspace is being deleted.
+    Deleting,
+    /// Its time is over.
+    Expired,
+    /// Somebody has to change its spec, or what it refers to.
+    Invalid,
+}
+
+/// The consoles that a workspace has.
+#[must_use]
+pub fn consoles(workspace: &VncWorkspace) -> &'static [ConsoleProtocol] {
+    if workspace.spec.ssh.as_ref().is_some_and(|ssh| ssh.enabled) {
+        &[ConsoleProtocol::Vnc, ConsoleProtocol::Ssh]
+    } else {
+        &[ConsoleProtocol::Vnc]
+    }
+}
+
+/// Whether the desktop can be connected to. A desktop that somebody has asked to wake is starting, also while the controller has
+/// not seen that yet.
+#[must_use]
+pub fn state(workspace: &VncWorkspace) -> TargetState {
+    if stop(workspace).is_some() {
+        TargetState::Stopped
+    } else if ready(workspace).is_some_and(|(is_ready, _)| is_ready) {
+        TargetState::Running
+    } else if sleep(workspace).is_some_and(|since| !is_asked_for(workspace, since)) {
+        TargetState::Asleep
+    } else {
+        TargetState::Starting
+    }
+}
+
+/// Why nobody can connect, and nobody will before a person has done something.
+#[must_use]
+pub fn stop(workspace: &VncWorkspace) -> Option<Stop> {
+    if workspace.meta().deletion_timestamp.is_some() {
+        return Some(Stop::Deleting);
+    }
+    let (is_ready, reason) = ready(workspace)?;
+    let is = |wanted: PodReason| reason == <&str>::from(wanted);
+    if is(PodReason::Deleting) {
+        Some(Stop::Deleting)
+    } else if is(PodReason::Expired) {
+        Some(Stop::Expired)
+    } else if !is_ready && (is(PodReason::InvalidSpec) || is_stalled(workspace)) {
+        Some(Stop::Invalid)
+    } else {
+        None
+    }
+}
+
+/// Since when the desktop sleeps.
+#[must_use]
+pub fn sleep(workspace: &VncWorkspace) -> Option<Timestamp> {
+    let status = workspace.status.as_ref()?;
+    let hibernation = status.hibernation.as_ref().filter(|_| status.awake_since.is_none())?;
+    Some(hibernation.since.0)
+}
+
+/// Why the desktop sleeps.
+#[must_use]
+pub fn sleep_reason(workspace: &VncWorkspace) -> Option<HibernationReason> {
+    sleep(workspace)?;
+    let hibernation = workspace.status.as_ref()?.hibernation.as_ref()?;
+    Some(hibernation.reason)
+}
+
+/// The time to write as `wakeRequestedAt` so that it wakes, when gateway and controller do not agree on the time as well.
+#[must_use]
+pub fn wake_at(workspace: &VncWorkspace, now: Timestamp) -> Timestamp {
+    sleep(workspace).map_or(now, |since| since.max(now))
+}
+
+/// When the desktop goes to sleep unless somebody does something, and why; only there in the last minutes before.
+#[must_use]
+pub fn sleeps(workspace: &VncWorkspace) -> Option<(Timestamp, HibernationReason)> {
+    let at = workspace.status.as_ref()?.sleeps_at.as_ref()?.0;
+    let lifecycle = &workspace.spec.lifecycle;
+    let is_scheduled = || {
+        let schedule = lifecycle.schedule.as_ref()?;
+        let cron = Cron::parse(schedule.hibernate.as_ref()?, time_zone(&schedule.time_zone)?)?;
+        let before = at.checked_sub(SignedDuration::from_secs(1)).ok()?;
+        (cron.next(before) == Some(at)).then_some(())
+    };
+    let reason = match lifecycle.state {
+        LifecycleState::Hibernated => HibernationReason::Asked,
+        LifecycleState::Running if is_scheduled().is_some() => HibernationReason::Schedule,
+        LifecycleState::Running => HibernationReason::Idle,
+    };
+    Some((at, reason))
+}
+
+/// What is going on, in the controller's words.
+#[must_use]
+pub fn message(workspace: &VncWorkspace) -> String {
+    let conditions = workspace.status.iter().flat_map(|status| &status.conditions);
+    let type_ = if state(workspace) == TargetState::Asleep {
+        types::HIBERNATED
+    } else {
+        types::POD_READY
+    };
+    let found = conditions.into_iter().find(|condition| condition.type_ == type_);
+    found.map_or_else(
+        || "The desktop has not been looked at yet.".to_owned(),
+        |condition| condition.message.clone(),
+    )
+}
+
+fn is_asked_for(workspace: &VncWorkspace, since: Timestamp) -> bool {
+    let asked = workspace
+        .status
+        .as_ref()
+        .and_then(|status| status.wake_requested_at.as_ref());
+    asked.is_some_and(|asked| asked.0 >= since)
+}
+
+/// Whether `PodReady` is `True`, and its reason.
+fn ready(workspace: &VncWorkspace) -> Option<(bool, &str)> {
+    let conditions = &workspace.status.as_ref()?.conditions;
+    let ready = find(conditions, types::POD_READY)?;
+    Some((ready.status == "True", ready.reason.as_str()))
+}
+
+fn is_stalled(workspace: &VncWorkspace) -> bool {
+    let conditions = workspace.status.as_ref().map(|status| status.conditions.as_slice());
+    find(conditions.unwrap_or_default(), STALLED).is_some_and(|stalled| stalled.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::console_session::samples::workspace;
+
+    fn standing(status: &Value) -> (TargetState, Option<Stop>) {
+        let workspace = workspace(&json!({}), status);
+        (state(&workspace), stop(&workspace))
+    }
+
+    #[test]
+    fn whoever_connects_comes_in_waits_or_waits_in_vain() {
+        use TargetState::{Asleep, Running, Starting, Stopped};
+        let ready = |status: &str, reason: &str| {
+            json!([{
+                "type": "PodReady", "status": status, "reason": reason, "message": "m", "lastTransitionTime": "2026-03-01T12:00:00Z",
+            }])
+        };
+        let slept = json!({"reason": "Idle", "since": "2026-03-01T12:00:00Z"});
+        let table = [
+            (json!({}), Starting, None),
+            (json!({"conditions": ready("True", "Running")}), Running, None),
+            (json!({"conditions": ready("False", "Starting")}), Starting, None),
+            (json!({"conditions": ready("False", "ImagePullError")}), Starting, None),
+            (
+                json!({"conditions": ready("False", "Hibernated"), "hibernation": slept}),
+                Asleep,
+                None,
+            ),
+            // Awake although it is to hibernate, because somebody connected.
+            (
+                json!({"conditions": ready("True", "Running"), "hibernation": slept, "awakeSince": "2026-03-01T12:05:00Z"}),
+                Running,
+                None,
+            ),
+            (
+                json!({
+                    "conditions": ready("False", "Hibernated"), "hibernation": slept, "wakeRequestedAt": "2026-03-01T11:59:59Z",
+                }),
+                Asleep,
+                None,
+            ),
+            (
+                json!({
+                    "conditions": ready("False", "Hibernated"), "hibernation": slept, "wakeRequestedAt": "2026-03-01T12:00:00Z",
+                }),
+                Starting,
+                None,
+            ),
+            (
+                json!({"conditions": ready("False", "Expired")}),
+                Stopped,
+                Some(Stop::Expired),
+            ),
+            (
+                json!({"conditions": ready("False", "InvalidSpec")}),
+                Stopped,
+                Some(Stop::Invalid),
+            ),
+            (
+                json!({"conditions": ready("Unknown", "InvalidSpec"), "hibernation": slept}),
+                Stopped,
+                Some(Stop::Invalid),
+            ),
+        ];
+        for (status, state, stop) in table {
+            assert_eq!(standing(&status), (state, stop), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_desktop_that_stalls_is_not_waited_for_unless_it_answers() {
+        let stalled = |pod_ready: &str| {
+            let condition = |type_: &str, status: &str| {
+                json!({
+                    "type": type_, "status": status, "reason": "Rejected", "message": "m", "lastTransitionTime": "2026-03-01T12:00:00Z",
+                })
+            };
+            standing(&json!({"conditions": [condition("PodReady", pod_ready), condition("Stalled", "True")]}))
+        };
+        assert_eq!(stalled("False"), (TargetState::Stopped, Some(Stop::Invalid)));
+        assert_eq!(stalled("True"), (TargetState::Running, None));
+    }
+
+    #[test]
+    fn a_wake_counts_also_when_clocks_differ() {
+        let since: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let status = json!({"hibernation": {"reason": "Asked", "since": since.to_string()}});
+        let workspace = workspace(&json!({}), &status);
+        for (now, asked) in [
+            ("2026-03-01T11:58:00Z", since),
+            ("2026-03-01T12:01:00Z", "2026-03-01T12:01:00Z".parse().unwrap()),
+        ] {
+            assert_eq!(wake_at(&workspace, now.parse().unwrap()), asked);
+        }
+        assert_eq!(sleep_reason(&workspace), Some(HibernationReason::Asked));
+    }
+
+    #[test]
+    fn why_a_desktop_goes_to_sleep_is_read_from_its_spec() {
+        let status = json!({"sleepsAt": "2026-03-02T18:00:00Z"});
+        let schedule = json!({"timeZone": "UTC", "hibernate": "0 18 * * *"});
+        let later = json!({"timeZone": "UTC", "hibernate": "0 20 * * *"});
+        let table = [
+            (json!({"idleTimeout": "1h"}), HibernationReason::Idle),
+            (json!({"schedule": schedule}), HibernationReason::Schedule),
+            (
+                json!({"idleTimeout": "1h", "schedule": schedule}),
+                HibernationReason::Schedule,
+            ),
+            (json!({"idleTimeout": "1h", "schedule": later}), HibernationReason::Idle),
+            (json!({"state": "Hibernated"}), HibernationReason::Asked),
+        ];
+        for (lifecycle, reason) in table {
+            let workspace = workspace(&json!({"lifecycle": lifecycle}), &status);
+            assert_eq!(
+                sleeps(&workspace).map(|(_, reason)| reason),
+                Some(reason),
+                "{lifecycle}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_desktop_has_ssh_when_it_is_enabled() {
+        let with = |ssh: Value| consoles(&workspace(&json!({"ssh": ssh}), &json!({}))).contains(&ConsoleProtocol::Ssh);
+        assert!(with(json!({"authorizedKeys": ["ssh-ed25519 AAAA"]})));
+        assert!(!with(json!({"enabled": false})));
+        assert!(!consoles(&workspace(&json!({}), &json!({}))).contains(&ConsoleProtocol::Ssh));
+    }
+}
