@@ -15,6 +15,8 @@ const MAY_COME_BACK: ReadonlySet<string> = new Set([
   "TargetDisconnected",
   "TargetUnreachable",
   "TargetNotRunning",
+  "WakeTimeout",
+  "TooManyWaiting",
   "Unavailable",
   "HandshakeTimeout",
   "ViewerLost",
@@ -26,6 +28,7 @@ const OVER: ReadonlySet<string> = new Set([
   "Revoked",
   "Deleted",
   "TargetGone",
+  "TargetExpired",
   "PolicyChanged",
   "AccessWithdrawn",
 ]);

@@ -24,6 +24,8 @@ test("what may come back is tried again when a token can be had", () => {
     "TargetDisconnected",
     "TargetUnreachable",
     "TargetNotRunning",
+    "WakeTimeout",
+    "TooManyWaiting",
     "ViewerLost",
     "TokenRefused",
   ]) {
@@ -44,15 +46,19 @@ test("a broken line needs a new token", () => {
 });
 
 test("a session that is over is not tried again", () => {
-  for (const reason of ["Expired", "Revoked", "Deleted", "TargetGone", "PolicyChanged", "AccessWithdrawn"]) {
+  for (const reason of ["Expired", "Revoked", "Deleted", "TargetGone", "TargetExpired", "PolicyChanged", "AccessWithdrawn"]) {
     assert.equal(after(reason, true), "over", reason);
   }
 });
 
 test("what a person decided or broke waits for a person", () => {
-  for (const reason of ["ViewerLeft", "Idle", "Replaced", "InUse", "TooManyViewers", "ProtocolError"]) {
+  for (const reason of ["ViewerLeft", "Idle", "Replaced", "InUse", "TooManyViewers", "ProtocolError", "TargetFailed"]) {
     assert.equal(after(reason, true), "ask", reason);
   }
+});
+
+test("a desktop that went to sleep is not woken by a page that nobody looks at", () => {
+  assert.equal(after("TargetHibernated", true), "ask");
 });
 
 test("it gives up, with growing pauses until then", () => {
