@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     artifacts::{Files, yaml_header},
+    rbac::PASSWORDS,
     yaml,
 };
 
@@ -78,8 +79,20 @@ pub(crate) fn files(root: &Path) -> anyhow::Result<Files> {
         ("console/service.yaml".to_owned(), CONSOLE.console_service(&values)?),
         ("apiserver/service.yaml".to_owned(), APISERVER.api_server_service()),
         ("apiserver/api_service.yaml".to_owned(), APISERVER.api_service()),
-        ("admission/session_status.yaml".to_owned(), admission_policy()),
-        ("admission/session_status_binding.yaml".to_owned(), admission_binding()),
+        ("admission/session_status.yaml".to_owned(), session_policy()),
+        (
+            "admission/session_status_binding.yaml".to_owned(),
+            admission_binding("session-status"),
+        ),
+        ("admission/workspace_status.yaml".to_owned(), workspace_policy()),
+        (
+            "admission/workspace_status_binding.yaml".to_owned(),
+            admission_binding("workspace-status"),
+        ),
+        (
+            "rbac/workspace_credentials_role_binding.yaml".to_owned(),
+            credentials_binding(),
+        ),
     ]);
     objects
         .into_iter()
@@ -321,38 +334,82 @@ fn common_labels() -> Map<String, Value> {
         .collect()
 }
 
-/// The status of a session holds who may enter and who is in, so nobody else may write it.
-fn admission_policy() -> Value {
-    let accounts = [&CONTROLLER, &CONSOLE, &APISERVER]
+/// Whether a request is of one of these programs.
+fn is_of(roles: &[&Role]) -> String {
+    let accounts: Vec<String> = roles
+        .iter()
         .map(|role| format!("'system:serviceaccount:{NAMESPACE}:{}'", role.name()))
-        .join(", ");
+        .collect();
+    format!("request.userInfo.username in [{}]", accounts.join(", "))
+}
+
+fn admission_policy(name: &str, resource: &str, validations: &Value) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": "novasphere-session-status", "labels": common_labels()},
+        "metadata": {"name": format!("novasphere-{name}"), "labels": common_labels()},
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [{
                 "apiGroups": ["novasphere.io"],
                 "apiVersions": ["*"],
                 "operations": ["CREATE", "UPDATE"],
-                "resources": ["consolesessions/status"],
+                "resources": [resource],
             }]},
-            "validations": [{
-                "expression": format!("request.userInfo.username in [{accounts}]"),
-                "message": "only novasphere itself may write the status of a ConsoleSession: it says whose tokens are good",
-                "reason": "Forbidden",
-            }],
+            "validations": validations,
         },
     })
 }
 
-fn admission_binding() -> Value {
+/// The status of a session holds who may enter and who is in, so nobody else may write it.
+fn session_policy() -> Value {
+    let validations = json!([{
+        "expression": is_of(&[&CONTROLLER, &CONSOLE, &APISERVER]),
+        "message": "only novasphere itself may write the status of a ConsoleSession: it says whose tokens are good",
+        "reason": "Forbidden",
+    }]);
+    admission_policy("session-status", "consolesessions/status", &validations)
+}
+
+/// The status of a workspace is what its sleep and its end are decided by. Gateways, which strangers reach, may only wake.
+fn workspace_policy() -> Value {
+    let only_wakes = "oldObject.status.all(field, field == 'wakeRequestedAt' || (field in object.status && \
+                      object.status[field] == oldObject.status[field])) && \
+                      object.status.all(field, field == 'wakeRequestedAt' || field in oldObject.status)";
+    let validations = json!([
+        {
+            "expression": is_of(&[&CONTROLLER, &CONSOLE, &APISERVER]),
+            "message": "only novasphere itself may write the status of a VncWorkspace: by it desktops sleep, wake and end",
+            "reason": "Forbidden",
+        },
+        {
+            "expression": format!("{} || (has(oldObject.status) && has(object.status) && {only_wakes})", is_of(&[&CONTROLLER])),
+            "message": "a console gateway may change nothing of a VncWorkspace but status.wakeRequestedAt",
+            "reason": "Forbidden",
+        },
+    ]);
+    admission_policy("workspace-status", "vncworkspaces/status", &validations)
+}
+
+fn admission_binding(policy: &str) -> Value {
+    let name = format!("novasphere-{policy}");
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": "novasphere-session-status", "labels": common_labels()},
-        "spec": {"policyName": "novasphere-session-status", "validationActions": ["Deny"]},
+        "metadata": {"name": name, "labels": common_labels()},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    })
+}
+
+/// Lets the gateways read the VNC passwords of workspaces, wherever those are.
+fn credentials_binding() -> Value {
+    let subject = |role: &Role| json!({"kind": "ServiceAccount", "name": role.name(), "namespace": NAMESPACE});
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "novasphere-workspace-credentials", "labels": common_labels()},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": PASSWORDS},
+        "subjects": [subject(&CONSOLE), subject(&APISERVER)],
     })
 }
 

@@ -74,8 +74,8 @@ const TABLES: &[Table] = &[
     },
 ];
 
-/// Name of the role that an administrator binds where VNC servers have passwords.
-const PASSWORDS: &str = "novasphere-console-passwords";
+/// Name of the role that lets gateways read the passwords of VNC servers, where it is bound.
+pub(crate) const PASSWORDS: &str = "novasphere-console-passwords";
 
 /// Where one set of roles goes: names and labels are plain in `config/` and
 /// template calls in the chart.
@@ -172,7 +172,7 @@ fn user_roles() -> anyhow::Result<Files> {
 fn passwords() -> anyhow::Result<Files> {
     let header = yaml_header("crates/console/src/role/rbac.rs");
     let role = |labels: &str| cluster_role(PASSWORDS, labels, console::PASSWORD_RULES);
-    let condition = "{{- if and .Values.rbac.create .Values.console.enabled }}";
+    let condition = "{{- if and .Values.rbac.create (or .Values.console.enabled .Values.apiserver.enabled) }}";
     Ok(vec![
         (
             PathBuf::from("config/rbac/console_passwords_role.yaml"),

@@ -43,7 +43,7 @@ pub fn user_rules(role: &str) -> &'static [Rule] {
 
 const LOOK: Rule = Rule {
     group: GROUP,
-    resources: &["vmaccesses/console", "consolesessions/connect"],
+    resources: &["vmaccesses/console", "vncworkspaces/console", "consolesessions/connect"],
     names: &[],
     verbs: &["get"],
     reason: "Look at a console; keyboard, pointer, clipboard and power do not reach the guest.",
@@ -51,7 +51,7 @@ const LOOK: Rule = Rule {
 
 const DRIVE: Rule = Rule {
     group: GROUP,
-    resources: &["vmaccesses/console"],
+    resources: &["vmaccesses/console", "vncworkspaces/console"],
     names: &[],
     verbs: &["update"],
     reason: "Drive a console.",

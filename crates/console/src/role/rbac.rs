@@ -31,6 +31,20 @@ pub const CLUSTER_RULES: &[Rule] = &[
         reason: "The console policy of a target, and where its VNC server is.",
     },
     Rule {
+        group: "novasphere.io",
+        resources: &["vncworkspaces"],
+        names: &[],
+        verbs: READ,
+        reason: "The console policy of a workspace, and whether its desktop answers.",
+    },
+    Rule {
+        group: "novasphere.io",
+        resources: &["vncworkspaces/status"],
+        names: &[],
+        verbs: &["patch"],
+        reason: "Wake a desktop to which somebody connects; an admission policy lets nothing else of the status be changed.",
+    },
+    Rule {
         group: "kubevirt.io",
         resources: &["virtualmachines", "virtualmachineinstances"],
         names: &[],
@@ -49,7 +63,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         resources: &["endpointslices"],
         names: &[],
         verbs: &["list"],
-        reason: "Reach the VNC server that a VmAccess names.",
+        reason: "Reach a desktop, and the VNC server that a VmAccess names.",
     },
     Rule {
         group: "authorization.k8s.io",
@@ -94,13 +108,14 @@ pub const NAMESPACE_RULES: &[Rule] = &[
     },
 ];
 
-/// Permissions of the `ClusterRole` that an administrator binds to the gateway in namespaces whose VNC servers have passwords.
+/// Permissions of the `ClusterRole` that is bound to the gateway where there are workspaces, in every namespace by default, and that an
+/// administrator binds in namespaces whose VNC servers have passwords.
 pub const PASSWORD_RULES: &[Rule] = &[Rule {
     group: "",
     resources: &["secrets"],
     names: &[],
     verbs: &["get"],
-    reason: "Read the password of a VNC server that a VmAccess names.",
+    reason: "Read the VNC password of a desktop, and of a VNC server that a VmAccess names.",
 }];
 
 #[cfg(test)]
