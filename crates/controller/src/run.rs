@@ -322,6 +322,7 @@ impl Role {
             caches: Arc::clone(&self.watches.caches),
             status_writes: StatusWrites::default(),
             ports: vnc_workspace::Ports::new(&config.node_ports),
+            inputs: vnc_workspace::Inputs::default(),
             gateway: Gateway {
                 namespace: gateway_namespace.clone(),
             },
