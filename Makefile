@@ -44,8 +44,8 @@ help: ## Show this text
 	  /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show it all: a cluster with KubeVirt, novasphere, a virtual machine that answers
-	@hack/demo
+demo: image-desktop ## Show it all: a cluster with KubeVirt, novasphere, a virtual machine and a desktop that answer
+	@hack/demo localhost/novasphere-desktop:$(VERSION)
 
 .PHONY: dev
 dev: build ## Start a cluster and run the controller from source against it

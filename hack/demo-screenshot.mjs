@@ -7,7 +7,8 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 
-const PATIENCE_MS = 60_000;
+// A desktop may have to wake first.
+const PATIENCE_MS = 120_000;
 
 const url = readFileSync(0, "utf8").trim();
 const file = path.resolve(process.argv[2]);

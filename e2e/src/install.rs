@@ -14,6 +14,9 @@ use crate::{
 /// The port of the node that leads to the console gateway's HTTPS.
 const PAGE_PORT: u16 = 32_443;
 
+/// The one that leads to its port for stock VNC viewers.
+pub const VNC_PORT: u16 = 32_590;
+
 /// The namespace of the installation.
 pub const NAMESPACE: &str = "novasphere-system";
 
@@ -55,7 +58,7 @@ pub fn install(cluster: &Cluster) -> Result<()> {
         NAMESPACE,
         "pod-security.kubernetes.io/enforce=restricted",
     ])?;
-    let url = expose(cluster)?;
+    let node = expose(cluster)?;
     cluster.helm(&[
         "upgrade",
         "--install",
@@ -66,7 +69,7 @@ pub fn install(cluster: &Cluster) -> Result<()> {
         "--set",
         &format!("image.repository={IMAGE},image.tag={TAG},image.pullPolicy=Never"),
         "--set-string",
-        &format!("config.endpoints.publicUrl={url}"),
+        &format!("config.endpoints.publicUrl=https://{node}:{PAGE_PORT},config.endpoints.vncAddress={node}:{VNC_PORT}"),
         // A kept cluster gets the new image under the same name.
         "--set-string",
         &["controller", "console", "apiserver"]
@@ -79,7 +82,7 @@ pub fn install(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Makes a Service of a port that is known before novasphere is installed, which is told it, and returns the URL.
+/// Makes a Service with ports that are known before novasphere is installed, which is told them, and returns the node's address.
 fn expose(cluster: &Cluster) -> Result<String> {
     let service = json!({
         "apiVersion": "v1",
@@ -88,17 +91,28 @@ fn expose(cluster: &Cluster) -> Result<String> {
         "spec": {
             "type": "NodePort",
             "selector": {"app.kubernetes.io/instance": RELEASE, "app.kubernetes.io/component": "console"},
-            "ports": [{"name": "web", "port": 443, "targetPort": "web", "nodePort": PAGE_PORT}],
+            "ports": [
+                {"name": "web", "port": 443, "targetPort": "web", "nodePort": PAGE_PORT},
+                {"name": "vnc", "port": 5900, "targetPort": "vnc", "nodePort": VNC_PORT},
+            ],
         },
     });
     let file = paths::output("")?.join("console-page.json");
     std::fs::write(&file, service.to_string())?;
     let file = file.to_str().context("the path of the repository is not UTF-8")?;
     cluster.kubectl(&["apply", "--server-side", "--filename", file])?;
+    node_address(cluster)
+}
+
+/// The address of the node, at which its ports answer.
+///
+/// # Errors
+/// When it has none.
+pub fn node_address(cluster: &Cluster) -> Result<String> {
     let address = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
     let address = cluster.kubectl(&["get", "nodes", "--output", address])?;
     ensure!(!address.is_empty(), "the node has no address");
-    Ok(format!("https://{address}:{PAGE_PORT}"))
+    Ok(address)
 }
 
 fn already_exists(error: anyhow::Error) -> Result<String> {

@@ -4,12 +4,6 @@
 use std::collections::HashSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
-use novasphere_crd::ConsoleSession;
 use novasphere_e2e::{
     browser::Browser,
     cluster::Cluster,
@@ -19,10 +13,10 @@ use novasphere_e2e::{
     rfb::Viewer,
     wait::{self, Seen},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    installed,
+    console_users as users, installed,
     support::{self, template},
 };
 
@@ -50,7 +44,8 @@ async fn consoles() -> Result<()> {
         PodSecurity::Privileged,
         async |context| {
             let undisturbed = installed::undisturbed().await;
-            rights(context).await?;
+            users::may(context, LOU, "vmaccesses/console", &["get"]).await?;
+            users::may(context, DORA, "vmaccesses/console", &["get", "update"]).await?;
             let spec = json!({
                 "virtualMachine": {"template": template()},
                 "power": {"state": "Running"},
@@ -105,100 +100,11 @@ impl Guest {
     }
 }
 
-/// Look and drive for two users, tokens for both.
-async fn rights(context: &Context<'_>) -> Result<()> {
-    let allow = |resource: &str, verbs: &[&str]| PolicyRule {
-        api_groups: Some(vec!["subresources.novasphere.io".to_owned()]),
-        resources: Some(vec![resource.to_owned()]),
-        verbs: verbs.iter().map(ToString::to_string).collect(),
-        ..PolicyRule::default()
-    };
-    for (user, verbs) in [(LOU, &["get"][..]), (DORA, &["get", "update"])] {
-        let metadata = ObjectMeta {
-            name: Some(user.to_owned()),
-            ..ObjectMeta::default()
-        };
-        let role = Role {
-            metadata: metadata.clone(),
-            rules: Some(vec![
-                allow("vmaccesses/console", verbs),
-                allow("consolesessions/token", &["create"]),
-            ]),
-        };
-        context.api::<Role>().create(&PostParams::default(), &role).await?;
-        let binding = RoleBinding {
-            metadata,
-            role_ref: RoleRef {
-                api_group: "rbac.authorization.k8s.io".to_owned(),
-                kind: "Role".to_owned(),
-                name: user.to_owned(),
-            },
-            subjects: Some(vec![Subject {
-                api_group: Some("rbac.authorization.k8s.io".to_owned()),
-                kind: "User".to_owned(),
-                name: user.to_owned(),
-                namespace: None,
-            }]),
-        };
-        context
-            .api::<RoleBinding>()
-            .create(&PostParams::default(), &binding)
-            .await?;
-    }
-    Ok(())
-}
-
-/// A client that acts as this user.
-async fn client(context: &Context<'_>, user: &str) -> Result<Client> {
-    let mut config = context.cluster.config("novasphere-e2e").await?;
-    config.auth_info.impersonate = Some(user.to_owned());
-    Ok(Client::try_from(config)?)
-}
-
-/// Makes a session, asks for a token as this user, and returns the link of the answer.
+/// Makes a session of the guest, asks for a token as this user, and returns the link of the answer.
 async fn link(context: &Context<'_>, user: &str, name: &str, protocol: &str) -> Result<String> {
-    let sessions: Api<ConsoleSession> = context.api();
-    let session = json!({
-        "apiVersion": "novasphere.io/v1alpha1",
-        "kind": "ConsoleSession",
-        "metadata": {"name": name},
-        "spec": {"targetRef": {"name": GUEST}, "protocol": protocol},
-    });
-    sessions
-        .create(&PostParams::default(), &serde_json::from_value(session)?)
-        .await?;
-    let path = format!(
-        "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/consolesessions/{name}/token",
-        context.namespace
-    );
-    let client = client(context, user).await?;
-    let answer: Value = wait::until(format!("a token for {user}"), wait::SHORT, || async {
-        let request = http::Request::post(&path)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(b"{}".to_vec())?;
-        Ok(Seen::Done(client.request(request).await?))
-    })
-    .await?;
-    let link = answer.pointer("/urls/browser").and_then(Value::as_str);
-    Ok(link.context("the token has no URL for browsers")?.to_owned())
-}
-
-/// KubeVirt carries one viewer: waits until all streams have ended.
-async fn nobody_is_connected(context: &Context<'_>) -> Result<()> {
-    let sessions: Api<ConsoleSession> = context.api();
-    wait::until("nobody is connected", wait::SHORT, || async {
-        let sessions = sessions.list(&kube::api::ListParams::default()).await?;
-        let open: usize = sessions
-            .iter()
-            .filter_map(|session| session.status.as_ref())
-            .map(|status| status.connections.len())
-            .sum();
-        Ok(Seen::some(
-            (open == 0).then_some(()),
-            format!("{open} streams are open"),
-        ))
-    })
-    .await
+    let spec = json!({"targetRef": {"name": GUEST}, "protocol": protocol});
+    users::session(context, name, spec).await?;
+    users::token(context, user, name).await?.link()
 }
 
 /// Opens the page and waits for the guest's picture: letters on a background.
@@ -247,7 +153,7 @@ async fn looks_only(context: &Context<'_>, browser: &Browser, guest: &mut Guest)
             link.replace("&input=ViewOnly", "")
         };
         browser.open("about:blank").await?;
-        nobody_is_connected(context).await?;
+        users::nobody_is_connected(context).await?;
         let look = shows(browser, &link).await?;
         ensure!((look.view_only == "View only") == says_so, "{look:?}");
         browser.click("#view canvas").await?;
@@ -257,13 +163,13 @@ async fn looks_only(context: &Context<'_>, browser: &Browser, guest: &mut Guest)
     // Keys of before would have arrived before these.
     let link = link(context, DORA, "drive-again", "vnc").await?;
     browser.open("about:blank").await?;
-    nobody_is_connected(context).await?;
+    users::nobody_is_connected(context).await?;
     shows(browser, &link).await?;
     browser.type_text("touch /tmp/after\n").await?;
     guest.files("after").await?;
     guest.has_not("look").await?;
     browser.open("about:blank").await?;
-    nobody_is_connected(context).await
+    users::nobody_is_connected(context).await
 }
 
 async fn through_apiserver(context: &Context<'_>, guest: &mut Guest) -> Result<()> {
@@ -271,7 +177,7 @@ async fn through_apiserver(context: &Context<'_>, guest: &mut Guest) -> Result<(
         "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/vmaccesses/{GUEST}/console?protocol=vnc",
         context.namespace
     );
-    let Err(refused) = Viewer::open(&client(context, NORA).await?, &path).await else {
+    let Err(refused) = Viewer::open(&users::client(context, NORA).await?, &path).await else {
         bail!("a user without a right sees the screen");
     };
     let refused = format!("{refused:#}");
@@ -280,8 +186,8 @@ async fn through_apiserver(context: &Context<'_>, guest: &mut Guest) -> Result<(
     }
 
     for (user, file) in [(LOU, "ws-look"), (DORA, "ws-drive")] {
-        nobody_is_connected(context).await?;
-        let mut viewer = Viewer::open(&client(context, user).await?, &path).await?;
+        users::nobody_is_connected(context).await?;
+        let mut viewer = Viewer::open(&users::client(context, user).await?, &path).await?;
         let before = viewer.picture().await?;
         ensure!(before.len() == usize::from(viewer.width) * usize::from(viewer.height) * 4);
         ensure!(

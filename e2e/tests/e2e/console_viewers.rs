@@ -30,23 +30,25 @@ pub(crate) fn cases() -> Vec<Case> {
 /// Pixels of the terminal that a viewer must show.
 const MOST: usize = 150_000;
 
+/// A program of Debian's.
 #[derive(Clone, Copy)]
-enum Viewer {
+pub(crate) enum Viewer {
     TigerVnc,
     Gvncviewer,
 }
 
-/// Who connects, and as whom.
-struct Login<'a> {
-    port: u16,
-    authority: &'a Path,
-    user: String,
-    password: &'a str,
+/// Where a viewer connects, and as whom.
+pub(crate) struct Login<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) authority: &'a Path,
+    pub(crate) user: String,
+    pub(crate) password: &'a str,
 }
 
 impl Viewer {
     /// Starts the viewer and has it log in.
-    async fn start(self, screen: &Screen, login: &Login<'_>, output: &Path) -> Result<Program> {
+    pub(crate) async fn start(self, screen: &Screen, login: &Login<'_>, output: &Path) -> Result<Program> {
         let home = output.to_str().context("the path is not UTF-8")?;
         let authority = login.authority.to_str().context("the path is not UTF-8")?;
         let log = output.join("viewer.log");
@@ -59,7 +61,7 @@ impl Viewer {
                     "X509Plain",
                     "-X509CA",
                     authority,
-                    &format!("localhost::{}", login.port),
+                    &format!("{}::{}", login.host, login.port),
                 ],
                 &[
                     display,
@@ -73,7 +75,7 @@ impl Viewer {
                 // It trusts what the system trusts and takes no file, so it gets a system of its own that trusts our authority.
                 let trust = r#"mount --bind "$1" /etc/ssl/certs/ca-certificates.crt && shift && exec "$@""#;
                 // It takes a display, not a port: 5900 is display 0.
-                let address = format!("localhost:{}", login.port - 5900);
+                let address = format!("{}:{}", login.host, login.port - 5900);
                 let arguments = [
                     "--map-root-user",
                     "--mount",
@@ -142,6 +144,7 @@ async fn viewers(case: &'static str, viewer: Viewer) -> Result<()> {
 
 fn login<'a>(context: &Context<'_>, setup: &Setup, authority: &'a Path, password: &'a str) -> Login<'a> {
     Login {
+        host: "localhost",
         port: setup.gateway.vnc.port(),
         authority,
         user: format!("{}/drive", context.namespace),

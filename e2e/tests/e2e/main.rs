@@ -17,6 +17,7 @@ mod console_session_support;
 mod console_setup;
 mod console_stage;
 mod console_tokens;
+mod console_users;
 mod console_viewers;
 mod desktop_image;
 mod disruption;
