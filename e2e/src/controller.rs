@@ -300,6 +300,18 @@ impl Child {
         Ok(())
     }
 
+    /// Its resident memory in bytes.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes.context("/proc does not tell VmRSS: it has ended")?.trim().parse()?;
+        Ok(kibibytes << 10)
+    }
+
     /// Waits until it ends by itself and returns its exit code.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use novasphere_crd::VmAccess;
+use novasphere_crd::{VmAccess, VncWorkspace};
 use novasphere_e2e::{
     cluster::Cluster,
     controller::InProcess,
@@ -20,7 +20,10 @@ use novasphere_e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{self, echo_service, template};
+use crate::{
+    support::{self, echo_service, template},
+    workspace_plane, workspace_support,
+};
 
 const NAME: &str = "web";
 const SERVICE: &str = "web-echo";
@@ -44,6 +47,7 @@ async fn cluster() -> Result<()> {
         async |context| {
             let controller = InProcess::start_usual(context).await?;
             kubevirt_appears(context).await.context("KubeVirt appears")?;
+            snapshots_appear(context).await.context("snapshots appear")?;
             undecodable(context).await.context("an object that cannot be read")?;
             restarts(context, &controller).await.context("restarts")?;
             controller.stop().await
@@ -74,6 +78,19 @@ async fn kubevirt_appears(context: &Context<'_>) -> Result<()> {
     let _kubevirt = stand_in(context).await?;
     support::ready_as(context, NAME, "Running", wait::LONG).await?;
     Ok(())
+}
+
+/// A wish for snapshots is refused at once where there are none, and carried out when there are.
+async fn snapshots_appear(context: &Context<'_>) -> Result<()> {
+    let saved = json!({"storage": {"storageClassName": "none", "reclaim": "Snapshot"}});
+    workspace_plane::apply(context, "saved", &saved).await?;
+    workspace_plane::wait_for(context, "saved", "StorageReady", "False", "InvalidSpec").await?;
+    context.cluster.add_crds(&["snapshot"])?;
+    let found = ("StorageReady", "False", "StorageClassNotFound");
+    workspace_support::wait_for(context, "saved", found, wait::LONG).await?;
+    let workspaces: Api<VncWorkspace> = context.api();
+    workspaces.delete("saved", &DeleteParams::default()).await?;
+    wait::gone(&workspaces, "saved", wait::LONG).await
 }
 
 async fn undecodable(context: &Context<'_>) -> Result<()> {

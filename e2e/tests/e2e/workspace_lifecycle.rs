@@ -1,44 +1,35 @@
 //! The objects of a VncWorkspace on a control plane: made with few writes, exactly once, and gone without a rest. No node is
 //! there; what a kubelet and a storage driver would say is said by the test.
 
-use std::{collections::BTreeSet, time::Duration};
-
 use anyhow::{Context as _, Result, ensure};
-use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::{
-    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service},
-    networking::v1::NetworkPolicy,
-    storage::v1::StorageClass,
-};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Secret};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use novasphere_controller::config::ControllerConfig;
 use novasphere_crd::VncWorkspace;
 use novasphere_e2e::{
     account::Account,
-    audit::{self, Write},
+    audit,
     cluster::Cluster,
-    controller::{InProcess, config_for},
     harness::{Case, Needs},
     namespace::{Context, PodSecurity, with_namespace},
     wait::{self, Seen},
 };
 use serde_json::{Value, json};
 
+use crate::{
+    workspace_plane::{
+        apply, ask_to_wake, by, class, nothing_left, pod_is_ready, provision, start, unprovision, wait_for,
+    },
+    workspace_support::{has, message},
+};
+
 /// Making one costs at most so many writes.
 const CREATE_WRITES: usize = 8;
 
 /// So many resyncs of a settled object cost nothing.
 const RESYNCS: u64 = 10;
-
-/// So many requests to make a workspace, so many at a time, for so many names.
-const REQUESTS: usize = 1000;
-const AT_ONCE: usize = 50;
-const NAMES: usize = 100;
-
-const IMAGE: &str = "registry.example.org/desktop:1";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -49,143 +40,7 @@ pub(crate) fn cases() -> Vec<Case> {
             sleeps_and_wakes,
         ),
         Case::new("workspace_lifecycle::refusals", Needs::ControlPlane, refusals),
-        Case::new("workspace_lifecycle::one_of_each", Needs::ControlPlane, one_of_each),
     ]
-}
-
-async fn start(context: &Context<'_>, account: &Account) -> Result<InProcess> {
-    let config = ControllerConfig {
-        resync_interval: novasphere_crd::Duration::from_secs(1),
-        ..config_for(&context.namespace)
-    };
-    InProcess::start_ready(context, account, config).await
-}
-
-async fn apply(context: &Context<'_>, name: &str, spec: &Value) -> Result<VncWorkspace> {
-    let mut all = json!({
-        "user": "alice",
-        "image": IMAGE,
-        "storage": {"storageClassName": class(context)},
-        // The scheduler would say that there is no node.
-        "podOverrides": {"spec": {"schedulerName": "nobody"}},
-    });
-    if let (Some(all), Some(spec)) = (all.as_object_mut(), spec.as_object()) {
-        all.extend(spec.clone());
-    }
-    let object = json!({
-        "apiVersion": "novasphere.io/v1alpha1",
-        "kind": "VncWorkspace",
-        "metadata": {"name": name},
-        "spec": all,
-    });
-    let parameters = PatchParams {
-        field_validation: Some(kube::api::ValidationDirective::Strict),
-        ..PatchParams::apply("person").force()
-    };
-    Ok(context
-        .api::<VncWorkspace>()
-        .patch(name, &parameters, &Patch::Apply(object))
-        .await?)
-}
-
-/// A class of this test alone, so that its volume is bound by nobody else.
-fn class(context: &Context<'_>) -> String {
-    context.namespace.clone()
-}
-
-/// A class with a volume for the home of `name`, as a driver would make it.
-async fn provision(context: &Context<'_>, name: &str) -> Result<PersistentVolume> {
-    let storage_class = json!({"metadata": {"name": class(context)}, "provisioner": "kubernetes.io/no-provisioner"});
-    let classes: Api<StorageClass> = Api::all(context.client.clone());
-    classes
-        .create(&PostParams::default(), &serde_json::from_value(storage_class)?)
-        .await?;
-    let volume = json!({
-        "metadata": {"name": format!("{}-{name}", context.namespace)},
-        "spec": {
-            "capacity": {"storage": "10Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": class(context),
-            "claimRef": {"namespace": context.namespace, "name": format!("{name}-home")},
-            "hostPath": {"path": "/nowhere"},
-        },
-    });
-    let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
-    Ok(volumes
-        .create(&PostParams::default(), &serde_json::from_value(volume)?)
-        .await?)
-}
-
-async fn unprovision(context: &Context<'_>, volume: &PersistentVolume) -> Result<()> {
-    let parameters = DeleteParams::default();
-    let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
-    volumes.delete(&volume.name_any(), &parameters).await?;
-    let classes: Api<StorageClass> = Api::all(context.client.clone());
-    classes.delete(&class(context), &parameters).await?;
-    Ok(())
-}
-
-/// Says that the Pod is ready, as a kubelet does when its probe succeeds.
-async fn pod_is_ready(context: &Context<'_>, name: &str) -> Result<Pod> {
-    let pods: Api<Pod> = context.api();
-    let pod = wait::object(&pods, name, "there and not ending", wait::SHORT, |pod: &Pod| match pod
-        .metadata
-        .deletion_timestamp
-    {
-        None => Ok(()),
-        Some(_) => Err("it ends".to_owned()),
-    })
-    .await?;
-    let status = json!({"status": {
-        "phase": "Running",
-        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-03-01T00:00:00Z"}],
-    }});
-    pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
-        .await?;
-    Ok(pod)
-}
-
-fn has(object: &VncWorkspace, kind: &str, status: &str, reason: &str) -> Result<(), String> {
-    let all = object.status.iter().flat_map(|status| &status.conditions);
-    let found = all.clone().find(|condition| condition.type_ == kind);
-    let is = found.is_some_and(|condition| {
-        condition.status == status
-            && condition.reason == reason
-            && condition.observed_generation == object.metadata.generation
-    });
-    if is {
-        return Ok(());
-    }
-    let said = all.map(|condition| {
-        format!(
-            "{}={} {}: {}; ",
-            condition.type_, condition.status, condition.reason, condition.message
-        )
-    });
-    Err(said.collect())
-}
-
-async fn wait_for(context: &Context<'_>, name: &str, kind: &str, status: &str, reason: &str) -> Result<VncWorkspace> {
-    let what = format!("{kind}={status} {reason}");
-    let api: Api<VncWorkspace> = context.api();
-    wait::object(&api, name, what, wait::SHORT, |object| {
-        has(object, kind, status, reason)
-    })
-    .await
-}
-
-fn by(context: &Context<'_>, account: &Account, mark: audit::Mark) -> Result<Vec<Write>> {
-    let mut writes = context.cluster.audit().since(mark)?;
-    writes.retain(|write| write.user() == account.user() && !write.is_lease());
-    Ok(writes)
-}
-
-async fn nothing_left(context: &Context<'_>, name: &str) -> Result<()> {
-    wait::gone(&context.api::<VncWorkspace>(), name, wait::LONG).await?;
-    wait::gone(&context.api::<Pod>(), name, wait::LONG).await?;
-    wait::gone(&context.api::<Service>(), name, wait::LONG).await?;
-    wait::gone(&context.api::<NetworkPolicy>(), name, wait::LONG).await?;
-    wait::gone(&context.api::<Secret>(), &format!("{name}-credentials"), wait::LONG).await
 }
 
 async fn writes() -> Result<()> {
@@ -193,7 +48,8 @@ async fn writes() -> Result<()> {
     with_namespace(cluster, "workspace_lifecycle::writes", PodSecurity::Restricted, async |context| {
         let account = Account::create(cluster, &context.namespace, "controller").await?;
         let controller = start(context, &account).await?;
-        let volume = provision(context, "alice").await?;
+        let homes = ["alice".to_owned()];
+        provision(context, &homes).await?;
         let mark = cluster.audit().mark()?;
         apply(context, "alice", &json!({})).await?;
         pod_is_ready(context, "alice").await?;
@@ -231,7 +87,7 @@ async fn writes() -> Result<()> {
         context.api::<VncWorkspace>().delete("alice", &DeleteParams::default()).await?;
         nothing_left(context, "alice").await?;
         wait::gone(&context.api::<PersistentVolumeClaim>(), "alice-home", wait::LONG).await?;
-        unprovision(context, &volume).await?;
+        unprovision(context, &homes).await?;
         controller.stop().await
     })
     .await
@@ -246,7 +102,8 @@ async fn sleeps_and_wakes() -> Result<()> {
         async |context| {
             let account = Account::create(cluster, &context.namespace, "controller").await?;
             let controller = start(context, &account).await?;
-            let volume = provision(context, "bob").await?;
+            let homes = ["bob".to_owned()];
+            provision(context, &homes).await?;
             apply(context, "bob", &json!({})).await?;
             let first = pod_is_ready(context, "bob").await?;
             wait_for(context, "bob", "Ready", "True", "Running").await?;
@@ -257,12 +114,7 @@ async fn sleeps_and_wakes() -> Result<()> {
             let sleeping = wait_for(context, "bob", "Hibernated", "True", "Asked").await?;
             has(&sleeping, "Ready", "True", "Hibernated").map_err(anyhow::Error::msg)?;
 
-            // As a gateway does when somebody connects.
-            let wake = json!({"status": {"wakeRequestedAt": jiff::Timestamp::now().to_string()}});
-            let workspaces: Api<VncWorkspace> = context.api();
-            workspaces
-                .patch_status("bob", &PatchParams::default(), &Patch::Merge(wake))
-                .await?;
+            ask_to_wake(context, "bob").await?;
             let second = pod_is_ready(context, "bob").await?;
             let awake = wait_for(context, "bob", "Ready", "True", "Running").await?;
             ensure!(first.uid() != second.uid(), "it is the same Pod");
@@ -298,7 +150,7 @@ async fn sleeps_and_wakes() -> Result<()> {
             .await?;
             nothing_left(context, "bob").await?;
             wait::gone(&context.api::<PersistentVolumeClaim>(), "bob-home", wait::LONG).await?;
-            unprovision(context, &volume).await?;
+            unprovision(context, &homes).await?;
             controller.stop().await
         },
     ))
@@ -322,8 +174,7 @@ async fn refusals() -> Result<()> {
             .await?;
             wait_for(context, "weak", "PodReady", "False", "InvalidSpec").await?;
             wait_for(context, "weak", "Stalled", "True", "InvalidSpec").await?;
-            apply(context, "saved", &json!({"storage": {"reclaim": "Snapshot"}})).await?;
-            wait_for(context, "saved", "StorageReady", "False", "InvalidSpec").await?;
+            secrets(context).await.context("Secrets")?;
             apply(context, "classless", &json!({})).await?;
             wait_for(context, "classless", "StorageReady", "False", "StorageClassNotFound").await?;
 
@@ -347,52 +198,29 @@ async fn refusals() -> Result<()> {
     .await
 }
 
-/// Many people and scripts ask for the same workspaces at once.
-async fn one_of_each() -> Result<()> {
-    let cluster = Cluster::plane()?;
-    with_namespace(cluster, "workspace_lifecycle::one_of_each", PodSecurity::Restricted, async |context| {
-        let account = Account::create(cluster, &context.namespace, "controller").await?;
-        let controller = start(context, &account).await?;
-        let spec = json!({"service": {"type": "NodePort"}, "ssh": {"authorizedKeys": [
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl alice",
-        ]}});
-        let requests = (0..REQUESTS).map(|request| {
-            let spec = &spec;
-            async move { apply(context, &format!("w{}", request % NAMES), spec).await.map(drop) }
-        });
-        let began = std::time::Instant::now();
-        stream::iter(requests).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
-        let asked = began.elapsed();
-        let services: Api<Service> = context.api();
-        wait::until("a Pod of each", Duration::from_mins(3), || async {
-            let pods = context.api::<Pod>().list_metadata(&ListParams::default()).await?.items.len();
-            Ok(Seen::some((pods >= NAMES).then_some(()), format!("{pods} of {NAMES}")))
-        })
+/// A Secret of the namespace is read only when somebody who may change it has shared it.
+async fn secrets(context: &Context<'_>) -> Result<()> {
+    let env = json!([{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "build", "key": "token"}}}]);
+    apply(context, "reads", &json!({ "env": env })).await?;
+    let refused = wait_for(context, "reads", "PodReady", "False", "InvalidSpec").await?;
+    let said = message(&refused, "PodReady");
+    ensure!(said.contains("spec.env[TOKEN]"), "{said}");
+    ensure!(context.api::<Pod>().get_opt("reads").await?.is_none(), "it has a Pod");
+    let mut secret = json!({"metadata": {"name": "build"}, "stringData": {"token": "t"}});
+    let secrets: Api<Secret> = context.api();
+    secrets
+        .create(&PostParams::default(), &serde_json::from_value(secret.clone())?)
         .await?;
-        controller.reconciles_pass(200).await?;
-        let services = services.list(&ListParams::default()).await?.items;
-        let ports: Vec<i32> = services
-            .iter()
-            .flat_map(|service| service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()))
-            .filter_map(|port| port.node_port)
-            .collect();
-        let different: BTreeSet<_> = ports.iter().collect();
-        let all = ListParams::default();
-        let counts = [
-            services.len(),
-            context.api::<Pod>().list_metadata(&all).await?.items.len(),
-            context.api::<PersistentVolumeClaim>().list_metadata(&all).await?.items.len(),
-            context.api::<NetworkPolicy>().list_metadata(&all).await?.items.len(),
-            context.api::<Secret>().list_metadata(&all).await?.items.len(),
-        ];
-        ensure!(counts == [NAMES; 5], "not one of each: {counts:?}");
-        ensure!(ports.len() == 2 * NAMES && different.len() == ports.len(), "{} ports, {} different", ports.len(), different.len());
-        println!(
-            "workspace_lifecycle::one_of_each: {REQUESTS} requests in {asked:.1?}, {NAMES} workspaces with {} different ports after {:.1?}",
-            ports.len(),
-            began.elapsed()
+    if let Some(metadata) = secret.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert(
+            "labels".to_owned(),
+            json!({"novasphere.io/shared-with-desktops": "true"}),
         );
-        controller.stop().await
-    })
-    .await
+    }
+    secrets
+        .patch("build", &PatchParams::default(), &Patch::Merge(secret))
+        .await?;
+    wait::object(&context.api::<Pod>(), "reads", "made", wait::SHORT, |_| Ok(()))
+        .await
+        .map(drop)
 }
