@@ -1,16 +1,17 @@
-//! `vmaccesses/console` and `consolesessions/connect`: a console over a `WebSocket` through kube-apiserver.
+//! `vmaccesses/console`, `vncworkspaces/console` and `consolesessions/connect`: a console over a `WebSocket` through kube-apiserver.
 //!
 //! Everything that can be refused is refused before the `WebSocket` opens, so that a client gets an HTTP status with a sentence.
 //! What happens later (the console cannot be reached, the session ends) is told by the close code.
 
-use std::net::IpAddr;
+use std::{fmt::Debug, net::IpAddr};
 
 use http::{HeaderMap, Request, Response};
 use hyper::{body::Incoming, upgrade};
 use hyper_util::rt::TokioIo;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    core::NamespaceResourceScope,
 };
 use novasphere_console::{
     admission::{Admitted, Refusal},
@@ -22,10 +23,11 @@ use novasphere_console::{
 use novasphere_core::console_session::{
     access::{Right, console_right},
     made_for,
+    target::kind_word,
 };
 use novasphere_crd::{
     ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
-    VmAccess,
+    VmAccess, VncWorkspace,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -48,15 +50,15 @@ const UPGRADE: Duration = Duration::from_secs(10);
 const SEEN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Characters of a `VmAccess`' name in the name of a session that is made for it; a name has at most 63 with what is added.
+/// Characters of the target's name in the name of a session that is made for it; a name has at most 63 with what is added.
 const NAME_PART: usize = 40;
 
-/// What `vmaccesses/console` can be asked for.
+/// What `vmaccesses/console` and `vncworkspaces/console` can be asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConsoleOptions {
-    /// Which console. Default: the `VmAccess`' `defaultProtocol`.
+    /// Which console. Default: the target's `defaultProtocol`.
     pub protocol: Option<ConsoleProtocol>,
-    /// Whether keyboard and pointer reach the guest. Default: the `VmAccess`'.
+    /// Whether keyboard and pointer reach the guest. Default: the target's.
     pub input: Option<ConsoleInput>,
     /// What happens to a present viewer. Default `Refuse`.
     pub takeover: Option<Takeover>,
@@ -73,7 +75,7 @@ impl ConsoleOptions {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
-                "protocol" => options.protocol = Some(word(name, value, "vnc or serial")?),
+                "protocol" => options.protocol = Some(word(name, value, "vnc, serial or ssh")?),
                 "input" => options.input = Some(word(name, value, "Control or ViewOnly")?),
                 "takeover" => options.takeover = Some(word(name, value, "Refuse or Replace")?),
                 _ => {
@@ -120,7 +122,7 @@ impl Consoles {
         }
     }
 
-    /// `vmaccesses/console`: makes a session for the caller, and opens its console.
+    /// `vmaccesses/console`, `vncworkspaces/console`: makes a session for the caller, and opens its console.
     ///
     /// # Errors
     ///
@@ -128,6 +130,7 @@ impl Consoles {
     pub async fn console<S>(
         &self,
         caller: Caller<'_>,
+        kind: SessionTargetKind,
         namespace: &str,
         name: &str,
         request: Request<Incoming>,
@@ -137,10 +140,10 @@ impl Consoles {
     {
         let options = ConsoleOptions::read(request.uri().query().unwrap_or_default())?;
         let protocol = options.protocol.unwrap_or(ConsoleProtocol::Vnc);
-        let look = console_right(SessionTargetKind::VmAccess, protocol, namespace, name, Right::Look);
+        let look = console_right(kind, protocol, namespace, name, Right::Look);
         self.access.require(caller.who, look).await?;
         let handshake = handshake(&request)?;
-        let wanted = session_for(caller.who, namespace, name, options);
+        let wanted = session_for(caller.who, kind, namespace, name, options);
         self.target(&wanted, namespace, name).await?;
         let session = self.make(&wanted, namespace).await?;
         match self.admit(&session, caller).await {
@@ -224,19 +227,19 @@ impl Consoles {
 
     /// Goes on when the watch has seen the target: it may just have been made.
     async fn target(&self, wanted: &ConsoleSession, namespace: &str, name: &str) -> Result<(), ApiError> {
-        let is_seen = || self.gateway.sessions().references(wanted).vm_access.is_some();
+        let is_seen = || {
+            let references = self.gateway.sessions().references(wanted);
+            references.vm_access.is_some() || references.vnc_workspace.is_some()
+        };
         if is_seen() {
             return Ok(());
         }
-        let targets: Api<VmAccess> = Api::namespaced(self.client.clone(), namespace);
-        let found = targets.get_opt(name).await;
-        let found = found.map_err(|error| ApiError::Unavailable(format!("cannot read VmAccess {name}: {error}")))?;
-        if found.is_none() {
-            return Err(ApiError::NotFound {
-                group: "novasphere.io",
-                resource: "vmaccesses",
-                name: name.to_owned(),
-            });
+        let kind = wanted.spec.target_ref.kind;
+        match kind {
+            SessionTargetKind::VncWorkspace => self.is_there::<VncWorkspace>(namespace, "vncworkspaces", name).await?,
+            SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => {
+                self.is_there::<VmAccess>(namespace, "vmaccesses", name).await?;
+            }
         }
         let seen = async {
             while !is_seen() {
@@ -244,7 +247,27 @@ impl Consoles {
             }
         };
         let seen = timeout(SEEN, seen).await;
-        seen.map_err(|_| ApiError::Unavailable(format!("VmAccess {name} is not watched here yet; try again")))
+        let kind = kind_word(kind);
+        seen.map_err(|_| ApiError::Unavailable(format!("{kind} {name} is not watched here yet; try again")))
+    }
+
+    async fn is_there<K>(&self, namespace: &str, resource: &'static str, name: &str) -> Result<(), ApiError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let targets: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        match targets.get_opt(name).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(ApiError::NotFound {
+                group: "novasphere.io",
+                resource,
+                name: name.to_owned(),
+            }),
+            Err(error) => Err(ApiError::Unavailable(format!(
+                "cannot read {} {name}: {error}",
+                K::kind(&())
+            ))),
+        }
     }
 
     async fn make(&self, session: &ConsoleSession, namespace: &str) -> Result<ConsoleSession, ApiError> {
@@ -286,7 +309,13 @@ impl Consoles {
     }
 }
 
-fn session_for(who: &Identity, namespace: &str, name: &str, options: ConsoleOptions) -> ConsoleSession {
+fn session_for(
+    who: &Identity,
+    kind: SessionTargetKind,
+    namespace: &str,
+    name: &str,
+    options: ConsoleOptions,
+) -> ConsoleSession {
     let part: String = name.chars().take(NAME_PART).collect();
     let metadata = ObjectMeta {
         generate_name: Some(format!("{}-", part.trim_end_matches(['-', '.']))),
@@ -296,7 +325,7 @@ fn session_for(who: &Identity, namespace: &str, name: &str, options: ConsoleOpti
     };
     let spec = ConsoleSessionSpec {
         target_ref: SessionTargetRef {
-            kind: SessionTargetKind::VmAccess,
+            kind,
             name: name.to_owned(),
         },
         protocol: options.protocol,
@@ -335,6 +364,7 @@ fn refused(refusal: Refusal, target: &str) -> ApiError {
         Close::AddressNotAllowed | Close::TransportNotAllowed => ApiError::Forbidden(sentence),
         Close::Unavailable | Close::Restarting | Close::TargetUnreachable => ApiError::Unavailable(sentence),
         Close::Internal => ApiError::Internal(detail),
+        Close::TooManyWaiting => ApiError::TooManyRequests(sentence),
         // It says to ask for a token, of which there is none here.
         Close::TokenRefused => ApiError::Conflict(format!("the session cannot be joined: {detail}")),
         _ => ApiError::Conflict(sentence),
@@ -389,7 +419,14 @@ mod tests {
             ..Identity::default()
         };
         let long = format!("{}-web", "a".repeat(NAME_PART - 1));
-        let session = session_for(&who, "team", &long, ConsoleOptions::default());
+        let session = session_for(
+            &who,
+            SessionTargetKind::VncWorkspace,
+            "team",
+            &long,
+            ConsoleOptions::default(),
+        );
+        assert_eq!(session.spec.target_ref.kind, SessionTargetKind::VncWorkspace);
         assert_eq!(session.spec.users, ["jane"]);
         assert!(made_for::is_made_for_connection(&session));
         let prefix = session.metadata.generate_name.unwrap();
@@ -409,6 +446,8 @@ mod tests {
         assert_eq!(code(Close::AddressNotAllowed), 403);
         assert_eq!(code(Close::InUse), 409);
         assert_eq!(code(Close::TargetNotRunning), 409);
+        assert_eq!(code(Close::TargetFailed), 409);
+        assert_eq!(code(Close::TooManyWaiting), 429);
         assert_eq!(code(Close::TokenRefused), 409);
         assert_eq!(code(Close::Unavailable), 503);
         assert_eq!(code(Close::Internal), 500);

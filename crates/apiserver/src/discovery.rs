@@ -172,7 +172,12 @@ mod tests {
         let names: Vec<_> = list.resources.iter().map(|resource| resource.name.as_str()).collect();
         assert_eq!(
             names,
-            ["consolesessions/connect", "consolesessions/token", "vmaccesses/console"]
+            [
+                "consolesessions/connect",
+                "consolesessions/token",
+                "vmaccesses/console",
+                "vncworkspaces/console"
+            ]
         );
         for resource in list.resources {
             assert!(resource.namespaced && !resource.kind.is_empty());
@@ -195,7 +200,7 @@ mod tests {
             .iter()
             .map(|resource| resource["resource"].as_str().unwrap())
             .collect();
-        assert_eq!(names, ["consolesessions", "vmaccesses"]);
+        assert_eq!(names, ["consolesessions", "vmaccesses", "vncworkspaces"]);
         assert_eq!(resources[0]["subresources"].as_array().unwrap().len(), 2);
         let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, etag)]);
         assert_eq!(groups(Form::Aggregated, &headers).status(), StatusCode::NOT_MODIFIED);

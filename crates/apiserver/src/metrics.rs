@@ -39,6 +39,7 @@ impl ApiMetrics {
             None => "unknown",
             Some(Route::Object { subresource, .. }) => match subresource {
                 Subresource::VmAccessConsole => "vmaccesses/console",
+                Subresource::VncWorkspaceConsole => "vncworkspaces/console",
                 Subresource::SessionConnect => "consolesessions/connect",
                 Subresource::SessionToken => "consolesessions/token",
             },

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use novasphere_core::console_session::{policy::protocol_word, target::has};
+use novasphere_crd::ConsoleProtocol;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -94,8 +96,9 @@ fn paths(body: &Value, answer: &Value, typed: &dyn Fn(&str) -> Value, is_v2: boo
         ];
         item.insert("parameters".to_owned(), json!(named));
         let mut query = Vec::new();
-        if *subresource == Subresource::VmAccessConsole {
-            query.push(parameter("query", "protocol", false, "which console: vnc or serial"));
+        if let Some(kind) = subresource.target() {
+            let protocols = format!("which console: {}", words_of(has(kind)));
+            query.push(parameter("query", "protocol", false, &protocols));
             query.push(parameter("query", "input", false, "Control or ViewOnly"));
             query.push(parameter(
                 "query",
@@ -149,9 +152,17 @@ fn operation(
     operation
 }
 
+fn words_of(protocols: &[ConsoleProtocol]) -> String {
+    let words: Vec<_> = protocols.iter().map(|protocol| protocol_word(*protocol)).collect();
+    words.join(" or ")
+}
+
 const fn description(subresource: Subresource) -> &'static str {
     match subresource {
         Subresource::VmAccessConsole => "make a console session for the caller and connect to it by WebSocket",
+        Subresource::VncWorkspaceConsole => {
+            "make a console session for the caller and connect to it by WebSocket; a desktop that sleeps is woken"
+        }
         Subresource::SessionConnect => "connect to a console session by WebSocket",
         Subresource::SessionToken => "create a token that opens a console session",
     }

@@ -2,6 +2,7 @@
 
 use http::Method;
 use novasphere_core::name::DnsSubdomain;
+use novasphere_crd::SessionTargetKind;
 
 use crate::{GROUP, VERSION, status::ApiError};
 
@@ -10,6 +11,8 @@ use crate::{GROUP, VERSION, status::ApiError};
 pub enum Subresource {
     /// `vmaccesses/console`
     VmAccessConsole,
+    /// `vncworkspaces/console`
+    VncWorkspaceConsole,
     /// `consolesessions/connect`
     SessionConnect,
     /// `consolesessions/token`
@@ -21,6 +24,7 @@ pub const SUBRESOURCES: &[Subresource] = &[
     Subresource::SessionConnect,
     Subresource::SessionToken,
     Subresource::VmAccessConsole,
+    Subresource::VncWorkspaceConsole,
 ];
 
 impl Subresource {
@@ -29,6 +33,7 @@ impl Subresource {
     pub const fn resource(self) -> &'static str {
         match self {
             Self::VmAccessConsole => "vmaccesses",
+            Self::VncWorkspaceConsole => "vncworkspaces",
             Self::SessionConnect | Self::SessionToken => "consolesessions",
         }
     }
@@ -37,7 +42,7 @@ impl Subresource {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::VmAccessConsole => "console",
+            Self::VmAccessConsole | Self::VncWorkspaceConsole => "console",
             Self::SessionConnect => "connect",
             Self::SessionToken => "token",
         }
@@ -47,8 +52,18 @@ impl Subresource {
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
-            Self::VmAccessConsole | Self::SessionConnect => "ConsoleOptions",
+            Self::VmAccessConsole | Self::VncWorkspaceConsole | Self::SessionConnect => "ConsoleOptions",
             Self::SessionToken => "ConsoleToken",
+        }
+    }
+
+    /// Whose console it opens, when it makes a session for that.
+    #[must_use]
+    pub const fn target(self) -> Option<SessionTargetKind> {
+        match self {
+            Self::VmAccessConsole => Some(SessionTargetKind::VmAccess),
+            Self::VncWorkspaceConsole => Some(SessionTargetKind::VncWorkspace),
+            Self::SessionConnect | Self::SessionToken => None,
         }
     }
 
@@ -56,7 +71,7 @@ impl Subresource {
     #[must_use]
     pub const fn verb(self) -> (&'static str, Method) {
         match self {
-            Self::VmAccessConsole | Self::SessionConnect => ("get", Method::GET),
+            Self::VmAccessConsole | Self::VncWorkspaceConsole | Self::SessionConnect => ("get", Method::GET),
             Self::SessionToken => ("create", Method::POST),
         }
     }
@@ -196,6 +211,11 @@ mod tests {
         let path = |rest: &str| format!("{BASE}/namespaces/team/{rest}");
         for (rest, method, subresource) in [
             ("vmaccesses/web/console", Method::GET, Subresource::VmAccessConsole),
+            (
+                "vncworkspaces/web/console",
+                Method::GET,
+                Subresource::VncWorkspaceConsole,
+            ),
             ("consolesessions/web/connect", Method::GET, Subresource::SessionConnect),
             ("consolesessions/web/token", Method::POST, Subresource::SessionToken),
         ] {

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use novasphere_console::leg::prepare;
+use novasphere_crd::SessionTargetKind;
 use novasphere_runtime::admin::Health;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
@@ -268,7 +269,14 @@ impl Api {
             client: client_address(headers, peer.address),
         };
         match subresource {
-            Subresource::VmAccessConsole => self.consoles.console::<S>(caller, namespace, name, request).await,
+            Subresource::VmAccessConsole => {
+                let kind = SessionTargetKind::VmAccess;
+                self.consoles.console::<S>(caller, kind, namespace, name, request).await
+            }
+            Subresource::VncWorkspaceConsole => {
+                let kind = SessionTargetKind::VncWorkspace;
+                self.consoles.console::<S>(caller, kind, namespace, name, request).await
+            }
             Subresource::SessionConnect => self.consoles.connect::<S>(caller, namespace, name, request).await,
             Subresource::SessionToken => {
                 accept(headers, false)?;
