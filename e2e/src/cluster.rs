@@ -117,6 +117,17 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// A cluster with a node, a real KubeVirt and our CRDs, beside others.
+    ///
+    /// # Errors
+    /// When it does not come up, with the last lines of `novacluster`.
+    pub fn own_kubevirt(name: &str) -> Result<OwnCluster> {
+        let name = format!("{}-{name}", shared_name());
+        let cluster = OwnCluster(start(&name, &["up", "--kubevirt"])?);
+        cluster.apply_own_crds()?;
+        Ok(cluster)
+    }
+
     fn control_plane_by(
         start: impl Fn(&str, &[&str]) -> Result<Self>,
         name: &str,

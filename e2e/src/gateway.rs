@@ -145,6 +145,12 @@ impl Gateway {
         text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Asks it to stop, as Kubernetes does.
     ///
     /// # Errors

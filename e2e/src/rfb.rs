@@ -3,19 +3,24 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use futures::{SinkExt, StreamExt};
+use futures::{Sink, SinkExt, Stream, StreamExt};
 use kube::Client;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::console::{Stream, connect};
+use crate::console::connect;
 
 /// How long the other side may take to say what it has to.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A WebSocket, whatever carries it.
+pub trait Messages: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin + Send {}
+
+impl<T: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin + Send> Messages for T {}
+
 /// A viewer whose handshake is over.
 pub struct Viewer {
-    stream: Stream,
+    stream: Box<dyn Messages>,
     read: Vec<u8>,
     /// The screen's width in pixels.
     pub width: u16,
@@ -29,8 +34,16 @@ impl Viewer {
     /// # Errors
     /// When it is refused, with the answer, or does not speak RFB with no further authentication.
     pub async fn open(client: &Client, path: &str) -> Result<Self> {
+        Self::over(Box::new(connect(client, path).await?)).await
+    }
+
+    /// Does the handshake over a WebSocket that is open.
+    ///
+    /// # Errors
+    /// When the other side does not speak RFB with no further authentication.
+    pub async fn over(stream: Box<dyn Messages>) -> Result<Self> {
         let mut viewer = Self {
-            stream: connect(client, path).await?,
+            stream,
             read: Vec::new(),
             width: 0,
             height: 0,
@@ -84,11 +97,19 @@ impl Viewer {
     /// # Errors
     /// When something else comes.
     pub async fn picture(&mut self) -> Result<Vec<u8>> {
+        self.part(self.width, self.height).await
+    }
+
+    /// The same of the upper left corner.
+    ///
+    /// # Errors
+    /// When something else comes.
+    pub async fn part(&mut self, width: u16, height: u16) -> Result<Vec<u8>> {
         // SetEncodings: raw alone. FramebufferUpdateRequest: all of it, changed or not.
         self.send(&[2, 0, 0, 1, 0, 0, 0, 0]).await?;
         let mut request = vec![3, 0, 0, 0, 0, 0];
-        request.extend(self.width.to_be_bytes());
-        request.extend(self.height.to_be_bytes());
+        request.extend(width.to_be_bytes());
+        request.extend(height.to_be_bytes());
         self.send(&request).await?;
         let head = self.take(2).await?;
         ensure!(head.starts_with(&[0]), "not an update: {head:?}");
@@ -125,6 +146,6 @@ impl Viewer {
     /// # Errors
     /// When the console has ended already.
     pub async fn close(mut self) -> Result<()> {
-        Ok(self.stream.close(None).await?)
+        Ok(self.stream.close().await?)
     }
 }

@@ -45,8 +45,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Requests and viewers at the same time while all is set up.
 const AT_ONCE: usize = 8;
 
-const TARGET: &str = "web";
-const USER: &str = "ann";
+pub(crate) const TARGET: &str = "web";
+pub(crate) const USER: &str = "ann";
 
 pub(crate) async fn run(summary: &mut Summary) -> Result<()> {
     let cluster = Cluster::control_plane("bench-sessions", &["kubevirt"])?;
@@ -66,7 +66,7 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     let account = Account::with_rules(cluster, &context.namespace, "console", cluster_rules, rules).await?;
     let starts = REPLICAS.map(|name| Gateway::start(cluster, &account, name, &context.output, None));
     let gateways = futures::future::try_join_all(starts).await?;
-    let tokens = sessions(context).await?;
+    let tokens = sessions(context, SESSIONS, u32::try_from(VIEWERS)?).await?;
 
     let began = Instant::now();
     let viewers: Vec<(usize, Viewer)> =
@@ -150,7 +150,7 @@ async fn delete(context: &Context<'_>, viewers: Vec<(usize, Viewer)>) -> Result<
 
 /// A machine that runs, by KubeVirt's stand-in, a VNC server in it, and a user who may drive its console.
 async fn target(context: &Context<'_>, desktop: &VncServer) -> Result<()> {
-    let (novasphere, rights) = ("novasphere.io/v1alpha1", "rbac.authorization.k8s.io");
+    let novasphere = "novasphere.io/v1alpha1";
     let spec = json!({
         "virtualMachine": {"template": {
             "memory": "128Mi",
@@ -176,6 +176,12 @@ async fn target(context: &Context<'_>, desktop: &VncServer) -> Result<()> {
         endpoints,
     )
     .await?;
+    allow(context).await
+}
+
+/// Lets [`USER`] drive the console.
+pub(crate) async fn allow(context: &Context<'_>) -> Result<()> {
+    let rights = "rbac.authorization.k8s.io";
     let role = json!({"rules": [{
         "apiGroups": ["subresources.novasphere.io"], "resources": ["vmaccesses/console"], "verbs": ["get", "update"],
     }]});
@@ -206,10 +212,10 @@ fn name(session: usize) -> String {
     format!("bench-{session}")
 }
 
-/// Makes the sessions, and returns a token of each that opens all its streams.
-async fn sessions(context: &Context<'_>) -> Result<Vec<String>> {
+/// Makes so many sessions of [`TARGET`], and returns a token of each that is good for so many streams.
+pub(crate) async fn sessions(context: &Context<'_>, count: usize, uses: u32) -> Result<Vec<String>> {
     let api: Api<ConsoleSession> = context.api();
-    for session in 0..SESSIONS {
+    for session in 0..count {
         let object = serde_json::from_value(json!({
             "apiVersion": "novasphere.io/v1alpha1",
             "kind": "ConsoleSession",
@@ -224,21 +230,18 @@ async fn sessions(context: &Context<'_>) -> Result<Vec<String>> {
             session.status.as_ref().and_then(|status| status.phase) == Some(SessionPhase::Ready)
         };
         let ready = sessions.iter().filter(phase).count();
-        Ok(Seen::some(
-            (ready == SESSIONS).then_some(()),
-            format!("{ready} are ready"),
-        ))
+        Ok(Seen::some((ready == count).then_some(()), format!("{ready} are ready")))
     })
     .await?;
-    stream::iter(0..SESSIONS)
-        .map(|session| token(&api, session))
+    stream::iter(0..count)
+        .map(|session| token(&api, session, uses))
         .buffered(AT_ONCE)
         .try_collect()
         .await
 }
 
 /// Writes a grant into the session's status, as the aggregated API does.
-async fn token(api: &Api<ConsoleSession>, session: usize) -> Result<String> {
+async fn token(api: &Api<ConsoleSession>, session: usize, uses: u32) -> Result<String> {
     let token = format!("{session:A>43}");
     let sha256 = TokenHash::of_token(token.as_bytes())?.to_hex();
     wait::until("a token is written", wait::SHORT, || async {
@@ -249,7 +252,7 @@ async fn token(api: &Api<ConsoleSession>, session: usize) -> Result<String> {
             user: USER.to_owned(),
             groups: vec!["system:authenticated".to_owned()],
             window: Duration::from_mins(30),
-            uses: u32::try_from(VIEWERS)?,
+            uses,
         };
         object.status = Some(issue(&object.status.unwrap_or_default(), grant, Timestamp::now())?);
         match api

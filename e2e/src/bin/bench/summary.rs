@@ -1,6 +1,6 @@
 //! The list of figures.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result};
 use novasphere_e2e::paths;
@@ -116,6 +116,13 @@ impl fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+/// The time in ms below which `part` percent of these are.
+pub(crate) fn percentile(mut times: Vec<Duration>, part: usize) -> Result<f64> {
+    times.sort_unstable();
+    let time = times.get(times.len() * part / 100).context("nothing was measured")?;
+    Ok(time.as_secs_f64() * 1e3)
 }
 
 /// Three digits that count, and no more zeros than are needed.
