@@ -174,7 +174,13 @@ pub fn of_home(
             StorageReason::WaitingForPod,
             "The volume is made when the desktop first starts.".to_owned(),
         ),
-        _ => (StorageReason::Provisioning, "The volume is being made.".to_owned()),
+        _ => (
+            StorageReason::Provisioning,
+            format!(
+                "The volume is being made. When that takes long, `kubectl describe persistentvolumeclaim {}` says what its driver says.",
+                home.name
+            ),
+        ),
     })
 }
 
