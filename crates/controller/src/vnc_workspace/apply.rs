@@ -167,9 +167,9 @@ async fn apply_pod(
         }
         match resize(look, &live, desired).await? {
             Resized::Done => {}
-            Resized::Impossible(why) => {
+            Resized::Impossible(obstacle, why) => {
                 let why = format!("its resources cannot be changed while it runs ({why})");
-                return replace_pod(look, &live, &why, applied).await;
+                return replace_pod(look, &live, (obstacle.into(), &why), applied).await;
             }
             Resized::Refused(failure) => {
                 let note = format!("The desktop keeps its resources: {}", failure.message);
@@ -192,31 +192,34 @@ async fn apply_pod(
     Ok(())
 }
 
-/// Why a Pod cannot stay, whatever its resources.
-fn why_anew(live: &Pod, desired: &Pod) -> Option<&'static str> {
+/// Why a Pod cannot stay, whatever its resources: in one word and in a sentence.
+fn why_anew(live: &Pod, desired: &Pod) -> Option<(&'static str, &'static str)> {
     if live.metadata.deletion_timestamp.is_some() {
-        Some("it is being deleted")
+        Some(("Deleted", "it is being deleted"))
     } else if has_ended(live) {
-        Some("it has ended")
+        Some(("Ended", "it has ended"))
     } else if live.annotations().get(TEMPLATE_HASH) != desired.annotations().get(TEMPLATE_HASH) {
-        Some("what it is made from has changed")
+        Some(("Changed", "what it is made from has changed"))
     } else {
         None
     }
 }
 
 /// Deletes a Pod that another one follows, and says why.
-async fn replace_pod(look: &mut Look<'_>, live: &Pod, why: &str, applied: &mut Applied) -> Result<(), NotLeader> {
+async fn replace_pod(
+    look: &mut Look<'_>,
+    live: &Pod,
+    (word, why): (&'static str, &str),
+    applied: &mut Applied,
+) -> Result<(), NotLeader> {
     applied.pod_is_ending = true;
     let is_asked_already = live.metadata.deletion_timestamp.is_some();
     end_pod(look).await?;
     if !is_asked_already {
         let about = look.workspace.object_ref(&());
+        // Events of one reason and action are counted as one, which keeps its words: the action tells them apart.
         let note = format!("The Pod is made anew, because {why}.");
-        look.context
-            .reporter
-            .normal(&about, "PodReplaced", "Reconcile", &note)
-            .await;
+        look.context.reporter.normal(&about, "PodReplaced", word, &note).await;
     }
     Ok(())
 }

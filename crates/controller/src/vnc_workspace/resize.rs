@@ -7,7 +7,7 @@ use kube::{
 };
 use novasphere_core::{
     vm_access::failure::Failure,
-    vnc_workspace::resize::{Change, change},
+    vnc_workspace::resize::{Change, Obstacle, change},
 };
 use novasphere_runtime::{
     apply::{ApplyError, same_quantity},
@@ -24,7 +24,7 @@ pub(super) enum Resized {
     /// It keeps those that it has, and goes on.
     Refused(Failure),
     /// It has to be made anew, because of this.
-    Impossible(String),
+    Impossible(Obstacle, String),
 }
 
 /// Gives a running Pod the resources of `desired`.
@@ -35,7 +35,7 @@ pub(super) enum Resized {
 pub(super) async fn resize(look: &mut Look<'_>, live: &Pod, desired: &Pod) -> Result<Resized, NotLeader> {
     let patch = match change(live, desired, same_quantity) {
         Change::Nothing => return Ok(Resized::Done),
-        Change::Anew(why) => return Ok(Resized::Impossible(why)),
+        Change::Anew(obstacle, why) => return Ok(Resized::Impossible(obstacle, why)),
         Change::InPlace(patch) => patch,
     };
     let pods: Api<Pod> = Api::namespaced(look.context.client.clone(), &live.namespace().unwrap_or_default());
@@ -54,7 +54,7 @@ pub(super) async fn resize(look: &mut Look<'_>, live: &Pod, desired: &Pod) -> Re
             Ok(Resized::Done)
         }
         // What the apiserver cannot change in place, as another QoS class; or it has no such subresource.
-        Err(ApplyError::Invalid(why) | ApplyError::NotFound(why)) => Ok(Resized::Impossible(why)),
+        Err(ApplyError::Invalid(why) | ApplyError::NotFound(why)) => Ok(Resized::Impossible(Obstacle::NotAllowed, why)),
         Err(error) => Ok(Resized::Refused(refused(live, &error, &mut look.retry)?)),
     }
 }

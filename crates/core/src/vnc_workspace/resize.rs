@@ -12,6 +12,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 use serde_json::{Map, Value, json};
+use strum::IntoStaticStr;
 
 /// Annotation of the Pod: the CPU and memory that were asked for. A `LimitRange` adds others, so the Pod itself does not tell what
 /// was asked for once and is not any more.
@@ -20,6 +21,17 @@ pub const RESOURCES: &str = "novasphere.io/resources";
 /// What can be changed while a container runs.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 
+/// Why a change cannot be made in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+pub enum Obstacle {
+    /// The kubelet says that its node never has that much.
+    Infeasible,
+    /// Something that was asked for is not any more.
+    TakenAway,
+    /// The apiserver does not allow it.
+    NotAllowed,
+}
+
 /// How a running Pod gets the resources that are wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
@@ -27,8 +39,8 @@ pub enum Change {
     Nothing,
     /// By this strategic merge patch of its subresource `resize`.
     InPlace(Value),
-    /// By a new Pod alone, because of this.
-    Anew(String),
+    /// By a new Pod alone, because of this, in words as well.
+    Anew(Obstacle, String),
 }
 
 /// How `live` gets the resources of `desired`. They differ in nothing else that would need a new Pod. `equal` compares two
@@ -44,7 +56,10 @@ pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> 
         .unwrap_or_default();
     let now = asked(spec);
     if let Some(taken_away) = taken_away(&before, &now) {
-        return Change::Anew(format!("{taken_away} of a running Pod cannot be taken away"));
+        return Change::Anew(
+            Obstacle::TakenAway,
+            format!("{taken_away} of a running Pod cannot be taken away"),
+        );
     }
     let patches: Vec<_> = now
         .iter()
@@ -58,7 +73,10 @@ pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> 
         }));
     }
     match condition(live, "PodResizePending").filter(|condition| condition.reason.as_deref() == Some("Infeasible")) {
-        Some(condition) => Change::Anew(format!("its node can never give them: {}", words(condition))),
+        Some(condition) => {
+            let why = format!("its node can never give them: {}", words(condition));
+            Change::Anew(Obstacle::Infeasible, why)
+        }
         None => Change::Nothing,
     }
 }
@@ -269,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_away_needs_a_new_pod() {
-        let Change::Anew(why) = changed(&json!({"limits": {"memory": "2Gi"}}), &json!({})) else {
+        let Change::Anew(Obstacle::TakenAway, why) = changed(&json!({"limits": {"memory": "2Gi"}}), &json!({})) else {
             panic!("in place")
         };
         assert!(why.starts_with("limits.memory of the container desktop"), "{why}");
@@ -286,7 +304,7 @@ mod tests {
             |conditions: &Value| change(&pod(&resources, conditions), &pod(&resources, &json!([])), |_, _| false);
         assert_eq!(
             change(&said("Infeasible", 3)),
-            Change::Anew("its node can never give them: no cpu".into())
+            Change::Anew(Obstacle::Infeasible, "its node can never give them: no cpu".into())
         );
         assert_eq!(change(&said("Infeasible", 2)), Change::Nothing, "about an earlier wish");
         assert_eq!(change(&said("Deferred", 3)), Change::Nothing);
