@@ -12,12 +12,12 @@ use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use novasphere_console::{
     admission::{Admission, AdmissionRequest, Admitted, Place, Refusal, TargetView},
-    close::Close,
     gateway::Gateway,
     limits::{Gate, Limits},
     listener::websocket,
     page::Page,
     registry::{Protocol, SessionId, StreamInfo},
+    relay::End,
     rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
     rules::Rules,
     token::TokenHash,
@@ -81,7 +81,7 @@ impl Admission for Door {
         ours.is(token).then(|| self.view.borrow().clone())
     }
 
-    async fn explain(&self, _: &StreamInfo) -> Option<Close> {
+    async fn explain(&self, _: &StreamInfo) -> Option<End> {
         None
     }
 }

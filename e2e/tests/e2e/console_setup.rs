@@ -162,6 +162,18 @@ pub(crate) async fn session(context: &Context<'_>, name: &str, spec: Value) -> R
 
 /// Grants a token as the aggregated API does: its hash goes into the status.
 pub(crate) async fn token(context: &Context<'_>, session: &str, uses: u32, window: Duration) -> Result<String> {
+    // May do everything, so that the rules of the session decide.
+    token_of(context, session, ("novasphere-e2e", "system:masters"), uses, window).await
+}
+
+/// The same for this user, in this group.
+pub(crate) async fn token_of(
+    context: &Context<'_>,
+    session: &str,
+    (user, group): (&str, &str),
+    uses: u32,
+    window: Duration,
+) -> Result<String> {
     let sessions: Api<ConsoleSession> = context.api();
     let token = any_token()?;
     let sha256 = TokenHash::of_token(token.as_bytes())?.to_hex();
@@ -170,9 +182,8 @@ pub(crate) async fn token(context: &Context<'_>, session: &str, uses: u32, windo
         let grant = NewGrant {
             id: sha256.chars().take(12).collect(),
             sha256: sha256.clone(),
-            // May do everything, so that the rules of the session decide.
-            user: "novasphere-e2e".to_owned(),
-            groups: vec!["system:masters".to_owned()],
+            user: user.to_owned(),
+            groups: vec![group.to_owned()],
             window,
             uses,
         };
@@ -209,7 +220,7 @@ pub(crate) async fn revoke(context: &Context<'_>, session: &str) -> Result<()> {
 
 impl Gateway {
     /// Chooses its ports and writes its files.
-    fn prepare(context: &Context<'_>, embedders: &[String]) -> Result<Self> {
+    pub(crate) fn prepare(context: &Context<'_>, embedders: &[String]) -> Result<Self> {
         let address = || -> Result<SocketAddr> {
             let port = desktop::free_port(Ipv4Addr::LOCALHOST)?;
             Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
@@ -303,6 +314,11 @@ impl Gateway {
     pub(crate) fn link(&self, context: &Context<'_>, session: &str, protocol: &str, token: &str) -> String {
         let (http, namespace) = (self.http, &context.namespace);
         format!("http://{http}/console/#token={token}&protocol={protocol}&session={namespace}/{session}")
+    }
+
+    /// Where its WebSocket is.
+    pub(crate) const fn http(&self) -> SocketAddr {
+        self.http
     }
 
     /// The page's origin.
