@@ -64,7 +64,13 @@ async fn set_finalizer(look: &Look<'_>, wanted: bool) -> Result<(), ReconcileErr
     {
         Ok(mut written) => {
             written.metadata.managed_fields = None;
-            look.context.caches.vnc_workspaces.written(written);
+            let cache = &look.context.caches.vnc_workspaces;
+            if written.metadata.deletion_timestamp.is_some() && written.finalizers().is_empty() {
+                // That was its end, and the answer has the version of before.
+                cache.deleted(workspace);
+            } else {
+                cache.written(written);
+            }
             Ok(())
         }
         Err(error) => match ApplyError::from(error) {
