@@ -92,7 +92,10 @@ async fn idle() -> Result<()> {
                 status.awake_since.is_some() && status.sleeps_at.is_none(),
                 "the one where somebody types: {status:?}"
             );
-            println!("workspace_activity::idle: asleep {late:#} after its time");
+            println!(
+                "workspace_activity::idle: asleep {:.1} s after its time",
+                late.as_secs_f64()
+            );
             controller.stop().await?;
             unprovision(context, &homes).await
         },

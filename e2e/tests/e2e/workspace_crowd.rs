@@ -34,7 +34,7 @@ const AT_ONCE: usize = 50;
 const NAMES: usize = 100;
 
 /// So many more times all are made and deleted, to see whether memory stays.
-const WAVES: usize = 3;
+const WAVES: usize = 2;
 
 /// What the controller may have more after the last wave than after the first: what the allocator keeps. A workspace that was not
 /// forgotten would take more than 50 KiB, so that all of them take 15 MiB.
