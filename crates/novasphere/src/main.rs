@@ -16,6 +16,7 @@ use novasphere_runtime::{
     admin::{AdminServer, Health},
     client, config,
     metrics::Metrics,
+    open_files,
     shutdown::Shutdown,
     telemetry,
 };
@@ -35,6 +36,9 @@ async fn main() -> anyhow::Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
     telemetry::init(arguments.common.log_format, &arguments.common.log_filter)?;
+    if arguments.role.carries_streams() {
+        open_files::raise();
+    }
     let configuration: Configuration = config::load_or_default(arguments.common.config.as_deref())?;
     let shutdown = Shutdown::on_signals(GRACE).context("cannot listen for signals")?;
 

@@ -5,7 +5,8 @@
 //! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`]), APIs that may
 //! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
 //! ([`cache`], [`read_your_writes`]), what waits to be reconciled ([`queue`], [`backoff`]), certificates ([`tls`], [`ca`]),
-//! what people see of it all ([`events`]), and how a role's permissions are written down ([`rbac`]).
+//! room for many connections ([`open_files`]), what people see of it all ([`events`]), and how a role's permissions are
+//! written down ([`rbac`]).
 
 pub mod admin;
 pub mod apply;
@@ -18,6 +19,7 @@ pub mod config;
 pub mod events;
 pub mod lease;
 pub mod metrics;
+pub mod open_files;
 pub mod optional_api;
 pub mod queue;
 pub mod rbac;

@@ -16,6 +16,7 @@ mod workspaces;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use novasphere_runtime::open_files;
 use tokio::time::timeout;
 
 /// What can be measured. What takes longest comes last.
@@ -43,7 +44,8 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// A part that fails is told at the end and does not keep the others from being measured.
 async fn measure() -> Result<()> {
-    process::raise_open_files()?;
+    // For the children as well.
+    open_files::raise();
     let parts = std::env::var("BENCH_PARTS").unwrap_or_else(|_| PARTS.into());
     let parts: Vec<&str> = parts.split(',').map(str::trim).collect();
     for part in &parts {

@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A process, killed when dropped.
 pub(crate) struct Process(pub(crate) Child);
@@ -126,22 +125,4 @@ pub(crate) fn load_average() -> String {
 /// A TCP port of loopback that is free now.
 pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// Raises the limit of open files, for this process and its children, as far as it goes.
-pub(crate) fn raise_open_files() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            ..limit
-        },
-    )
-    .context("raise the limit of open files")
-}
-
-/// How many files this process, and each of its children, may have open.
-pub(crate) fn open_files() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

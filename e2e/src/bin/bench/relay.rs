@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
+use novasphere_runtime::open_files;
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
 use self::{
@@ -246,7 +247,8 @@ async fn idle(desktop: &Desktop, summary: &mut Summary) -> Result<()> {
     const WANTED: u64 = 10_000;
     let wanted = std::env::var("BENCH_STREAMS").map_or(Ok(WANTED), |text| text.parse())?;
     // The proxy has two connections for each stream, and some files beside.
-    let streams = usize::try_from(wanted.min((process::open_files().saturating_sub(100)) / 2))?;
+    let files = open_files::limit().unwrap_or(u64::MAX);
+    let streams = usize::try_from(wanted.min(files.saturating_sub(100) / 2))?;
     let proxy = Proxy::start(Kind::Gateway, desktop).await?;
     let before = process::resident(proxy.process.id())?;
     let began = Instant::now();
