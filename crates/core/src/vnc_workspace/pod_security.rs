@@ -4,6 +4,8 @@
 //! The checks are those of k8s.io/pod-security-admission `policy/check_*.go` up to Kubernetes 1.35. On top of them a desktop
 //! gets no service-account token.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Container, HTTPGetAction, PodSpec, SeccompProfile, SecurityContext, TCPSocketAction, Volume,
 };
@@ -27,6 +29,25 @@ pub(super) fn check(pod: &PodSpec) -> Result<(), ValidateError> {
         of_container(&format!("spec.{list}[{}]", container.name), container, pod)?;
     }
     Ok(())
+}
+
+/// AppArmor's former annotations. kube-apiserver still makes the field of them
+/// (kubernetes/kubernetes `pkg/registry/core/pod/strategy.go`, applyAppArmorVersionSkew).
+const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// Refuses annotations that the level `restricted` refuses.
+pub(super) fn check_annotations(annotations: &BTreeMap<String, String>) -> Result<(), ValidateError> {
+    let is_confined = |value: &str| value.is_empty() || value == "runtime/default" || value.starts_with("localhost/");
+    let weak = annotations
+        .iter()
+        .find(|(key, value)| key.starts_with(APP_ARMOR) && !is_confined(value));
+    match weak {
+        Some((key, _)) => refuse(
+            format!("metadata.annotations[{key}]"),
+            "AppArmor must not be off; remove it",
+        ),
+        None => Ok(()),
+    }
 }
 
 fn refuse<T>(field: impl Into<String>, problem: &'static str) -> Result<T, ValidateError> {

@@ -409,6 +409,7 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
         return Err(ValidateError::UnknownField(lost));
     }
     pod_security::check(&pod)?;
+    pod_security::check_annotations(&annotations)?;
     Ok(PodTemplate {
         labels,
         annotations,

@@ -58,6 +58,15 @@ fn assert_weakens(cases: Vec<(Value, &str)>) {
 }
 
 #[test]
+fn no_annotation_weakens_pod_security() {
+    let key = "container.apparmor.security.beta.kubernetes.io/desktop";
+    let with = |value: &str| json!({"podOverrides": {"metadata": {"annotations": {key: value}}}});
+    let said = refused(&with("unconfined"));
+    assert!(said.contains("would weaken Pod Security") && said.contains(key), "{said}");
+    validate(&workspace(&with("runtime/default")), &references()).unwrap();
+}
+
+#[test]
 fn no_field_of_the_pod_weakens_pod_security() {
     assert_weakens(vec![
         (json!({"hostNetwork": true}), "spec.hostNetwork"),
