@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 /// The processes of a Pod whose program has this name.
 ///
@@ -30,6 +30,35 @@ pub fn processes(pod_uid: &str, program: &str) -> Result<Vec<u32>> {
     Ok(found)
 }
 
+/// The first process of a Pod's container, when its program has this name.
+///
+/// # Errors
+/// When there is none.
+pub fn first_process(pod_uid: &str, program: &str) -> Result<u32> {
+    let found = processes(pod_uid, program)?;
+    let first = found.into_iter().find(|pid| is_first(*pid));
+    first.with_context(|| format!("{program} is the first process of no container of the Pod {pod_uid}"))
+}
+
+/// Whether a process of this machine is the first of its container.
+fn is_first(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
+        status
+            .lines()
+            .any(|line| line.starts_with("NSpid:") && line.split_whitespace().last() == Some("1"))
+    })
+}
+
+/// Sends a signal, such as `TERM`, to a process.
+///
+/// # Errors
+/// When it has ended.
+pub fn signal(pid: u32, signal: &str) -> Result<()> {
+    let status = Command::new("kill").args(["-s", signal, &pid.to_string()]).status()?;
+    ensure!(status.success(), "kill {pid}: {status}");
+    Ok(())
+}
+
 /// Sends SIGKILL to the processes of a Pod whose program has this name.
 ///
 /// # Errors
@@ -38,8 +67,7 @@ pub fn kill(pod_uid: &str, program: &str) -> Result<()> {
     let processes = processes(pod_uid, program)?;
     ensure!(!processes.is_empty(), "the Pod {pod_uid} has no process {program}");
     for pid in processes {
-        let status = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status()?;
-        ensure!(status.success(), "kill {pid}: {status}");
+        signal(pid, "KILL")?;
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::{
     net::Ipv4Addr,
     path::PathBuf,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -295,13 +294,10 @@ async fn ends(context: &Context<'_>) -> Result<Duration> {
     let pod = context.api::<Pod>().get(POD).await?;
     let uid = pod.uid().context("the Pod has no UID")?;
     // The kernel keeps 15 characters of a name.
-    let shells = pod::processes(&uid, "novasphere-desk")?;
-    let first = shells.into_iter().find(|pid| is_first(*pid));
-    let first = first.context("the container has no first process")?;
+    let first = pod::first_process(&uid, "novasphere-desk")?;
     let process = PathBuf::from(format!("/proc/{first}"));
     let sent = Instant::now();
-    let status = Command::new("kill").args(["-s", "TERM", &first.to_string()]).status()?;
-    ensure!(status.success(), "kill {first}: {status}");
+    pod::signal(first, "TERM")?;
     // Much shorter than what is measured; the first process goes after all the others.
     while process.exists() {
         ensure!(sent.elapsed() < wait::SHORT, "it does not end");
@@ -310,13 +306,4 @@ async fn ends(context: &Context<'_>) -> Result<Duration> {
     let took = sent.elapsed();
     ensure!(took < END, "it took {} ms", took.as_millis());
     Ok(took)
-}
-
-/// Whether a process of this machine is the first of its container.
-fn is_first(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
-        status
-            .lines()
-            .any(|line| line.starts_with("NSpid:") && line.split_whitespace().last() == Some("1"))
-    })
 }
