@@ -170,7 +170,7 @@ pub(crate) async fn token(context: &Context<'_>, session: &str, uses: u32, windo
 pub(crate) async fn token_of(
     context: &Context<'_>,
     session: &str,
-    (user, group): (&str, &str),
+    (name, group): (&str, &str),
     uses: u32,
     window: Duration,
 ) -> Result<String> {
@@ -182,7 +182,7 @@ pub(crate) async fn token_of(
         let grant = NewGrant {
             id: sha256.chars().take(12).collect(),
             sha256: sha256.clone(),
-            user: user.to_owned(),
+            user: name.to_owned(),
             groups: vec![group.to_owned()],
             window,
             uses,
