@@ -31,7 +31,7 @@ pub(super) fn check(pod: &PodSpec) -> Result<(), ValidateError> {
     Ok(())
 }
 
-/// AppArmor's former annotations. kube-apiserver still makes the field of them
+/// `AppArmor`'s former annotations. kube-apiserver still makes the field of them
 /// (kubernetes/kubernetes `pkg/registry/core/pod/strategy.go`, applyAppArmorVersionSkew).
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
