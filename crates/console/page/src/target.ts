@@ -101,7 +101,8 @@ export async function askGateway(url: string, token: string): Promise<Answer> {
 /** While the first picture is awaited, after it was shown, and from then on. */
 const WAITING_MS = 2000;
 const JUST_SHOWN_MS = 1000;
-const SHOWN_MS = 30_000;
+// A sleep is announced a fifth of its time-out before, 12 s for a minute (docs/workspace.md).
+const SHOWN_MS = 10_000;
 
 /** Asks again and again: often before the first picture, seldom afterwards. */
 export class TargetWatch {

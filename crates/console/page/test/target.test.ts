@@ -98,8 +98,8 @@ test("it asks often before the first picture and seldom afterwards", async (t) =
   await pass(7000);
   assert.deepEqual(asked, [2000, 4000, 6000]);
   watched.shown();
-  await pass(70_000);
-  assert.deepEqual(asked.slice(3), [8000, 38_000, 68_000]);
+  await pass(25_000);
+  assert.deepEqual(asked.slice(3), [8000, 18_000, 28_000]);
   assert.equal(told.length, 6);
   watched.stop();
   await pass(60_000);
