@@ -180,7 +180,8 @@ impl Drop for Apiserver {
 }
 
 async fn account(context: &TestContext<'_>) -> Result<Account> {
-    let rules = [console::CLUSTER_RULES, own::CLUSTER_RULES].concat();
+    // Those of the chart, where the passwords of desktops may be read everywhere.
+    let rules = [console::CLUSTER_RULES, own::CLUSTER_RULES, console::PASSWORD_RULES].concat();
     let (cluster, namespace) = (context.cluster, context.namespace.as_str());
     let account = Account::with_rules(cluster, namespace, "apiserver", &rules, console::NAMESPACE_RULES).await?;
     let subjects = json!([{"kind": "ServiceAccount", "namespace": namespace, "name": "apiserver"}]);

@@ -47,7 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// A client that acts as this user.
-async fn client_of(context: &Context<'_>, user: &str) -> Result<Client> {
+pub(crate) async fn client_of(context: &Context<'_>, user: &str) -> Result<Client> {
     let mut config = context.cluster.config("person").await?;
     config.auth_info.impersonate = Some(user.to_owned());
     Ok(Client::try_from(config)?)
@@ -67,14 +67,14 @@ async fn allow(context: &Context<'_>, user: &str, verb: &str, resource: &str) ->
 }
 
 /// A viewer whose WebSocket goes through kube-apiserver.
-struct Viewer {
+pub(crate) struct Viewer {
     socket: WebSocketStream<TokioIo<Upgraded>>,
     buffer: Vec<u8>,
 }
 
 impl Viewer {
     /// Opens the WebSocket; the error is the status that came in its place.
-    async fn open(client: &Client, path: &str) -> Result<Result<Self, (u16, Value)>> {
+    pub(crate) async fn open(client: &Client, path: &str) -> Result<Result<Self, (u16, Value)>> {
         let request = Request::get(path)
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "websocket")
@@ -102,7 +102,7 @@ impl Viewer {
     }
 
     /// Opens it and does the handshake up to the screen's size.
-    async fn enter(client: &Client, path: &str) -> Result<Self> {
+    pub(crate) async fn enter(client: &Client, path: &str) -> Result<Self> {
         let mut viewer = match Self::open(client, path).await? {
             Ok(viewer) => viewer,
             Err((code, status)) => bail!("{path}: {code} {status}"),
@@ -172,7 +172,7 @@ impl Viewer {
         Ok(seen.windows(KEY.len()).any(|window| window == KEY))
     }
 
-    async fn leave(mut self) -> Result<()> {
+    pub(crate) async fn leave(mut self) -> Result<()> {
         Ok(self.socket.close(None).await?)
     }
 }

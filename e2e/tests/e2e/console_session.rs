@@ -184,9 +184,9 @@ async fn refusals() -> Result<()> {
             (
                 "workspace",
                 target("VncWorkspace", "desk"),
-                "TargetUnsupported",
-                "Refused",
-                "VncWorkspaces",
+                "TargetNotFound",
+                "TargetNotFound",
+                "desk",
             ),
         ];
         for (name, spec, ..) in &bad {

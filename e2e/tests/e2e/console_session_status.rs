@@ -6,13 +6,14 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
-    core::GroupVersionKind,
+    core::{GroupVersionKind, NamespaceResourceScope},
     discovery::ApiResource,
 };
 use novasphere_crd::ConsoleSession;
 use novasphere_e2e::{
+    account::Account,
     harness::{Case, Needs},
     namespace::Context,
     paths,
@@ -22,8 +23,8 @@ use serde_json::{Value, json};
 
 use crate::console_session_support::{Bench, with_target};
 
-/// The controller's account in `config/`.
-const CONTROLLER: &str = "system:serviceaccount:novasphere-system:novasphere-controller";
+/// What the roles' accounts in `config/` begin with.
+const INSTALLED: &str = "system:serviceaccount:novasphere-system:novasphere-";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new(
@@ -38,7 +39,7 @@ async fn status_is_ours() -> Result<()> {
         let controller = bench.controller().await?;
         bench.make("look", json!({})).await?;
         bench.ready("look").await?;
-        install_policy(bench).await?;
+        install_policy(bench.context, "session_status", &[("controller", &bench.account)]).await?;
         let administrator = bench.sessions();
         let message = wait::until("the policy holds", wait::SHORT, || async {
             Ok(Seen::some(
@@ -49,7 +50,7 @@ async fn status_is_ours() -> Result<()> {
         .await?;
         ensure!(message.contains("only novasphere itself"), "{message}");
         let tenant = impersonating(
-            bench,
+            bench.context,
             &format!("system:serviceaccount:{}:default", bench.context.namespace),
         )
         .await?;
@@ -96,34 +97,40 @@ async fn forged(sessions: &Api<ConsoleSession>, name: &str) -> Result<Option<Str
 }
 
 /// A client with all rights of the administrator's groups, under another name: only the policy stands in its way.
-async fn impersonating(bench: &Bench<'_>, user: &str) -> Result<Api<ConsoleSession>> {
-    let mut config = bench.context.cluster.config("tenant").await?;
+pub(crate) async fn impersonating<K>(context: &Context<'_>, user: &str) -> Result<Api<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    let mut config = context.cluster.config("tenant").await?;
     config.auth_info.impersonate = Some(user.to_owned());
     config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
-    Ok(Api::namespaced(Client::try_from(config)?, &bench.context.namespace))
+    Ok(Api::namespaced(Client::try_from(config)?, &context.namespace))
 }
 
-/// The policy of `config/` for this namespace alone, with this test's controller in the place of the installed one. It goes
-/// with the namespace.
-async fn install_policy(bench: &Bench<'_>) -> Result<()> {
-    let context = bench.context;
+/// The policy of `config/admission/<policy>.yaml` for this namespace alone, with accounts of this test in the place of those of
+/// the installed roles. It goes with the namespace.
+pub(crate) async fn install_policy(context: &Context<'_>, policy: &str, accounts: &[(&str, &Account)]) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
     let owner = namespaces.get(&context.namespace).await?;
     let name = format!("novasphere-{}", context.namespace);
     let folder = paths::repository()?.join("config/admission");
     for (file, kind) in [
-        ("session_status.yaml", "ValidatingAdmissionPolicy"),
-        ("session_status_binding.yaml", "ValidatingAdmissionPolicyBinding"),
+        (format!("{policy}.yaml"), "ValidatingAdmissionPolicy"),
+        (format!("{policy}_binding.yaml"), "ValidatingAdmissionPolicyBinding"),
     ] {
-        let text = fs::read_to_string(folder.join(file)).with_context(|| format!("config/admission/{file}"))?;
-        let text = text.replace(CONTROLLER, &bench.account.user());
+        let mut text = fs::read_to_string(folder.join(&file)).with_context(|| format!("config/admission/{file}"))?;
+        for (role, account) in accounts {
+            text = text.replace(&format!("{INSTALLED}{role}"), &account.user());
+        }
         let mut object: Value = serde_saphyr::from_str(&text)?;
         let spec = object.get_mut("spec").context("it has no spec")?;
         if kind == "ValidatingAdmissionPolicy" {
-            ensure!(
-                spec.to_string().contains(&bench.account.user()),
-                "the policy does not name the controller"
-            );
+            for (role, account) in accounts {
+                ensure!(
+                    spec.to_string().contains(&account.user()),
+                    "the policy does not name the account of {role}"
+                );
+            }
         } else {
             spec["policyName"] = json!(name);
             spec["matchResources"] = json!({"namespaceSelector": {

@@ -19,6 +19,7 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
+    client::TlsStream,
     rustls::{
         self, DigitallySignedStruct, SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -226,6 +227,16 @@ enum Native {
 
 /// Connects as a stock viewer does: `VeNCrypt` `X509Plain`.
 async fn native(to: SocketAddr, user: &str, password: &str) -> Result<Native> {
+    let entered = native_stream(to, user, password).await?;
+    Ok(entered.map_or_else(Native::Refused, |_| Native::Open))
+}
+
+/// The same, up to where the viewer says whether it shares; the error is why it may not come in.
+pub(crate) async fn native_stream(
+    to: SocketAddr,
+    user: &str,
+    password: &str,
+) -> Result<Result<TlsStream<TcpStream>, String>> {
     let mut stream = TcpStream::connect(to).await?;
     read(&mut stream, 12).await?;
     stream.write_all(b"RFB 003.008\n").await?;
@@ -249,11 +260,11 @@ async fn native(to: SocketAddr, user: &str, password: &str) -> Result<Native> {
     .concat();
     stream.write_all(&message).await?;
     if read(&mut stream, 4).await? == [0; 4] {
-        return Ok(Native::Open);
+        return Ok(Ok(stream));
     }
     let size = read(&mut stream, 4).await?;
     let size = u32::from_be_bytes(size.try_into().map_err(|_| anyhow::anyhow!("four bytes were read"))?);
-    Ok(Native::Refused(String::from_utf8(
+    Ok(Err(String::from_utf8(
         read(&mut stream, usize::try_from(size)?).await?,
     )?))
 }

@@ -34,6 +34,7 @@ mod settled;
 mod support;
 mod vm_lifecycle;
 mod workspace_activity;
+mod workspace_console;
 mod workspace_crowd;
 mod workspace_delete;
 mod workspace_failures;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         console_kubevirt::cases(),
         console_revoke::cases(),
         console_tokens::cases(),
+        workspace_console::cases(),
         killed_controller::cases(),
         fault_points::cases(),
         workspace_fault_points::cases(),

@@ -107,6 +107,7 @@ impl Desktops {
                 id,
                 console,
                 first: Mutex::new(first),
+                missing: Mutex::default(),
                 _place: place,
             }))),
             patience: self.0.patience,
@@ -176,6 +177,8 @@ struct Waits {
     id: WorkspaceId,
     console: Console,
     first: Mutex<Option<TcpTarget>>,
+    /// Why a desktop that says that it is ready is not found.
+    missing: Mutex<Option<String>>,
     _place: WaitingPlace,
 }
 
@@ -183,6 +186,16 @@ impl Wake for Waiter {
     fn ready(&self) -> Answer<Result<TcpTarget, Refusal>> {
         let waits = Arc::clone(&self.0);
         Box::pin(async move { waits.ready().await })
+    }
+
+    fn waits_for(&self) -> String {
+        let missing = self.0.missing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        missing.unwrap_or_else(|| {
+            let workspace = self.0.desktops.0.sessions.workspace(&self.0.id);
+            workspace
+                .map(|workspace| desktop::message(&workspace))
+                .unwrap_or_default()
+        })
     }
 }
 
@@ -201,7 +214,10 @@ impl Waits {
                 TargetState::Running => match self.consoles.locate(&self.console).await {
                     Ok(target) => return Ok(target),
                     // The endpoints trail behind the Pod.
-                    Err(refusal) if is_passing(&refusal) => true,
+                    Err(refusal) if is_passing(&refusal) => {
+                        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal.detail);
+                        true
+                    }
                     Err(refusal) => return Err(refusal),
                 },
                 TargetState::Asleep => {

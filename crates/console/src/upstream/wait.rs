@@ -23,6 +23,11 @@ pub trait Wake: Send + Sync + 'static {
     ///
     /// A target that does not become ready, whoever waits for it.
     fn ready(&self) -> Answer<Result<TcpTarget, Refusal>>;
+
+    /// What is being waited for, in words for logs; empty when that is not known.
+    fn waits_for(&self) -> String {
+        String::new()
+    }
 }
 
 /// A target that a viewer may have to wait for.
@@ -72,11 +77,11 @@ impl WaitingTarget {
     }
 
     fn late(&self, last: Option<&UpstreamError>) -> UpstreamError {
-        let last = last.map(|error| format!("; last: {error}")).unwrap_or_default();
+        let last = last.map_or_else(|| self.wake.waits_for(), ToString::to_string);
         UpstreamError::NotReady(Refusal {
             why: Close::WakeTimeout,
             detail: format!(
-                "the target was not ready within {} s (console.wakeTimeout){last}",
+                "the target was not ready within {} s (console.wakeTimeout): {last}",
                 self.patience.as_secs()
             ),
         })

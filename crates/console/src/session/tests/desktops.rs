@@ -173,6 +173,12 @@ async fn nobody_waits_longer_than_the_configuration_says() {
     let start = Instant::now();
     let error = open(&admitted).await.err().unwrap();
     assert_eq!(error.close(), Close::WakeTimeout);
+    assert!(
+        error
+            .to_string()
+            .ends_with("(console.wakeTimeout): The desktop sleeps."),
+        "{error}"
+    );
     assert_eq!(start.elapsed().as_secs(), WAIT.as_secs());
     assert_eq!(stage.wakes(), 1);
 }
