@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{Api, Client, api::PostParams};
 use novasphere_crd::VmAccess;
@@ -59,17 +59,19 @@ pub(crate) async fn run(count: u32, summary: &mut Summary) -> Result<()> {
         .context("the controller wrote nothing")?
         .request_received_timestamp;
     let settled = last.duration_since(first).as_secs_f64();
-    ensure!(
-        writes.iter().all(|write| write.code() < 400),
-        "a write was refused: see the audit log"
-    );
-
     let figure = |name: &str, value: f64, unit| Figure::new(format!("{count} VmAccess: {name}"), value, unit, &how);
     summary.add(figure("creating them took the load", created.as_secs_f64(), "s"));
     summary.add(figure("first to last write of the controller", settled, "s"));
     summary.add(figure(
         "writes of the controller per object",
         per_object(writes.len(), count),
+        "writes",
+    ));
+    // On a busy machine the API server lets some time out; the controller tries them again.
+    let refused = writes.iter().filter(|write| write.code() >= 400);
+    summary.add(figure(
+        "writes of the controller that failed",
+        per_object(refused.count(), 1),
         "writes",
     ));
     summary.add(figure(
@@ -177,7 +179,8 @@ async fn settle(cluster: &Cluster, mut mark: Mark, count: u32, controller: &mut 
                 last_change = Instant::now();
             }
             writes.extend(new);
-            let services = writes.iter().filter(|write| write.resource() == "services").count();
+            let is_service = |write: &&Write| write.resource() == "services" && write.code() < 400;
+            let services = writes.iter().filter(is_service).count();
             if services >= count as usize && last_change.elapsed() >= QUIET {
                 return Ok(writes);
             }
