@@ -152,7 +152,8 @@ async fn discovery() -> Result<()> {
                 == [
                     json!("consolesessions/connect"),
                     json!("consolesessions/token"),
-                    json!("vmaccesses/console")
+                    json!("vmaccesses/console"),
+                    json!("vncworkspaces/console")
                 ],
             "{list}"
         );
@@ -176,7 +177,7 @@ async fn discovery() -> Result<()> {
         // Our group must not make the kinds' short names ambiguous.
         context
             .cluster
-            .kubectl(&["get", "vma,csn", "--namespace", &context.namespace])?;
+            .kubectl(&["get", "vma,csn,vw", "--namespace", &context.namespace])?;
 
         namespace_is_deleted(context).await?;
         garbage_is_collected(context).await
