@@ -41,7 +41,7 @@ const ALICE: &str = "alice";
 
 /// How long the kubelet may take to carry an annotation of a Pod into its file: its period of 1 minute and half of it more, which it
 /// adds at random (kubernetes/kubernetes `pkg/kubelet/pod_workers.go`, workerResyncIntervalJitterFactor).
-const KEYS_WITHIN: Duration = Duration::from_secs(120);
+const KEYS_WITHIN: Duration = Duration::from_mins(2);
 
 async fn desktop() -> Result<()> {
     let cluster = Cluster::with_novasphere()?;
