@@ -16,6 +16,7 @@ mod report;
 pub mod sessions;
 pub mod status;
 pub mod upstream;
+mod used_tokens;
 
 use std::{io::Write, net::IpAddr, sync::Arc, time::Duration};
 
@@ -237,7 +238,15 @@ impl SessionGateway {
         let sessions = watches.sessions.clone();
         let reporter = events::Reporter::new(client.clone(), REPORTER, &holder);
         let wake = options.wake_timeout;
-        let core = Core::new(&client, console_client, sessions.clone(), &holder, reporter, wake, tasks);
+        let core = Core::new(
+            &client,
+            console_client,
+            sessions.clone(),
+            &holder,
+            reporter,
+            wake,
+            tasks,
+        );
         let lease = GatewayLease::new(client.clone(), &options.namespace, &holder);
         let changed = core.enforcer.clone();
         watches.spawn(tasks, move |change| changed.changed(&change));

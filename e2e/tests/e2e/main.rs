@@ -37,6 +37,7 @@ mod workspace_activity;
 mod workspace_console;
 mod workspace_crowd;
 mod workspace_delete;
+mod workspace_desktop;
 mod workspace_failures;
 mod workspace_fault_points;
 mod workspace_killed;
@@ -50,6 +51,7 @@ mod workspace_support;
 fn main() -> ExitCode {
     // Those that need the most time begin first.
     let cases = [
+        workspace_desktop::cases(),
         vm_lifecycle::cases(),
         console_guest::cases(),
         console_browser::cases(),

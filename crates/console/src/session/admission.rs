@@ -390,9 +390,13 @@ impl Admission for SessionAdmission {
             self.0.sessions.of(&live.session)?
         } else {
             let hash = token.to_hex();
-            let session = self.0.sessions.known_token(&hash)?;
-            let grant = grant::find(session.status.as_ref()?, &hash)?;
-            grant::is_good(grant, now).then_some(session)?
+            let is_good = |session: &Arc<ConsoleSession>| {
+                let grant = session.status.as_ref().and_then(|status| grant::find(status, &hash));
+                grant.is_some_and(|grant| grant::is_good(grant, now))
+            };
+            let unused = self.0.sessions.known_token(&hash).filter(is_good);
+            // Its stream may be on another replica.
+            unused.or_else(|| self.0.sessions.used_token(&hash))?
         };
         let references = self.0.sessions.references(&session);
         if end(&session, &references, now).is_some() {

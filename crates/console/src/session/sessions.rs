@@ -34,7 +34,7 @@ use novasphere_runtime::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use super::{desktops::WorkspaceId, report::id_of};
+use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens};
 use crate::{registry::SessionId, token::TokenHash};
 
 /// How long an unknown token waits for the watch: its grant may just have been written.
@@ -81,6 +81,7 @@ struct Caches {
     virtual_machine_instances: Cache<VirtualMachineInstance>,
     apis: OptionalApis,
     by_token: RwLock<HashMap<String, ObjectRef<ConsoleSession>>>,
+    used_tokens: UsedTokens,
     /// Counts the events of sessions.
     events: watch::Sender<u64>,
     /// Counts the events of targets.
@@ -99,6 +100,7 @@ impl Sessions {
             virtual_machine_instances: Cache::new(|_| None),
             apis,
             by_token: RwLock::default(),
+            used_tokens: UsedTokens::default(),
             events: watch::Sender::new(0),
             target_events: watch::Sender::new(0),
         }))
@@ -214,6 +216,11 @@ impl Sessions {
         let key = tokens.get(hash).cloned();
         drop(tokens);
         self.0.sessions.newest(&key?)
+    }
+
+    /// The session of a token that opens nothing any more and whose stream is open, on whichever gateway.
+    pub(crate) fn used_token(&self, hash: &str) -> Option<Arc<ConsoleSession>> {
+        self.0.sessions.newest(&self.0.used_tokens.session(hash)?)
     }
 
     /// The open streams of one console, over all sessions and gateways: KubeVirt carries one stream of each kind per machine.
@@ -345,6 +352,8 @@ impl Caches {
     fn index_tokens(&self, session: &ConsoleSession, present: bool) {
         let key = ObjectRef::from_obj(session);
         let before = self.sessions.store().get(&key);
+        self.used_tokens
+            .changed(&key, before.as_deref(), present.then_some(session));
         let mut tokens = self.by_token.write().unwrap_or_else(PoisonError::into_inner);
         for hash in before.iter().flat_map(|session| hashes(session)) {
             tokens.remove(hash);

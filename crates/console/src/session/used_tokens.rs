@@ -1,0 +1,143 @@
+//! Tokens that have opened a stream and open no other: their hashes are no longer in a session's status. The replica that carries
+//! the stream knows its own; the others learn it from the change that used the token up.
+
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
+
+use kube::runtime::reflector::ObjectRef;
+use novasphere_crd::ConsoleSession;
+
+/// Used tokens by session, as long as a stream is open that one of them may have opened.
+#[derive(Debug, Default)]
+pub(super) struct UsedTokens(RwLock<HashMap<ObjectRef<ConsoleSession>, Vec<Used>>>);
+
+#[derive(Debug)]
+struct Used {
+    sha256: String,
+    /// The streams that came with the change. Events of a watch may come together, so these may be more than one.
+    connections: Vec<String>,
+}
+
+impl UsedTokens {
+    /// Takes in that a session is now like this, or gone.
+    pub(super) fn changed(
+        &self,
+        key: &ObjectRef<ConsoleSession>,
+        before: Option<&ConsoleSession>,
+        now: Option<&ConsoleSession>,
+    ) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut used = all.remove(key).unwrap_or_default();
+        let open: Vec<&str> = now.into_iter().flat_map(connections).collect();
+        used.retain(|token| {
+            token
+                .connections
+                .iter()
+                .any(|connection| open.contains(&connection.as_str()))
+        });
+        if let (Some(before), Some(now)) = (before, now) {
+            used.extend(used_up(before, now));
+        }
+        if !used.is_empty() {
+            all.insert(key.clone(), used);
+        }
+    }
+
+    /// The session of a token whose stream is open.
+    pub(super) fn session(&self, sha256: &str) -> Option<ObjectRef<ConsoleSession>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .find(|(_, used)| used.iter().any(|token| token.sha256 == sha256))
+            .map(|(key, _)| key.clone())
+    }
+}
+
+/// Tokens that are gone while streams have come.
+fn used_up(before: &ConsoleSession, now: &ConsoleSession) -> Vec<Used> {
+    let (had, left): (Vec<&str>, Vec<&str>) = (connections(before).collect(), hashes(now).collect());
+    let new: Vec<String> = connections(now)
+        .filter(|connection| !had.contains(connection))
+        .map(str::to_owned)
+        .collect();
+    if new.is_empty() {
+        return Vec::new();
+    }
+    hashes(before)
+        .filter(|hash| !left.contains(hash))
+        .map(|hash| Used {
+            sha256: hash.to_owned(),
+            connections: new.clone(),
+        })
+        .collect()
+}
+
+fn hashes(session: &ConsoleSession) -> impl Iterator<Item = &str> {
+    let grants = session.status.iter().flat_map(|status| &status.grants);
+    grants.map(|grant| grant.sha256.as_str())
+}
+
+fn connections(session: &ConsoleSession) -> impl Iterator<Item = &str> {
+    let connections = session.status.iter().flat_map(|status| &status.connections);
+    connections.map(|connection| connection.id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn session(tokens: &[&str], streams: &[&str]) -> ConsoleSession {
+        let at = "2026-11-21T08:00:00Z";
+        let grants: Vec<_> = tokens
+            .iter()
+            .map(|token| json!({"id": token, "sha256": token, "user": "ann", "issuedAt": at, "notAfter": at, "usesLeft": 1}))
+            .collect();
+        let connections: Vec<_> = streams
+            .iter()
+            .map(|id| {
+                json!({
+                    "id": id, "user": "ann", "gateway": "g1", "clientAddress": "192.0.2.1", "transport": "WebSocket",
+                    "connectedAt": at,
+                })
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "metadata": {"name": "s", "namespace": "team"},
+            "spec": {"targetRef": {"name": "web"}},
+            "status": {"grants": grants, "connections": connections},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_token_is_known_from_its_use_to_the_end_of_its_stream() {
+        let used = UsedTokens::default();
+        let granted = session(&["a", "b"], &[]);
+        let key = ObjectRef::from_obj(&granted);
+        used.changed(&key, None, Some(&granted));
+        assert_eq!(used.session("a"), None);
+        let entered = session(&["b"], &["1"]);
+        used.changed(&key, Some(&granted), Some(&entered));
+        assert_eq!(used.session("a"), Some(key.clone()));
+        assert_eq!(used.session("b"), None, "it is still to be used");
+        let joined = session(&[], &["1", "2"]);
+        used.changed(&key, Some(&entered), Some(&joined));
+        assert_eq!(used.session("b"), Some(key.clone()));
+        used.changed(&key, Some(&joined), Some(&session(&[], &["2"])));
+        assert_eq!((used.session("a"), used.session("b")), (None, Some(key.clone())));
+        used.changed(&key, Some(&session(&[], &["2"])), None);
+        assert_eq!(used.session("b"), None);
+    }
+
+    #[test]
+    fn a_token_that_ran_out_is_not_a_used_one() {
+        let used = UsedTokens::default();
+        let (before, now) = (session(&["a"], &["1"]), session(&[], &["1"]));
+        let key = ObjectRef::from_obj(&now);
+        used.changed(&key, Some(&before), Some(&now));
+        assert_eq!(used.session("a"), None);
+    }
+}
