@@ -1,6 +1,6 @@
 //! The desktop images, made from this tree and put into a node.
 
-use std::{path::PathBuf, process::Command};
+use std::{collections::BTreeSet, path::PathBuf, process::Command, sync::Mutex};
 
 use anyhow::{Context, Result, ensure};
 
@@ -10,12 +10,20 @@ use crate::{
 };
 
 /// Makes the image of a variant, a folder of `images/`, puts it into the node and returns its name. What was made before
-/// from the same things is used again.
+/// from the same things is used again, and cases of one process that want the same wait for the one that makes it.
 ///
 /// # Errors
 /// When it cannot be made or the cluster has no node.
 pub fn load(cluster: &Cluster, variant: &str) -> Result<String> {
+    /// Cluster and variant.
+    static LOADED: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
+    // Held while it is made: two would write the same file.
+    let mut loaded = LOADED.lock().map_err(|error| anyhow::anyhow!("{error}"))?;
     let name = format!("localhost/novasphere-{variant}:{}", env!("CARGO_PKG_VERSION"));
+    let key = (cluster.name.clone(), variant.to_owned());
+    if loaded.contains(&key) {
+        return Ok(name);
+    }
     // Where `make images` has it.
     let archive = paths::target()?.join(format!("images/{variant}.tar"));
     let output = Command::new(cluster::program()?)
@@ -31,6 +39,7 @@ pub fn load(cluster: &Cluster, variant: &str) -> Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     cluster.load_image(&archive)?;
+    loaded.insert(key);
     Ok(name)
 }
 

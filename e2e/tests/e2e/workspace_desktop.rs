@@ -279,7 +279,7 @@ async fn idle() -> Result<()> {
         };
         let took = tokio::select! {
             took = sleeping => took?,
-            error = typing => return error.and_then(|never| match never {}),
+            error = typing => return error.map(|never| match never {}),
         };
         println!(
             "{case}: nobody typed, asleep after {} s of {} s",
