@@ -308,7 +308,10 @@ impl Child {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kibibytes: u64 = kibibytes.context("/proc does not tell VmRSS: it has ended")?.trim().parse()?;
+        let kibibytes: u64 = kibibytes
+            .context("/proc does not tell VmRSS: it has ended")?
+            .trim()
+            .parse()?;
         Ok(kibibytes << 10)
     }
 

@@ -62,7 +62,10 @@ fn no_annotation_weakens_pod_security() {
     let key = "container.apparmor.security.beta.kubernetes.io/desktop";
     let with = |value: &str| json!({"podOverrides": {"metadata": {"annotations": {key: value}}}});
     let said = refused(&with("unconfined"));
-    assert!(said.contains("would weaken Pod Security") && said.contains(key), "{said}");
+    assert!(
+        said.contains("would weaken Pod Security") && said.contains(key),
+        "{said}"
+    );
     validate(&workspace(&with("runtime/default")), &references()).unwrap();
 }
 
