@@ -277,6 +277,8 @@ async fn a_token_tells_how_its_target_is_while_it_may_open_a_stream_or_has_one()
         ("Running", "The desktop answers.")
     );
     drop(admitted);
+    stage.report.flush(Duration::from_secs(5)).await;
+    stage.seen(|_| {});
     assert_eq!(view(), None);
     let other = TokenHash::of_token("B".repeat(43).as_bytes()).unwrap();
     assert_eq!(stage.admission.target_view(&other, [192, 0, 2, 1].into()), None);
