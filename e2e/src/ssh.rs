@@ -1,12 +1,20 @@
 //! OpenSSH's own client, with strict checks of the host.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use futures::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::rfb::Messages;
 
 /// Key pairs in files, made anew.
 pub struct Keys {
@@ -100,7 +108,7 @@ impl Ssh {
         Command::new("ssh")
             // No settings, agent or keys of who runs the tests.
             .args(["-F", "none", "-o", "IdentityAgent=none", "-o", "IdentitiesOnly=yes"])
-            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
+            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=60"])
             .args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=none"])
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
@@ -137,6 +145,46 @@ impl Ssh {
         );
         Ok(())
     }
+}
+
+/// A port of loopback whose first connection is carried by the binary messages of this WebSocket, for clients that know TCP alone.
+///
+/// # Errors
+/// When there is no port.
+pub async fn way(socket: Box<dyn Messages>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let (mut to_gateway, mut from_gateway) = socket.split();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await?;
+        let (mut from_client, mut to_client) = stream.into_split();
+        let up = async {
+            let mut bytes = vec![0; 32 * 1024];
+            while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
+                let message = Message::binary(bytes.get(..length).unwrap_or_default().to_vec());
+                if to_gateway.send(message).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let down = async {
+            while let Some(Ok(message)) = from_gateway.next().await {
+                match message {
+                    Message::Binary(bytes) if to_client.write_all(&bytes).await.is_ok() => {}
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    _ => break,
+                }
+            }
+        };
+        // Either end is the end.
+        tokio::select! {
+            () = up => {}
+            () = down => {}
+        }
+        let _ = to_gateway.close().await;
+        anyhow::Ok(())
+    });
+    Ok(address)
 }
 
 fn succeeded(what: &str, output: &Output) -> Result<()> {

@@ -2,7 +2,7 @@
 //! there, so the server is one of this machine behind the desktop's Service.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::Path,
     process::{Command, Output},
@@ -23,14 +23,11 @@ use novasphere_e2e::{
     desktop::{self, Program},
     harness::{Case, Needs},
     namespace::{Context, PodSecurity, with_namespace},
-    ssh::{Keys, Ssh},
+    ssh::{self, Keys, Ssh},
     wait::{self, Seen},
 };
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
 use crate::{
@@ -98,7 +95,7 @@ struct All<'a> {
 impl All<'_> {
     /// Runs a command by the gateway with this token, as the owner of this key.
     async fn ssh(&self, token: &str, key: &str, command: &str) -> Result<Output> {
-        let way = way(self.gateway.http(), token).await?;
+        let way = ssh::way(Box::new(socket(self.gateway.http(), token).await?)).await?;
         let host = self.keys.public("host")?;
         let key = self.keys.file(key);
         let ssh = Ssh::new(&self.context.output, way, &host, key.clone())?;
@@ -248,43 +245,6 @@ async fn socket(gateway: SocketAddr, token: &str) -> Result<Socket> {
         .await
         .map_err(|_| anyhow::anyhow!("the gateway opens no WebSocket"))?
         .0)
-}
-
-/// A TCP port that leads one client to the gateway's WebSocket, as a `ProxyCommand` does.
-async fn way(gateway: SocketAddr, token: &str) -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let address = listener.local_addr()?;
-    let (mut to_gateway, mut from_gateway) = socket(gateway, token).await?.split();
-    tokio::spawn(async move {
-        let (stream, _) = listener.accept().await?;
-        let (mut from_client, mut to_client) = stream.into_split();
-        let up = async {
-            let mut bytes = vec![0; 32 * 1024];
-            while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
-                let message = Message::binary(bytes.get(..length).unwrap_or_default().to_vec());
-                if to_gateway.send(message).await.is_err() {
-                    break;
-                }
-            }
-        };
-        let down = async {
-            while let Some(Ok(message)) = from_gateway.next().await {
-                match message {
-                    Message::Binary(bytes) if to_client.write_all(&bytes).await.is_ok() => {}
-                    Message::Ping(_) | Message::Pong(_) => {}
-                    _ => break,
-                }
-            }
-        };
-        // Either end is the end.
-        tokio::select! {
-            () = up => {}
-            () = down => {}
-        }
-        let _ = to_gateway.close().await;
-        anyhow::Ok(())
-    });
-    Ok(address)
 }
 
 /// The server's endpoint in the desktop's Service.

@@ -13,13 +13,14 @@ use novasphere_crd::{ConsoleSession, VncWorkspace};
 use novasphere_e2e::{
     browser::{Browser, Colour, Look},
     cluster::Cluster,
+    console::connect,
     desktop::Screen,
     desktop_image,
     harness::{Case, Needs},
     install::{self, NAMESPACE},
     namespace::{Context, PodSecurity, with_namespace},
     rfb::Viewer,
-    ssh::Keys,
+    ssh::{self, Keys, Ssh},
     wait::{self, Seen},
 };
 use novasphere_runtime::ca;
@@ -29,7 +30,7 @@ use crate::{
     console_users as users,
     console_viewers::{self, Login},
     installed,
-    workspace_support::{self as workspaces, apply, change, hibernate, runs, ssh, wait_for},
+    workspace_support::{self as workspaces, apply, change, hibernate, runs, wait_for},
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -104,6 +105,7 @@ async fn browser() -> Result<()> {
         types_a_file(context, &browser, &keys).await.context("awake")?;
         wakes_in_the_page(context, &browser, &keys).await.context("asleep")?;
         through_apiserver(context).await.context("through kube-apiserver")?;
+        ssh_through_apiserver(context, &keys).await.context("SSH")?;
         drop(undisturbed);
         Ok(())
     };
@@ -115,7 +117,7 @@ async fn types_a_file(context: &Context<'_>, browser: &Browser, keys: &Keys) -> 
     browser.open(&token(context, "awake", DESK).await?.link()?).await?;
     shows(browser, wait::SHORT).await?;
     let workspace = runs(context, DESK).await?;
-    let ssh = ssh(context, &workspace, &keys.file("person")).await?;
+    let ssh = workspaces::ssh(context, &workspace, &keys.file("person")).await?;
     // Until it arrives: the terminal may still be starting. A first Return ends what is half typed there.
     wait::until("a file is typed in the terminal", wait::LONG, || async {
         browser.type_text("\ntouch typed\n").await?;
@@ -153,7 +155,9 @@ async fn wakes_in_the_page(context: &Context<'_>, browser: &Browser, keys: &Keys
     ensure!(look.problems.is_empty(), "{:?}", look.problems);
     browser.screenshot("woken").await?;
     let workspace = runs(context, DESK).await?;
-    let kept = ssh(context, &workspace, &keys.file("person")).await?.command("ls")?;
+    let kept = workspaces::ssh(context, &workspace, &keys.file("person"))
+        .await?
+        .command("ls")?;
     ensure!(kept.contains("typed"), "the home has lost what was typed: {kept:?}");
     browser.open("about:blank").await?;
     users::nobody_is_connected(context).await
@@ -184,9 +188,33 @@ async fn through_apiserver(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A shell of a desktop that sleeps: it wakes, and the key of the home's owner opens it, nobody else's.
+async fn ssh_through_apiserver(context: &Context<'_>, keys: &Keys) -> Result<()> {
+    change(context, DESK, &json!({"lifecycle": {"state": "Running"}})).await?;
+    runs(context, DESK).await?;
+    hibernate(context, DESK).await?;
+    let client = users::client(context, ALICE).await?;
+    let host = workspaces::credential(context, DESK, "ssh_host_ed25519_key.pub").await?;
+    let since = Instant::now();
+    let stream = connect(&client, &path(context, DESK, "ssh")).await?;
+    let way = ssh::way(Box::new(stream)).await?;
+    let ssh = Ssh::new(&context.output, way, &host, keys.file("person"))?;
+    let files = tokio::task::spawn_blocking(move || ssh.command("ls")).await??;
+    println!(
+        "workspace_desktop::browser: SSH through kube-apiserver, connected to answer in {} ms",
+        since.elapsed().as_millis()
+    );
+    ensure!(files.contains("typed"), "another home: {files:?}");
+    Ok(())
+}
+
 fn console(context: &Context<'_>, workspace: &str) -> String {
+    path(context, workspace, "vnc")
+}
+
+fn path(context: &Context<'_>, workspace: &str, protocol: &str) -> String {
     format!(
-        "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/vncworkspaces/{workspace}/console?protocol=vnc",
+        "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/vncworkspaces/{workspace}/console?protocol={protocol}",
         context.namespace
     )
 }
