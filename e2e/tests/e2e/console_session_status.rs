@@ -180,5 +180,5 @@ async fn namespace_goes(context: &Context<'_>) -> Result<()> {
     namespaces
         .delete(&context.namespace, &DeleteParams::background())
         .await?;
-    wait::gone(&namespaces, &context.namespace, wait::SHORT).await
+    wait::gone(&namespaces, &context.namespace, wait::LONG).await
 }

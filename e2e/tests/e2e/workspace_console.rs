@@ -236,7 +236,7 @@ impl<'a> Sleeper<'a> {
 
     async fn end(self) -> Result<()> {
         self.workspaces().delete(DESK, &DeleteParams::default()).await?;
-        plane::nothing_left(self.context, DESK).await?;
+        workspace_support::nothing_left(self.context, DESK).await?;
         unprovision(self.context, &[DESK.to_owned()]).await?;
         self.controller.stop().await
     }
@@ -362,7 +362,7 @@ async fn waits_in_vain() -> Result<()> {
             connections(context, "deleted", 1).await?;
             sleeper.workspaces().delete(DESK, &DeleteParams::default()).await?;
             told(&mut viewer, 4004).await?;
-            plane::nothing_left(context, DESK).await?;
+            workspace_support::nothing_left(context, DESK).await?;
             unprovision(context, &[DESK.to_owned()]).await?;
             sleeper.controller.stop().await
         },

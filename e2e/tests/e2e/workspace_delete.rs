@@ -25,10 +25,8 @@ use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 use serde_json::json;
 
 use crate::{
-    workspace_plane::{
-        self, MISSING_IMAGE, StandIn, apply, ask_to_wake, class, nothing_left, provision, unprovision, wait_for,
-    },
-    workspace_support::change,
+    workspace_plane::{self, MISSING_IMAGE, StandIn, apply, ask_to_wake, class, provision, unprovision, wait_for},
+    workspace_support::{self, change},
 };
 
 /// Holds a Pod that is deleted, as a kubelet does until its programs have ended.
@@ -121,7 +119,12 @@ async fn every_state() -> Result<()> {
             held_back(context, &desks).await?;
             try_join_all(desks.iter().map(|desk| let_go(context, desk))).await?;
             stand_in.release_snapshots();
-            try_join_all(desks.iter().map(|desk| nothing_left(context, &desk.name))).await?;
+            try_join_all(
+                desks
+                    .iter()
+                    .map(|desk| workspace_support::nothing_left(context, &desk.name)),
+            )
+            .await?;
             is_left(context, &desks).await?;
             // Who has a home deleted with the workspace does not wait for snapshots that were wanted before.
             let unsaved = stand_in.unsaved();

@@ -19,10 +19,8 @@ use novasphere_e2e::{
 use serde_json::{Value, json};
 
 use crate::{
-    workspace_plane::{
-        apply, ask_to_wake, by, class, nothing_left, pod_is_ready, provision, start, unprovision, wait_for,
-    },
-    workspace_support::{has, message},
+    workspace_plane::{apply, ask_to_wake, by, class, pod_is_ready, provision, start, unprovision, wait_for},
+    workspace_support::{self, has, message},
 };
 
 /// Making one costs at most so many writes.
@@ -73,11 +71,11 @@ async fn writes() -> Result<()> {
 
         // Deleted, it leaves its home alone; a new one of that name asks for it.
         context.api::<VncWorkspace>().delete("alice", &DeleteParams::default()).await?;
-        nothing_left(context, "alice").await?;
+        workspace_support::nothing_left(context, "alice").await?;
         apply(context, "alice", &json!({})).await?;
         wait_for(context, "alice", "StorageReady", "False", "HomeTaken").await?;
         context.api::<VncWorkspace>().delete("alice", &DeleteParams::default()).await?;
-        nothing_left(context, "alice").await?;
+        workspace_support::nothing_left(context, "alice").await?;
         let storage = json!({"storage": {
             "storageClassName": class(context), "reclaim": "Delete", "restoreFrom": {"persistentVolumeClaimName": "alice-home"},
         }});
@@ -85,7 +83,7 @@ async fn writes() -> Result<()> {
         pod_is_ready(context, "alice").await?;
         wait_for(context, "alice", "Ready", "True", "Running").await?;
         context.api::<VncWorkspace>().delete("alice", &DeleteParams::default()).await?;
-        nothing_left(context, "alice").await?;
+        workspace_support::nothing_left(context, "alice").await?;
         wait::gone(&context.api::<PersistentVolumeClaim>(), "alice-home", wait::LONG).await?;
         unprovision(context, &homes).await?;
         controller.stop().await
@@ -148,7 +146,7 @@ async fn sleeps_and_wakes() -> Result<()> {
                 }),
             )
             .await?;
-            nothing_left(context, "bob").await?;
+            workspace_support::nothing_left(context, "bob").await?;
             wait::gone(&context.api::<PersistentVolumeClaim>(), "bob-home", wait::LONG).await?;
             unprovision(context, &homes).await?;
             controller.stop().await

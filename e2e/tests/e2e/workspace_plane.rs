@@ -9,8 +9,7 @@ use std::sync::{
 use anyhow::{Context as _, Result};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::{
-    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
-    networking::v1::NetworkPolicy,
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use kube::{
@@ -156,15 +155,6 @@ pub(crate) fn by(context: &Context<'_>, account: &Account, mark: audit::Mark) ->
     let mut writes = context.cluster.audit().since(mark)?;
     writes.retain(|write| write.user() == account.user() && !write.is_lease());
     Ok(writes)
-}
-
-/// Waits until a workspace is gone with all that goes with it.
-pub(crate) async fn nothing_left(context: &Context<'_>, name: &str) -> Result<()> {
-    wait::gone(&context.api::<VncWorkspace>(), name, wait::LONG).await?;
-    wait::gone(&context.api::<Pod>(), name, wait::LONG).await?;
-    wait::gone(&context.api::<Service>(), name, wait::LONG).await?;
-    wait::gone(&context.api::<NetworkPolicy>(), name, wait::LONG).await?;
-    wait::gone(&context.api::<Secret>(), &format!("{name}-credentials"), wait::LONG).await
 }
 
 /// Whether the workspace runs, with its home.

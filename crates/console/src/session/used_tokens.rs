@@ -1,5 +1,5 @@
-//! Tokens that have opened a stream and open no other: their hashes are no longer in a session's status. The replica that carries
-//! the stream knows its own; the others learn it from the change that used the token up.
+//! Tokens that have opened a stream and open no other: their hashes leave the session's status with its next change. The replica
+//! that carries the stream knows its own; the others learn it from the change that used the token up.
 
 use std::{
     collections::HashMap,
@@ -54,9 +54,9 @@ impl UsedTokens {
     }
 }
 
-/// Tokens that are gone while streams have come.
+/// Tokens that opened something before, and nothing any more since streams have come.
 fn used_up(before: &ConsoleSession, now: &ConsoleSession) -> Vec<Used> {
-    let (had, left): (Vec<&str>, Vec<&str>) = (connections(before).collect(), hashes(now).collect());
+    let (had, left): (Vec<&str>, Vec<&str>) = (connections(before).collect(), unused(now).collect());
     let new: Vec<String> = connections(now)
         .filter(|connection| !had.contains(connection))
         .map(str::to_owned)
@@ -64,7 +64,7 @@ fn used_up(before: &ConsoleSession, now: &ConsoleSession) -> Vec<Used> {
     if new.is_empty() {
         return Vec::new();
     }
-    hashes(before)
+    unused(before)
         .filter(|hash| !left.contains(hash))
         .map(|hash| Used {
             sha256: hash.to_owned(),
@@ -73,9 +73,11 @@ fn used_up(before: &ConsoleSession, now: &ConsoleSession) -> Vec<Used> {
         .collect()
 }
 
-fn hashes(session: &ConsoleSession) -> impl Iterator<Item = &str> {
+fn unused(session: &ConsoleSession) -> impl Iterator<Item = &str> {
     let grants = session.status.iter().flat_map(|status| &status.grants);
-    grants.map(|grant| grant.sha256.as_str())
+    grants
+        .filter(|grant| grant.uses_left > 0)
+        .map(|grant| grant.sha256.as_str())
 }
 
 fn connections(session: &ConsoleSession) -> impl Iterator<Item = &str> {
@@ -89,11 +91,15 @@ mod tests {
 
     use super::*;
 
+    /// A token with a dash before it has no use left.
     fn session(tokens: &[&str], streams: &[&str]) -> ConsoleSession {
         let at = "2026-11-21T08:00:00Z";
         let grants: Vec<_> = tokens
             .iter()
-            .map(|token| json!({"id": token, "sha256": token, "user": "ann", "issuedAt": at, "notAfter": at, "usesLeft": 1}))
+            .map(|token| {
+                let (hash, uses) = token.strip_prefix('-').map_or((*token, 1), |hash| (hash, 0));
+                json!({"id": hash, "sha256": hash, "user": "ann", "issuedAt": at, "notAfter": at, "usesLeft": uses})
+            })
             .collect();
         let connections: Vec<_> = streams
             .iter()
@@ -119,12 +125,15 @@ mod tests {
         let key = ObjectRef::from_obj(&granted);
         used.changed(&key, None, Some(&granted));
         assert_eq!(used.session("a"), None);
-        let entered = session(&["b"], &["1"]);
+        let entered = session(&["-a", "b"], &["1"]);
         used.changed(&key, Some(&granted), Some(&entered));
+        assert_eq!(used.session("a"), Some(key.clone()));
+        let pruned = session(&["b"], &["1"]);
+        used.changed(&key, Some(&entered), Some(&pruned));
         assert_eq!(used.session("a"), Some(key.clone()));
         assert_eq!(used.session("b"), None, "it is still to be used");
         let joined = session(&[], &["1", "2"]);
-        used.changed(&key, Some(&entered), Some(&joined));
+        used.changed(&key, Some(&pruned), Some(&joined));
         assert_eq!(used.session("b"), Some(key.clone()));
         used.changed(&key, Some(&joined), Some(&session(&[], &["2"])));
         assert_eq!((used.session("a"), used.session("b")), (None, Some(key.clone())));

@@ -281,7 +281,7 @@ fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {
         (
             PodReason::CrashLoop,
             format!(
-                "The container {} ended {} times, last with code {}; it starts again with growing pauses. `kubectl logs <pod> -c {} \
+                "The container {} ended {} time(s), last with code {}; it starts again with growing pauses. `kubectl logs <pod> -c {} \
                  --previous` says why. Check that spec.image keeps the image contract.",
                 container.name, container.restart_count, ended.exit_code, container.name
             ),

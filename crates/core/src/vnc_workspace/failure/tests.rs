@@ -45,7 +45,7 @@ fn a_pod_says_what_keeps_it_from_running() {
         (
             container(&json!({"state": back_off, "lastState": terminated("Error")})),
             PodReason::CrashLoop,
-            "ended 3 times",
+            "ended 3 time(s)",
         ),
     ] {
         let (found, message) = of_pod(&pod).unwrap();
