@@ -41,7 +41,7 @@ use crate::{
     console_stage::{self as stage, ANN, Entry, Viewer, connections},
     console_tokens::native_stream,
     workspace_plane::{self as plane, apply, pod_is_ready, provision, unprovision, wait_for},
-    workspace_support::has,
+    workspace_support::{self, has},
 };
 
 /// The workspace of these cases.
