@@ -71,13 +71,17 @@ impl Viewer {
         Ok(())
     }
 
-    /// Gives the keyboard to the next window, by Alt and Tab.
+    /// Gives the keyboard to the next window, by Alt and Tab, each key held for so long.
+    ///
+    /// The window manager takes the keyboard when it hears of Tab and gives it back when it hears that Alt is up. Is Alt up before it
+    /// has taken it, it never hears, and whatever is typed next is its own (JWM, `StartWindowStackWalk`).
     ///
     /// # Errors
     /// When the connection has ended.
-    pub async fn next_window(&mut self) -> Result<()> {
+    pub async fn next_window(&mut self, hold: Duration) -> Result<()> {
         for (down, key) in [(1, ALT), (1, TAB), (0, TAB), (0, ALT)] {
             self.key(down, key).await?;
+            tokio::time::sleep(hold).await;
         }
         Ok(())
     }
@@ -133,7 +137,7 @@ pub async fn type_in_terminal(
         if wait::until("typed", patience, || came()).await.is_ok() {
             return viewer.close().await;
         }
-        viewer.next_window().await?;
+        viewer.next_window(patience / 8).await?;
         viewer.close().await?;
         match wait::until(format!("{command:?} is typed in the terminal"), patience, || came()).await {
             Ok(()) => return Ok(()),

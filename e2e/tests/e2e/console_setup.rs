@@ -32,6 +32,7 @@ use novasphere_e2e::{
 };
 use novasphere_runtime::ca;
 use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use crate::support::{self, template};
 
@@ -290,9 +291,10 @@ impl Gateway {
         wait::until("the gateway serves", wait::SHORT, || async {
             let ended = program.borrow_mut().ended()?;
             ensure!(ended.is_none(), "it has ended; see {}", log.display());
-            for address in [self.http, self.vnc] {
-                tokio::net::TcpStream::connect(address).await?;
-            }
+            TcpStream::connect(self.http).await?;
+            // It listens before it has a certificate; it greets when it has one.
+            let mut greeting = [0; 12];
+            TcpStream::connect(self.vnc).await?.read_exact(&mut greeting).await?;
             Ok(Seen::Done(()))
         })
         .await

@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use kube::{
     Api,
     api::{DynamicObject, Patch, PatchParams, ValidationDirective},
@@ -23,6 +23,9 @@ use novasphere_e2e::{
     paths,
 };
 use serde_json::Value;
+
+/// How many are tried: more than all cases have at once.
+const NODE_PORTS: usize = 1_000;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -100,13 +103,31 @@ async fn accepted(context: &Context<'_>, vm_access: &VmAccess) -> Result<()> {
             .await
             .context("the VirtualMachine")?;
     }
-    let services = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
     for service in &prepared.services {
-        apply(context, &services, &serde_json::to_value(&service.service)?)
+        service_accepted(context, serde_json::to_value(&service.service)?)
             .await
             .context("a Service")?;
     }
     Ok(())
+}
+
+/// The cluster has other cases' Services too. A fixed node port that one of them was given is asked for as the next one.
+async fn service_accepted(context: &Context<'_>, mut service: Value) -> Result<()> {
+    let services = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
+    for _ in 0..NODE_PORTS {
+        match apply(context, &services, &service).await {
+            Err(error) if format!("{error:#}").contains("provided port is already allocated") => {
+                let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+                for port in ports.into_iter().flatten() {
+                    if let Some(fixed) = port.get("nodePort").and_then(Value::as_u64) {
+                        port["nodePort"] = (fixed + 1).into();
+                    }
+                }
+            }
+            other => return other,
+        }
+    }
+    bail!("{NODE_PORTS} node ports in a row are taken")
 }
 
 async fn apply(context: &Context<'_>, resource: &ApiResource, object: &Value) -> Result<()> {
