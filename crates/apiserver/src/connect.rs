@@ -3,15 +3,14 @@
 //! Everything that can be refused is refused before the `WebSocket` opens, so that a client gets an HTTP status with a sentence.
 //! What happens later (the console cannot be reached, the session ends) is told by the close code.
 
-use std::{fmt::Debug, net::IpAddr};
+use std::net::IpAddr;
 
 use http::{HeaderMap, Request, Response};
 use hyper::{body::Incoming, upgrade};
 use hyper_util::rt::TokioIo;
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
-    core::NamespaceResourceScope,
 };
 use novasphere_console::{
     admission::{Admitted, Refusal},
@@ -29,6 +28,7 @@ use novasphere_crd::{
     ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
     VmAccess, VncWorkspace,
 };
+use novasphere_runtime::namespaced::Namespaced;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::{
@@ -251,10 +251,12 @@ impl Consoles {
         seen.map_err(|_| ApiError::Unavailable(format!("{kind} {name} is not watched here yet; try again")))
     }
 
-    async fn is_there<K>(&self, namespace: &str, resource: &'static str, name: &str) -> Result<(), ApiError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    {
+    async fn is_there<K: Namespaced>(
+        &self,
+        namespace: &str,
+        resource: &'static str,
+        name: &str,
+    ) -> Result<(), ApiError> {
         let targets: Api<K> = Api::namespaced(self.client.clone(), namespace);
         match targets.get_opt(name).await {
             Ok(Some(_)) => Ok(()),

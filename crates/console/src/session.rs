@@ -17,6 +17,7 @@ pub mod sessions;
 pub mod status;
 pub mod upstream;
 mod used_tokens;
+mod watches;
 
 use std::{io::Write, net::IpAddr, sync::Arc, time::Duration};
 
@@ -50,9 +51,9 @@ use self::{
     lease::{GatewayLease, NotAName},
     live::LiveStreams,
     report::Report,
-    sessions::{OPTIONAL_APIS, Watches},
     status::StatusWriter,
     upstream::Consoles,
+    watches::{OPTIONAL_APIS, Watches},
 };
 use crate::{
     admission::{Admitted, Observer, Refusal},

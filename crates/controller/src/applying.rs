@@ -1,31 +1,25 @@
 //! Applying one child of an object: what every kind does alike.
 
-use std::fmt::Debug;
-
-use k8s_openapi::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use novasphere_core::vm_access::failure::{Failure, FailureKind};
 use novasphere_runtime::{
     apply::{Applier, ApplyError, Outcome},
     cache::Cache,
     lease::NotLeader,
+    namespaced::Namespaced,
 };
-use serde::{Serialize, de::DeserializeOwned};
 
 /// Applies `desired` over what the cache has of it. `retry` is set when trying again without an event may help.
 ///
 /// # Errors
 ///
 /// [`NotLeader`] when this process may not write any more: then nothing of what it saw is worth telling.
-pub(crate) async fn apply_one<K>(
+pub(crate) async fn apply_one<K: Namespaced>(
     applier: &Applier,
     desired: &K,
     cache: &Cache<K>,
     retry: &mut Option<&'static str>,
-) -> Result<Result<K, Failure>, NotLeader>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
-{
+) -> Result<Result<K, Failure>, NotLeader> {
     let live = cache.get(&desired.namespace().unwrap_or_default(), &desired.name_any());
     match applier.apply(desired, live.as_deref()).await {
         Ok(Outcome::Unchanged(object)) => Ok(Ok(object)),

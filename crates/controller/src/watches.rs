@@ -33,11 +33,11 @@ use novasphere_foreign::{
 };
 use novasphere_runtime::{
     cache::Cache,
+    namespaced::{Namespaced, api_in},
     optional_api::{OptionalApi, OptionalApis, optional_watch},
     queue::Queue,
     watch::{Guard, guarded},
 };
-use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -247,16 +247,7 @@ impl Watches {
         self.drive(events, &self.caches.vnc_workspaces, |_| {}, changed).await;
     }
 
-    async fn part_of_workspaces<K>(self, cache: fn(&Caches) -> &Cache<K>)
-    where
-        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + Sync
-            + 'static,
-    {
+    async fn part_of_workspaces<K: Namespaced>(self, cache: fn(&Caches) -> &Cache<K>) {
         let config = watcher::Config::default().labels(KEY_WORKSPACE);
         let events = guarded(self.api::<K>(), config, self.guard.clone());
         self.drive(events, cache(&self.caches), |_| {}, |part| self.part_changed(part))
@@ -320,16 +311,10 @@ impl Watches {
         }
     }
 
-    fn optional<K>(&self, api: &OptionalApi) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K>
-    where
-        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn optional<K: Namespaced>(
+        &self,
+        api: &OptionalApi,
+    ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K> {
         let watches = self.clone();
         optional_watch(
             &self.apis,
@@ -340,14 +325,8 @@ impl Watches {
         )
     }
 
-    fn api<K>(&self) -> Api<DeserializeGuard<K>>
-    where
-        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-    {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        }
+    fn api<K: Namespaced>(&self) -> Api<DeserializeGuard<K>> {
+        api_in(self.client.clone(), self.namespace.as_deref())
     }
 
     fn vm_access_changed(&self, vm_access: &ObjectRef<VmAccess>) {

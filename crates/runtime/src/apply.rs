@@ -10,14 +10,14 @@ mod error;
 mod quantity;
 mod settled;
 
-use std::{fmt::Debug, sync::Arc};
+use std::sync::Arc;
 
-use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::{
@@ -25,7 +25,7 @@ use self::{
     settled::Settled,
 };
 pub use self::{document::APPLIED_HASH, error::ApplyError};
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, namespaced::Namespaced};
 
 /// Whether two quantities such as `1Gi` and `1024Mi` have the same value; texts that are no quantities are the same when they are equal.
 #[must_use]
@@ -126,10 +126,7 @@ impl Applier {
     /// # Errors
     ///
     /// [`ApplyError`].
-    pub async fn apply<K>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
-    {
+    pub async fn apply<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, ApplyError> {
         let result = match self.try_apply(desired, live).await {
             // The cache trails, or does not hold objects like this one: what is there decides.
             Err(ApplyError::Conflict(_)) => match self.read(desired).await {
@@ -145,10 +142,7 @@ impl Applier {
         result
     }
 
-    async fn read<K>(&self, desired: &K) -> Result<Option<K>, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
-    {
+    async fn read<K: Namespaced>(&self, desired: &K) -> Result<Option<K>, ApplyError> {
         let mut live = self.api(desired)?.get_opt(&desired.name_any()).await?;
         if let Some(live) = &mut live {
             live.meta_mut().managed_fields = None;
@@ -156,20 +150,14 @@ impl Applier {
         Ok(live)
     }
 
-    async fn try_apply<K>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
-    {
+    async fn try_apply<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, ApplyError> {
         match live {
             Some(live) => self.apply_over(desired, live).await,
             None => self.create(desired).await,
         }
     }
 
-    async fn create<K>(&self, desired: &K) -> Result<Outcome<K>, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
-    {
+    async fn create<K: Namespaced>(&self, desired: &K) -> Result<Outcome<K>, ApplyError> {
         self.owner_uid(desired).ok_or_else(|| no_owner(desired))?;
         let mut document = document_of(desired)?;
         document::set_metadata(&mut document, "resourceVersion", CREATE_ONLY);
@@ -179,10 +167,7 @@ impl Applier {
         Ok(Outcome::Created(created))
     }
 
-    async fn apply_over<K>(&self, desired: &K, live: &K) -> Result<Outcome<K>, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
-    {
+    async fn apply_over<K: Namespaced>(&self, desired: &K, live: &K) -> Result<Outcome<K>, ApplyError> {
         self.check_owner(desired, live)?;
         if live.meta().deletion_timestamp.is_some() {
             let (kind, name) = (K::kind(&()), desired.name_any());
@@ -210,10 +195,7 @@ impl Applier {
         Ok(Outcome::Patched(patched))
     }
 
-    async fn send<K>(&self, desired: &K, document: &Value) -> Result<K, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
-    {
+    async fn send<K: Namespaced>(&self, desired: &K, document: &Value) -> Result<K, ApplyError> {
         let params = PatchParams::apply(&self.field_manager).force().validation_strict();
         let mut answer = self
             .api(desired)?
@@ -242,9 +224,13 @@ impl Applier {
     /// # Errors
     ///
     /// [`ApplyError`].
-    pub async fn apply_status<K, S>(&self, live: &K, current: Option<&S>, status: &S) -> Result<Option<K>, ApplyError>
+    pub async fn apply_status<K: Namespaced, S>(
+        &self,
+        live: &K,
+        current: Option<&S>,
+        status: &S,
+    ) -> Result<Option<K>, ApplyError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
         S: Serialize,
     {
         let new = to_value(status)?;
@@ -274,10 +260,7 @@ impl Applier {
     /// # Errors
     ///
     /// [`ApplyError`].
-    pub async fn delete<K>(&self, live: &K) -> Result<Deleted, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
-    {
+    pub async fn delete<K: Namespaced>(&self, live: &K) -> Result<Deleted, ApplyError> {
         if live.meta().deletion_timestamp.is_some() {
             return Ok(Deleted::Underway);
         }
@@ -346,10 +329,7 @@ impl Applier {
         })
     }
 
-    fn api<K>(&self, object: &K) -> Result<Api<K>, ApplyError>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    {
+    fn api<K: Namespaced>(&self, object: &K) -> Result<Api<K>, ApplyError> {
         let namespace = object
             .meta()
             .namespace

@@ -19,6 +19,7 @@ pub mod config;
 pub mod events;
 pub mod lease;
 pub mod metrics;
+pub mod namespaced;
 pub mod open_files;
 pub mod optional_api;
 pub mod queue;

@@ -6,9 +6,9 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
-    core::{GroupVersionKind, NamespaceResourceScope},
+    core::GroupVersionKind,
     discovery::ApiResource,
 };
 use novasphere_crd::ConsoleSession;
@@ -19,6 +19,7 @@ use novasphere_e2e::{
     paths,
     wait::{self, Seen},
 };
+use novasphere_runtime::namespaced::Namespaced;
 use serde_json::{Value, json};
 
 use crate::console_session_support::{Bench, with_target};
@@ -97,10 +98,7 @@ async fn forged(sessions: &Api<ConsoleSession>, name: &str) -> Result<Option<Str
 }
 
 /// A client with all rights of the administrator's groups, under another name: only the policy stands in its way.
-pub(crate) async fn impersonating<K>(context: &Context<'_>, user: &str) -> Result<Api<K>>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
+pub(crate) async fn impersonating<K: Namespaced>(context: &Context<'_>, user: &str) -> Result<Api<K>> {
     let mut config = context.cluster.config("tenant").await?;
     config.auth_info.impersonate = Some(user.to_owned());
     config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);

@@ -1,18 +1,13 @@
 //! A controller is killed in the middle of what it does for a desktop on a real node. The next one finishes it, and nothing is left
 //! over or made twice.
 
-use std::fmt::Debug;
-
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
-        networking::v1::NetworkPolicy,
-    },
+use k8s_openapi::api::{
+    core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
+    networking::v1::NetworkPolicy,
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, ListParams},
 };
 use novasphere_core::vnc_workspace as names;
@@ -27,7 +22,7 @@ use novasphere_e2e::{
     wait::{self, Seen},
 };
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
-use serde::de::DeserializeOwned;
+use novasphere_runtime::namespaced::Namespaced;
 use serde_json::json;
 
 use crate::workspace_support::{CSI, apply, change, has_home, nothing_left, runs, wait_for, write_home};
@@ -64,10 +59,7 @@ impl Controllers<'_> {
     }
 
     /// Kills it as soon as an object is as wanted, and starts the next.
-    async fn kill_when<K>(&mut self, what: &str, name: &str, is_wanted: impl Fn(&K) -> bool) -> Result<()>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
-    {
+    async fn kill_when<K: Namespaced>(&mut self, what: &str, name: &str, is_wanted: impl Fn(&K) -> bool) -> Result<()> {
         let objects: Api<K> = self.context.api();
         wait::until(what, wait::LONG, || async {
             let all = objects.list(&ListParams::default()).await?.items;
@@ -206,9 +198,6 @@ async fn one_of_each(context: &Context<'_>, pods: usize, snapshots: usize) -> Re
     Ok(())
 }
 
-async fn count<K>(context: &Context<'_>) -> Result<usize>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
+async fn count<K: Namespaced>(context: &Context<'_>) -> Result<usize> {
     Ok(context.api::<K>().list(&ListParams::default()).await?.items.len())
 }

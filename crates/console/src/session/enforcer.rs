@@ -20,7 +20,8 @@ use super::{
     access::{AccessChecker, RECHECK, User},
     live::{Live, LiveStreams},
     report::{Report, id_of},
-    sessions::{Change, Sessions},
+    sessions::Sessions,
+    watches::Change,
 };
 use crate::{
     admission::{Observer, Refused},

@@ -2,19 +2,13 @@
 
 use std::{
     collections::HashMap,
-    fmt::Debug,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use futures::{Stream, StreamExt};
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, NamespaceResourceScope},
-    runtime::{
-        reflector::ObjectRef,
-        watcher::{self, Event},
-    },
+    ResourceExt,
+    runtime::{reflector::ObjectRef, watcher::Event},
 };
 use novasphere_core::console_session::{
     end::is_started,
@@ -26,66 +20,33 @@ use novasphere_crd::{
     Connection, ConsoleProtocol, ConsoleSession, SessionTargetKind, SessionTargetRef, VmAccess, VncWorkspace,
 };
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
-use novasphere_runtime::{
-    cache::Cache,
-    optional_api::{OptionalApi, OptionalApis, optional_watch},
-    watch::{Guard, guarded},
-};
-use serde::de::DeserializeOwned;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use novasphere_runtime::{cache::Cache, optional_api::OptionalApis};
+use tokio::{sync::watch, time::timeout};
 
-use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens};
+use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens, watches::VIRTUAL_MACHINE_INSTANCES};
 use crate::{registry::SessionId, token::TokenHash};
 
 /// How long an unknown token waits for the watch: its grant may just have been written.
 pub const UNKNOWN_TOKEN: Duration = Duration::from_secs(1);
 
-const VIRTUAL_MACHINES: OptionalApi = OptionalApi {
-    group: "kubevirt.io",
-    versions: &["v1"],
-    plural: "virtualmachines",
-    kind: "VirtualMachine",
-};
-
-const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi {
-    group: "kubevirt.io",
-    versions: &["v1"],
-    plural: "virtualmachineinstances",
-    kind: "VirtualMachineInstance",
-};
-
-/// The APIs that the sessions' targets come from, and that may be missing.
-pub const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES];
-
-/// Something that the watches saw and that may end streams.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// A session, by namespace and name.
-    Session(String, String),
-    /// A target or its machine in this namespace.
-    Targets(String),
-    /// A watch began anew: what was deleted meanwhile has no event of its own.
-    All,
-}
-
 /// The watch caches. Clones share them.
 #[derive(Clone)]
-pub struct Sessions(Arc<Caches>);
+pub struct Sessions(pub(super) Arc<Caches>);
 
-struct Caches {
+pub(super) struct Caches {
     /// By namespace, kind and name of the target.
     sessions: Cache<ConsoleSession>,
-    vm_accesses: Cache<VmAccess>,
-    vnc_workspaces: Cache<VncWorkspace>,
-    virtual_machines: Cache<VirtualMachine>,
-    virtual_machine_instances: Cache<VirtualMachineInstance>,
-    apis: OptionalApis,
+    pub(super) vm_accesses: Cache<VmAccess>,
+    pub(super) vnc_workspaces: Cache<VncWorkspace>,
+    pub(super) virtual_machines: Cache<VirtualMachine>,
+    pub(super) virtual_machine_instances: Cache<VirtualMachineInstance>,
+    pub(super) apis: OptionalApis,
     by_token: RwLock<HashMap<String, ObjectRef<ConsoleSession>>>,
     used_tokens: UsedTokens,
     /// Counts the events of sessions.
     events: watch::Sender<u64>,
     /// Counts the events of targets.
-    target_events: watch::Sender<u64>,
+    pub(super) target_events: watch::Sender<u64>,
 }
 
 impl Sessions {
@@ -376,128 +337,4 @@ impl Caches {
 fn hashes(session: &ConsoleSession) -> impl Iterator<Item = &String> {
     let grants = session.status.iter().flat_map(|status| &status.grants);
     grants.map(|grant| &grant.sha256)
-}
-
-/// What the watches need.
-#[derive(Clone)]
-pub(crate) struct Watches {
-    pub(crate) client: Client,
-    pub(crate) namespace: Option<String>,
-    pub(crate) guard: Guard,
-    pub(crate) sessions: Sessions,
-}
-
-impl Watches {
-    /// Starts the watches as tasks of `tasks`. `tell` is called after each event that is in the caches; it must not block.
-    pub(crate) fn spawn(&self, tasks: &mut JoinSet<()>, tell: impl Fn(Change) + Clone + Send + 'static) {
-        let (watches, tell_session) = (self.clone(), tell.clone());
-        tasks.spawn(async move {
-            let events = guarded(watches.api(), watcher::Config::default(), watches.guard.clone());
-            drive(events, |event| watches.sessions.observe(event), key_of, tell_session).await;
-        });
-        let (watches, tell_target) = (self.clone(), tell.clone());
-        tasks.spawn(async move {
-            let events = guarded(
-                watches.api::<VmAccess>(),
-                watcher::Config::default(),
-                watches.guard.clone(),
-            );
-            watches.targets(events, |caches| &caches.vm_accesses, tell_target).await;
-        });
-        let (watches, tell_target) = (self.clone(), tell.clone());
-        tasks.spawn(async move {
-            let events = guarded(
-                watches.api::<VncWorkspace>(),
-                watcher::Config::default(),
-                watches.guard.clone(),
-            );
-            watches
-                .targets(events, |caches| &caches.vnc_workspaces, tell_target)
-                .await;
-        });
-        let (watches, tell_target) = (self.clone(), tell.clone());
-        tasks.spawn(async move {
-            let events = watches.optional::<VirtualMachine>(&VIRTUAL_MACHINES);
-            watches
-                .targets(events, |caches| &caches.virtual_machines, tell_target)
-                .await;
-        });
-        let watches = self.clone();
-        tasks.spawn(async move {
-            let events = watches.optional::<VirtualMachineInstance>(&VIRTUAL_MACHINE_INSTANCES);
-            watches
-                .targets(events, |caches| &caches.virtual_machine_instances, tell)
-                .await;
-        });
-    }
-
-    async fn targets<K>(
-        &self,
-        events: impl Stream<Item = watcher::Result<Event<K>>>,
-        cache: fn(&Caches) -> &Cache<K>,
-        tell: impl Fn(Change),
-    ) where
-        K: Resource<DynamicType = ()> + Clone + Debug + 'static,
-    {
-        let caches = &self.sessions.0;
-        let observe = |event: &Event<K>| {
-            cache(caches).observe(event);
-            caches.target_events.send_modify(|count| *count += 1);
-        };
-        let change = |object: &K| Change::Targets(object.namespace().unwrap_or_default());
-        drive(events, observe, change, tell).await;
-    }
-
-    fn optional<K>(&self, api: &OptionalApi) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + Sync
-            + 'static,
-    {
-        let watches = self.clone();
-        let (apis, guard) = (&self.sessions.0.apis, self.guard.clone());
-        optional_watch(apis, api, watcher::Config::default(), guard, move |_version| {
-            watches.api()
-        })
-    }
-
-    fn api<K>(&self) -> Api<DeserializeGuard<K>>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        }
-    }
-}
-
-fn key_of(session: &ConsoleSession) -> Change {
-    Change::Session(session.namespace().unwrap_or_default(), session.name_any())
-}
-
-async fn drive<K: Resource<DynamicType = ()>>(
-    events: impl Stream<Item = watcher::Result<Event<K>>>,
-    observe: impl Fn(&Event<K>),
-    change: impl Fn(&K) -> Change,
-    tell: impl Fn(Change),
-) {
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                observe(&event);
-                match &event {
-                    Event::Apply(object) | Event::Delete(object) => tell(change(object)),
-                    Event::InitDone => tell(Change::All),
-                    Event::Init | Event::InitApply(_) => {}
-                }
-            }
-            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch failed and is tried again"),
-        }
-    }
 }

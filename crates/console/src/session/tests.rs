@@ -19,7 +19,7 @@ use crate::{
     admission::{Admission, AdmissionRequest},
     close::Close,
     registry::StreamInfo,
-    session::sessions::Change,
+    session::watches::Change,
     token::TokenHash,
 };
 

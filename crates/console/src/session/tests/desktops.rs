@@ -283,3 +283,24 @@ async fn a_token_tells_how_its_target_is_while_it_may_open_a_stream_or_has_one()
     let other = TokenHash::of_token("B".repeat(43).as_bytes()).unwrap();
     assert_eq!(stage.admission.target_view(&other, [192, 0, 2, 1].into()), None);
 }
+
+#[tokio::test]
+async fn a_used_token_tells_how_its_target_is_on_every_replica() {
+    let stage = Stage::of_desktop(1, "vnc");
+    let token = TokenHash::of_token(TOKEN.as_bytes()).unwrap();
+    let is_known = || stage.admission.target_view(&token, [192, 0, 2, 1].into()).is_some();
+    assert!(is_known());
+    // What another replica writes when the token opens a stream there.
+    stage.seen(|session| {
+        session["status"]["grants"][0]["usesLeft"] = json!(0);
+        session["status"]["connections"] = json!([{
+            "id": "elsewhere", "user": "ann", "gateway": "g2", "clientAddress": "192.0.2.1", "transport": "WebSocket",
+            "connectedAt": "2026-03-01T12:00:00Z",
+        }]);
+    });
+    assert!(is_known(), "its stream is open");
+    stage.seen(|session| session["status"]["grants"] = json!([]));
+    assert!(is_known(), "the next change takes the grant away");
+    stage.seen(|session| session["status"]["connections"] = json!([]));
+    assert!(!is_known(), "its stream has ended");
+}

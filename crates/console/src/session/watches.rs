@@ -1,0 +1,161 @@
+//! The watches: they fill the caches and say what may end streams.
+
+use std::fmt::Debug;
+
+use futures::{Stream, StreamExt};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::watcher::{self, Event},
+};
+use novasphere_crd::{ConsoleSession, VmAccess, VncWorkspace};
+use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use novasphere_runtime::{
+    cache::Cache,
+    namespaced::{Namespaced, api_in},
+    optional_api::{OptionalApi, optional_watch},
+    watch::{Guard, guarded},
+};
+use tokio::task::JoinSet;
+
+use super::sessions::{Caches, Sessions};
+
+const VIRTUAL_MACHINES: OptionalApi = OptionalApi {
+    group: "kubevirt.io",
+    versions: &["v1"],
+    plural: "virtualmachines",
+    kind: "VirtualMachine",
+};
+
+pub(super) const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi {
+    group: "kubevirt.io",
+    versions: &["v1"],
+    plural: "virtualmachineinstances",
+    kind: "VirtualMachineInstance",
+};
+
+/// The APIs that the sessions' targets come from, and that may be missing.
+pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES];
+
+/// Something that the watches saw and that may end streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A session, by namespace and name.
+    Session(String, String),
+    /// A target or its machine in this namespace.
+    Targets(String),
+    /// A watch began anew: what was deleted meanwhile has no event of its own.
+    All,
+}
+
+/// What the watches need.
+#[derive(Clone)]
+pub(crate) struct Watches {
+    pub(crate) client: Client,
+    pub(crate) namespace: Option<String>,
+    pub(crate) guard: Guard,
+    pub(crate) sessions: Sessions,
+}
+
+impl Watches {
+    /// Starts the watches as tasks of `tasks`. `tell` is called after each event that is in the caches; it must not block.
+    pub(crate) fn spawn(&self, tasks: &mut JoinSet<()>, tell: impl Fn(Change) + Clone + Send + 'static) {
+        let (watches, tell_session) = (self.clone(), tell.clone());
+        tasks.spawn(async move {
+            let events = guarded(watches.api(), watcher::Config::default(), watches.guard.clone());
+            drive(events, |event| watches.sessions.observe(event), key_of, tell_session).await;
+        });
+        let (watches, tell_target) = (self.clone(), tell.clone());
+        tasks.spawn(async move {
+            let events = guarded(
+                watches.api::<VmAccess>(),
+                watcher::Config::default(),
+                watches.guard.clone(),
+            );
+            watches.targets(events, |caches| &caches.vm_accesses, tell_target).await;
+        });
+        let (watches, tell_target) = (self.clone(), tell.clone());
+        tasks.spawn(async move {
+            let events = guarded(
+                watches.api::<VncWorkspace>(),
+                watcher::Config::default(),
+                watches.guard.clone(),
+            );
+            watches
+                .targets(events, |caches| &caches.vnc_workspaces, tell_target)
+                .await;
+        });
+        let (watches, tell_target) = (self.clone(), tell.clone());
+        tasks.spawn(async move {
+            let events = watches.optional::<VirtualMachine>(&VIRTUAL_MACHINES);
+            watches
+                .targets(events, |caches| &caches.virtual_machines, tell_target)
+                .await;
+        });
+        let watches = self.clone();
+        tasks.spawn(async move {
+            let events = watches.optional::<VirtualMachineInstance>(&VIRTUAL_MACHINE_INSTANCES);
+            watches
+                .targets(events, |caches| &caches.virtual_machine_instances, tell)
+                .await;
+        });
+    }
+
+    async fn targets<K>(
+        &self,
+        events: impl Stream<Item = watcher::Result<Event<K>>>,
+        cache: fn(&Caches) -> &Cache<K>,
+        tell: impl Fn(Change),
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + 'static,
+    {
+        let caches = &self.sessions.0;
+        let observe = |event: &Event<K>| {
+            cache(caches).observe(event);
+            caches.target_events.send_modify(|count| *count += 1);
+        };
+        let change = |object: &K| Change::Targets(object.namespace().unwrap_or_default());
+        drive(events, observe, change, tell).await;
+    }
+
+    fn optional<K: Namespaced>(
+        &self,
+        api: &OptionalApi,
+    ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K> {
+        let watches = self.clone();
+        let (apis, guard) = (&self.sessions.0.apis, self.guard.clone());
+        optional_watch(apis, api, watcher::Config::default(), guard, move |_version| {
+            watches.api()
+        })
+    }
+
+    fn api<K: Namespaced>(&self) -> Api<DeserializeGuard<K>> {
+        api_in(self.client.clone(), self.namespace.as_deref())
+    }
+}
+
+fn key_of(session: &ConsoleSession) -> Change {
+    Change::Session(session.namespace().unwrap_or_default(), session.name_any())
+}
+
+async fn drive<K: Resource<DynamicType = ()>>(
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    observe: impl Fn(&Event<K>),
+    change: impl Fn(&K) -> Change,
+    tell: impl Fn(Change),
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                observe(&event);
+                match &event {
+                    Event::Apply(object) | Event::Delete(object) => tell(change(object)),
+                    Event::InitDone => tell(Change::All),
+                    Event::Init | Event::InitApply(_) => {}
+                }
+            }
+            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch failed and is tried again"),
+        }
+    }
+}
