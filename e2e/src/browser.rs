@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,6 +23,9 @@ use crate::{
 /// How long one command may take. Starting Chromium beside compilers takes most of it.
 const COMMAND: Duration = Duration::from_mins(2);
 
+/// How long the browser may take to end.
+const END: Duration = Duration::from_secs(10);
+
 /// A browser with one page. It ends when it is dropped.
 pub struct Browser {
     driver: Mutex<Driver>,
@@ -30,9 +33,21 @@ pub struct Browser {
 }
 
 struct Driver {
-    _process: Child,
-    input: ChildStdin,
+    process: Child,
+    /// There until it is dropped: the driver ends the browser with it, and removes its profile.
+    input: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let asked = Instant::now();
+        // After that it is killed.
+        while asked.elapsed() < END && matches!(self.process.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 /// What the console page says and shows.
@@ -111,8 +126,8 @@ impl Browser {
         let answers = process.stdout.take().context("the driver has no output")?;
         Ok(Self {
             driver: Mutex::new(Driver {
-                _process: process,
-                input,
+                process,
+                input: Some(input),
                 answers: BufReader::new(answers).lines(),
             }),
             output: output.to_owned(),
@@ -125,7 +140,9 @@ impl Browser {
         }
         let driver = &mut *self.driver.lock().await;
         let talk = async {
-            driver.input.write_all(format!("{parameters}\n").as_bytes()).await?;
+            if let Some(input) = &mut driver.input {
+                input.write_all(format!("{parameters}\n").as_bytes()).await?;
+            }
             driver.answers.next_line().await
         };
         let line = tokio::time::timeout(COMMAND, talk)
