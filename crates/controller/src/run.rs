@@ -120,24 +120,15 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let apis = OptionalApis::watch(client.clone(), OPTIONAL_APIS, metrics.clone(), shutdown.clone())
         .await
         .map_err(RunError::Discovery)?;
-    let caches = Caches::new();
     let (bad_objects, bad_object_reports) = mpsc::channel(BAD_OBJECTS);
-    let watches = Watches {
-        client: client.clone(),
-        namespace: config.watch_namespace.clone(),
-        apis: apis.clone(),
-        guard: Guard {
-            metrics: metrics.clone(),
-            tell: Some(bad_objects),
-        },
-        caches: Arc::clone(&caches),
-        queues: Queues::default(),
-        gateway_namespace: namespace.clone(),
-        gateways: Arc::new(Gateways::default()),
+    let guard = Guard {
+        metrics: metrics.clone(),
+        tell: Some(bad_objects),
     };
+    let watches = watches(&config, &namespace, &client, &apis, guard);
     let mut tasks = JoinSet::new();
     watches.spawn(&mut tasks);
-    if !caches_are_filled(&caches, &mut tasks, &shutdown).await? {
+    if !caches_are_filled(&watches.caches, &mut tasks, &shutdown).await? {
         return Ok(());
     }
     caches_gate.ready();
@@ -166,6 +157,19 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         while lease_task.join_next().await.is_some() {}
     }
     result
+}
+
+fn watches(config: &ControllerConfig, namespace: &str, client: &Client, apis: &OptionalApis, guard: Guard) -> Watches {
+    Watches {
+        client: client.clone(),
+        namespace: config.watch_namespace.clone(),
+        apis: apis.clone(),
+        guard,
+        caches: Caches::new(),
+        queues: Queues::default(),
+        gateway_namespace: namespace.to_owned(),
+        gateways: Arc::new(Gateways::default()),
+    }
 }
 
 fn elect(

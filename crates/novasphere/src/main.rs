@@ -1,20 +1,17 @@
 //! `novasphere`: arguments to roles, nothing else.
 
-use std::{fs::File, io::Write, path::Path, time::Duration};
+mod roles;
+
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use novasphere::{Arguments, Configuration, Role};
 use novasphere_apiserver::metrics::ApiMetrics;
-use novasphere_console::{
-    limits::Gate,
-    metrics::Metrics as StreamMetrics,
-    role::config::ConsoleConfig,
-    session::{SessionGateway, SessionGatewayOptions, StartError},
-};
+use novasphere_console::{limits::Gate, metrics::Metrics as StreamMetrics, role::config::ConsoleConfig};
 use novasphere_runtime::{
     admin::{AdminServer, Health},
-    client, config,
+    config,
     metrics::Metrics,
     open_files,
     shutdown::Shutdown,
@@ -22,6 +19,8 @@ use novasphere_runtime::{
 };
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
+
+use self::roles::Roles;
 
 /// Kubernetes kills a Pod 30 s after SIGTERM by default; this leaves room for the last log lines.
 const GRACE: Duration = Duration::from_secs(25);
@@ -82,6 +81,7 @@ struct Process {
     health: Health,
     metrics: Metrics,
     streams: Option<Streams>,
+    /// There when the process has the aggregated API.
     api: Option<ApiMetrics>,
     shutdown: Shutdown,
 }
@@ -104,127 +104,29 @@ impl Streams {
 }
 
 async fn run(arguments: Arguments, configuration: Configuration, process: Process) -> anyhow::Result<()> {
-    let kube_config = arguments.common.kube_config().await?;
-    let instance = arguments.instance.unwrap_or_else(host_name);
-    let Process {
-        health,
-        metrics,
-        streams,
-        api,
-        shutdown,
-    } = process;
     let drain = configuration.console.drain_grace.get().min(MAX_DRAIN);
-
     // They outlive the roles: the last ends of streams are written when nobody listens any more.
     let mut tasks = JoinSet::new();
-    let gateway = match streams {
-        None => None,
-        Some(Streams {
-            gate,
-            metrics: stream_metrics,
-        }) => {
-            let ready = health.gate("sessions");
-            let options = SessionGatewayOptions {
-                kube_config: kube_config.clone(),
-                watch_namespace: configuration.console.watch_namespace.clone(),
-                namespace: kube_config.default_namespace.clone(),
-                instance: instance.clone(),
-                endpoints: configuration.endpoints.clone(),
-                gate,
-                wake_timeout: configuration.console.wake_timeout(),
-                metrics: stream_metrics,
-                runtime_metrics: metrics.clone(),
-                audit: audit(configuration.console.audit_log.as_deref())?,
-                shutdown: shutdown.clone(),
-            };
-            match SessionGateway::start(options, &mut tasks).await {
-                Ok(gateway) => {
-                    ready.ready();
-                    Some(gateway)
-                }
-                Err(StartError::Stopped) => return Ok(()),
-                Err(error) => return Err(error).context("the console gateway cannot start"),
-            }
-        }
+    let mut roles = Roles {
+        role: arguments.role,
+        kube_config: arguments.common.kube_config().await?,
+        instance: arguments.instance.unwrap_or_else(host_name),
+        configuration,
+        process,
+        running: JoinSet::new(),
     };
-
-    let mut roles: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    if arguments.role.has_controller() {
-        let options = novasphere_controller::Options {
-            config: configuration.controller,
-            endpoints: configuration.endpoints.clone(),
-            namespace: kube_config.default_namespace.clone(),
-            connection: client::Builder::new(kube_config.clone())?,
-            lease_client: client::Builder::new(kube_config.clone())?.build()?,
-            instance: instance.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
-            shutdown: shutdown.clone(),
-        };
-        roles.spawn(async {
-            let ended = novasphere_controller::run(options).await;
-            ended.context("the controller ended")
-        });
-    }
-    if let (Some(gateway), true) = (&gateway, arguments.role.has_console()) {
-        let options = novasphere_console::role::Options {
-            config: configuration.console,
-            endpoints: configuration.endpoints.clone(),
-            client: gateway.client().clone(),
-            gateway: gateway.clone(),
-            namespace: kube_config.default_namespace.clone(),
-            health: health.clone(),
-            shutdown: shutdown.clone(),
-        };
-        roles.spawn(async {
-            let ended = novasphere_console::role::run(options).await;
-            ended.context("the console gateway ended")
-        });
-    }
-    if let (Some(gateway), Some(metrics)) = (&gateway, api) {
-        let options = novasphere_apiserver::Options {
-            config: configuration.apiserver,
-            endpoints: configuration.endpoints,
-            client: gateway.client().clone(),
-            gateway: gateway.clone(),
-            namespace: kube_config.default_namespace,
-            health,
-            metrics,
-            shutdown: shutdown.clone(),
-        };
-        roles.spawn(async {
-            let ended = novasphere_apiserver::run(options).await;
-            ended.context("the aggregated API ended")
-        });
-    }
+    let Some(gateway) = roles.gateway(&mut tasks).await? else {
+        return Ok(());
+    };
+    roles.start(gateway.as_ref())?;
     let result = tokio::select! {
-        result = all(&mut roles, &shutdown) => result,
+        result = roles.end() => result,
         Some(_) = tasks.join_next() => Err(anyhow::anyhow!("a watch or the lease task ended by itself; the process ends to start over")),
     };
     if let Some(gateway) = gateway {
         gateway.finish(drain).await;
     }
     result
-}
-
-/// Waits for all roles. The first that ends, ends the others.
-async fn all(roles: &mut JoinSet<anyhow::Result<()>>, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let mut result = Ok(());
-    while let Some(ended) = roles.join_next().await {
-        shutdown.trigger();
-        result = result.and(ended.context("a role broke off").flatten());
-    }
-    result
-}
-
-/// Where the audit log goes.
-fn audit(file: Option<&Path>) -> anyhow::Result<Box<dyn Write + Send>> {
-    let Some(path) = file else {
-        return Ok(Box::new(std::io::stdout()));
-    };
-    let file = File::options().create(true).append(true).open(path);
-    let file = file.with_context(|| format!("console.auditLog: cannot open {}", path.display()))?;
-    Ok(Box::new(file))
 }
 
 /// The host's name, which in a Pod is the Pod's name.

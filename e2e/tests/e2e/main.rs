@@ -45,6 +45,7 @@ mod workspace_lifecycle;
 mod workspace_node;
 mod workspace_plane;
 mod workspace_resize;
+mod workspace_sleeper;
 mod workspace_storage;
 mod workspace_support;
 
