@@ -55,16 +55,17 @@ impl Account {
         let unique = format!("novasphere-e2e-{namespace}-{name}");
         let owners = json!([{"apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": owner.uid()}]);
         let subjects = json!([{"kind": "ServiceAccount", "namespace": namespace, "name": name}]);
-        for (kind, local, rules) in [
-            ("ClusterRole", None, cluster_rules),
-            ("Role", Some(namespace), namespace_rules),
-        ] {
+        // As the chart grants them to a role that watches one namespace.
+        let (everywhere, watched): (Vec<&Rule>, Vec<&Rule>) =
+            cluster_rules.iter().partition(|rule| rule.is_cluster_scoped());
+        let here = watched.into_iter().chain(namespace_rules).collect();
+        for (kind, local, rules) in [("ClusterRole", None, everywhere), ("Role", Some(namespace), here)] {
             let metadata = match local {
                 None => json!({"name": unique, "ownerReferences": owners}),
                 Some(_) => json!({"name": unique, "namespace": namespace}),
             };
-            let role = json!({"metadata": metadata, "rules": rules.iter().map(policy_rule).collect::<Vec<_>>()});
-            apply(&client, kind, local, &unique, role).await?;
+            let rules: Vec<Value> = rules.into_iter().map(policy_rule).collect();
+            apply(&client, kind, local, &unique, json!({"metadata": metadata, "rules": rules})).await?;
             let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": unique});
             let binding = json!({"metadata": metadata, "roleRef": reference, "subjects": subjects});
             apply(&client, &format!("{kind}Binding"), local, &unique, binding).await?;

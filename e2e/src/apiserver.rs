@@ -185,12 +185,10 @@ async fn account(context: &TestContext<'_>) -> Result<Account> {
     let (cluster, namespace) = (context.cluster, context.namespace.as_str());
     let account = Account::with_rules(cluster, namespace, "apiserver", &rules, console::NAMESPACE_RULES).await?;
     let subjects = json!([{"kind": "ServiceAccount", "namespace": namespace, "name": "apiserver"}]);
-    let role = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
-    let delegator = json!({"roleRef": role("ClusterRole", own::AUTH_DELEGATOR), "subjects": subjects});
-    let reader = json!({"roleRef": role("Role", own::AUTHENTICATION_READER), "subjects": subjects});
     let group = "rbac.authorization.k8s.io";
+    let role = json!({"apiGroup": group, "kind": "Role", "name": own::AUTHENTICATION_READER});
+    let reader = json!({"roleRef": role, "subjects": subjects});
     let name = format!("novasphere-e2e-{namespace}");
-    apply(context, group, "ClusterRoleBinding", None, &name, delegator).await?;
     apply(context, group, "RoleBinding", Some("kube-system"), &name, reader).await?;
     Ok(account)
 }

@@ -220,7 +220,7 @@ impl Role {
             "spec": {
                 "clusterIP": "None",
                 "selector": self.labels(),
-                "ports": [{"name": "http", "port": 8080, "targetPort": "http"}],
+                "ports": [{"name": "metrics", "port": 8080, "targetPort": "http"}],
             },
         })
     }
@@ -246,7 +246,7 @@ impl Role {
             "spec": {
                 "selector": {"matchLabels": self.labels()},
                 "endpoints": [{
-                    "port": "http",
+                    "port": "metrics",
                     "path": "/metrics",
                     "interval": at(values, "/metrics/serviceMonitor/interval")?,
                 }],

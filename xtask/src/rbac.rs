@@ -27,12 +27,10 @@ struct Table {
     built_in: &'static [BuiltIn],
 }
 
-/// A role that Kubernetes itself makes.
+/// A `Role` that Kubernetes itself makes.
 struct BuiltIn {
-    kind: &'static str,
     name: &'static str,
-    /// The namespace of a `Role`; a `ClusterRole` is bound in all.
-    namespace: Option<&'static str>,
+    namespace: &'static str,
     /// What is added to the name of the binding.
     suffix: &'static str,
 }
@@ -59,15 +57,8 @@ const TABLES: &[Table] = &[
         namespace: &[console::NAMESPACE_RULES],
         built_in: &[
             BuiltIn {
-                kind: "ClusterRole",
-                name: apiserver::AUTH_DELEGATOR,
-                namespace: None,
-                suffix: "auth-delegator",
-            },
-            BuiltIn {
-                kind: "Role",
                 name: apiserver::AUTHENTICATION_READER,
-                namespace: Some("kube-system"),
+                namespace: "kube-system",
                 suffix: "authentication-reader",
             },
         ],
@@ -77,6 +68,9 @@ const TABLES: &[Table] = &[
 /// Name of the role that lets gateways read the passwords of VNC servers, where it is bound.
 pub(crate) const PASSWORDS: &str = "novasphere-console-passwords";
 
+/// The same in the chart.
+const HELM_PASSWORDS: &str = r#"{{ include "novasphere.fullname" . }}-console-passwords"#;
+
 /// Where one set of roles goes: names and labels are plain in `config/` and
 /// template calls in the chart.
 struct Place {
@@ -84,6 +78,8 @@ struct Place {
     namespace: &'static str,
     service_account: String,
     labels: String,
+    /// Template expression of the one namespace that the role watches, if any.
+    watched: Option<&'static str>,
 }
 
 impl Place {
@@ -93,6 +89,7 @@ impl Place {
             namespace: NAMESPACE,
             service_account: format!("novasphere-{component}"),
             labels: format!("{PLAIN_LABELS}    app.kubernetes.io/component: {component}\n"),
+            watched: None,
         }
     }
 
@@ -103,6 +100,10 @@ impl Place {
             namespace: "{{ .Release.Namespace }}",
             service_account: call("serviceAccountName"),
             labels: format!("    {{{{- include \"novasphere.{component}.labels\" . | nindent 4 }}}}\n"),
+            watched: Some(match component {
+                "controller" => "(.Values.config.controller).watchNamespace",
+                _ => "(.Values.config.console).watchNamespace",
+            }),
         }
     }
 }
@@ -171,25 +172,30 @@ fn user_roles() -> anyhow::Result<Files> {
 
 fn passwords() -> anyhow::Result<Files> {
     let header = yaml_header("crates/console/src/role/rbac.rs");
-    let role = |labels: &str| cluster_role(PASSWORDS, labels, console::PASSWORD_RULES);
+    let role = |name: &str, labels: &str| cluster_role(name, labels, console::PASSWORD_RULES);
     let condition = "{{- if and .Values.rbac.create (or .Values.console.enabled .Values.apiserver.enabled) }}";
     Ok(vec![
         (
             PathBuf::from("config/rbac/console_passwords_role.yaml"),
-            format!("{header}{}", role(PLAIN_LABELS)?),
+            format!("{header}{}", role(PASSWORDS, PLAIN_LABELS)?),
         ),
         (
             PathBuf::from("charts/novasphere/templates/console/passwords-role.yaml"),
-            format!("{header}{condition}\n{}{{{{- end }}}}\n", role(HELM_LABELS)?),
+            format!("{header}{condition}\n{}{{{{- end }}}}\n", role(HELM_PASSWORDS, HELM_LABELS)?),
         ),
     ])
 }
 
 impl Table {
     fn roles(&self, place: &Place) -> anyhow::Result<String> {
+        let (everywhere, namespaced): (Vec<Rule>, Vec<Rule>) =
+            self.cluster.concat().into_iter().partition(Rule::is_cluster_scoped);
         let mut text = String::new();
         head(&mut text, "ClusterRole", &place.name, "", &place.labels)?;
-        rules(&mut text, &self.cluster.concat())?;
+        rules(&mut text, &namespaced)?;
+        text.push_str("---\n");
+        head(&mut text, "ClusterRole", &place.cluster_name(), "", &place.labels)?;
+        rules(&mut text, &everywhere)?;
         text.push_str("---\n");
         let namespace = format!("  namespace: {}\n", place.namespace);
         head(&mut text, "Role", &place.name, &namespace, &place.labels)?;
@@ -199,36 +205,51 @@ impl Table {
 
     fn bindings(&self, place: &Place) -> anyhow::Result<String> {
         let mut text = String::new();
-        binding(&mut text, place, "ClusterRole", &place.name, None, "")?;
+        let (kind, name, namespace) = place.watched_binding();
+        head(&mut text, &kind, &name, &namespace, &place.labels)?;
+        granted(&mut text, place, "ClusterRole", &place.name)?;
         text.push_str("---\n");
-        binding(&mut text, place, "Role", &place.name, Some(place.namespace), "")?;
+        let cluster = place.cluster_name();
+        head(&mut text, "ClusterRoleBinding", &cluster, "", &place.labels)?;
+        granted(&mut text, place, "ClusterRole", &cluster)?;
+        text.push_str("---\n");
+        let namespace = format!("  namespace: {}\n", place.namespace);
+        head(&mut text, "RoleBinding", &place.name, &namespace, &place.labels)?;
+        granted(&mut text, place, "Role", &place.name)?;
         for built_in in self.built_in {
-            let suffix = format!("-{}", built_in.suffix);
+            let name = format!("{}-{}", place.name, built_in.suffix);
+            let namespace = format!("  namespace: {}\n", built_in.namespace);
             text.push_str("---\n");
-            binding(
-                &mut text,
-                place,
-                built_in.kind,
-                built_in.name,
-                built_in.namespace,
-                &suffix,
-            )?;
+            head(&mut text, "RoleBinding", &name, &namespace, &place.labels)?;
+            granted(&mut text, place, "Role", built_in.name)?;
         }
         Ok(text)
     }
 }
 
-fn binding(
-    text: &mut String,
-    place: &Place,
-    kind: &str,
-    role: &str,
-    namespace: Option<&str>,
-    suffix: &str,
-) -> std::fmt::Result {
-    let namespace = namespace.map_or_else(String::new, |name| format!("  namespace: {name}\n"));
-    let name = format!("{}{suffix}", place.name);
-    head(text, &format!("{kind}Binding"), &name, &namespace, &place.labels)?;
+impl Place {
+    /// The name of the role for what is in no namespace, and of its binding.
+    fn cluster_name(&self) -> String {
+        format!("{}-cluster", self.name)
+    }
+
+    /// Kind, name and namespace of what grants rights on objects: everywhere, or in the one namespace that is watched.
+    fn watched_binding(&self) -> (String, String, String) {
+        let name = &self.name;
+        let Some(watched) = self.watched else {
+            return ("ClusterRoleBinding".to_owned(), name.clone(), String::new());
+        };
+        (
+            format!("{{{{ if {watched} }}}}RoleBinding{{{{ else }}}}ClusterRoleBinding{{{{ end }}}}"),
+            // The watched namespace may be our own, where the binding of the Role has the plain name.
+            format!("{name}{{{{ if {watched} }}}}-watched{{{{ end }}}}"),
+            format!("  {{{{- with {watched} }}}}\n  namespace: {{{{ . }}}}\n  {{{{- end }}}}\n"),
+        )
+    }
+}
+
+/// The role of a binding, and the account that gets it.
+fn granted(text: &mut String, place: &Place, kind: &str, role: &str) -> std::fmt::Result {
     write!(
         text,
         "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {role}\n\

@@ -240,7 +240,8 @@ spec:
   selector:
     {{- include "novasphere.role.selectorLabels" . | nindent 4 }}
   ports:
-    - name: http
+    # Not as the port of a Service for users may be called: a ServiceMonitor finds both by their labels.
+    - name: metrics
       port: 8080
       targetPort: http
 {{- end -}}
@@ -261,7 +262,7 @@ spec:
     matchLabels:
       {{- include "novasphere.role.selectorLabels" . | nindent 6 }}
   endpoints:
-    - port: http
+    - port: metrics
       path: /metrics
       interval: {{ .root.Values.metrics.serviceMonitor.interval }}
 {{- end -}}

@@ -7,9 +7,6 @@ use novasphere_runtime::rbac::Rule;
 
 use crate::{API_SERVICE, GROUP};
 
-/// Built-in `ClusterRole` that lets a server ask what users may do.
-pub const AUTH_DELEGATOR: &str = "system:auth-delegator";
-
 /// Built-in `Role` in `kube-system` that lets a server read whom to believe.
 pub const AUTHENTICATION_READER: &str = "extension-apiserver-authentication-reader";
 

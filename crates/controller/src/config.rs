@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ControllerConfig {
-    /// Reconcile only this namespace. Default: all namespaces, which needs a `ClusterRole`.
+    /// Reconcile only this namespace. The chart then grants rights on objects in it alone, beside reading nodes, storage classes and
+    /// definitions. Default: all namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_namespace: Option<String>,
 
@@ -44,10 +45,6 @@ impl Default for ControllerConfig {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WorkspacesConfig {
-    /// Where the console gateways run, which alone reach a desktop. Default: the controller's own namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway_namespace: Option<String>,
-
     /// Ports on nodes that are given to desktops whose Service has type `NodePort` or `LoadBalancer`. They must lie in the
     /// cluster's range (`--service-node-port-range`).
     pub node_ports: NodePortsConfig,
@@ -99,10 +96,6 @@ pub struct LeaderElectionConfig {
     /// Whether to take part at all. `false` only where at most one controller can run. Default `true`.
     pub enabled: bool,
 
-    /// Namespace of the Lease. Default: the Pod's own namespace, or that of the kubeconfig's context.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-
     /// How long a standby waits, after the last renewal that it saw, before it takes over; at least `2s`, in whole seconds.
     /// Default `15s`.
     pub lease_duration: Duration,
@@ -112,7 +105,6 @@ impl Default for LeaderElectionConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            namespace: None,
             lease_duration: Duration::from_secs(15),
         }
     }

@@ -186,7 +186,6 @@ fn elect(
         metrics.leading(true);
         return Ok(Leadership::always());
     }
-    let namespace = election.namespace.as_deref().unwrap_or(namespace);
     let timings = election.timings();
     let election = LeaseElection::new(client, namespace, LEASE_NAME, instance, timings, metrics.clone())?;
     let leadership = election.leadership();
@@ -316,7 +315,6 @@ impl Role {
     fn vnc_workspace(&self) -> vnc_workspace::Context {
         let client = self.client.clone();
         let config = &self.config.workspaces;
-        let gateway_namespace = config.gateway_namespace.as_ref().unwrap_or(&self.namespace);
         vnc_workspace::Context {
             applier: Applier::new(client.clone(), VNC_WORKSPACE_MANAGER, self.metrics.clone())
                 .owner_label(label::KEY_OWNER_UID),
@@ -328,7 +326,7 @@ impl Role {
             ports: vnc_workspace::Ports::new(&config.node_ports),
             inputs: vnc_workspace::Inputs::default(),
             gateway: Gateway {
-                namespace: gateway_namespace.clone(),
+                namespace: self.namespace.clone(),
             },
         }
     }

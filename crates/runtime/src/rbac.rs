@@ -15,3 +15,22 @@ pub struct Rule {
     /// Why it is needed; written as a comment above the rule.
     pub reason: &'static str,
 }
+
+/// Resources of the rules that are in no namespace.
+const CLUSTER_SCOPED: &[(&str, &str)] = &[
+    ("", "nodes"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("authorization.k8s.io", "subjectaccessreviews"),
+    ("storage.k8s.io", "storageclasses"),
+];
+
+impl Rule {
+    /// Whether it is about objects that are in no namespace. No `RoleBinding` grants it.
+    #[must_use]
+    pub fn is_cluster_scoped(&self) -> bool {
+        self.resources
+            .iter()
+            .any(|resource| CLUSTER_SCOPED.contains(&(self.group, resource)))
+    }
+}

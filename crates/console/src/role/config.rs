@@ -16,7 +16,8 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ConsoleConfig {
-    /// Serve only sessions of this namespace. Default: all namespaces, which needs a `ClusterRole`.
+    /// Serve only sessions of this namespace. The chart then grants rights on objects in it alone, beside asking who may do what and
+    /// reading definitions. Default: all namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_namespace: Option<String>,
 
