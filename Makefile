@@ -7,6 +7,9 @@ MAKEFLAGS += --no-print-directory
 
 # Image that `docker-build` makes and `deploy` installs.
 IMG ?= localhost/novasphere:$(VERSION)
+# Images that `docker-build-desktop` makes.
+DESKTOP_IMG ?= localhost/novasphere-desktop:$(VERSION)
+DESKTOP_IDE_IMG ?= localhost/novasphere-desktop-ide:$(VERSION)
 # Used by install, uninstall, deploy and undeploy, on the cluster of your kubeconfig.
 KUBECTL ?= kubectl
 # Container engine.
@@ -107,9 +110,9 @@ docker-build: ## Build the image IMG with a container engine
 	$(DOCKER) build --file images/novasphere/Dockerfile --tag $(IMG) .
 
 .PHONY: docker-build-desktop
-docker-build-desktop: ## Build the desktop images with a container engine
-	$(DOCKER) build --file images/desktop/Dockerfile --tag localhost/novasphere-desktop:$(VERSION) .
-	$(DOCKER) build --file images/desktop-ide/Dockerfile --build-arg BASE=localhost/novasphere-desktop:$(VERSION) --tag localhost/novasphere-desktop-ide:$(VERSION) .
+docker-build-desktop: ## Build the desktop images DESKTOP_IMG and DESKTOP_IDE_IMG with a container engine
+	$(DOCKER) build --file images/desktop/Dockerfile --tag $(DESKTOP_IMG) .
+	$(DOCKER) build --file images/desktop-ide/Dockerfile --build-arg BASE=$(DESKTOP_IMG) --tag $(DESKTOP_IDE_IMG) .
 
 ##@ Check
 
@@ -199,7 +202,7 @@ install: ## Install the custom resource definitions
 	$(KUBECTL) apply --server-side -k config/crd
 
 .PHONY: uninstall
-uninstall: ## Remove the custom resource definitions AND ALL OBJECTS of these kinds
+uninstall: ## Remove the custom resource definitions AND ALL OBJECTS of these kinds, while the controller runs
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy
@@ -221,6 +224,9 @@ undeploy: ## Remove the roles of novasphere and their rights; definitions and ob
 	$(KUBECTL) delete --ignore-not-found -k config/manager
 	$(KUBECTL) delete --ignore-not-found -k config/admission
 	$(KUBECTL) delete --ignore-not-found -k config/rbac
+	@# The optional parts; a cluster need not know a ServiceMonitor.
+	$(KUBECTL) delete --ignore-not-found -k config/network-policy
+	$(KUBECTL) delete --ignore-not-found -k config/prometheus || true
 
 ##@ Clean
 
