@@ -35,6 +35,19 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one try of a read may take until its answer begins. A watch answers at once and then goes on for minutes.
 pub const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How long a connection is silent before the kernel asks whether the apiserver's host is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Between questions without an answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// So many unanswered questions end the connection, a minute after its last packet.
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// How long sent bytes may go without acknowledgement: as long as silence.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
+
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -165,10 +178,7 @@ fn transport(config: &kube::Config) -> Result<Transport, kube::Error> {
             proxy_url: Box::new(proxy.clone()),
         });
     }
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(connector)?);
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp())?);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
@@ -178,6 +188,21 @@ fn transport(config: &kube::Config) -> Result<Transport, kube::Error> {
         let answer = client.request(GatedBody::wrap(request));
         async move { Ok(answer.await?.map(|body| body.map_err(BoxError::from).boxed_unsync())) }
     })))
+}
+
+/// A host that dies without a word (power, network) sends no end of a connection. Nothing else bounds the wait for the rest of a
+/// list or for the next event of a watch.
+fn tcp() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    // While sent bytes are unacknowledged no keepalive is sent (tcp(7)).
+    #[cfg(target_os = "linux")]
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    connector
 }
 
 /// Bounds the time until an answer begins.
@@ -323,6 +348,37 @@ mod tests {
         let error = api.create(&PostParams::default(), &config_map()).await.unwrap_err();
         assert!(error.to_string().contains("50ms"), "{error}");
         drop(listener);
+    }
+
+    /// The kernel's timer of each connection to `port`: `00` none, `01` retransmission, `02` keepalive (proc(5), `/proc/net/tcp`).
+    #[cfg(target_os = "linux")]
+    fn timers_towards(port: u16) -> Vec<String> {
+        let remote = format!("0100007F:{port:04X}");
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|fields| fields.get(2) == Some(&remote.as_str()))
+            .filter_map(|fields| Some(fields.get(5)?.split_once(':')?.0.to_owned()))
+            .collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_silent_connection_is_asked_for_life() {
+        let (listener, api) = loopback(|builder| builder).await;
+        let port = listener.local_addr().unwrap().port();
+        let request = tokio::spawn(async move { api.get("a").await });
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let read = stream.read(&mut [0; 4096]).await.unwrap();
+        assert!(read > 0);
+        // The kernel arms the timer again when the request has been acknowledged.
+        let armed = async {
+            while timers_towards(port) != ["02"] {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let armed = tokio::time::timeout(Duration::from_secs(5), armed).await;
+        armed.unwrap_or_else(|_| panic!("no keepalive timer: {:?}", timers_towards(port)));
+        request.abort();
     }
 
     #[tokio::test]

@@ -3,7 +3,10 @@
 mod discovery;
 mod stream;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use kube::Client;
 use tokio::sync::watch;
@@ -57,6 +60,8 @@ pub type Served = BTreeMap<OptionalApi, &'static str>;
 #[derive(Clone, Debug)]
 pub struct OptionalApis {
     served: Arc<watch::Sender<Served>>,
+    /// Those whose objects were listed to the end since they appeared.
+    listed: Arc<RwLock<BTreeSet<OptionalApi>>>,
 }
 
 impl OptionalApis {
@@ -74,7 +79,7 @@ impl OptionalApis {
         metrics: Metrics,
         shutdown: Shutdown,
     ) -> Result<Self, kube::Error> {
-        let apis = Self::fixed(Served::new());
+        let apis = Self::none();
         let discovery = discovery::Discovery {
             client,
             wanted,
@@ -91,18 +96,43 @@ impl OptionalApis {
         Ok(apis)
     }
 
-    /// A picture that does not change, for tests of what uses it.
+    /// A picture that does not change, of APIs that are listed as well, for tests of what uses it.
     #[must_use]
     pub fn fixed(served: Served) -> Self {
         Self {
+            listed: Arc::new(RwLock::new(served.keys().copied().collect())),
             served: Arc::new(watch::Sender::new(served)),
         }
+    }
+
+    fn none() -> Self {
+        Self::fixed(Served::new())
     }
 
     /// The best version of `api` that is served now, or `None`.
     #[must_use]
     pub fn served(&self, api: &OptionalApi) -> Option<&'static str> {
         self.served.borrow().get(api).copied()
+    }
+
+    /// Whether `api` is served and its [`optional_watch`] has shown all objects at least once since it appeared.
+    ///
+    /// Before that, an object that is in no cache may well exist: whoever takes its absence for a fact asks this and not
+    /// [`served`](Self::served). The `InitDone` with which it becomes true comes after it did. Always `false` of an API that
+    /// nobody watches.
+    #[must_use]
+    pub fn listed(&self, api: &OptionalApi) -> bool {
+        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        listed.contains(api) && self.served(api).is_some()
+    }
+
+    fn set_listed(&self, api: OptionalApi, is_listed: bool) {
+        let mut listed = self.listed.write().unwrap_or_else(PoisonError::into_inner);
+        if is_listed {
+            listed.insert(api);
+        } else {
+            listed.remove(&api);
+        }
     }
 
     /// Changes whenever an API comes, goes, or changes its best version.

@@ -22,6 +22,8 @@ use crate::metrics::Metrics;
 pub struct BadObject {
     /// Which one.
     pub reference: ObjectReference,
+    /// The version that cannot be decoded. A later one may be good again.
+    pub resource_version: Option<String>,
     /// What is wrong with it.
     pub error: String,
 }
@@ -90,6 +92,7 @@ impl Guard {
             Err(invalid) => {
                 self.report(BadObject {
                     reference,
+                    resource_version: invalid.metadata.resource_version,
                     error: invalid.error,
                 });
                 None
@@ -137,7 +140,7 @@ mod tests {
         let api = Api::all(Client::new(service, "default"));
         let mut events = Box::pin(guarded::<Service>(api, watcher::Config::default(), guard.clone()));
         let list = json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "1"}, "items": [
-            {"metadata": {"name": "bad", "namespace": "ns", "uid": "u"}, "spec": {"ports": "not-a-list"}},
+            {"metadata": {"name": "bad", "namespace": "ns", "uid": "u", "resourceVersion": "7"}, "spec": {"ports": "not-a-list"}},
             {"metadata": {"name": "bad-2", "namespace": "ns"}, "spec": 7},
             {"metadata": {"name": "good", "namespace": "ns", "managedFields": [{"manager": "m"}]}},
         ]});
@@ -159,6 +162,7 @@ mod tests {
             (bad.reference.kind.as_deref(), bad.reference.name.as_deref()),
             (Some("Service"), Some("bad"))
         );
+        assert_eq!(bad.resource_version.as_deref(), Some("7"));
         assert!(bad.error.contains("not-a-list"), "{}", bad.error);
         assert_eq!(guard.metrics.undecodable_count("Service"), 2);
     }

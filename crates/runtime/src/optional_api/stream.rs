@@ -17,7 +17,8 @@ use crate::watch::{Guard, guarded};
 /// Watches `K` while `api` is served; see [`guarded`] for the items.
 ///
 /// When the API goes, or is absent at the start, the stream says `Init` and `InitDone`, which makes every store behind it empty
-/// and ready, and waits for the API. `make_api` gets the served version each time the watch begins. The stream never ends.
+/// and ready, and waits for the API; see [`OptionalApis::listed`] for how to tell that emptiness from a list. Each API may have one
+/// such stream of the same [`OptionalApis`]. `make_api` gets the served version each time the watch begins. The stream never ends.
 pub fn optional_watch<K, F>(
     apis: &OptionalApis,
     api: &OptionalApi,
@@ -46,7 +47,7 @@ where
 {
     let state = State {
         changed: apis.changed(),
-        _apis: apis,
+        apis,
         api,
         begin,
         watch: None,
@@ -58,8 +59,8 @@ where
 
 struct State<K, F> {
     changed: watch::Receiver<Served>,
-    /// Keeps the sender of `changed`, so that it never closes.
-    _apis: OptionalApis,
+    /// Is told when all objects were listed. It also keeps the sender of `changed`, so that it never closes.
+    apis: OptionalApis,
     api: OptionalApi,
     begin: F,
     /// The watch under way and the version that it speaks.
@@ -82,6 +83,7 @@ impl<K, F: Fn(&'static str) -> Events<K>> State<K, F> {
                     let _ = self.changed.changed().await;
                 } else {
                     self.emptied = true;
+                    self.apis.set_listed(self.api, false);
                     self.pending.extend([Event::Init, Event::InitDone]);
                 }
                 continue;
@@ -93,7 +95,12 @@ impl<K, F: Fn(&'static str) -> Events<K>> State<K, F> {
                         biased;
                         _ = self.changed.changed() => {}
                         event = events.next() => match event {
-                            Some(event) => return event,
+                            Some(event) => {
+                                if matches!(event, Ok(Event::InitDone)) {
+                                    self.apis.set_listed(self.api, true);
+                                }
+                                return event;
+                            }
                             // kube's watcher never ends; if it does, it begins again.
                             None => self.watch = None,
                         },
@@ -143,14 +150,21 @@ mod tests {
         assert_eq!(text(stream.next().await), "Init");
         assert_eq!(text(stream.next().await), "InitDone");
         assert!(stream.next().now_or_never().is_none());
+        assert!(!apis.listed(&API), "emptiness is no list");
 
         // It appears.
         apis.replace(Served::from([(API, "v1alpha2")]));
         assert!(stream.next().now_or_never().is_none());
         let (version, sender) = watches.next().await.unwrap();
         assert_eq!(version, "v1alpha2");
-        sender.unbounded_send(Ok(Event::Apply("a"))).unwrap();
-        assert_eq!(text(stream.next().await), "Apply a");
+        sender.unbounded_send(Ok(Event::Init)).unwrap();
+        sender.unbounded_send(Ok(Event::InitApply("a"))).unwrap();
+        sender.unbounded_send(Ok(Event::InitDone)).unwrap();
+        assert_eq!(text(stream.next().await), "Init");
+        assert_eq!(text(stream.next().await), "InitApply a");
+        assert!(!apis.listed(&API), "it is served, and more may come");
+        assert_eq!(text(stream.next().await), "InitDone");
+        assert!(apis.listed(&API));
 
         // A change of another API leaves it alone.
         let other = OptionalApi {
@@ -168,10 +182,21 @@ mod tests {
         assert_eq!(version, "v1");
 
         // It goes, and what was under way is not heard any more.
+        assert!(apis.listed(&API), "what the other version showed is there still");
         apis.replace(Served::new());
+        assert!(!apis.listed(&API));
         assert_eq!(text(stream.next().await), "Init");
         assert_eq!(text(stream.next().await), "InitDone");
         assert!(sender.is_closed());
         assert!(stream.next().now_or_never().is_none());
+
+        // It comes back: what was emptied is not full before the next list has ended.
+        apis.replace(Served::from([(API, "v1")]));
+        assert!(stream.next().now_or_never().is_none());
+        assert!(!apis.listed(&API));
+        let (_, sender) = watches.next().await.unwrap();
+        sender.unbounded_send(Ok(Event::InitDone)).unwrap();
+        assert_eq!(text(stream.next().await), "InitDone");
+        assert!(apis.listed(&API));
     }
 }
