@@ -23,7 +23,7 @@ use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{cache::Cache, optional_api::OptionalApis};
 use tokio::{sync::watch, time::timeout};
 
-use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens, watches::VIRTUAL_MACHINE_INSTANCES};
+use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens, watches::OPTIONAL_APIS};
 use crate::{registry::SessionId, token::TokenHash};
 
 /// How long an unknown token waits for the watch: its grant may just have been written.
@@ -112,7 +112,7 @@ impl Sessions {
             vnc_workspace,
             virtual_machine,
             virtual_machine_instance,
-            kubevirt: self.0.apis.served(&VIRTUAL_MACHINE_INSTANCES).is_some(),
+            kubevirt: OPTIONAL_APIS.iter().all(|api| self.0.apis.listed(api)),
             open_sessions: if is_started(session) {
                 0
             } else {
@@ -276,7 +276,9 @@ impl Sessions {
 
     /// Pretends that the cluster serves KubeVirt and nothing else.
     pub(crate) fn with_kubevirt() -> Self {
-        Self::new(OptionalApis::fixed([(VIRTUAL_MACHINE_INSTANCES, "v1")].into()))
+        Self::new(OptionalApis::fixed(
+            OPTIONAL_APIS.iter().map(|api| (*api, "v1")).collect(),
+        ))
     }
 }
 
