@@ -48,6 +48,8 @@ struct Known<K> {
     index: HashMap<Arc<str>, Vec<Place>>,
     /// How many lists have begun.
     lists: u32,
+    /// When the last of them was asked for, at the earliest.
+    list_began: Option<Instant>,
 }
 
 struct Entry<K> {
@@ -153,6 +155,7 @@ where
                 objects: HashMap::new(),
                 index: HashMap::new(),
                 lists: 0,
+                list_began: None,
             }),
             filled: watch::Sender::new(false),
             own_writes: ReadYourWrites::default(),
@@ -188,9 +191,16 @@ where
             Event::Init => {
                 let mut known = self.write();
                 known.lists = known.lists.wrapping_add(1);
+                known.list_began = Some(Instant::now());
             }
             Event::InitDone => {
-                self.write().end_list();
+                let mut known = self.write();
+                known.end_list();
+                let began = known.list_began;
+                drop(known);
+                if let Some(began) = began {
+                    self.own_writes.listed(began);
+                }
                 self.filled.send_replace(true);
             }
         }
@@ -372,6 +382,26 @@ mod tests {
         assert!(futures::poll!(std::pin::pin!(cache.store().wait_until_ready())).is_pending());
         cache.observe(&Event::InitDone);
         cache.store().wait_until_ready().await;
+    }
+
+    #[test]
+    fn an_own_write_is_not_believed_over_a_list_that_began_after_it() {
+        let cache = cache();
+        cache.observe(&Event::Apply(config_map("a", "x")));
+        let mut written = config_map("a", "x");
+        written.metadata.resource_version = Some("7".into());
+        cache.written(written.clone());
+        cache.observe(&Event::Init);
+        let mut meanwhile = config_map("b", "x");
+        meanwhile.metadata.resource_version = Some("9".into());
+        cache.written(meanwhile);
+        assert_eq!(*cache.get("ns", "a").unwrap(), written, "the list is still to come");
+        cache.observe(&Event::InitDone);
+        assert!(
+            cache.get("ns", "a").is_none(),
+            "it was deleted while the watch was down"
+        );
+        assert!(cache.get("ns", "b").is_some(), "the list need not have seen it");
     }
 
     #[test]

@@ -31,7 +31,8 @@ enum Write<K> {
 /// The latest writes of this process to objects of one kind that its watch cache has not shown yet.
 ///
 /// An entry leaves when the cache shows the write or something newer, when the object's deletion is
-/// seen, or after 30 s, so the map is bounded by what is written in a minute.
+/// seen, when a list has ended that began after it, or after 30 s, so the map is bounded by what is
+/// written in a minute.
 pub struct ReadYourWrites<K>
 where
     K: Lookup + 'static,
@@ -84,6 +85,13 @@ where
     /// answered from here.
     pub fn observed_deletion(&self, object: &K) {
         self.lock().entries.remove(&ObjectRef::from_obj(object));
+    }
+
+    /// To be called when a list has ended that was asked for at `began` or later: it shows what was
+    /// written before, unless that is gone again. kube's watcher lists with no resource version, so the
+    /// answer is never older than the question (Kubernetes API concepts, "Resource versions").
+    pub fn listed(&self, began: Instant) {
+        self.lock().entries.retain(|_, (_, at)| *at > began);
     }
 
     /// The newer one of `cached` and of what this process wrote itself.
@@ -204,6 +212,19 @@ mod tests {
             read(&writes, Some(&config_map("new", "12")), now).as_deref(),
             Some("12")
         );
+    }
+
+    #[test]
+    fn a_list_ends_the_belief_in_what_was_written_before_it() {
+        let writes = ReadYourWrites::default();
+        let began = Instant::now();
+        let later = began + Duration::from_millis(1);
+        writes.written(config_map("u", "10"), began);
+        writes.listed(began);
+        assert_eq!(read(&writes, None, later), None);
+        writes.written(config_map("u", "11"), later);
+        writes.listed(began);
+        assert_eq!(read(&writes, None, later).as_deref(), Some("11"));
     }
 
     #[test]
