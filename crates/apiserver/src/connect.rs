@@ -21,6 +21,7 @@ use novasphere_console::{
 };
 use novasphere_core::console_session::{
     access::{Right, console_right},
+    end::is_started,
     made_for,
     target::kind_word,
 };
@@ -150,7 +151,7 @@ impl Consoles {
             Ok(admitted) => Ok(self.open::<S>(request, &handshake, admitted, caller.client)),
             Err(refusal) => {
                 self.remove(&session).await;
-                Err(refused(refusal, name))
+                Err(refused(refusal, name, false))
             }
         }
     }
@@ -180,7 +181,8 @@ impl Consoles {
         let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
         let session = read(&sessions, name).await?;
         let admitted = self.admit(&session, caller).await;
-        let admitted = admitted.map_err(|refusal| refused(refusal, &session.spec.target_ref.name))?;
+        let target = &session.spec.target_ref.name;
+        let admitted = admitted.map_err(|refusal| refused(refusal, target, is_started(&session)))?;
         Ok(self.open::<S>(request, &handshake, admitted, caller.client))
     }
 
@@ -357,18 +359,23 @@ pub fn client_address(headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     last.unwrap_or(peer).to_canonical()
 }
 
-/// What a refusal means over HTTP. The user is known and may look, so he may know why.
-fn refused(refusal: Refusal, target: &str) -> ApiError {
+/// What a refusal means over HTTP. The user is known and may look, so he may know why. The policy of a target can have changed
+/// only for a session that `was_ready`.
+fn refused(refusal: Refusal, target: &str, was_ready: bool) -> ApiError {
     let Refusal { why, detail } = refusal;
     let sentence = format!("{} ({target}: {detail})", why.sentence());
     match why {
-        Close::AccessWithdrawn => ApiError::Forbidden(detail),
+        // It names the verb and the resource that are missing.
+        Close::AccessWithdrawn | Close::InputNotAllowed => ApiError::Forbidden(detail),
         Close::AddressNotAllowed | Close::TransportNotAllowed => ApiError::Forbidden(sentence),
         Close::Unavailable | Close::Restarting | Close::TargetUnreachable => ApiError::Unavailable(sentence),
         Close::Internal => ApiError::Internal(detail),
         Close::TooManyWaiting => ApiError::TooManyRequests(sentence),
         // It says to ask for a token, of which there is none here.
         Close::TokenRefused => ApiError::Conflict(format!("the session cannot be joined: {detail}")),
+        // Nobody has asked the machine yet: the target has no such console, or no place for another session.
+        Close::TargetRefused => ApiError::Conflict(detail),
+        Close::PolicyChanged if !was_ready => ApiError::Conflict(detail),
         _ => ApiError::Conflict(sentence),
     }
 }
@@ -442,9 +449,10 @@ mod tests {
                 why,
                 detail: "x".into(),
             };
-            refused(refusal, "web").code().as_u16()
+            refused(refusal, "web", true).code().as_u16()
         };
         assert_eq!(code(Close::AccessWithdrawn), 403);
+        assert_eq!(code(Close::InputNotAllowed), 403);
         assert_eq!(code(Close::AddressNotAllowed), 403);
         assert_eq!(code(Close::InUse), 409);
         assert_eq!(code(Close::TargetNotRunning), 409);
@@ -453,5 +461,27 @@ mod tests {
         assert_eq!(code(Close::TokenRefused), 409);
         assert_eq!(code(Close::Unavailable), 503);
         assert_eq!(code(Close::Internal), 500);
+    }
+
+    #[test]
+    fn what_is_said_is_true_of_a_console_that_never_opened() {
+        let said = |why, was_ready| {
+            let refusal = Refusal {
+                why,
+                detail: "spec.input: ask for less".into(),
+            };
+            let error = refused(refusal, "web", was_ready);
+            (error.code().as_u16(), error.to_string())
+        };
+        let plain = (409, "spec.input: ask for less".to_owned());
+        assert_eq!(said(Close::PolicyChanged, false), plain);
+        assert_eq!(said(Close::TargetRefused, false), plain);
+        assert_eq!(said(Close::TargetRefused, true), plain);
+        assert_eq!(said(Close::InputNotAllowed, false), (403, plain.1));
+        let (code, changed) = said(Close::PolicyChanged, true);
+        assert!(
+            code == 409 && changed.contains(Close::PolicyChanged.sentence()),
+            "{changed}"
+        );
     }
 }

@@ -32,6 +32,8 @@ pub mod server;
 #[cfg(feature = "io")]
 pub mod status;
 #[cfg(feature = "io")]
+mod strangers;
+#[cfg(feature = "io")]
 pub mod token;
 
 #[cfg(feature = "io")]

@@ -13,7 +13,7 @@ use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -28,12 +28,14 @@ use crate::{
     openapi,
     route::{Route, Subresource},
     status::{ApiError, Body, bytes_response, json_response},
+    strangers::{Stranger, Strangers},
     token::Tokens,
 };
 
 /// Connections in all that are not `WebSockets` yet.
 const CONNECTIONS: usize = 4096;
-/// Connections that are not, or not yet, kube-apiserver's. So whoever reaches the port cannot shut kube-apiserver out.
+/// Connections that are not, or not yet, kube-apiserver's. One more cuts an older one, so whoever reaches the port cannot shut
+/// kube-apiserver out.
 const STRANGERS: usize = 256;
 /// How long TLS may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -84,7 +86,7 @@ pub async fn serve(
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let strangers = Strangers::new(STRANGERS);
     let (ending, end) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -95,20 +97,19 @@ pub async fn serve(
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let place = Arc::clone(&places).try_acquire_owned();
-        let stranger = Arc::clone(&strangers).try_acquire_owned();
-        let (Ok(place), Ok(stranger)) = (place, stranger) else {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::debug!("a connection is dropped: there are too many");
             continue;
         };
+        let stranger = strangers.enter(address.ip().to_canonical());
         let (acceptor, api, end) = (acceptor.clone(), Arc::clone(&api), end.clone());
         connections.spawn(async move {
             connection(stream, &acceptor, api, stranger, end).await;
@@ -127,14 +128,16 @@ async fn connection(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     api: Arc<Api>,
-    stranger: OwnedSemaphorePermit,
+    mut stranger: Stranger,
     end: watch::Receiver<bool>,
 ) {
     let Ok(address) = prepare(&stream) else { return };
-    let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%address, %error, "a TLS handshake failed"),
-        Err(_) => return tracing::debug!(%address, "a TLS handshake took too long"),
+    let accepted = timeout(HANDSHAKE, acceptor.accept(stream));
+    let stream = match stranger.unless_cut(accepted).await {
+        Some(Ok(Ok(stream))) => stream,
+        Some(Ok(Err(error))) => return tracing::debug!(%address, %error, "a TLS handshake failed"),
+        Some(Err(_)) => return tracing::debug!(%address, "a TLS handshake took too long"),
+        None => return tracing::debug!(%address, "a connection is cut: there are too many of strangers"),
     };
     let chain = stream.get_ref().1.peer_certificates();
     let peer = Peer {
@@ -150,9 +153,9 @@ async fn connection(
         drop(stranger);
         converse(stream, api, peer, PROXY_HEAD, end).await;
     } else {
-        // Out of patience with it: nothing to tell.
-        let _ = timeout(STRANGER_LIFE, converse(stream, api, peer, STRANGER_HEAD, end)).await;
-        drop(stranger);
+        let talk = timeout(STRANGER_LIFE, converse(stream, api, peer, STRANGER_HEAD, end));
+        // Out of patience or of room with it: nothing to tell.
+        let _ = stranger.unless_cut(talk).await;
     }
 }
 

@@ -146,8 +146,8 @@ fn text<'a>(name: &HeaderName, value: &'a HeaderValue, max: usize) -> Result<&'a
     if value.len() > max {
         return Err(IdentityError::TooLong(name.to_string(), max));
     }
-    let text = str::from_utf8(value.as_bytes()).map_err(|_| IdentityError::NotUtf8(name.to_string()))?;
-    Ok(text.trim())
+    // Not trimmed, as kube-apiserver does not: a name may end in a space that is none of HTTP's own.
+    str::from_utf8(value.as_bytes()).map_err(|_| IdentityError::NotUtf8(name.to_string()))
 }
 
 /// A key that is not well encoded is taken as it is, as kube-apiserver's own library does.
@@ -230,6 +230,17 @@ mod tests {
             (who.user.as_str(), who.groups.as_slice()),
             ("a%62", ["system%3Amasters".to_owned()].as_slice())
         );
+    }
+
+    #[test]
+    fn whoever_is_called_alike_is_somebody_else() {
+        for user in ["alice\u{a0}", "\u{2003}alice", "\u{3000}"] {
+            let who = identity(&[("X-Remote-User", user), ("X-Remote-Group", user)]).unwrap();
+            assert_eq!(
+                (who.user.as_str(), who.groups.as_slice()),
+                (user, [user.to_owned()].as_slice())
+            );
+        }
     }
 
     #[test]
