@@ -24,6 +24,7 @@ use kube::{
 use novasphere_core::{
     console_session::{end::is_started, gateway},
     label,
+    vm_access::virtual_machine_name,
     vnc_workspace::KEY_WORKSPACE,
 };
 use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
@@ -84,6 +85,12 @@ pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[
     DATA_VOLUMES,
     VOLUME_SNAPSHOTS,
 ];
+
+/// Whether the cluster has `KubeVirt` and the caches hold its objects. While they are filled again after it was gone for a moment,
+/// a machine that they do not have yet must not pass for one that does not exist.
+pub(crate) fn has_kubevirt(apis: &OptionalApis) -> bool {
+    apis.listed(&VIRTUAL_MACHINES) && apis.listed(&VIRTUAL_MACHINE_INSTANCES)
+}
 
 /// Everything a watch needs.
 #[derive(Clone)]
@@ -151,7 +158,14 @@ impl Watches {
             events,
             &self.caches.vm_accesses,
             |_| {},
-            |object| self.vm_access_changed(&reference(object)),
+            |object| {
+                self.vm_access_changed(&reference(object));
+                // Of those about one machine, one decides its power.
+                let machine = machine_key(&object.namespace().unwrap_or_default(), &virtual_machine_name(object));
+                self.queues
+                    .vm_accesses
+                    .add(self.caches.vm_accesses.references_of(&machine));
+            },
         )
         .await;
     }

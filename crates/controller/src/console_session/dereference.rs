@@ -8,7 +8,7 @@ use novasphere_core::console_session::{
 use novasphere_crd::{ConsoleSession, SessionTargetKind};
 
 use super::Context;
-use crate::watches::VIRTUAL_MACHINES;
+use crate::watches::has_kubevirt;
 
 /// Reads only memory, so it cannot fail; a watch that lags is answered by the next event.
 pub(super) fn dereference(session: &ConsoleSession, context: &Context) -> References {
@@ -38,7 +38,7 @@ pub(super) fn dereference(session: &ConsoleSession, context: &Context) -> Refere
             SessionTargetKind::VncWorkspace => caches.vnc_workspaces.get(&namespace, &target.name),
             SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => None,
         },
-        kubevirt: context.apis.served(&VIRTUAL_MACHINES).is_some(),
+        kubevirt: has_kubevirt(&context.apis),
         open_sessions,
     }
 }

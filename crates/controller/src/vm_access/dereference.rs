@@ -8,17 +8,23 @@ use novasphere_core::vm_access::{
 use novasphere_crd::VmAccess;
 
 use super::Context;
-use crate::watches::{DATA_VOLUMES, VIRTUAL_MACHINES};
+use crate::{
+    caches::machine_key,
+    watches::{DATA_VOLUMES, has_kubevirt},
+};
 
 /// Reads only memory, so it cannot fail; a watch that lags is answered by the next event.
 pub(super) fn dereference(vm_access: &VmAccess, context: &Context) -> References {
     let namespace = vm_access.namespace().unwrap_or_default();
     let machine = virtual_machine_name(vm_access);
+    let mut others = context.caches.vm_accesses.indexed(&machine_key(&namespace, &machine));
+    others.retain(|other| other.uid() != vm_access.uid());
     References {
+        others,
         virtual_machine: context.caches.virtual_machines.get(&namespace, &machine),
         virtual_machine_instance: context.caches.virtual_machine_instances.get(&namespace, &machine),
         apis: Apis {
-            kubevirt: context.apis.served(&VIRTUAL_MACHINES).is_some(),
+            kubevirt: has_kubevirt(&context.apis),
             cdi: context.apis.served(&DATA_VOLUMES).is_some(),
         },
     }

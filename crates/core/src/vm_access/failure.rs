@@ -38,10 +38,10 @@ impl Failure {
         }
     }
 
-    /// Whether only a change of the spec helps.
+    /// Whether only a change of the spec helps. A node port is free again when its holder goes.
     #[must_use]
     pub fn needs_a_change(&self) -> bool {
-        matches!(self.kind, FailureKind::Rejected)
+        self.kind == FailureKind::Rejected && node_port_in_use(&self.message).is_none()
     }
 
     pub(super) fn of_virtual_machine(&self) -> (VirtualMachineReason, String) {
@@ -123,7 +123,9 @@ mod tests {
     #[test]
     fn a_node_port_clash_is_told_from_other_refusals() {
         let clash = "Service \"web-ssh\" is invalid: spec.ports[0].nodePort: Invalid value: 30022: provided port is already allocated";
-        let (reason, message) = Failure::new(FailureKind::Rejected, clash).of_service();
+        let clash = Failure::new(FailureKind::Rejected, clash);
+        assert!(!clash.needs_a_change(), "it heals when the holder goes");
+        let (reason, message) = clash.of_service();
         assert_eq!(reason, ServicesReason::NodePortInUse);
         assert!(message.contains("30022"));
 

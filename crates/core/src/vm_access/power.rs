@@ -50,7 +50,7 @@ pub fn decide(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, now: Timesta
     let (Ok(machine), Some(object)) = (&vm_access.machine, live.machine) else {
         return Decision::wait();
     };
-    if object.metadata.deletion_timestamp.is_some() {
+    if object.metadata.deletion_timestamp.is_some() || vm_access.power_taken.is_some() {
         return Decision::wait();
     }
     let run = Run::of(live);
@@ -140,10 +140,12 @@ fn start(live: LiveMachine<'_>, run: Run) -> Decision {
         "RerunOnFailure" if run == (Run::Ended { failed: true }) => Decision::wait(),
         "Once" if run == Run::None => Decision::wait(),
         "Once" => Decision::refused(
-            "The machine has run once, and KubeVirt does not start one with runStrategy Once again. Change its runStrategy, or              remove spec.power.",
+            "The machine has run once, and KubeVirt does not start one with runStrategy Once again. Change its runStrategy, or \
+             remove spec.power.",
         ),
         "WaitAsReceiver" => Decision::refused(
-            "The machine waits for a migration from elsewhere (runStrategy WaitAsReceiver), and KubeVirt does not start it.              Remove spec.power.",
+            "The machine waits for a migration from elsewhere (runStrategy WaitAsReceiver), and KubeVirt does not start it. \
+             Remove spec.power.",
         ),
         _ => Decision::call(PowerSubresource::Start),
     }
@@ -157,7 +159,8 @@ fn stop(live: LiveMachine<'_>, run: Run) -> Decision {
         "Always" | "Once" => Decision::call(PowerSubresource::Stop),
         "Manual" | "RerunOnFailure" if lives => Decision::call(PowerSubresource::Stop),
         "WaitAsReceiver" => Decision::refused(
-            "The machine waits for a migration from elsewhere (runStrategy WaitAsReceiver), and KubeVirt does not stop it.              Remove spec.power.",
+            "The machine waits for a migration from elsewhere (runStrategy WaitAsReceiver), and KubeVirt does not stop it. \
+             Remove spec.power.",
         ),
         _ => Decision::wait(),
     }
@@ -345,6 +348,7 @@ mod tests {
             let references = References {
                 virtual_machine: Some(Arc::new(machine.clone())),
                 virtual_machine_instance: instance.clone().map(Arc::new),
+                others: Vec::new(),
                 apis: Apis {
                     kubevirt: true,
                     cdi: false,
@@ -367,7 +371,10 @@ mod tests {
         #[track_caller]
         fn is_refused(&self) {
             let decision = self.decide();
-            assert!(decision.refused.is_some() && decision.call.is_none(), "{decision:?}");
+            let Some(why) = decision.refused.filter(|_| decision.call.is_none()) else {
+                panic!("not refused")
+            };
+            assert!(!why.contains("  "), "{why}");
         }
     }
 

@@ -49,6 +49,8 @@ pub enum VirtualMachineReason {
     KubeVirtFailure,
     /// `KubeVirt` does not let its power be changed as wanted.
     PowerRefused,
+    /// Another `VmAccess` decides its power.
+    PowerTaken,
 
     /// The cluster has no `KubeVirt`.
     KubeVirtNotInstalled,

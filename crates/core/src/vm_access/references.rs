@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use novasphere_crd::VmAccess;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 
 /// The objects that a `VmAccess` refers to, as the watch caches have them.
@@ -11,6 +12,8 @@ pub struct References {
     pub virtual_machine: Option<Arc<VirtualMachine>>,
     /// The `VirtualMachineInstance` of the same name, which exists while the machine runs.
     pub virtual_machine_instance: Option<Arc<VirtualMachineInstance>>,
+    /// The other `VmAccess` objects about the same `VirtualMachine`.
+    pub others: Vec<Arc<VmAccess>>,
     /// The optional APIs that are served now.
     pub apis: Apis,
 }

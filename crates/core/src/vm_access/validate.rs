@@ -3,6 +3,7 @@
 mod cloud_init;
 mod machine;
 mod overrides;
+mod rival;
 mod template;
 
 use std::borrow::Cow;
@@ -159,6 +160,7 @@ pub fn validate(vm_access: &VmAccess, references: &References) -> Result<Validat
         machine,
         machine_name,
         power,
+        power_taken: rival::power_taken(vm_access, references),
         services: services(spec, &owner.name),
         routes: routes(spec)?,
         owner,

@@ -30,6 +30,8 @@ pub struct ValidatedVmAccess {
     pub machine_name: DnsSubdomain,
     /// The wanted power state.
     pub power: Power,
+    /// Why `power` is not carried out here: another `VmAccess` decides the machine's power.
+    pub power_taken: Option<String>,
     /// The Services.
     pub services: Vec<Service>,
     /// The names of the routes.

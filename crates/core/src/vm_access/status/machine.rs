@@ -33,6 +33,9 @@ pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> Finding
     if let Err(unavailable) = &vm_access.machine {
         return Finding::fails(type_, unavailable.reason, unavailable.message.clone());
     }
+    if is_going(live) {
+        return Finding::fails(type_, Reason::Terminating, "The VirtualMachine is being deleted.");
+    }
     if let Some(Err(failure)) = observed.applied.and_then(|applied| applied.virtual_machine.as_ref()) {
         let (reason, message) = failure.of_virtual_machine();
         return Finding::fails(type_, reason, message);
@@ -46,13 +49,16 @@ pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> Finding
     }
 }
 
+/// Nothing is applied to such a machine, so what came of that says nothing.
+fn is_going(live: LiveMachine<'_>) -> bool {
+    live.machine
+        .is_some_and(|machine| machine.metadata.deletion_timestamp.is_some())
+}
+
 /// What keeps the machine from its wanted state, whatever that is.
 fn trouble(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<(Reason, String)> {
-    let Some(machine) = live.machine else {
+    if live.machine.is_none() {
         return Some((Reason::Pending, "The VirtualMachine is not there yet.".into()));
-    };
-    if machine.metadata.deletion_timestamp.is_some() {
-        return Some((Reason::Terminating, "The VirtualMachine is being deleted.".into()));
     }
     if let Some(failure) = live.condition("Failure").filter(|failure| failure.status == "True") {
         let said = said(failure.reason.as_deref(), failure.message.as_deref());
@@ -72,6 +78,9 @@ fn trouble(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<(Reason, St
                 format!("The power state could not be changed, it is tried again: {said}"),
             ),
         });
+    }
+    if let Some(why) = observed.validated.ok().and_then(|valid| valid.power_taken.as_ref()) {
+        return Some((Reason::PowerTaken, why.clone()));
     }
     if let Some(why) = &observed.power.refused {
         return Some((Reason::PowerRefused, why.clone()));

@@ -34,6 +34,7 @@ struct Found {
     services: Vec<(&'static str, Result<Value, Failure>)>,
     power: Option<Decision>,
     power_failure: Option<Failure>,
+    others: Vec<VmAccess>,
 }
 
 impl Found {
@@ -53,6 +54,7 @@ impl Found {
             services: Vec::new(),
             power: None,
             power_failure: None,
+            others: Vec::new(),
         }
     }
 
@@ -89,15 +91,19 @@ impl Found {
         self.machine(json!({"printableStatus": status, "ready": status == "Running"}))
     }
 
-    fn outcome(&self) -> Outcome {
-        let vm_access: VmAccess = serde_json::from_value(json!({
+    fn vm_access(&self) -> VmAccess {
+        serde_json::from_value(json!({
             "apiVersion": "novasphere.io/v1alpha1",
             "kind": "VmAccess",
             "metadata": {"name": "web-1", "namespace": "a", "uid": "u", "generation": 7},
             "spec": self.spec,
             "status": self.old,
         }))
-        .unwrap();
+        .unwrap()
+    }
+
+    fn outcome(&self) -> Outcome {
+        let vm_access = self.vm_access();
         let machine: Option<VirtualMachine> = self
             .machine
             .clone()
@@ -109,6 +115,7 @@ impl Found {
         let references = References {
             virtual_machine: machine.clone().map(Arc::new),
             virtual_machine_instance: instance.clone().map(Arc::new),
+            others: self.others.iter().cloned().map(Arc::new).collect(),
             apis: Apis {
                 kubevirt: self.kubevirt,
                 cdi: false,

@@ -41,6 +41,7 @@ fn references(machine: Option<Value>) -> References {
     References {
         virtual_machine: machine.map(|machine| Arc::new(serde_json::from_value::<VirtualMachine>(machine).unwrap())),
         virtual_machine_instance: None,
+        others: Vec::new(),
         apis: Apis {
             kubevirt: true,
             cdi: true,

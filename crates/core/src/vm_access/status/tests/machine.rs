@@ -223,6 +223,34 @@ fn failed_writes_are_told() {
 }
 
 #[test]
+fn a_machine_that_is_going_is_told_as_such_although_nothing_can_be_applied_to_it() {
+    let mut found = Found {
+        machine_failure: Some(Failure::new(
+            FailureKind::Unavailable,
+            "VirtualMachine web-1 is being deleted",
+        )),
+        ..Found::wanting("Running").printing("Running")
+    };
+    found.machine.as_mut().unwrap()["metadata"]["deletionTimestamp"] = NOW.into();
+    found.machine_is("False Terminating");
+}
+
+#[test]
+fn power_that_another_one_decides_is_told_and_asks_for_nothing() {
+    let mut found = Found::wanting("Stopped").printing("Running");
+    found.spec["virtualMachine"] = json!({"name": "web-1"});
+    let mut maker = found.vm_access();
+    maker.metadata.name = Some("maker".into());
+    maker.spec.virtual_machine = novasphere_crd::VirtualMachineSource {
+        template: Some(novasphere_crd::VirtualMachineTemplate::default()),
+        ..Default::default()
+    };
+    found.others = vec![maker];
+    assert!(found.machine_is("False PowerTaken").contains("VmAccess maker"));
+    assert_eq!(found.outcome().next, None);
+}
+
+#[test]
 fn a_power_change_is_told_until_it_shows() {
     let restart = Decision {
         call: Some(PowerSubresource::Restart),
