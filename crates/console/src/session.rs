@@ -147,6 +147,7 @@ impl Core {
             live.clone(),
             registry.clone(),
             access.clone(),
+            writer.clone(),
             report.clone(),
         );
         Self {

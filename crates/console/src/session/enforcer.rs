@@ -1,4 +1,5 @@
-//! Ends streams whose session no longer allows them: on each event of the watches, and by asking for the users' rights again.
+//! Ends streams whose session no longer allows them: on each event of the watches, by looking at all of them again now and then,
+//! and by asking for the users' rights again.
 
 use std::{
     collections::HashMap,
@@ -21,6 +22,7 @@ use super::{
     live::{Live, LiveStreams},
     report::{Report, id_of},
     sessions::Sessions,
+    status::StatusWriter,
     watches::Change,
 };
 use crate::{
@@ -30,7 +32,7 @@ use crate::{
     relay::End,
 };
 
-/// How often it is looked whose rights are to be asked for again.
+/// How often all streams are looked at again, and whose rights are to be asked for again.
 const TURN: Duration = Duration::from_secs(5);
 
 /// Questions at the same time.
@@ -45,6 +47,7 @@ struct Parts {
     live: LiveStreams,
     registry: Registry,
     access: AccessChecker,
+    writer: StatusWriter,
     report: Report,
     /// Sessions whose duration was shortened, with the end for which a timer runs.
     timers: Mutex<HashMap<SessionId, Timestamp>>,
@@ -67,6 +70,7 @@ impl Enforcer {
         live: LiveStreams,
         registry: Registry,
         access: AccessChecker,
+        writer: StatusWriter,
         report: Report,
     ) -> Self {
         Self(Arc::new(Parts {
@@ -74,6 +78,7 @@ impl Enforcer {
             live,
             registry,
             access,
+            writer,
             report,
             timers: Mutex::default(),
         }))
@@ -92,43 +97,58 @@ impl Enforcer {
         }
     }
 
-    /// Ends the streams of a session that may not go on.
+    /// Ends the streams of a session that may not go on, and puts those back into it that it does not know.
     pub(crate) fn check(&self, id: &SessionId) {
         let Some(session) = self.0.sessions.of(id) else {
             self.0.registry.end_session(id, Close::Deleted);
             return;
         };
-        let references = self.0.sessions.references(&session);
-        if let Some(reason) = end(&session, &references, Timestamp::now()) {
-            self.0.registry.end_session(id, close_of(reason));
-            return;
-        }
-        self.follow_expiry(&session);
-        let console = validate(&session, &references).map(|valid| valid.target.console).ok();
-        for live in self.0.live.of_session(id) {
-            if console.as_ref().is_some_and(|console| *console != live.console) {
-                self.end(&live, Close::PolicyChanged);
-            } else if !is_noted(&session, &live) {
-                self.missing(&session, live);
-            }
+        for live in self.end_refused(id, &session) {
+            self.0.report.rejoin(live);
         }
     }
 
-    /// A stream whose session knows nothing of it: somebody took it over, or took this process for dead.
-    fn missing(&self, session: &ConsoleSession, live: Arc<Live>) {
-        let last = session
-            .status
-            .as_ref()
-            .and_then(|status| status.last_disconnect.as_ref());
-        let is_replaced = last.is_some_and(|last| {
-            // Times in a status are whole seconds.
-            last.reason == Close::Replaced.reason() && last.at.0.as_second() >= live.opened_at.as_second()
-        });
-        if is_replaced {
-            self.end(&live, Close::Replaced);
-        } else {
-            self.0.report.rejoin(live);
+    /// Ends the streams of a session that may not go on. Returns those that go on and of which it knows nothing.
+    fn end_refused(&self, id: &SessionId, session: &ConsoleSession) -> Vec<Arc<Live>> {
+        let references = self.0.sessions.references(session);
+        if let Some(reason) = end(session, &references, Timestamp::now()) {
+            self.0.registry.end_session(id, close_of(reason));
+            return Vec::new();
         }
+        self.follow_expiry(session);
+        let console = validate(session, &references).map(|valid| valid.target.console).ok();
+        let mut unknown = Vec::new();
+        for live in self.0.live.of_session(id) {
+            if console.as_ref().is_some_and(|console| *console != live.console) {
+                self.end(&live, Close::PolicyChanged);
+            } else if !is_noted(session, &live) {
+                // Somebody took it over, or took this process for dead.
+                if is_replaced(session, &live) {
+                    self.end(&live, Close::Replaced);
+                } else {
+                    unknown.push(live);
+                }
+            }
+        }
+        unknown
+    }
+
+    /// Looks at all sessions that have streams, for what has no event: a session that was deleted before the answer to the
+    /// claim of its stream was here is in no watch cache, and is believed to be there for as long as own writes are.
+    async fn look_again(&self) {
+        let sessions = self.0.live.sessions(|_| true);
+        futures::stream::iter(sessions)
+            .for_each_concurrent(QUESTIONS, |id| async move {
+                // Else a gateway with thousands of streams does nothing else meanwhile.
+                tokio::task::yield_now().await;
+                let session = self.0.sessions.of(&id).filter(|_| self.0.sessions.is_watched(&id));
+                if let Some(session) = session {
+                    self.end_refused(&id, &session);
+                } else if self.0.writer.is_gone(&id).await {
+                    self.0.registry.end_session(&id, Close::Deleted);
+                }
+            })
+            .await;
     }
 
     fn end(&self, live: &Live, why: Close) {
@@ -172,12 +192,14 @@ impl Enforcer {
         self.check(id);
     }
 
-    /// Asks for the rights of those who are connected, again and again. An answer that cannot be had changes nothing.
+    /// Looks at the streams and asks for the rights of those who are connected, again and again. An answer that cannot be had
+    /// changes nothing.
     pub(crate) async fn watch_rights(self) {
         let mut turns = interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
+            self.look_again().await;
             let questions = self.questions();
             futures::stream::iter(questions)
                 .for_each_concurrent(QUESTIONS, |question| self.ask(question))
@@ -217,6 +239,16 @@ impl Enforcer {
             Err(error) => tracing::warn!("the right of a connected user is not known: {error}"),
         }
     }
+}
+
+/// Whether the last who left a session had to make room since the stream was opened.
+fn is_replaced(session: &ConsoleSession, live: &Live) -> bool {
+    let status = session.status.as_ref();
+    let last = status.and_then(|status| status.last_disconnect.as_ref());
+    last.is_some_and(|last| {
+        // Times in a status are whole seconds.
+        last.reason == Close::Replaced.reason() && last.at.0.as_second() >= live.opened_at.as_second()
+    })
 }
 
 fn is_noted(session: &ConsoleSession, live: &Live) -> bool {

@@ -80,6 +80,13 @@ impl Sessions {
             .filter(|session| session.uid().as_deref() == Some(&id.uid))
     }
 
+    /// Whether the watch has it, as this very object: what this process wrote does not count.
+    pub(crate) fn is_watched(&self, id: &SessionId) -> bool {
+        let key = ObjectRef::new(&id.name).within(&id.namespace);
+        let seen = self.0.sessions.store().get(&key);
+        seen.is_some_and(|session| session.uid().as_deref() == Some(&id.uid))
+    }
+
     /// Remembers the API server's answer to a write of this process.
     pub fn written(&self, session: ConsoleSession) {
         self.0.sessions.written(session);
@@ -333,6 +340,7 @@ impl Caches {
             rebuilt.extend(hashes(&session).map(|hash| (hash.clone(), key.clone())));
         }
         *self.by_token.write().unwrap_or_else(PoisonError::into_inner) = rebuilt;
+        self.used_tokens.listed(|key| self.sessions.store().get(key));
     }
 }
 

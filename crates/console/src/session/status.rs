@@ -139,6 +139,15 @@ impl StatusWriter {
         Err(WriteError::Contended)
     }
 
+    /// Asks whether the session does not exist any more. `false` when that cannot be known now.
+    pub(crate) async fn is_gone(&self, id: &SessionId) -> bool {
+        let api: Api<ConsoleSession> = Api::namespaced(self.0.client.clone(), &id.namespace);
+        match bounded::<_, Infallible>(api.get_metadata(&id.name)).await {
+            Ok(there) => there.metadata.uid.as_deref() != Some(&id.uid),
+            Err(error) => matches!(error, WriteError::Gone),
+        }
+    }
+
     fn turn(&self, id: &SessionId) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turn) = turns.get(id).and_then(Weak::upgrade) {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use kube::runtime::reflector::ObjectRef;
@@ -30,19 +30,22 @@ impl UsedTokens {
     ) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut used = all.remove(key).unwrap_or_default();
-        let open: Vec<&str> = now.into_iter().flat_map(connections).collect();
-        used.retain(|token| {
-            token
-                .connections
-                .iter()
-                .any(|connection| open.contains(&connection.as_str()))
-        });
+        keep_open(&mut used, now);
         if let (Some(before), Some(now)) = (before, now) {
             used.extend(used_up(before, now));
         }
         if !used.is_empty() {
             all.insert(key.clone(), used);
         }
+    }
+
+    /// Takes in what a list has shown: what ended while the watch was down has no event of its own.
+    pub(super) fn listed(&self, now: impl Fn(&ObjectRef<ConsoleSession>) -> Option<Arc<ConsoleSession>>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|key, used| {
+            keep_open(used, now(key).as_deref());
+            !used.is_empty()
+        });
     }
 
     /// The session of a token whose stream is open.
@@ -52,6 +55,17 @@ impl UsedTokens {
             .find(|(_, used)| used.iter().any(|token| token.sha256 == sha256))
             .map(|(key, _)| key.clone())
     }
+}
+
+/// Forgets tokens whose streams the session does not have any more.
+fn keep_open(used: &mut Vec<Used>, now: Option<&ConsoleSession>) {
+    let open: Vec<&str> = now.into_iter().flat_map(connections).collect();
+    used.retain(|token| {
+        token
+            .connections
+            .iter()
+            .any(|connection| open.contains(&connection.as_str()))
+    });
 }
 
 /// Tokens that opened something before, and nothing any more since streams have come.
@@ -139,6 +153,22 @@ mod tests {
         assert_eq!((used.session("a"), used.session("b")), (None, Some(key.clone())));
         used.changed(&key, Some(&session(&[], &["2"])), None);
         assert_eq!(used.session("b"), None);
+    }
+
+    #[test]
+    fn what_ended_while_the_watch_was_down_is_forgotten() {
+        let used = UsedTokens::default();
+        let (granted, entered) = (session(&["a"], &[]), session(&["-a"], &["1"]));
+        let key = ObjectRef::from_obj(&granted);
+        used.changed(&key, Some(&granted), Some(&entered));
+        used.listed(|_| Some(Arc::new(session(&[], &["1"]))));
+        assert_eq!(used.session("a"), Some(key.clone()));
+        // Another session of the same name.
+        used.listed(|_| Some(Arc::new(session(&[], &["2"]))));
+        assert_eq!(used.session("a"), None);
+        used.changed(&key, Some(&granted), Some(&entered));
+        used.listed(|_| None);
+        assert!(used.0.read().unwrap().is_empty());
     }
 
     #[test]
