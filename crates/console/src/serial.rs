@@ -16,10 +16,17 @@ pub struct SerialFilter {
 enum At {
     Ground,
     Escape,
-    Sequence { parameters: bool, separator: bool },
-    Text,
+    Sequence {
+        parameters: bool,
+        separator: bool,
+    },
+    /// In a string, after so many bytes of it.
+    Text(usize),
     TextEscape,
 }
+
+/// The longest string that is taken for a terminal's, in bytes; answers to questions for colours and settings have a few dozen.
+const LONGEST_STRING: usize = 1024;
 
 impl SerialFilter {
     /// A filter for one stream.
@@ -54,10 +61,9 @@ impl SerialFilter {
                 },
                 false,
             ),
-            // Strings (OSC, DCS, PM, APC) come only from terminals.
-            (At::Escape | At::TextEscape, b']' | b'P' | b'^' | b'_') => (At::Text, false),
+            // Strings (OSC, DCS, PM, APC) come from terminals, but people type their first two bytes as well: ESC P in vi, Alt+_.
+            (At::Escape | At::TextEscape, b']' | b'P' | b'^' | b'_') => (At::Text(0), false),
             (At::Escape, 0x1b) => (At::Escape, true),
-            (At::Ground | At::Escape, _) => (At::Ground, true),
             (At::Sequence { separator, .. }, 0x20..=0x3f) => (
                 At::Sequence {
                     parameters: true,
@@ -66,9 +72,12 @@ impl SerialFilter {
                 false,
             ),
             (At::Sequence { parameters, separator }, _) => (At::Ground, !is_reply(byte, parameters, separator)),
-            (At::Text, 0x07) | (At::TextEscape, _) => (At::Ground, false),
-            (At::Text, 0x1b) => (At::TextEscape, false),
-            (At::Text, _) => (At::Text, false),
+            (At::Text(_), 0x07) | (At::TextEscape, _) => (At::Ground, false),
+            (At::Text(_), 0x1b) => (At::TextEscape, false),
+            (At::Text(length), _) if length < LONGEST_STRING && !matches!(byte, b'\r' | b'\n') => {
+                (At::Text(length + 1), false)
+            }
+            (At::Ground | At::Escape | At::Text(_), _) => (At::Ground, true),
         };
         self.at = next;
         human
@@ -130,6 +139,23 @@ mod tests {
             b"\x1bP1$r0m\x1b\\",
         ] {
             assert!(!human(input), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn who_types_what_begins_a_string_is_heard_again() {
+        for begin in [&b"\x1bP"[..], b"\x1b]", b"\x1b^", b"\x1b_"] {
+            for end in [&b"\r"[..], b"\n"] {
+                let mut filter = SerialFilter::new(&Rules::CONTROL);
+                assert!(!filter.push(begin, &mut Vec::new()));
+                assert!(!filter.push(b"jjj", &mut Vec::new()));
+                assert!(filter.push(end, &mut Vec::new()), "{begin:?} {end:?}");
+                assert!(filter.push(b"x", &mut Vec::new()), "{begin:?} {end:?}");
+            }
+            let mut filter = SerialFilter::new(&Rules::CONTROL);
+            filter.push(begin, &mut Vec::new());
+            assert!(!filter.push(&[b'j'; LONGEST_STRING], &mut Vec::new()));
+            assert!(filter.push(b"j", &mut Vec::new()), "{begin:?}");
         }
     }
 
