@@ -21,7 +21,10 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use novasphere_console::token::TokenHash;
-use novasphere_core::console_session::grant::{NewGrant, issue};
+use novasphere_core::console_session::{
+    grant::{NewGrant, issue},
+    target::KEY_VNC_PASSWORD,
+};
 use novasphere_crd::ConsoleSession;
 use novasphere_e2e::{
     controller::{self, InProcess},
@@ -87,10 +90,11 @@ impl Setup {
 
 /// The VmAccess, its password, and an endpoint of its Service that is the desktop.
 async fn target(context: &Context<'_>, desktop: &Desktop) -> Result<()> {
-    let password = Secret {
+    let mut password = Secret {
         data: Some([("password".to_owned(), ByteString(desktop::PASSWORD.into()))].into()),
         ..named("desktop-password")
     };
+    password.metadata.labels = Some([(KEY_VNC_PASSWORD.to_owned(), "true".to_owned())].into());
     context
         .api::<Secret>()
         .create(&PostParams::default(), &password)

@@ -49,6 +49,10 @@ struct State {
     endpoint: Option<std::net::SocketAddr>,
     /// The data of a desktop's Secret.
     secret: Option<Value>,
+    /// The labels of the Secret `guest`, with the password of a VNC server in a guest.
+    labels: Value,
+    /// The session was deleted.
+    is_gone: bool,
 }
 
 impl Server {
@@ -63,6 +67,8 @@ impl Server {
             wakes: 0,
             endpoint: None,
             secret: None,
+            labels: json!({}),
+            is_gone: false,
         })))
     }
 
@@ -105,10 +111,18 @@ impl Server {
         if path.ends_with("/events") {
             return (201, body);
         }
+        if path.ends_with("/secrets/guest") {
+            let secret =
+                json!({"metadata": {"name": "guest", "labels": state.labels}, "data": {"password": "c2VjcmV0"}});
+            return (200, secret);
+        }
         assert!(
             path.starts_with("/apis/novasphere.io/v1alpha1/namespaces/team/consolesessions/look"),
             "{path}"
         );
+        if state.is_gone {
+            return (404, not_found());
+        }
         if *method == Method::GET {
             return (200, state.session.clone());
         }
@@ -145,8 +159,7 @@ impl State {
             return Some((200, self.workspace.clone()));
         }
         if path.ends_with("/secrets/desk-credentials") {
-            let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "", "code": 404});
-            return Some(self.secret.as_ref().map_or((404, missing), |data| {
+            return Some(self.secret.as_ref().map_or((404, not_found()), |data| {
                 (200, json!({"metadata": {"name": "desk-credentials"}, "data": data}))
             }));
         }
@@ -160,6 +173,10 @@ impl State {
             json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": [slice]});
         Some((200, list))
     }
+}
+
+fn not_found() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "", "code": 404})
 }
 
 fn bump(session: &mut Value) {
@@ -379,6 +396,65 @@ async fn what_ended_between_claim_and_opening_ends_at_once() {
     stage.seen(|session| session["spec"]["revoked"] = json!(true));
     let mut handle = stage.open(&admitted);
     assert_eq!(handle.ended().await, Close::Revoked);
+}
+
+#[tokio::test]
+async fn a_session_that_was_deleted_while_the_watch_was_down_ends_its_streams() {
+    let stage = Stage::new(1);
+    // The claim is an own write that the watch does not show any more.
+    let admitted = stage.enter().await.unwrap();
+    let mut handle = stage.open(&admitted);
+    stage.sessions.observe(&Event::Init);
+    stage.sessions.observe(&Event::InitDone);
+    stage.enforcer.changed(&Change::All);
+    assert_eq!(futures::FutureExt::now_or_never(handle.ended()), Some(Close::Deleted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_deletion_overtook_the_answer_to_a_claim_ends_its_streams() {
+    let stage = Stage::new(1);
+    let admitted = stage.enter().await.unwrap();
+    let answer = stage.server.session();
+    stage.sessions.observe(&Event::Delete(answer.clone()));
+    stage.sessions.written(answer);
+    let mut handle = stage.open(&admitted);
+    let mut turns = JoinSet::new();
+    turns.spawn(stage.enforcer.clone().watch_rights());
+    let early = tokio::time::timeout(Duration::from_mins(1), handle.ended()).await;
+    assert!(early.is_err(), "the watch need not have seen a session that is there");
+    stage.server.0.lock().unwrap().is_gone = true;
+    let late = tokio::time::timeout(Duration::from_secs(6), handle.ended()).await;
+    assert_eq!(late, Ok(Close::Deleted));
+}
+
+#[tokio::test]
+async fn a_secret_is_a_guests_password_only_when_its_label_says_so() {
+    let stage = Stage::new(1);
+    let vm_access = json!({
+        "metadata": {"name": "web", "namespace": "team", "uid": "t1"},
+        "spec": {
+            "virtualMachine": {"name": "web"},
+            "services": [{"name": "desk", "ports": [{"name": "vnc", "port": 5901}]}],
+            "vncServer": {"service": "desk", "port": 5901, "passwordSecretName": "guest"},
+            "console": {"maxViewers": 8},
+        },
+    });
+    let instance =
+        json!({"metadata": {"name": "web", "namespace": "team", "uid": "i1"}, "status": {"phase": "Running"}});
+    stage.sessions.fill(
+        serde_json::from_value(vm_access).unwrap(),
+        serde_json::from_value(instance).unwrap(),
+    );
+    for labels in [json!({}), json!({"novasphere.io/vnc-password": "false"})] {
+        stage.server.0.lock().unwrap().labels = labels;
+        let refusal = stage.enter().await.unwrap_err();
+        assert_eq!(refusal.why, Close::TargetRefused);
+        let how = "kubectl -n team label secret guest novasphere.io/vnc-password=true";
+        assert!(refusal.detail.contains(how), "{}", refusal.detail);
+    }
+    stage.server.0.lock().unwrap().labels = json!({"novasphere.io/vnc-password": "true"});
+    stage.enter().await.unwrap();
+    assert_eq!(stage.server.writes(), 1, "who is refused writes nothing");
 }
 
 #[tokio::test(start_paused = true)]

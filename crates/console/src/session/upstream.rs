@@ -31,7 +31,8 @@ use crate::{
     },
 };
 
-/// The `ClusterRole` that lets gateways read such Secrets; bound by an administrator in each namespace that needs it.
+/// The `ClusterRole` that lets gateways read such Secrets. The chart binds it in every namespace unless that was narrowed;
+/// then an administrator binds it in each namespace that needs it.
 pub const PASSWORDS_ROLE: &str = "novasphere-console-passwords";
 
 /// How long kube-apiserver may take.
@@ -174,7 +175,11 @@ impl Consoles {
     }
 
     async fn password(&self, namespace: &str, key: &SecretKey) -> Result<VncPassword, Refusal> {
-        let SecretKey { secret: name, key } = key;
+        let SecretKey {
+            secret: name,
+            key,
+            label,
+        } = key;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let refused = |detail: String| Refusal {
             why: Close::TargetRefused,
@@ -204,6 +209,14 @@ impl Consoles {
                 )));
             }
         };
+        if let Some(label) = label
+            && secret.labels().get(*label).is_none_or(|value| value != "true")
+        {
+            return Err(refused(format!(
+                "the Secret {namespace}/{name} is not marked as a VNC password; if it is one, let somebody who may change it \
+                 label it: kubectl -n {namespace} label secret {name} {label}=true"
+            )));
+        }
         let password = secret.data.as_ref().and_then(|data| data.get(key));
         password
             .map(|password| VncPassword::new(&password.0))
@@ -314,7 +327,7 @@ impl Consoles {
         let why = match desktop::stop(&workspace) {
             Some(Stop::Deleting) => Close::TargetGone,
             Some(Stop::Expired) => Close::TargetExpired,
-            None if desktop::sleep(&workspace).is_some() => Close::TargetHibernated,
+            Some(Stop::Invalid) | None if desktop::sleep(&workspace).is_some() => Close::TargetHibernated,
             Some(Stop::Invalid) | None => return None,
         };
         Some(End {

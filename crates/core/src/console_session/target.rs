@@ -86,10 +86,16 @@ pub struct SecretKey {
     pub secret: String,
     /// The key in it.
     pub key: String,
+    /// The label, with the value `true`, without which the Secret is not read from.
+    pub label: Option<&'static str>,
 }
 
 /// The key under which the Secret of a [`VncServer`] has its password.
 pub const VNC_SERVER_PASSWORD: &str = "password";
+
+/// Label of a Secret that a [`VncServer`] may name, with the value `true`. Who may make `VmAccess` objects need not have the right
+/// to read Secrets, and VNC's authentication tells the server that he points to enough to guess a password from.
+pub const KEY_VNC_PASSWORD: &str = "novasphere.io/vnc-password";
 
 /// The consoles that a virtual machine has.
 const OF_MACHINES: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, ConsoleProtocol::Serial];
@@ -220,6 +226,7 @@ fn console_of(workspace: &str, namespace: String, protocol: ConsoleProtocol) -> 
             password: Some(SecretKey {
                 secret: vnc_workspace::secret_name(workspace),
                 key: vnc_workspace::PASSWORD_KEY.to_owned(),
+                label: None,
             }),
         },
     }
@@ -246,6 +253,7 @@ fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) ->
         password: server.password_secret_name.clone().map(|secret| SecretKey {
             secret,
             key: VNC_SERVER_PASSWORD.to_owned(),
+            label: Some(KEY_VNC_PASSWORD),
         }),
     })
 }

@@ -129,9 +129,9 @@ pub struct VncServer {
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
 
-    /// A Secret in the same namespace with the server's VNC password under the key `password`. Who administers the
-    /// namespace lets novasphere read it by a `RoleBinding` to the `ClusterRole` `novasphere-console-passwords`. Default: the
-    /// server asks for no password.
+    /// A Secret in the same namespace with the label `novasphere.io/vnc-password: "true"` and the server's VNC password under
+    /// the key `password`. One without the label is not used: who may write this need not have the right to read Secrets.
+    /// Default: the server asks for no password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub password_secret_name: Option<String>,

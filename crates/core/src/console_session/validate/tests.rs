@@ -60,6 +60,7 @@ fn the_screen_of_a_vnc_server_in_the_guest_is_reached_by_its_service() {
             password: Some(SecretKey {
                 secret: "web-vnc".into(),
                 key: "password".into(),
+                label: Some("novasphere.io/vnc-password"),
             }),
         }
     );
@@ -199,6 +200,7 @@ fn a_session_of_a_workspace_opens_its_desktop_without_kubevirt() {
             password: Some(SecretKey {
                 secret: "web-credentials".into(),
                 key: "vnc-password".into(),
+                label: None,
             }),
         }
     );
