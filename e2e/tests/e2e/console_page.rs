@@ -12,6 +12,7 @@ use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use novasphere_console::{
     admission::{Admission, AdmissionRequest, Admitted, Place, Refusal, TargetView},
+    close::Close,
     gateway::Gateway,
     limits::{Gate, Limits},
     listener::websocket,
@@ -30,7 +31,8 @@ use novasphere_e2e::{
     browser::Browser,
     desktop::{Desktop, PASSWORD, TERMINAL},
     harness::{Case, Needs},
-    paths, wait,
+    paths,
+    wait::{self, Seen},
 };
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, time::Instant};
@@ -39,12 +41,19 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("console_page::waking", Needs::ControlPlane, waking),
         Case::new("console_page::ssh", Needs::ControlPlane, ssh),
+        Case::new("console_page::links", Needs::ControlPlane, links),
     ]
 }
 
 const TOKEN: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09";
 
-/// Lets everybody in as soon as the desktop runs.
+/// A token that opens nothing.
+const USED: &str = "bcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09a";
+
+/// A token of a stream that nothing is heard of.
+const SILENT: &str = "cdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09ab";
+
+/// Lets everybody in as soon as the desktop runs, but for two.
 #[derive(Clone)]
 struct Door {
     view: Arc<watch::Sender<TargetView>>,
@@ -52,7 +61,16 @@ struct Door {
 }
 
 impl Admission for Door {
-    async fn admit(&self, _: &AdmissionRequest) -> Result<Admitted, Refusal> {
+    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
+        if is(&request.token, USED) {
+            return Err(Refusal {
+                why: Close::TokenRefused,
+                detail: "used".into(),
+            });
+        }
+        if is(&request.token, SILENT) {
+            return std::future::pending().await;
+        }
         let mut seen = self.view.subscribe();
         // The sender lives as long as this does.
         let _ = seen.wait_for(|view| view.state == TargetState::Running).await;
@@ -77,13 +95,16 @@ impl Admission for Door {
     }
 
     fn target_view(&self, token: &TokenHash, _: std::net::IpAddr) -> Option<TargetView> {
-        let ours = TokenHash::of_token(TOKEN.as_bytes()).ok()?;
-        ours.is(token).then(|| self.view.borrow().clone())
+        (!is(token, USED)).then(|| self.view.borrow().clone())
     }
 
     async fn explain(&self, _: &StreamInfo) -> Option<End> {
         None
     }
+}
+
+fn is(token: &TokenHash, known: &str) -> bool {
+    TokenHash::of_token(known.as_bytes()).is_ok_and(|known| known.is(token))
 }
 
 impl Door {
@@ -217,4 +238,74 @@ async fn ssh() -> Result<()> {
     ensure!(!page.to_string().contains(TOKEN), "the token is in the page");
     ensure!(look.problems.is_empty(), "{:?}", look.problems);
     browser.screenshot("ssh").await.map(drop)
+}
+
+/// Shows the console page in a frame of its own origin, so that the test sees into it, and hears it.
+const SHOW: &str = r#"(() => {
+  window.heard = [];
+  addEventListener("message", ({ data }) => heard.push(data.type + (data.reason ? ":" + data.reason : "")));
+  window.frame = document.createElement("iframe");
+  Object.assign(frame, { src: "/console/#protocol=serial&session=team/alice", width: 1000, height: 700 });
+  document.body.replaceChildren(frame);
+})()"#;
+
+/// Answers the first question for a token, and returns when the page has read that.
+const REFUSE: &str = r#"new Promise((done) => {
+  frame.contentWindow.addEventListener("message", ({ data }) => data === "read" && setTimeout(done));
+  frame.contentWindow.postMessage(
+    { novasphere: "console", version: 1, type: "token-refused", request: 1, message: "too late" }, location.origin);
+  frame.contentWindow.postMessage("read", location.origin);
+})"#;
+
+/// What an embedder has heard of the page, and the page's state.
+async fn heard(browser: &Browser, wanted: &[&str], state: &str) -> Result<()> {
+    let words = "heard.concat(frame.contentDocument?.body?.dataset.state ?? '')";
+    let wanted: Vec<&str> = wanted.iter().copied().chain([state]).collect();
+    wait::until(format!("the embedder hears {wanted:?}"), wait::SHORT, || async {
+        let heard = browser.evaluate(words).await?;
+        Ok(Seen::some((heard == json!(wanted)).then_some(()), heard.to_string()))
+    })
+    .await
+}
+
+/// Pastes a link into the address bar of the page in the frame.
+async fn paste(browser: &Browser, token: &str, protocol: &str) -> Result<()> {
+    let fragment = format!("#token={token}&protocol={protocol}&session=team/alice");
+    browser
+        .evaluate(&format!("void (frame.contentWindow.location.hash = {fragment:?})"))
+        .await
+        .map(drop)
+}
+
+async fn links() -> Result<()> {
+    let output = paths::output("console_page::links")?;
+    let (_desktop, door, base, browser) = start(&output).await?;
+    door.view.send_modify(|view| view.state = TargetState::Running);
+    browser.open(&format!("{base}/api/v1/console/target")).await?;
+    browser.evaluate(SHOW).await?;
+    heard(&browser, &["token-request"], "connecting").await?;
+
+    paste(&browser, TOKEN, "vnc").await?;
+    heard(&browser, &["token-request", "connected"], "connected").await?;
+    let address = browser.evaluate("frame.contentWindow.location.href").await?;
+    ensure!(
+        address == json!(format!("{base}/console/#protocol=vnc&session=team/alice")),
+        "{address}"
+    );
+    browser.evaluate(REFUSE).await?;
+    heard(&browser, &["token-request", "connected"], "connected").await?;
+    browser.screenshot("pasted").await?;
+
+    // A silent console is there when the gateway says so beside it.
+    paste(&browser, SILENT, "serial").await?;
+    heard(&browser, &["token-request", "connected", "connected"], "connected").await?;
+    // One that turns away is not, although its line is open for a moment.
+    paste(&browser, USED, "serial").await?;
+    let all = ["token-request", "connected", "connected", "closed:TokenRefused"];
+    wait::until(format!("the embedder hears {all:?} first"), wait::SHORT, || async {
+        // Then it asks for another one.
+        let heard = browser.evaluate("heard.slice(0, 4)").await?;
+        Ok(Seen::some((heard == json!(all)).then_some(()), heard.to_string()))
+    })
+    .await
 }

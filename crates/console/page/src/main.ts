@@ -68,6 +68,18 @@ class Page {
     }
   }
 
+  /** Leaves what is shown for the console of another link. */
+  follow(link: Link & { readonly token: string }): void {
+    this.#link = link;
+    this.#tries = 0;
+    this.#name();
+    if (link.protocol === "ssh") {
+      this.#ssh();
+    } else {
+      void this.#connect(link.token);
+    }
+  }
+
   async #connect(token: string): Promise<void> {
     this.#stop();
     const attempt = this.#attempt;
@@ -140,6 +152,9 @@ class Page {
 
   /** The gateway has said how the target is. */
   #told(view: TargetView): void {
+    if (view.state === "Running") {
+      this.#view?.runs?.();
+    }
     const connected = document.body.dataset["state"] === "connected";
     this.#waiting.told(view, connected);
     if (!connected) {
@@ -185,8 +200,8 @@ class Page {
     this.#stop();
     this.#state("connecting");
     this.#say("Asking for a new token.");
+    const attempt = this.#attempt;
     try {
-      const attempt = this.#attempt;
       const { token, viewOnly } = await this.#embedder.askForToken();
       if (this.#attempt !== attempt) {
         return;
@@ -197,6 +212,10 @@ class Page {
       if (!(error instanceof TokenRefused)) {
         throw error;
       }
+      // Meanwhile a person has brought one.
+      if (this.#attempt !== attempt) {
+        return;
+      }
       this.#ended("There is no new token", `${error.message}.`, "Paste a new link or token.");
     }
   }
@@ -206,14 +225,7 @@ class Page {
     if (link === undefined) {
       return "This is neither a link to a console nor a token.";
     }
-    this.#link = link;
-    this.#tries = 0;
-    this.#name();
-    if (link.protocol === "ssh") {
-      this.#ssh();
-    } else {
-      void this.#connect(link.token);
-    }
+    this.follow(link);
     return undefined;
   }
 
@@ -273,9 +285,12 @@ class Page {
   }
 }
 
-const link = readFragment(location.hash);
-// Before anything else: the address bar, the history and screenshots shall not hold a token.
-history.replaceState(null, "", withoutToken(link));
+function takeLink(): Link {
+  const link = readFragment(location.hash);
+  // Before anything else: the address bar, the history and screenshots shall not hold a token.
+  history.replaceState(null, "", withoutToken(link));
+  return link;
+}
 
 // The one that is not needed is not fetched.
 async function opener(protocol: Protocol): Promise<typeof openScreen> {
@@ -284,9 +299,17 @@ async function opener(protocol: Protocol): Promise<typeof openScreen> {
     : (await import("./screen.ts")).openScreen;
 }
 
-const page = new Page(link, (about) => {
+const page = new Page(takeLink(), (about) => {
   const peer = findPeer(window);
   const listed = document.querySelector<HTMLMetaElement>("meta[name=novasphere-embedders]")?.content ?? "";
   return peer && new Embedder(peer, window, allowedOrigins(listed, location.origin), about);
 });
 page.start();
+
+// A link that is pasted into the address bar of this page does not load it again: only the fragment differs.
+window.addEventListener("hashchange", () => {
+  const { token, ...link } = takeLink();
+  if (token !== undefined) {
+    page.follow({ ...link, token });
+  }
+});

@@ -3,6 +3,7 @@
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 
+import { Arrival } from "./arrival.ts";
 import { writeStylesByObjectModel } from "./styles.ts";
 import type { View, ViewEvents } from "./view.ts";
 
@@ -42,10 +43,17 @@ export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: b
   });
 
   socket.binaryType = "arraybuffer";
-  socket.addEventListener("open", () => {
+  const arrival = new Arrival(() => {
     events.opened();
   });
+  socket.addEventListener("open", () => {
+    arrival.lineOpened();
+  });
+  socket.addEventListener("close", () => {
+    arrival.end();
+  });
   socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
+    arrival.seen();
     if (data instanceof ArrayBuffer) {
       terminal.write(new Uint8Array(data));
     } else if (typeof data === "string") {
@@ -68,7 +76,11 @@ export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: b
       terminal.options.disableStdin = true;
       terminal.options.cursorBlink = false;
     },
+    runs: () => {
+      arrival.seen();
+    },
     close: () => {
+      arrival.end();
       observer.disconnect();
       terminal.dispose();
       socket.close();
