@@ -33,6 +33,12 @@ pub fn same_quantity(left: &str, right: &str) -> bool {
     quantity::equal(left, right).unwrap_or(left == right)
 }
 
+/// Whether one quantity is more than another; `false` when one of them is none.
+#[must_use]
+pub fn larger_quantity(left: &str, right: &str) -> bool {
+    quantity::compare(left, right).is_some_and(std::cmp::Ordering::is_gt)
+}
+
 /// No live object has this resource version (the first write to an empty etcd is revision 2), so an apply that names it is
 /// refused with a conflict when there is an object (`Store.Update` in k8s.io/apiserver), and makes one when there is none.
 const CREATE_ONLY: &str = "1";
@@ -261,13 +267,29 @@ impl Applier {
     ///
     /// [`ApplyError`].
     pub async fn delete<K: Namespaced>(&self, live: &K) -> Result<Deleted, ApplyError> {
+        self.delete_at(live, None).await
+    }
+
+    /// The same, unless somebody has changed the object since `live` was read: for what cannot be taken back, and was decided from
+    /// what `live` says.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError::Conflict`] when it is another version now, or another object; and what else there is.
+    pub async fn delete_unchanged<K: Namespaced>(&self, live: &K) -> Result<Deleted, ApplyError> {
+        let version = live.resource_version().unwrap_or_default();
+        self.delete_at(live, Some(version)).await
+    }
+
+    async fn delete_at<K: Namespaced>(&self, live: &K, version: Option<String>) -> Result<Deleted, ApplyError> {
+        let is_versioned = version.is_some();
         if live.meta().deletion_timestamp.is_some() {
             return Ok(Deleted::Underway);
         }
         let params = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: live.uid(),
-                resource_version: None,
+                resource_version: version,
             }),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
@@ -279,7 +301,8 @@ impl Applier {
             .map_err(ApplyError::from)
         {
             Ok(_) => Ok(Deleted::Requested),
-            Err(ApplyError::NotFound(_) | ApplyError::Conflict(_)) => Ok(Deleted::AlreadyGone),
+            Err(ApplyError::NotFound(_)) => Ok(Deleted::AlreadyGone),
+            Err(ApplyError::Conflict(_)) if !is_versioned => Ok(Deleted::AlreadyGone),
             Err(error) => Err(error),
         };
         if let Ok(deleted) = result {

@@ -6,12 +6,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt};
 use novasphere_core::{
     label,
     vnc_workspace::{
         activity::Activity,
+        home::made_for,
         reads::{KEY_SHARED, Named},
         references::{References, home_of},
         service_name,
@@ -32,10 +33,10 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
     let caches = &context.caches;
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     let home = caches.claims.get(&namespace, &home_of(workspace));
-    let home_is_used = home.as_deref().is_some_and(|home| {
-        let owner = label::owner_uid(&home.metadata).unwrap_or_default();
-        Some(owner) != workspace.metadata.uid.as_deref() && !caches.vnc_workspaces.indexed(owner).is_empty()
-    });
+    let home_is_used = match &home {
+        Some(home) => is_used(workspace, home, context).await?,
+        None => false,
+    };
     let from = workspace.spec.storage.restore_from.as_ref();
     let restored = from.and_then(|from| from.volume_snapshot_name.as_deref());
     let named = Named::of(workspace);
@@ -55,6 +56,33 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
         shared_secrets: shared(named.secrets, &namespace, context).await?,
         activity: activity(workspace, context),
     })
+}
+
+/// Whether a claim is the home of another workspace that still exists.
+///
+/// The cache has no workspace that this version cannot read; it exists all the same, and its Pod may run. So a claim is taken over only
+/// when the cluster itself has no such workspace.
+async fn is_used(
+    workspace: &VncWorkspace,
+    home: &PersistentVolumeClaim,
+    context: &Context,
+) -> Result<bool, ApplyError> {
+    let owner = label::owner_uid(&home.metadata).unwrap_or_default();
+    if Some(owner) == workspace.metadata.uid.as_deref() {
+        return Ok(false);
+    }
+    if !context.caches.vnc_workspaces.indexed(owner).is_empty() {
+        return Ok(true);
+    }
+    let restored = workspace.spec.storage.restore_from.as_ref();
+    let is_wanted = restored.is_some_and(|from| from.persistent_volume_claim_name.is_some());
+    let Some((name, uid)) = made_for(&home.metadata).filter(|_| is_wanted) else {
+        return Ok(false);
+    };
+    let namespace = workspace.namespace().unwrap_or_default();
+    let workspaces: Api<VncWorkspace> = Api::namespaced(context.client.clone(), &namespace);
+    let live = workspaces.get_metadata_opt(name).await?;
+    Ok(live.is_some_and(|live| live.metadata.uid.as_deref() == Some(uid)))
 }
 
 /// Those of the Secrets that desktops may read. Only their metadata is read.

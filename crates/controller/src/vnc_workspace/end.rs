@@ -1,90 +1,59 @@
 //! What happens to a home when its desktop sleeps, its time is over, or its workspace is deleted.
 //!
-//! Nothing is deleted before its snapshot is ready to use.
+//! Nothing is deleted before its snapshot is ready to use, and nothing of it is decided from a watch alone, which may lag.
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams},
-};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::{Api, ResourceExt};
 use novasphere_core::{
-    label::{self, Owner},
+    label::Owner,
     vm_access::failure::FailureKind,
     vnc_workspace::{
-        FINALIZER,
         lifecycle::Sleep,
-        snapshots::{Progress, build, has_volume, hibernation_name, last_name, progress, surplus},
+        references::home_of,
+        snapshots::{
+            Occasion, Progress, Taking, build, ended, has_volume, hibernation_name, last_name, progress, surplus,
+        },
         status::Applied,
-        validate::{has_finalizer, needs_finalizer},
-        validated::ValidatedWorkspace,
+        validate::{has_finalizer, wished},
     },
 };
-use novasphere_crd::{ReclaimPolicy, VncWorkspace};
+use novasphere_crd::ReclaimPolicy;
+use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
-use serde_json::json;
 
-use super::{Look, apply::end_pod};
+use super::{
+    Look,
+    apply::end_pod,
+    keep::{home, keep_home, set_finalizer},
+};
 use crate::{
     applying::{apply_one, refused},
     reconciler::ReconcileError,
 };
 
-/// A manager of its own: an apply that leaves the finalizer out takes it away, and touches nothing else.
-const FINALIZER_MANAGER: &str = "novasphere/vncworkspace-finalizer";
-
-/// Sets or takes away the finalizer, as the reclaim policy needs it.
-///
-/// # Errors
-///
-/// When the workspace could not be written: nothing that would need the finalizer is made before it is there.
-pub(super) async fn keep_finalizer(look: &Look<'_>) -> Result<(), ReconcileError> {
-    let wanted = needs_finalizer(look.workspace);
-    if wanted == has_finalizer(look.workspace) {
-        return Ok(());
-    }
-    set_finalizer(look, wanted).await
+/// Reads Pod and home from the cluster itself, before what cannot be taken back.
+async fn look_again(look: &mut Look<'_>) -> Result<(), ApplyError> {
+    let (client, workspace) = (&look.context.client, look.workspace);
+    let namespace = workspace.namespace().unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
+    let (pod_name, home_name) = (workspace.name_any(), home_of(workspace));
+    let (pod, home) = tokio::try_join!(pods.get_opt(&pod_name), claims.get_opt(&home_name))?;
+    look.references.pod = pod.map(Arc::new);
+    look.references.home = home.map(Arc::new);
+    Ok(())
 }
 
-async fn set_finalizer(look: &Look<'_>, wanted: bool) -> Result<(), ReconcileError> {
-    let workspace = look.workspace;
-    let api: Api<VncWorkspace> =
-        Api::namespaced(look.context.client.clone(), &workspace.namespace().unwrap_or_default());
-    let finalizers = if wanted { vec![FINALIZER] } else { Vec::new() };
-    let patch = json!({
-        "apiVersion": "novasphere.io/v1alpha1",
-        "kind": "VncWorkspace",
-        "metadata": {"name": workspace.name_any(), "uid": workspace.uid(), "finalizers": finalizers},
-    });
-    let parameters = PatchParams::apply(FINALIZER_MANAGER).force();
-    match api
-        .patch(&workspace.name_any(), &parameters, &Patch::Apply(patch))
-        .await
-    {
-        Ok(mut written) => {
-            written.metadata.managed_fields = None;
-            let cache = &look.context.caches.vnc_workspaces;
-            if written.metadata.deletion_timestamp.is_some() && written.finalizers().is_empty() {
-                // That was its end, and the answer has the version of before.
-                cache.deleted(workspace);
-            } else {
-                cache.written(written);
-            }
-            Ok(())
-        }
-        Err(error) => match ApplyError::from(error) {
-            ApplyError::NotFound(_) => Ok(()),
-            error => Err(error.into()),
-        },
+/// Ends the Pod; whether there is none any more, also for the cluster itself. Then the home is as the cluster has it, too.
+async fn is_quiet(look: &mut Look<'_>) -> Result<bool, ReconcileError> {
+    if !end_pod(look).await? {
+        return Ok(false);
     }
-}
-
-/// The home as it is, when it is ours.
-fn home(look: &Look<'_>) -> Option<Arc<PersistentVolumeClaim>> {
-    let uid = look.workspace.metadata.uid.as_deref();
-    let home = look.references.home.clone()?;
-    (label::owner_uid(&home.metadata) == uid).then_some(home)
+    look_again(look).await?;
+    Ok(end_pod(look).await?)
 }
 
 /// Takes the snapshot `name` of the home when there is none yet, and says how it stands.
@@ -97,22 +66,21 @@ async fn snapshot(
     if !look.references.snapshot_api {
         let missing =
             "the cluster does not serve snapshot.storage.k8s.io; install the snapshot-controller and its CRDs";
-        return Ok(Progress::Failed(missing.to_owned()));
+        return Ok(Progress::Refused(missing.to_owned()));
     }
     let found = progress(&look.references.snapshots, name);
     if found != Progress::Missing {
         return Ok(found);
     }
-    let backup = look.workspace.spec.backup.as_ref();
-    let class = backup.and_then(|backup| backup.volume_snapshot_class_name.as_deref());
-    let desired = build(owner, name, &claim.name_any(), class);
+    let class = wished(&look.workspace.spec).class;
+    let desired = build(owner, name, &claim.name_any(), class.as_deref());
     let context = look.context;
     let cache = &context.caches.volume_snapshots;
     Ok(
         match apply_one(&context.applier, &desired, cache, &mut look.retry).await? {
             Ok(_) => Progress::Underway,
             Err(failure) if failure.kind == FailureKind::NamespaceTerminating => Progress::Ready,
-            Err(failure) => Progress::Failed(failure.message),
+            Err(failure) => Progress::Refused(failure.message),
         },
     )
 }
@@ -124,48 +92,93 @@ async fn snapshot(
 /// [`NotLeader`] when this process may not write any more.
 pub(super) async fn save_at_hibernation(
     look: &mut Look<'_>,
-    valid: &ValidatedWorkspace,
+    owner: &Owner,
     sleep: Sleep,
     applied: &mut Applied,
 ) -> Result<(), NotLeader> {
     let Some(claim) = home(look).filter(|claim| has_volume(claim)) else {
         return Ok(());
     };
-    if !valid.backup.on_hibernate || applied.pod_is_ending {
+    if !wished(&look.workspace.spec).on_hibernate || applied.pod_is_ending {
         return Ok(());
     }
-    let name = hibernation_name(&valid.owner, sleep);
-    let found = snapshot(look, &valid.owner, &name, &claim).await?;
-    if matches!(found, Progress::Failed(_)) {
-        applied.snapshot = Some((found, "at hibernation"));
+    let name = hibernation_name(owner, sleep);
+    let progress = snapshot(look, owner, &name, &claim).await?;
+    if matches!(progress, Progress::Failed(_) | Progress::Refused(_)) {
+        applied.snapshot = Some(Taking {
+            name,
+            occasion: Occasion::Hibernation,
+            progress,
+        });
     }
     Ok(())
+}
+
+/// Whether the home is in a snapshot that was taken since the desktop ended, and that the cluster itself has.
+async fn is_saved(
+    look: &mut Look<'_>,
+    owner: &Owner,
+    claim: &PersistentVolumeClaim,
+    occasion: Occasion,
+    applied: &mut Applied,
+) -> Result<bool, ReconcileError> {
+    let name = last_name(owner, ended(look.workspace, Timestamp::now()));
+    let was_known = progress(&look.references.snapshots, &name) == Progress::Ready;
+    let mut found = snapshot(look, owner, &name, claim).await?;
+    if was_known {
+        let snapshots: Api<VolumeSnapshot> = Api::namespaced(look.context.client.clone(), &owner.namespace);
+        let live = snapshots.get_opt(&name).await.map_err(ApplyError::from)?;
+        let live: Vec<_> = live.map(Arc::new).into_iter().collect();
+        found = progress(&live, &name);
+        if found != Progress::Ready {
+            look.retry = Some("WatchLags");
+        }
+    }
+    let is_saved = found == Progress::Ready;
+    applied.snapshot = Some(Taking {
+        name,
+        occasion,
+        progress: found,
+    });
+    Ok(is_saved)
+}
+
+/// Whether it is not known what became of the home. That a home is refused is known: one that cannot grow is as good as before, and one
+/// that belongs to somebody else is not at stake.
+fn is_uncertain(applied: &Applied) -> bool {
+    matches!(&applied.home, Some(Err(failure)) if failure.kind == FailureKind::Unavailable)
 }
 
 /// Ends a workspace whose time is over, once its home is saved as far as that is wanted. Whether it was deleted.
 ///
 /// # Errors
 ///
-/// When something could not be written.
-pub(super) async fn expire(
-    look: &mut Look<'_>,
-    valid: &ValidatedWorkspace,
-    applied: &mut Applied,
-) -> Result<bool, ReconcileError> {
-    if applied.pod_is_ending {
+/// When something could not be read or written.
+pub(super) async fn expire(look: &mut Look<'_>, owner: &Owner, applied: &mut Applied) -> Result<bool, ReconcileError> {
+    if applied.pod_is_ending || is_uncertain(applied) {
         return Ok(false);
     }
-    let is_wanted = valid.backup.on_expire || valid.home.reclaim == ReclaimPolicy::Snapshot;
-    if is_wanted && let Some(claim) = home(look).filter(|claim| has_volume(claim)) {
-        let name = last_name(&valid.owner);
-        let found = snapshot(look, &valid.owner, &name, &claim).await?;
-        let is_ready = found == Progress::Ready;
-        applied.snapshot = Some((found, "because the workspace's time is over"));
-        if !is_ready {
-            return Ok(false);
-        }
+    if !is_quiet(look).await? {
+        applied.pod_is_ending = true;
+        return Ok(false);
     }
-    look.context.applier.delete(look.workspace).await?;
+    // With a wrong owner reference the home would go although it is to stay.
+    let mut again = Applied::default();
+    keep_home(look, owner, &mut again).await?;
+    if let Some(Err(failure)) = again.home {
+        applied.home = Some(Err(failure));
+        return Ok(false);
+    }
+    let spec = &look.workspace.spec;
+    let is_wanted = wished(spec).on_expire || spec.storage.reclaim == ReclaimPolicy::Snapshot;
+    if is_wanted
+        && let Some(claim) = home(look).filter(|claim| has_volume(claim))
+        && !is_saved(look, owner, &claim, Occasion::Expiry, applied).await?
+    {
+        return Ok(false);
+    }
+    // Somebody may just have moved its time on.
+    look.context.applier.delete_unchanged(look.workspace).await?;
     Ok(true)
 }
 
@@ -173,7 +186,7 @@ pub(super) async fn expire(
 ///
 /// # Errors
 ///
-/// When something could not be written.
+/// When something could not be read or written.
 pub(super) async fn delete(look: &mut Look<'_>) -> Result<Option<Applied>, ReconcileError> {
     if !has_finalizer(look.workspace) {
         return Ok(None);
@@ -181,23 +194,25 @@ pub(super) async fn delete(look: &mut Look<'_>) -> Result<Option<Applied>, Recon
     let Some(owner) = Owner::of(look.workspace) else {
         return Ok(None);
     };
-    let mut applied = Applied::default();
-    if !end_pod(look).await? {
+    let mut applied = Applied {
+        home: home(look).map(|claim| Ok(claim.as_ref().clone())),
+        ..Applied::default()
+    };
+    if !is_quiet(look).await? {
         applied.pod_is_ending = true;
         return Ok(Some(applied));
     }
     if let Some(claim) = home(look) {
         let reclaim = look.workspace.spec.storage.reclaim;
-        if reclaim == ReclaimPolicy::Snapshot && has_volume(&claim) {
-            let found = snapshot(look, &owner, &last_name(&owner), &claim).await?;
-            if found != Progress::Ready {
-                applied.home = Some(Ok(claim.as_ref().clone()));
-                applied.snapshot = Some((found, "before the home is deleted"));
-                return Ok(Some(applied));
-            }
+        if reclaim == ReclaimPolicy::Snapshot
+            && has_volume(&claim)
+            && !is_saved(look, &owner, &claim, Occasion::Deletion, &mut applied).await?
+        {
+            applied.home = Some(Ok(claim.as_ref().clone()));
+            return Ok(Some(applied));
         }
         if reclaim != ReclaimPolicy::Retain {
-            look.context.applier.delete(claim.as_ref()).await?;
+            look.context.applier.delete_unchanged(claim.as_ref()).await?;
         }
     }
     set_finalizer(look, false).await?;
@@ -209,8 +224,8 @@ pub(super) async fn delete(look: &mut Look<'_>) -> Result<Option<Applied>, Recon
 /// # Errors
 ///
 /// [`NotLeader`] when this process may not write any more.
-pub(super) async fn prune_snapshots(look: &mut Look<'_>, valid: &ValidatedWorkspace) -> Result<(), NotLeader> {
-    for old in surplus(&look.references.snapshots, valid.backup.keep) {
+pub(super) async fn prune_snapshots(look: &mut Look<'_>) -> Result<(), NotLeader> {
+    for old in surplus(&look.references.snapshots, wished(&look.workspace.spec).keep) {
         match look.context.applier.delete(old.as_ref()).await {
             Ok(_) => look.context.caches.volume_snapshots.deleted(&old),
             Err(error) => {

@@ -1,9 +1,13 @@
 //! The reconcile of a `VncWorkspace`: dereference, validate, build, apply, status; and its end, which saves the home.
+//!
+//! While the spec cannot be carried out, what there is sleeps and ends all the same, and its home stays or goes as the spec says.
 
 mod apply;
 mod credentials;
 mod dereference;
 mod end;
+mod ends;
+mod keep;
 mod ports;
 mod resize;
 mod status;
@@ -12,18 +16,22 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{Client, runtime::controller::Action};
-use novasphere_core::vnc_workspace::{
-    build::Gateway,
-    lifecycle::{Decision, Memory, State, decide},
-    references::References,
-    status::Applied,
-    validate::{ValidateError, validate},
-    validated::ValidatedWorkspace,
+use novasphere_core::{
+    label::Owner,
+    vnc_workspace::{
+        build::Gateway,
+        decision::decision,
+        lifecycle::{Decision, State},
+        references::References,
+        status::Applied,
+        validate::{ValidateError, ends_at, validate},
+        validated::ValidatedWorkspace,
+    },
 };
 use novasphere_crd::VncWorkspace;
 use novasphere_runtime::{apply::Applier, cache::Cache, events::Reporter, optional_api::OptionalApis};
 
-pub(crate) use self::{dereference::Inputs, ports::Ports};
+pub(crate) use self::{dereference::Inputs, ends::Ends, ports::Ports};
 use crate::{
     caches::Caches,
     reconciler::{ReconcileError, Reconciler},
@@ -43,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) status_writes: StatusWrites,
     pub(crate) ports: Ports,
     pub(crate) inputs: Inputs,
+    pub(crate) ends: Ends,
     pub(crate) gateway: Gateway,
 }
 
@@ -53,6 +62,8 @@ struct Look<'a> {
     context: &'a Context,
     /// Why to try again without an event.
     retry: Option<&'static str>,
+    /// When to look again although nothing happens.
+    pause: Option<Duration>,
 }
 
 impl Reconciler for Context {
@@ -70,6 +81,7 @@ impl Reconciler for Context {
             references: dereference::dereference(workspace, self).await?,
             context: self,
             retry: None,
+            pause: None,
         };
         Box::pin(look.attempt()).await
     }
@@ -79,33 +91,25 @@ impl Look<'_> {
     async fn attempt(&mut self) -> Result<Action, ReconcileError> {
         let validated = validate(self.workspace, &self.references);
         let now = Timestamp::now();
-        let memory = self.workspace.status.as_ref().map(Memory::of).unwrap_or_default();
-        let decided = validated
-            .as_ref()
-            .map(|valid| (valid, decide(&valid.lifecycle, &memory, &self.references.activity, now)));
+        let decision = decision(self.workspace, &self.references, now);
         let is_deleted = self.workspace.metadata.deletion_timestamp.is_some();
-        let applied = match &decided {
-            _ if is_deleted => match self.delete().await? {
-                Some(applied) => applied,
-                None => return Ok(Action::await_change()),
-            },
-            Ok((valid, decision)) => match Box::pin(self.carry_out(valid, decision)).await? {
-                Some(applied) => applied,
-                None => return Ok(Action::await_change()),
-            },
-            Err(_) => Applied::default(),
+        let applied = match (&validated, &decision) {
+            _ if is_deleted => Box::pin(end::delete(self)).await?,
+            (Ok(valid), Some(decision)) => Box::pin(self.carry_out(valid, decision)).await?,
+            (_, decision) => Box::pin(self.go_on(decision.as_ref())).await?,
         };
-        let held_back = status::write(self, &decided, &applied, now).await?;
+        let Some(applied) = applied else {
+            return Ok(Action::await_change());
+        };
+        let held_back = status::write(self, validated.as_ref(), decision.as_ref(), &applied, now).await?;
+        let next = decision.map_or_else(|| ends_at(self.workspace), |decision| decision.next);
+        let deadline = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
+        let mended = validated.err().filter(ValidateError::may_mend_itself);
+        let again = mended.map(|_| LOOK_AGAIN);
+        let next = [held_back, deadline, again, self.pause].into_iter().flatten().min();
         if let Some(reason) = self.retry {
-            return Err(ReconcileError::Incomplete { reason });
+            return Err(ReconcileError::Incomplete { reason, next });
         }
-        let deadline = match &decided {
-            Ok((_, decision)) => decision
-                .next
-                .map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default()),
-            Err(error) => error.may_mend_itself().then_some(LOOK_AGAIN),
-        };
-        let next = [held_back, deadline].into_iter().flatten().min();
         Ok(next.map_or_else(Action::await_change, Action::requeue))
     }
 
@@ -115,26 +119,46 @@ impl Look<'_> {
         valid: &ValidatedWorkspace,
         decision: &Decision,
     ) -> Result<Option<Applied>, ReconcileError> {
-        end::keep_finalizer(self).await?;
+        keep::keep_finalizer(self).await?;
         let mut applied = Box::pin(apply::apply(self, valid, decision)).await?;
-        match decision.state {
-            State::Awake { .. } => {}
-            State::Asleep(sleep) => end::save_at_hibernation(self, valid, sleep, &mut applied).await?,
-            State::Expired => {
-                if end::expire(self, valid, &mut applied).await? {
+        keep::keep_home(self, &valid.owner, &mut applied).await?;
+        self.finish(&valid.owner, Some(decision.state), applied).await
+    }
+
+    /// The same for a spec that cannot be carried out: nothing is made or changed, but the desktop sleeps and ends, and its home stays
+    /// or goes, for which the rest of the spec does not matter.
+    async fn go_on(&mut self, decision: Option<&Decision>) -> Result<Option<Applied>, ReconcileError> {
+        let Some(owner) = Owner::of(self.workspace) else {
+            return Ok(Some(Applied::default()));
+        };
+        keep::keep_finalizer(self).await?;
+        let mut applied = Applied::default();
+        keep::keep_home(self, &owner, &mut applied).await?;
+        if decision.is_none_or(Decision::is_awake) {
+            applied.pod = apply::own_pod(self).map(|pod| Ok(pod.as_ref().clone()));
+        } else {
+            applied.pod_is_ending = !apply::end_pod(self).await?;
+        }
+        self.finish(&owner, decision.map(|decision| decision.state), applied)
+            .await
+    }
+
+    async fn finish(
+        &mut self,
+        owner: &Owner,
+        state: Option<State>,
+        mut applied: Applied,
+    ) -> Result<Option<Applied>, ReconcileError> {
+        match state {
+            None | Some(State::Awake { .. }) => {}
+            Some(State::Asleep(sleep)) => end::save_at_hibernation(self, owner, sleep, &mut applied).await?,
+            Some(State::Expired) => {
+                if Box::pin(end::expire(self, owner, &mut applied)).await? {
                     return Ok(None);
                 }
             }
         }
-        end::prune_snapshots(self, valid).await?;
+        end::prune_snapshots(self).await?;
         Ok(Some(applied))
     }
-
-    /// `None` when nothing is left to do.
-    async fn delete(&mut self) -> Result<Option<Applied>, ReconcileError> {
-        end::delete(self).await
-    }
 }
-
-/// A valid workspace with what was decided about it, or why it is not valid.
-type Decided<'a> = Result<(&'a ValidatedWorkspace, Decision), &'a ValidateError>;

@@ -4,11 +4,16 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
-use novasphere_core::vnc_workspace::status::{Applied, Observed, is_news, news, status};
+use novasphere_core::vnc_workspace::{
+    lifecycle::Decision,
+    status::{Applied, Observed, is_news, news, status},
+    validate::ValidateError,
+    validated::ValidatedWorkspace,
+};
 use novasphere_crd::VncWorkspaceStatus;
 use novasphere_runtime::apply::ApplyError;
 
-use super::{Decided, Look};
+use super::Look;
 
 /// Writes the status when it says something new, and an event for each new failure. Returns how long details that were held back
 /// have to wait.
@@ -18,17 +23,16 @@ use super::{Decided, Look};
 /// When the write was refused or did not come through.
 pub(super) async fn write(
     look: &Look<'_>,
-    decided: &Decided<'_>,
+    validated: Result<&ValidatedWorkspace, &ValidateError>,
+    decision: Option<&Decision>,
     applied: &Applied,
     now: Timestamp,
 ) -> Result<Option<Duration>, ApplyError> {
     let (workspace, context) = (look.workspace, look.context);
     let new = status(&Observed {
         workspace,
-        validated: decided
-            .as_ref()
-            .map(|(valid, decision)| (*valid, decision))
-            .map_err(|error| *error),
+        validated,
+        decision,
         references: &look.references,
         applied,
         node_addresses: &context.caches.node_addresses(),

@@ -41,7 +41,7 @@ pub fn consoles(workspace: &VncWorkspace) -> &'static [ConsoleProtocol] {
 pub fn state(workspace: &VncWorkspace) -> TargetState {
     if stop(workspace).is_some() {
         TargetState::Stopped
-    } else if ready(workspace).is_some_and(|(is_ready, _)| is_ready) {
+    } else if ready(workspace).is_some_and(|(is_ready, reason)| is_ready || goes_on(workspace, reason)) {
         TargetState::Running
     } else if sleep(workspace).is_some_and(|since| !is_asked_for(workspace, since)) {
         TargetState::Asleep
@@ -62,7 +62,9 @@ pub fn stop(workspace: &VncWorkspace) -> Option<Stop> {
         Some(Stop::Deleting)
     } else if is(PodReason::Expired) {
         Some(Stop::Expired)
-    } else if !is_ready && (is(PodReason::InvalidSpec) || is_stalled(workspace)) {
+    } else if is_ready || goes_on(workspace, reason) {
+        None
+    } else if is(PodReason::InvalidSpec) || is_stalled(workspace) {
         Some(Stop::Invalid)
     } else {
         None
@@ -141,6 +143,12 @@ fn ready(workspace: &VncWorkspace) -> Option<(bool, &str)> {
     Some((ready.status == "True", ready.reason.as_str()))
 }
 
+/// Whether a Pod that was made from an earlier spec answers, although the present one is invalid.
+fn goes_on(workspace: &VncWorkspace, reason: &str) -> bool {
+    let status = workspace.status.as_ref();
+    reason == <&str>::from(PodReason::InvalidSpec) && status.is_some_and(|status| status.pod_name.is_some())
+}
+
 fn is_stalled(workspace: &VncWorkspace) -> bool {
     let conditions = workspace.status.as_ref().map(|status| status.conditions.as_slice());
     find(conditions.unwrap_or_default(), STALLED).is_some_and(|stalled| stalled.status == "True")
@@ -211,6 +219,12 @@ mod tests {
                 json!({"conditions": ready("Unknown", "InvalidSpec"), "hibernation": slept}),
                 Stopped,
                 Some(Stop::Invalid),
+            ),
+            // Its Pod was made before the spec became invalid, and answers.
+            (
+                json!({"conditions": ready("False", "InvalidSpec"), "podName": "alice"}),
+                Running,
+                None,
             ),
         ];
         for (status, state, stop) in table {

@@ -3,7 +3,9 @@
 pub mod activity;
 pub mod build;
 pub mod credentials;
+pub mod decision;
 pub mod failure;
+pub mod home;
 pub mod lifecycle;
 pub mod node_ports;
 mod pod_security;

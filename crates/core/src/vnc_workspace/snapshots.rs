@@ -5,32 +5,69 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::ResourceExt as _;
+use novasphere_crd::VncWorkspace;
 use novasphere_foreign::volume_snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 
-use super::{KEY_WORKSPACE, lifecycle::Sleep};
+use super::{KEY_WORKSPACE, lifecycle::Sleep, validate::ends_at};
 use crate::{
     label::{Component, Owner},
     name,
 };
 
 /// How a snapshot stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// It has to be made.
     Missing,
+    /// One of its name is being deleted; it can be made when that has gone.
+    Ending,
     /// The driver is at it.
     Underway,
+    /// It could not be asked for, for this reason.
+    Refused(String),
     /// The driver failed, in its own words. It tries again by itself.
     Failed(String),
     /// A home can be restored from it.
     Ready,
 }
 
-/// The name of the snapshot that is taken of a home before it goes. It is the same whether time or a person ends the workspace, so that
-/// one is enough.
+/// What a snapshot is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Occasion {
+    /// The desktop went to sleep; its home stays.
+    Hibernation,
+    /// The workspace's time is over.
+    Expiry,
+    /// The workspace is being deleted.
+    Deletion,
+}
+
+/// A snapshot that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taking {
+    /// Its name.
+    pub name: String,
+    /// What for.
+    pub occasion: Occasion,
+    /// How it stands.
+    pub progress: Progress,
+}
+
+/// The end of a workspace's time, once that has passed. A workspace that is being deleted stays what it was when that was asked for.
 #[must_use]
-pub fn last_name(owner: &Owner) -> String {
-    name::hashed(&[&owner.name, "last", &owner.uid]).to_string()
+pub fn ended(workspace: &VncWorkspace, now: Timestamp) -> Option<Timestamp> {
+    let asked = workspace.metadata.deletion_timestamp.as_ref();
+    ends_at(workspace).filter(|ends_at| *ends_at <= asked.map_or(now, |asked| asked.0))
+}
+
+/// The name of the snapshot that is taken of a home before it goes. It is the same whether time or a person ends the workspace, so that
+/// one is enough; it is another one when the time was moved on in between, because the desktop was used again.
+#[must_use]
+pub fn last_name(owner: &Owner, ended: Option<Timestamp>) -> String {
+    let ended = ended.map(|ended| ended.to_string());
+    let mut parts = vec![owner.name.as_str(), "last", &owner.uid];
+    parts.extend(ended.as_deref());
+    name::hashed(&parts).to_string()
 }
 
 /// The name of the snapshot that is taken at a hibernation.
@@ -68,6 +105,9 @@ pub fn progress(snapshots: &[Arc<VolumeSnapshot>], name: &str) -> Progress {
     let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.name_any() == name) else {
         return Progress::Missing;
     };
+    if snapshot.metadata.deletion_timestamp.is_some() {
+        return Progress::Ending;
+    }
     if snapshot.is_ready() {
         return Progress::Ready;
     }
@@ -87,20 +127,18 @@ pub fn has_volume(claim: &PersistentVolumeClaim) -> bool {
         .is_some_and(|volume| !volume.is_empty())
 }
 
-/// The snapshots beyond the newest `keep`. Only those that are ready count, so that none goes before a newer one can stand for it.
+/// The snapshots beyond the newest `keep`; none when nobody asks for that. Only those that are ready and stay count, so that none
+/// goes before a newer one can stand for it.
 #[must_use]
-pub fn surplus(snapshots: &[Arc<VolumeSnapshot>], keep: usize) -> Vec<Arc<VolumeSnapshot>> {
+pub fn surplus(snapshots: &[Arc<VolumeSnapshot>], keep: Option<usize>) -> Vec<Arc<VolumeSnapshot>> {
+    let Some(keep) = keep else { return Vec::new() };
     let mut ready: Vec<_> = snapshots
         .iter()
-        .filter(|snapshot| snapshot.is_ready())
+        .filter(|snapshot| snapshot.is_ready() && snapshot.metadata.deletion_timestamp.is_none())
         .cloned()
         .collect();
     ready.sort_by_key(|snapshot| std::cmp::Reverse(taken_at(snapshot)));
-    ready
-        .into_iter()
-        .skip(keep)
-        .filter(|snapshot| snapshot.metadata.deletion_timestamp.is_none())
-        .collect()
+    ready.into_iter().skip(keep).collect()
 }
 
 /// When a snapshot was taken, or asked for.
@@ -117,9 +155,13 @@ pub fn taken_at(snapshot: &VolumeSnapshot) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
-    use super::*;
+    use super::{
+        super::samples::{at, workspace},
+        *,
+    };
 
     fn snapshot(name: &str, minute: u8, status: &serde_json::Value) -> Arc<VolumeSnapshot> {
         let object = json!({
@@ -144,9 +186,40 @@ mod tests {
                 .map(|snapshot| snapshot.name_any())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(names(3), Vec::<String>::new());
-        assert_eq!(names(2), ["a"]);
-        assert_eq!(names(1), ["b", "a"]);
+        assert_eq!(names(Some(3)), Vec::<String>::new());
+        assert_eq!(names(Some(2)), ["a"]);
+        assert_eq!(names(Some(1)), ["b", "a"]);
+        assert_eq!(names(None), Vec::<String>::new(), "nobody asks for fewer");
+        let all = [all[0].clone(), all[1].clone(), going(&all[2])];
+        assert_eq!(surplus(&all, Some(2)), Vec::new(), "one that goes stands for none");
+    }
+
+    fn going(snapshot: &VolumeSnapshot) -> Arc<VolumeSnapshot> {
+        let mut snapshot = snapshot.clone();
+        snapshot.metadata.deletion_timestamp = Some(Time(at(0)));
+        Arc::new(snapshot)
+    }
+
+    #[test]
+    fn a_last_snapshot_is_of_one_end_alone() {
+        let name = |lifecycle: &serde_json::Value, second, deleted: Option<i64>| {
+            let mut workspace = workspace(&json!({ "lifecycle": lifecycle }));
+            workspace.metadata.deletion_timestamp = deleted.map(|second| Time(at(second)));
+            let owner = Owner::of(&workspace).unwrap();
+            last_name(&owner, ended(&workspace, at(second)))
+        };
+        let until = |second| json!({"expiresAt": at(second).to_string()});
+        let first = name(&until(10), 10, None);
+        assert_eq!(first, name(&until(10), 500, None), "as long as it takes");
+        assert_eq!(first, name(&until(10), 500, Some(500)), "then it is deleted");
+        let moved_on = name(&until(1000), 1000, None);
+        assert_ne!(first, moved_on, "the desktop was used in between");
+        let deleted = name(&until(1000), 20, Some(20));
+        assert_ne!(first, deleted, "deleted before its new time is over");
+        assert_eq!(deleted, name(&until(1000), 2000, Some(20)), "its time passes meanwhile");
+        assert_eq!(deleted, name(&json!({}), 20, Some(20)));
+        assert_eq!(name(&json!({"maxLifetime": "10s"}), 10, None), first);
+        assert!(first.len() <= name::MAX_LABEL, "{first}");
     }
 
     #[test]
@@ -166,5 +239,6 @@ mod tests {
         assert_eq!(progress(&all, "failed"), Progress::Failed("no space".into()));
         assert_eq!(progress(&all, "new"), Progress::Underway);
         assert_eq!(progress(&all, "ready"), Progress::Ready);
+        assert_eq!(progress(&[going(&all[2])], "ready"), Progress::Ending);
     }
 }

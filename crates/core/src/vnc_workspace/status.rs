@@ -27,9 +27,10 @@ use self::{
 use super::{
     failure,
     lifecycle::{Decision, State, whole_second},
+    reason::PodReason,
     references::{References, home_of},
     secret_name,
-    snapshots::{Progress, taken_at},
+    snapshots::{Taking, taken_at},
     validate::{ValidateError, ends_at},
     validated::ValidatedWorkspace,
 };
@@ -56,10 +57,21 @@ pub struct Applied {
     pub failures: Vec<(&'static str, Failure)>,
     /// An old Pod is ending.
     pub pod_is_ending: bool,
+    /// How the Pod last ended by itself, while the next one has not shown that it lasts.
+    pub ended: Option<Ended>,
     /// All ports on nodes of the range for this are taken.
     pub ports_used_up: Option<&'static str>,
-    /// How the snapshot stands that is waited for, and what for.
-    pub snapshot: Option<(Progress, &'static str)>,
+    /// The snapshot that is waited for.
+    pub snapshot: Option<Taking>,
+}
+
+/// A Pod that ended by itself, and soon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What it said of it.
+    pub said: String,
+    /// How many did so in a row, this one included.
+    pub times: u32,
 }
 
 /// Everything that a status is worked out from.
@@ -67,8 +79,10 @@ pub struct Applied {
 pub struct Observed<'a> {
     /// The object, with the status that it has.
     pub workspace: &'a VncWorkspace,
-    /// The outcome of [`validate`](super::validate::validate), and what was decided.
-    pub validated: Result<(&'a ValidatedWorkspace, &'a Decision), &'a ValidateError>,
+    /// The outcome of [`validate`](super::validate::validate).
+    pub validated: Result<&'a ValidatedWorkspace, &'a ValidateError>,
+    /// The outcome of [`decision`](super::decision::decision).
+    pub decision: Option<&'a Decision>,
     /// What it refers to.
     pub references: &'a References,
     /// What became of the objects that it wants.
@@ -77,6 +91,13 @@ pub struct Observed<'a> {
     pub node_addresses: &'a [String],
     /// The present time.
     pub now: Timestamp,
+}
+
+impl Observed<'_> {
+    /// What the desktop is to be, as far as that is known.
+    fn state(&self) -> Option<State> {
+        self.decision.map(|decision| decision.state)
+    }
 }
 
 /// The status of a `VncWorkspace`, but for `wakeRequestedAt`, which gateways write.
@@ -109,7 +130,7 @@ pub fn status(observed: &Observed<'_>) -> VncWorkspaceStatus {
         ..old.clone()
     };
     status.endpoints = endpoints(observed).or(old.endpoints.clone());
-    if let Ok((_, decision)) = observed.validated {
+    if let Some(decision) = observed.decision {
         remember(&mut status, decision);
     }
     let live = live_pod(observed).filter(|pod| failure::is_ready(pod));
@@ -134,18 +155,11 @@ fn live_pod<'a>(observed: &Observed<'a>) -> Option<&'a Pod> {
 
 /// `Ready`: what is wrong first. A desktop that sleeps is as its spec wants it.
 fn ready(observed: &Observed<'_>, pod: &Finding, storage: &Finding, routes: &Finding) -> Finding {
-    let sleeps = matches!(
-        observed.validated,
-        Ok((
-            _,
-            Decision {
-                state: State::Asleep(_),
-                ..
-            }
-        ))
-    );
+    let sleeps = matches!(observed.state(), Some(State::Asleep(_)));
     let waits = is_on_its_way(storage.reason);
-    let parts = [(storage, sleeps && waits), (pod, sleeps), (routes, false)];
+    // Asleep, a Service or Secret that is refused is still wrong.
+    let rests = sleeps && pod.reason == <&str>::from(PodReason::Hibernated);
+    let parts = [(storage, sleeps && waits), (pod, rests), (routes, false)];
     let parts: Vec<_> = parts
         .into_iter()
         .filter(|(_, excused)| !excused)
@@ -180,7 +194,8 @@ fn stalled(observed: &Observed<'_>) -> Option<Finding> {
 }
 
 fn phase(observed: &Observed<'_>, findings: &[Finding]) -> WorkspacePhase {
-    let Ok((_, decision)) = observed.validated else {
+    let is_valid = observed.validated.is_ok();
+    let Some(state) = observed.state().filter(|state| is_valid || *state == State::Expired) else {
         return WorkspacePhase::Failed;
     };
     let reason = |type_: &str| {
@@ -190,7 +205,7 @@ fn phase(observed: &Observed<'_>, findings: &[Finding]) -> WorkspacePhase {
             .map(|finding| finding.reason)
     };
     let ends = observed.applied.pod_is_ending;
-    match decision.state {
+    match state {
         State::Expired => WorkspacePhase::Expiring,
         State::Asleep(_) if ends => WorkspacePhase::Hibernating,
         State::Asleep(_) => WorkspacePhase::Hibernated,

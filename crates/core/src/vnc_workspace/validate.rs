@@ -15,7 +15,7 @@ use super::{
     schedule::{Cron, time_zone},
     validated::{Backup, Home, HomeSource, Network, PodTemplate, Service, ValidatedWorkspace},
 };
-use crate::{label::Owner, merge::merge};
+use crate::{label::Owner, merge::merge_pod};
 
 /// Why a `VncWorkspace` cannot be carried out before a person changes it, or something that it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -230,29 +230,33 @@ fn home(workspace: &VncWorkspace, references: &References, owner: &Owner) -> Res
     })
 }
 
-fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<Backup, ValidateError> {
+/// The snapshots that a workspace wishes for, whether or not they can be taken.
+#[must_use]
+pub fn wished(spec: &VncWorkspaceSpec) -> Backup {
     let backup = spec.backup.as_ref();
-    let on_hibernate = backup.is_some_and(|backup| backup.on_hibernate);
     let ends = spec.lifecycle.expires_at.is_some() || spec.lifecycle.max_lifetime.is_some();
-    let on_expire = backup.is_some_and(|backup| backup.on_expire) && ends;
+    Backup {
+        on_hibernate: backup.is_some_and(|backup| backup.on_hibernate),
+        on_expire: backup.is_some_and(|backup| backup.on_expire) && ends,
+        class: backup.and_then(|backup| backup.volume_snapshot_class_name.clone()),
+        keep: backup.map(|backup| usize::from(backup.keep).max(1)),
+    }
+}
+
+fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<Backup, ValidateError> {
+    let backup = wished(spec);
     let wishes = [
         (
             spec.storage.reclaim == ReclaimPolicy::Snapshot,
             "spec.storage.reclaim Snapshot",
         ),
-        (on_hibernate, "spec.backup.onHibernate"),
-        (on_expire, "spec.backup.onExpire"),
+        (backup.on_hibernate, "spec.backup.onHibernate"),
+        (backup.on_expire, "spec.backup.onExpire"),
     ];
     if let Some((_, field)) = wishes.iter().find(|(wanted, _)| *wanted && !references.snapshot_api) {
         return Err(ValidateError::NoSnapshotApi(field));
     }
-    let keep = backup.map_or_else(|| novasphere_crd::Backup::default().keep, |backup| backup.keep);
-    Ok(Backup {
-        on_hibernate,
-        on_expire,
-        class: backup.and_then(|backup| backup.volume_snapshot_class_name.clone()),
-        keep: usize::from(keep).max(1),
-    })
+    Ok(backup)
 }
 
 fn network(spec: &VncWorkspaceSpec) -> Result<Network, ValidateError> {
@@ -364,6 +368,9 @@ const DECIDED: &[(&str, &str)] = &[
     ),
 ];
 
+/// A Pod may take so long to end, its `preStop` hooks included. A workspace's `NetworkPolicy` goes with the workspace, not with the Pod.
+const MAX_GRACE_SECONDS: i64 = 300;
+
 /// The Pod of a workspace with its overrides.
 ///
 /// # Errors
@@ -392,7 +399,7 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
         }
     }
     let mut document = build::pod::template(name, spec, home);
-    merge(&mut document, &overrides);
+    merge_pod(&mut document, &overrides);
     let metadata = |kind: &str| -> Result<BTreeMap<String, String>, ValidateError> {
         let value = document.pointer(&format!("/metadata/{kind}")).cloned();
         let parsed = value.map(serde_json::from_value).transpose();
@@ -407,6 +414,12 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
     let kept = serde_json::to_value(&pod).map_err(|error| ValidateError::NoPod(error.to_string()))?;
     if let Some(lost) = lost("spec", &wanted, &kept) {
         return Err(ValidateError::UnknownField(lost));
+    }
+    if pod.termination_grace_period_seconds > Some(MAX_GRACE_SECONDS) {
+        return Err(ValidateError::Override {
+            field: "spec.terminationGracePeriodSeconds".to_owned(),
+            problem: "a desktop ends within 300 seconds, for nothing guards its Pod once the workspace is deleted; lower it",
+        });
     }
     pod_security::check(&pod)?;
     pod_security::check_annotations(&annotations)?;

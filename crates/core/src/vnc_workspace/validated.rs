@@ -111,6 +111,6 @@ pub struct Backup {
     pub on_expire: bool,
     /// The class of snapshots; the driver's default when absent.
     pub class: Option<String>,
-    /// How many are kept.
-    pub keep: usize,
+    /// How many are kept; all when absent.
+    pub keep: Option<usize>,
 }

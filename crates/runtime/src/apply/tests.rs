@@ -352,3 +352,23 @@ async fn a_status_that_differs_in_times_alone_is_not_sent() {
     );
     expect_none(calls);
 }
+
+#[tokio::test]
+async fn what_was_changed_meanwhile_is_not_deleted() {
+    let (applier, mut calls) = applier();
+    let live = stored(&service(|_| {}));
+    let changed = status(
+        409,
+        "Conflict",
+        "the ResourceVersion in the precondition (7) does not match",
+    );
+    let (result, call) = tokio::join!(applier.delete_unchanged(&live), expect(&mut calls, 409, &changed));
+    assert!(matches!(result, Err(ApplyError::Conflict(_))), "{result:?}");
+    assert_eq!(call.method, Method::DELETE);
+    assert_eq!(call.body["preconditions"], json!({"uid": "s1", "resourceVersion": "7"}));
+    // Of which version it is does not matter to who only wants it gone.
+    let (result, call) = tokio::join!(applier.delete(&live), expect(&mut calls, 409, &changed));
+    assert_eq!(result.unwrap(), Deleted::AlreadyGone);
+    assert_eq!(call.body["preconditions"], json!({"uid": "s1"}));
+    expect_none(calls);
+}

@@ -11,19 +11,20 @@ use crate::{condition::Finding, vm_access::failure::Failure};
 pub(super) fn pod(observed: &Observed<'_>) -> Finding {
     let type_ = types::POD_READY;
     let fails = |reason: PodReason, message: &str| Finding::fails(type_, reason, message);
-    let decision = match observed.validated {
+    if observed.workspace.metadata.deletion_timestamp.is_some() {
+        return fails(PodReason::Deleting, "The workspace is being deleted.");
+    }
+    match observed.validated {
+        Err(_) if observed.state() == Some(State::Expired) => return expired(),
         Err(error) if error.part() == Part::Pod => return fails(PodReason::InvalidSpec, &error.to_string()),
         Err(_) => {
             return Finding::unknown(
                 type_,
                 PodReason::InvalidSpec,
-                "Nothing was done, because the home cannot be made; see StorageReady.",
+                "No Pod is made or changed, because the home cannot be made; see StorageReady.",
             );
         }
-        Ok((_, decision)) => decision,
-    };
-    if observed.workspace.metadata.deletion_timestamp.is_some() {
-        return fails(PodReason::Deleting, "The workspace is being deleted.");
+        Ok(_) => {}
     }
     let applied = observed.applied;
     if let Some((what, failure)) = applied.failures.first() {
@@ -34,10 +35,12 @@ pub(super) fn pod(observed: &Observed<'_>) -> Finding {
         let (reason, message) = failure::of_write("Service", failure);
         return fails(reason, &message);
     }
-    match decision.state {
-        State::Expired => return fails(PodReason::Expired, "The workspace's time is over."),
-        State::Asleep(_) => return fails(PodReason::Hibernated, "The desktop sleeps. Whoever connects wakes it."),
-        State::Awake { .. } => {}
+    match observed.state() {
+        Some(State::Expired) => return expired(),
+        Some(State::Asleep(_)) => {
+            return fails(PodReason::Hibernated, "The desktop sleeps. Whoever connects wakes it.");
+        }
+        Some(State::Awake { .. }) | None => {}
     }
     if let Some(which) = applied.ports_used_up {
         return fails(
@@ -47,6 +50,16 @@ pub(super) fn pod(observed: &Observed<'_>) -> Finding {
                  ClusterIP, or let the administrator widen the range."
             ),
         );
+    }
+    let answers = matches!(&applied.pod, Some(Ok(pod)) if failure::is_ready(pod));
+    let explained = match &applied.pod {
+        Some(Ok(pod)) if !failure::has_ended(pod) => failure::of_pod(pod).is_some(),
+        Some(Err(_)) => true,
+        _ => false,
+    };
+    if let Some(ended) = applied.ended.as_ref().filter(|_| !answers && !explained) {
+        let (reason, message) = failure::of_end(ended);
+        return fails(reason, &message);
     }
     match &applied.pod {
         None if applied.pod_is_ending => fails(PodReason::Stopping, "The old Pod is ending; the next one follows."),
@@ -68,6 +81,10 @@ pub(super) fn pod(observed: &Observed<'_>) -> Finding {
             None => fails(PodReason::Starting, "The desktop starts."),
         },
     }
+}
+
+fn expired() -> Finding {
+    Finding::fails(types::POD_READY, PodReason::Expired, "The workspace's time is over.")
 }
 
 /// The desktop goes on with what it has.

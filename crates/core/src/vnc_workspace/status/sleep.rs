@@ -19,9 +19,9 @@ const TOLD_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> Finding {
     let type_ = types::HIBERNATED;
-    let Ok((_, decision)) = observed.validated else {
+    let Some(decision) = observed.decision else {
         let was = find(&old.conditions, type_).is_some_and(|condition| condition.status == "True");
-        let message = "The spec is invalid, so the desktop was left as it was.";
+        let message = "The schedule is invalid, so the desktop was left as it was.";
         return if was {
             Finding::holds(type_, HibernatedReason::InvalidSpec, message)
         } else {

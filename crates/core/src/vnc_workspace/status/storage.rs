@@ -4,14 +4,30 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use novasphere_crd::condition as types;
 
 use super::{
-    super::{failure, reason::StorageReason, snapshots::Progress, validate::Part},
+    super::{
+        failure,
+        reason::StorageReason,
+        references::home_of,
+        snapshots::{Occasion, Progress, Taking},
+        validate::Part,
+    },
     Observed,
 };
 use crate::condition::Finding;
 
 pub(super) fn storage(observed: &Observed<'_>) -> Finding {
     let type_ = types::STORAGE_READY;
-    let (valid, _) = match observed.validated {
+    if let Some(finding) = observed.applied.snapshot.as_ref().and_then(waited_for) {
+        return finding;
+    }
+    if let Some(Err(failure)) = &observed.applied.home {
+        let (reason, message) = failure::of_home_write(&home_of(observed.workspace), failure);
+        return Finding::fails(type_, reason, message);
+    }
+    if observed.workspace.metadata.deletion_timestamp.is_some() {
+        return deleting(observed);
+    }
+    let valid = match observed.validated {
         Err(error) if error.part() == Part::Storage => {
             return Finding::fails(type_, StorageReason::InvalidSpec, error.to_string());
         }
@@ -19,38 +35,14 @@ pub(super) fn storage(observed: &Observed<'_>) -> Finding {
             return Finding::unknown(
                 type_,
                 StorageReason::NotChecked,
-                "Nothing was done, because another part of the spec is invalid.",
+                "The home was left as it is, because another part of the spec is invalid.",
             );
         }
         Ok(valid) => valid,
     };
-    if let Some((progress, why)) = &observed.applied.snapshot {
-        match progress {
-            Progress::Ready => {}
-            Progress::Failed(said) => {
-                return Finding::fails(
-                    type_,
-                    StorageReason::SnapshotFailed,
-                    format!(
-                        "The snapshot that is taken {why} failed, and the home is kept: {said}. The driver tries again; see \
-                         `kubectl describe volumesnapshots`. To give the home up, set spec.storage.reclaim to Delete."
-                    ),
-                );
-            }
-            Progress::Missing | Progress::Underway => {
-                return Finding::fails(
-                    type_,
-                    StorageReason::TakingSnapshot,
-                    format!("A snapshot is being taken {why}."),
-                );
-            }
-        }
-    }
     match &observed.applied.home {
-        None => Finding::unknown(type_, StorageReason::ApiUnavailable, "The home was not looked at yet."),
-        Some(Err(failure)) => {
-            let (reason, message) = failure::of_home_write(&valid.home.name, failure);
-            Finding::fails(type_, reason, message)
+        None | Some(Err(_)) => {
+            Finding::unknown(type_, StorageReason::ApiUnavailable, "The home was not looked at yet.")
         }
         Some(Ok(claim)) => match failure::of_home(claim, &valid.home, observed.references) {
             Some((reason, message)) => Finding::fails(type_, reason, message),
@@ -58,6 +50,78 @@ pub(super) fn storage(observed: &Observed<'_>) -> Finding {
                 resizing(claim).unwrap_or_else(|| Finding::holds(type_, StorageReason::Bound, "The home is there."))
             }
         },
+    }
+}
+
+/// What is said while the workspace goes and its home is not the matter.
+fn deleting(observed: &Observed<'_>) -> Finding {
+    let type_ = types::STORAGE_READY;
+    let phase = |claim: &PersistentVolumeClaim| claim.status.as_ref()?.phase.clone();
+    match &observed.applied.home {
+        Some(Ok(claim)) if phase(claim).as_deref() == Some("Bound") => {
+            Finding::holds(type_, StorageReason::Bound, "The home is there.")
+        }
+        _ => Finding::unknown(
+            type_,
+            StorageReason::NotChecked,
+            "The workspace is being deleted, and has no home that holds anything.",
+        ),
+    }
+}
+
+/// What is said of a snapshot that is not there yet.
+fn waited_for(taking: &Taking) -> Option<Finding> {
+    let why = match taking.occasion {
+        Occasion::Hibernation => "because the desktop went to sleep",
+        Occasion::Expiry => "because the workspace's time is over",
+        Occasion::Deletion => "before the home is deleted",
+    };
+    let name = &taking.name;
+    let (reason, message) = match &taking.progress {
+        Progress::Ready => return None,
+        Progress::Missing | Progress::Underway => (
+            StorageReason::TakingSnapshot,
+            format!("A snapshot is being taken {why}."),
+        ),
+        Progress::Ending => (
+            StorageReason::TakingSnapshot,
+            format!(
+                "A snapshot is taken {why}, as soon as the VolumeSnapshot {name}, which is being deleted, has gone."
+            ),
+        ),
+        Progress::Refused(said) => (
+            StorageReason::SnapshotFailed,
+            format!(
+                "The snapshot that is taken {why} cannot be made, and the home is kept: {said}. It is tried again. {}",
+                without(taking.occasion)
+            ),
+        ),
+        Progress::Failed(said) => (
+            StorageReason::SnapshotFailed,
+            format!(
+                "The snapshot that is taken {why} failed, and the home is kept: {said}. The driver tries again; see `kubectl describe \
+                 volumesnapshot {name}`. After a change of spec.backup.volumeSnapshotClassName, delete that VolumeSnapshot: another one \
+                 is taken. {}",
+                without(taking.occasion)
+            ),
+        ),
+    };
+    Some(Finding::fails(types::STORAGE_READY, reason, message))
+}
+
+/// What to do to go on without a snapshot.
+const fn without(occasion: Occasion) -> &'static str {
+    match occasion {
+        Occasion::Hibernation => {
+            "The desktop wakes all the same; to take none when it sleeps, set spec.backup.onHibernate to false."
+        }
+        Occasion::Expiry => {
+            "To go on working, move the end of its time on. To end without a snapshot, set spec.backup.onExpire to false and \
+             spec.storage.reclaim to Retain, which keeps the home."
+        }
+        Occasion::Deletion => {
+            "To end without a snapshot, set spec.storage.reclaim to Retain, which keeps the home, or to Delete, which gives it up."
+        }
     }
 }
 

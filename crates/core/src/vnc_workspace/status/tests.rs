@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 use super::{
     super::{
         activity::Activity,
-        lifecycle::{Memory, decide},
+        decision::decision,
         samples::{at, references, workspace},
+        snapshots::{Occasion, Progress},
         validate::validate,
     },
     *,
 };
-use crate::vm_access::failure::FailureKind;
+use crate::{label::Owner, vm_access::failure::FailureKind};
 
 fn bound() -> PersistentVolumeClaim {
     let claim =
@@ -31,7 +32,7 @@ fn pod(ready: bool) -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": "alice"},
         "spec": {"containers": [], "nodeName": "node-1"},
-        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": at(0).to_string()}]},
     }))
     .unwrap()
 }
@@ -50,19 +51,21 @@ fn of(workspace: &VncWorkspace, applied: &Applied, second: i64) -> VncWorkspaceS
 }
 
 fn with(workspace: &VncWorkspace, applied: &Applied, activity: Activity, second: i64) -> VncWorkspaceStatus {
+    let mut pod = applied.pod.clone().and_then(Result::ok);
+    if let Some(pod) = &mut pod {
+        pod.metadata.owner_references = Some(vec![Owner::of(workspace).unwrap().reference()]);
+    }
     let references = References {
         activity,
+        pod: pod.map(Arc::new),
         ..references()
     };
     let validated = validate(workspace, &references);
-    let memory = workspace.status.as_ref().map(Memory::of).unwrap_or_default();
-    let decision = validated
-        .as_ref()
-        .ok()
-        .map(|valid| decide(&valid.lifecycle, &memory, &references.activity, at(second)));
+    let decision = decision(workspace, &references, at(second));
     status(&Observed {
         workspace,
-        validated: validated.as_ref().map(|valid| (valid, decision.as_ref().unwrap())),
+        validated: validated.as_ref(),
+        decision: decision.as_ref(),
         references: &references,
         applied,
         node_addresses: &["192.0.2.1".to_owned()],
@@ -111,6 +114,70 @@ fn one_that_sleeps_is_as_wanted() {
     assert_eq!(status.hibernation.unwrap().reason, HibernationReason::Asked);
     assert_eq!((status.awake_since, status.pod_name), (None, None));
     assert_eq!(status.phase, Some(WorkspacePhase::Hibernated));
+}
+
+#[test]
+fn one_that_sleeps_is_not_as_wanted_when_something_of_it_is_refused() {
+    let asked = workspace(&json!({"lifecycle": {"state": "Hibernated"}}));
+    let refused = || Failure::new(FailureKind::Forbidden, "not allowed");
+    let sleeping = || Applied {
+        pod: None,
+        ..applied(pod(true))
+    };
+    for applied in [
+        Applied {
+            service: Some(Err(refused())),
+            ..sleeping()
+        },
+        Applied {
+            failures: vec![("Secret", refused())],
+            ..sleeping()
+        },
+    ] {
+        let status = of(&asked, &applied, 5);
+        assert_eq!(reasons(&status)["Ready"], "False Forbidden");
+        assert_eq!(reasons(&status)["Hibernated"], "True Asked");
+        assert_eq!(status.phase, Some(WorkspacePhase::Hibernated));
+    }
+}
+
+#[test]
+fn pods_that_end_again_and_again_are_one_failure() {
+    let ended = Some(Ended {
+        said: "UnexpectedAdmissionError: no device".to_owned(),
+        times: 3,
+    });
+    let ending = Applied {
+        pod: None,
+        pod_is_ending: true,
+        ended: ended.clone(),
+        ..applied(pod(false))
+    };
+    let starting = Applied {
+        ended: ended.clone(),
+        ..applied(pod(false))
+    };
+    for applied in [ending, starting] {
+        let status = of(&workspace(&json!({})), &applied, 5);
+        assert_eq!(reasons(&status)["PodReady"], "False Ended");
+        assert_eq!(status.phase, Some(WorkspacePhase::Failed));
+        let told = news(None, &status);
+        assert!(
+            told.iter().any(|(is_warning, reason, message)| *is_warning
+                && reason == "Ended"
+                && message.contains("3 time(s)")
+                && message.contains("no device")),
+            "{told:?}"
+        );
+    }
+    let running = Applied {
+        ended,
+        ..applied(pod(true))
+    };
+    assert_eq!(
+        reasons(&of(&workspace(&json!({})), &running, 5))["PodReady"],
+        "True Running"
+    );
 }
 
 #[test]
@@ -238,4 +305,107 @@ fn a_desktop_that_could_not_grow_goes_on_and_says_so() {
         said.contains("keeps its former resources") && said.contains("exceeded quota"),
         "{said}"
     );
+}
+
+/// An override that Pod Security refuses.
+fn weak(more: &Value) -> VncWorkspace {
+    let mut spec = json!({"podOverrides": {"spec": {"hostNetwork": true}}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    workspace(&spec)
+}
+
+#[test]
+fn an_invalid_desktop_sleeps_and_ends_and_goes_on_until_then() {
+    let left = Applied {
+        service: None,
+        home: None,
+        ..applied(pod(true))
+    };
+    let status = of(&weak(&json!({})), &left, 5);
+    assert_eq!(reasons(&status)["PodReady"], "False InvalidSpec");
+    assert_eq!(reasons(&status)["Hibernated"], "False Awake");
+    assert_eq!(status.pod_name.as_deref(), Some("alice"), "who connects comes in");
+    assert_eq!(status.phase, Some(WorkspacePhase::Failed));
+    let status = of(
+        &weak(&json!({"lifecycle": {"state": "Hibernated"}})),
+        &Applied::default(),
+        5,
+    );
+    assert_eq!(reasons(&status)["PodReady"], "False InvalidSpec");
+    assert_eq!(reasons(&status)["Ready"], "False InvalidSpec");
+    assert_eq!(reasons(&status)["Hibernated"], "True Asked");
+    assert_eq!((status.hibernation.is_some(), status.awake_since), (true, None));
+    let status = of(
+        &weak(&json!({"lifecycle": {"maxLifetime": "1s"}})),
+        &Applied::default(),
+        5,
+    );
+    assert_eq!(reasons(&status)["PodReady"], "False Expired");
+    assert_eq!(status.phase, Some(WorkspacePhase::Expiring));
+}
+
+fn taking(occasion: Occasion, progress: Progress) -> Taking {
+    Taking {
+        name: "alice-last-1".to_owned(),
+        occasion,
+        progress,
+    }
+}
+
+fn said(status: &VncWorkspaceStatus) -> String {
+    let storage = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "StorageReady");
+    storage.unwrap().message.clone()
+}
+
+#[test]
+fn a_deletion_is_told_as_such() {
+    for mut going in [workspace(&json!({})), weak(&json!({}))] {
+        going.metadata.deletion_timestamp = Some(Time(at(3)));
+        let ending = Applied {
+            home: Some(Ok(bound())),
+            pod_is_ending: true,
+            ..Applied::default()
+        };
+        let status = of(&going, &ending, 5);
+        assert_eq!(reasons(&status)["PodReady"], "False Deleting");
+        assert_eq!(reasons(&status)["StorageReady"], "True Bound");
+        let homeless = of(&going, &Applied::default(), 5);
+        assert_eq!(reasons(&homeless)["StorageReady"], "Unknown NotChecked");
+        let failed = Applied {
+            snapshot: Some(taking(Occasion::Deletion, Progress::Failed("no space".into()))),
+            ..ending
+        };
+        let status = of(&going, &failed, 5);
+        assert_eq!(reasons(&status)["StorageReady"], "False SnapshotFailed");
+        assert!(said(&status).contains("no space"), "{}", said(&status));
+    }
+}
+
+#[test]
+fn nobody_is_told_to_give_up_a_home_that_is_not_going() {
+    let words = |occasion, progress| {
+        let failed = Applied {
+            snapshot: Some(taking(occasion, progress)),
+            ..applied(pod(true))
+        };
+        said(&of(&workspace(&json!({})), &failed, 5))
+    };
+    for occasion in [Occasion::Hibernation, Occasion::Expiry, Occasion::Deletion] {
+        let failed = words(occasion, Progress::Failed("no space".into()));
+        assert!(
+            failed.contains("kubectl describe volumesnapshot alice-last-1"),
+            "{failed}"
+        );
+        assert!(failed.contains("delete that VolumeSnapshot"), "{failed}");
+        assert_eq!(failed.contains("to Delete"), occasion == Occasion::Deletion, "{failed}");
+        let refused = words(occasion, Progress::Refused("not allowed".into()));
+        assert!(
+            !refused.contains("delete that VolumeSnapshot"),
+            "there is none: {refused}"
+        );
+        assert!(failed.contains("the home is kept") && refused.contains("the home is kept"));
+    }
 }

@@ -47,6 +47,31 @@ fn overrides_are_laid_over_the_pod() {
     );
 }
 
+#[test]
+fn what_a_desktop_needs_stays_when_overrides_add_mounts_and_ports() {
+    let spec = json!({"podOverrides": {"spec": {
+        "terminationGracePeriodSeconds": 300,
+        "containers": [{
+            "name": "desktop",
+            "volumeMounts": [{"name": "home", "mountPath": "/data"}, {"name": "home", "mountPath": "/more"}],
+            "ports": [{"containerPort": 8080}],
+        }],
+    }}});
+    let valid = validate(&workspace(&spec), &references()).unwrap();
+    let desktop = &valid.pod.spec.containers[0];
+    let mounts = desktop.volume_mounts.iter().flatten();
+    let paths: Vec<_> = mounts.map(|mount| mount.mount_path.as_str()).collect();
+    let own = [
+        "/home/user/workspace",
+        "/run/novasphere/credentials",
+        "/tmp",
+        "/run/user",
+    ];
+    assert_eq!(paths, [&own[..], &["/data", "/more"]].concat());
+    let ports: Vec<_> = desktop.ports.iter().flatten().map(|port| port.container_port).collect();
+    assert_eq!(ports, [5901, 8080]);
+}
+
 fn assert_weakens(cases: Vec<(Value, &str)>) {
     for (spec, field) in cases {
         let said = refused(&json!({"podOverrides": {"spec": spec}}));
@@ -211,6 +236,10 @@ fn what_novasphere_decides_and_what_is_no_field_is_refused() {
             "podOverrides.spec.containers[0].imagge",
         ),
         (json!({"spec": {"terminationGracePeriodSeconds": "long"}}), "no Pod"),
+        (
+            json!({"spec": {"terminationGracePeriodSeconds": 301}}),
+            "podOverrides.spec.terminationGracePeriodSeconds: a desktop ends within 300 seconds",
+        ),
     ] {
         let said = refused(&json!({"podOverrides": overrides}));
         assert!(said.contains(part), "{said}");
@@ -278,4 +307,16 @@ fn a_schedule_that_is_none_is_refused() {
 fn metadata_addresses_cannot_be_asked_for() {
     let said = refused(&json!({"network": {"egress": [{"cidr": "169.254.169.254/32"}]}}));
     assert!(said.contains("169.254.169.254/32"), "{said}");
+}
+
+#[test]
+fn snapshots_are_pruned_only_where_the_spec_says_how_many_stay() {
+    let keep = |spec: &Value| validate(&workspace(spec), &references()).unwrap().backup.keep;
+    assert_eq!(keep(&json!({"backup": {"onHibernate": true, "keep": 5}})), Some(5));
+    assert_eq!(keep(&json!({"backup": {}})), Some(3));
+    assert_eq!(
+        keep(&json!({})),
+        None,
+        "a backup that is taken out of the spec takes no snapshot along"
+    );
 }
