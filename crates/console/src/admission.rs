@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     close::Close,
+    limits::LimitReached,
     registry::{Protocol, SessionId, Stream, StreamInfo, Transport},
     relay::End,
     rules::Rules,
@@ -104,6 +105,8 @@ pub struct Refusal {
 pub struct Refused {
     /// Why.
     pub refusal: Refusal,
+    /// Why in one word, for metrics: that of [`Refusal::why`], or a more exact one.
+    pub reason: &'static str,
     /// Where the viewer connected from.
     pub client: IpAddr,
     /// How the viewer connected.
@@ -181,6 +184,10 @@ pub trait Admission: Send + Sync + 'static {
 
 /// Is told what happens, for status, metrics and the audit log. Calls must not block.
 pub trait Observer: Send + Sync + 'static {
+    /// Somebody begins to connect: a connection of RFB, a request for a WebSocket. A stream or a refusal follows, as a rule.
+    fn began(&self, _transport: Transport) {}
+    /// A connection was dropped before a word was said on it.
+    fn dropped(&self, _transport: Transport, _limit: LimitReached) {}
     /// A stream is open.
     fn opened(&self, stream: &Stream);
     /// A stream has ended.

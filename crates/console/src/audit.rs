@@ -196,6 +196,7 @@ mod tests {
                 why: Close::TokenRefused,
                 detail: "used up".into(),
             },
+            reason: "TokenRefused",
             client: [192, 0, 2, 1].into(),
             transport: Transport::WebSocket,
             session: None,

@@ -1,9 +1,19 @@
 //! What all ways in have in common: admission, the way to the target, and a stream from its opening to its end.
 
+mod failure;
 mod ssh;
+#[cfg(test)]
+pub(crate) mod tests;
 pub(crate) mod waiting;
 
-use std::{future::poll_fn, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::{poll_fn, ready},
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -11,15 +21,16 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+pub(crate) use self::failure::Failure;
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused, TargetView, Whose},
+    admission::{Admission, AdmissionRequest, Admitted, Observer, TargetView},
     close::Close,
     leg::Leg,
-    limits::{Gate, HalfOpen},
+    limits::{Gate, HalfOpen, LimitReached},
     registry::{Handle, Protocol, Registry, StreamInfo, Transport},
     relay::{Clocks, Relay, ViewerFilter},
     rfb::{
-        server::{HandshakeError, Offer, Progress, ServerHandshake},
+        server::{Offer, Progress, ServerHandshake},
         upstream::CLIENT_INIT_SHARED,
     },
     token::TokenHash,
@@ -31,7 +42,7 @@ use crate::{
 const EXPLAIN: Duration = Duration::from_secs(3);
 
 /// How long a viewer who is turned away has to read why and to close.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The console gateway of a process. Clones share everything.
 pub struct Gateway<A> {
@@ -50,68 +61,6 @@ impl<A> Clone for Gateway<A> {
         Self {
             parts: Arc::clone(&self.parts),
         }
-    }
-}
-
-/// Why a viewer gets no stream, and who he is as far as it is known.
-pub(crate) struct Failure {
-    pub(crate) refusal: Refusal,
-    session: Option<String>,
-    user: Option<String>,
-    target: Option<String>,
-    place: Place,
-}
-
-impl Failure {
-    pub(crate) fn new(why: Close, detail: impl Into<String>) -> Self {
-        Self {
-            refusal: Refusal {
-                why,
-                detail: detail.into(),
-            },
-            session: None,
-            user: None,
-            target: None,
-            place: Place::default(),
-        }
-    }
-
-    /// The same, of somebody who is known.
-    pub(crate) fn of_known(self, whose: Whose) -> Self {
-        Self {
-            session: Some(whose.session),
-            user: Some(whose.user),
-            target: Some(whose.target),
-            ..self
-        }
-    }
-
-    /// The same, of a viewer who was admitted.
-    pub(crate) fn of(self, admitted: &Admitted) -> Self {
-        Self {
-            session: Some(admitted.session.to_string()),
-            user: Some(admitted.user.clone()),
-            target: Some(admitted.target_name.clone()),
-            place: admitted.place.clone(),
-            ..self
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        let why = if error.kind() == io::ErrorKind::InvalidData {
-            Close::ProtocolError
-        } else {
-            Close::ViewerLost
-        };
-        Self::new(why, error.to_string())
-    }
-}
-
-impl From<HandshakeError> for Failure {
-    fn from(error: HandshakeError) -> Self {
-        Self::new(error.close(), error.to_string())
     }
 }
 
@@ -159,14 +108,10 @@ impl<A: Admission> Gateway<A> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let viewer = WebSocket::new(io, early, Role::Server);
-        self.serve(
-            viewer,
-            self.admit(&request),
-            request.client,
-            request.transport,
-            half_open,
-        )
-        .await;
+        let until = half_open.as_ref().map_or_else(|| self.deadline(), HalfOpen::until);
+        let admission = self.admit(&request, until);
+        self.serve(viewer, admission, request.client, request.transport, until, half_open)
+            .await;
     }
 
     /// The same for a viewer who is admitted already, in another way than by a token.
@@ -174,9 +119,16 @@ impl<A: Admission> Gateway<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        self.began(transport);
         let viewer = WebSocket::new(io, early, Role::Server);
-        self.serve(viewer, std::future::ready(Ok(admitted)), client, transport, None)
+        let admission = ready(checked(admitted, transport));
+        self.serve(viewer, admission, client, transport, self.deadline(), None)
             .await;
+    }
+
+    /// When a viewer who comes now has to have a stream.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.parts.gate.limits().handshake
     }
 
     async fn serve<S>(
@@ -185,25 +137,21 @@ impl<A: Admission> Gateway<A> {
         admission: impl Future<Output = Result<Admitted, Failure>>,
         client: IpAddr,
         transport: Transport,
+        until: Instant,
         half_open: Option<HalfOpen>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let until = Instant::now() + self.parts.gate.limits().handshake;
-        let may_open = async {
-            let admitted = admission.await?;
-            check(&admitted, transport).map_err(|failure| failure.of(&admitted))?;
-            Ok(admitted)
-        };
         // Boxed, so that the stream's task does not keep room for its opening.
-        let opened = match Box::pin(in_time(until, may_open)).await {
+        let opened = match Box::pin(admission).await {
             Ok(admitted) => match admitted.target.clone() {
                 Target::Waiting(target) => {
                     drop(half_open);
                     return self.serve_waiting(viewer, admitted, target, client, transport).await;
                 }
                 Target::Tcp(_) | Target::KubeVirt(_) | Target::Recovering(_) => {
-                    Box::pin(in_time(until, open_websocket(&mut viewer, admitted))).await
+                    let late = Failure::late().of(&admitted);
+                    Box::pin(in_time(until, late, open_websocket(&mut viewer, admitted))).await
                 }
             },
             Err(failure) => Err(failure),
@@ -220,17 +168,16 @@ impl<A: Admission> Gateway<A> {
         }
     }
 
-    /// Asks whether a viewer may enter.
-    pub(crate) async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Failure> {
-        self.parts.admission.admit(request).await.map_err(|refusal| {
-            let failure = Failure::new(refusal.why, refusal.detail);
-            match self.parts.admission.whose(&request.token) {
-                Some(whose) => failure.of_known(whose),
-                None => Failure {
-                    session: request.session.clone(),
-                    ..failure
-                },
-            }
+    /// Asks whether a viewer may enter, and can do anything with what he would get.
+    pub(crate) async fn admit(&self, request: &AdmissionRequest, until: Instant) -> Result<Admitted, Failure> {
+        let failure = match timeout_at(until, self.parts.admission.admit(request)).await {
+            Ok(Ok(admitted)) => return checked(admitted, request.transport),
+            Ok(Err(refusal)) => Failure::new(refusal.why, refusal.detail),
+            Err(_) => Failure::late(),
+        };
+        Err(match self.parts.admission.whose(&request.token) {
+            Some(whose) => failure.of_known(whose),
+            None => failure.of_named(request.session.as_deref()),
         })
     }
 
@@ -243,24 +190,20 @@ impl<A: Admission> Gateway<A> {
         self.parts.observers.iter().for_each(|observer| tell(observer.as_ref()));
     }
 
+    /// Notes somebody who begins to connect.
+    pub(crate) fn began(&self, transport: Transport) {
+        self.observe(|observer| observer.began(transport));
+    }
+
+    /// Notes a connection that is dropped at once.
+    pub(crate) fn dropped(&self, peer: SocketAddr, transport: Transport, limit: LimitReached) {
+        tracing::debug!(%peer, reason = limit.reason(), "connection dropped");
+        self.observe(|observer| observer.dropped(transport, limit));
+    }
+
     /// Notes a viewer who got no stream.
     pub(crate) fn refused(&self, failure: Failure, client: IpAddr, transport: Transport) {
-        let Failure {
-            refusal,
-            session,
-            user,
-            target,
-            place,
-        } = failure;
-        let refused = Refused {
-            refusal,
-            client,
-            transport,
-            session,
-            user,
-            target,
-            place,
-        };
+        let refused = failure.told(client, transport);
         self.observe(|observer| observer.refused(&refused));
     }
 
@@ -330,10 +273,13 @@ async fn speak<L: Leg>(viewer: &mut L, opened: &mut Opened) -> Result<(), Failur
     }
 }
 
-/// Gives up when there is no time left.
-pub(crate) async fn in_time<T>(until: Instant, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let done = timeout_at(until, work).await;
-    done.unwrap_or_else(|_| Err(Failure::new(Close::HandshakeTimeout, "no time left")))
+/// Fails with `late` when there is no time left.
+pub(crate) async fn in_time<T>(
+    until: Instant,
+    late: Failure,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout_at(until, work).await.unwrap_or(Err(late))
 }
 
 async fn greet<L: AsyncRead + AsyncWrite + Unpin>(viewer: &mut L, opened: &mut Opened) -> Result<(), Failure> {
@@ -343,8 +289,15 @@ async fn greet<L: AsyncRead + AsyncWrite + Unpin>(viewer: &mut L, opened: &mut O
     finish(viewer, &mut handshake, &mut output, opened).await
 }
 
+fn checked(admitted: Admitted, transport: Transport) -> Result<Admitted, Failure> {
+    match check(&admitted, transport) {
+        Ok(()) => Ok(admitted),
+        Err(failure) => Err(failure.of(&admitted)),
+    }
+}
+
 /// Whether the viewer can do anything with what he would get.
-pub(crate) fn check(admitted: &Admitted, transport: Transport) -> Result<(), Failure> {
+fn check(admitted: &Admitted, transport: Transport) -> Result<(), Failure> {
     if admitted.protocol != Protocol::Vnc && transport == Transport::Rfb {
         return Err(Failure::new(
             Close::TransportNotAllowed,

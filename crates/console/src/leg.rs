@@ -86,7 +86,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Raw<S> {
     }
 }
 
-/// Sets a TCP connection up for a console: no delay for keys, and a peer that vanished is noticed within about a minute.
+/// How long a TCP peer may take no bytes, or give no sign of life. The same for both: without it, a peer that vanishes while
+/// bytes are on their way to it is given up by Linux after about 15 minutes, for keep-alive probes wait until all is
+/// acknowledged (tcp(7), `tcp_retries2` and `TCP_USER_TIMEOUT`).
+pub const LOST_AFTER: Duration = PING_INTERVAL.saturating_mul(3);
+
+/// Sets a TCP connection up for a console: no delay for keys, and a peer that vanished is lost after [`LOST_AFTER`].
 ///
 /// # Errors
 ///
@@ -97,6 +102,30 @@ pub fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
         .with_time(PING_INTERVAL)
         .with_interval(PING_INTERVAL / 2)
         .with_retries(4);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(LOST_AFTER))?;
     stream.peer_addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_vanishes_is_noticed_whether_bytes_are_on_their_way_or_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        for stream in [&near, &far] {
+            prepare(stream).unwrap();
+            let socket = SockRef::from(stream);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_mins(1)));
+            assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+            let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+            assert_eq!(socket.tcp_keepalive_time().unwrap() + probes, LOST_AFTER);
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use tokio::time::Instant;
 
 /// Limits before authentication.
 ///
@@ -18,7 +19,7 @@ pub struct Limits {
     pub half_open: usize,
     /// The same from one address that is no trusted proxy. Default 64.
     pub half_open_per_address: usize,
-    /// From the accepted connection until the stream is open. Default 15 s.
+    /// From the accepted connection until the stream is open, over all steps together. Default 15 s.
     pub handshake: Duration,
     /// Bytes of an HTTP request's head. Default 16 KiB, at least 8 KiB.
     pub http_head: usize,
@@ -121,6 +122,7 @@ impl Gate {
         Ok(HalfOpen {
             gate: self.clone(),
             address,
+            until: Instant::now() + self.limits.handshake,
         })
     }
 
@@ -147,6 +149,15 @@ impl Gate {
 pub struct HalfOpen {
     gate: Gate,
     address: IpAddr,
+    until: Instant,
+}
+
+impl HalfOpen {
+    /// When its stream has to be open: [`Limits::handshake`] after it was let in.
+    #[must_use]
+    pub const fn until(&self) -> Instant {
+        self.until
+    }
 }
 
 impl Drop for HalfOpen {

@@ -8,15 +8,16 @@ use std::{io, time::Duration};
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{leg::prepare, limits::Gate, workers};
+use crate::{admission::Admission, gateway::Gateway, leg::prepare, registry::Transport, workers};
 
 /// How long to wait when no connection can be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `stop`, and serves each that the gate lets in on one of the [`workers`].
-async fn accept<F>(
+/// Accepts connections until `stop`, and serves each that the gateway's gate lets in on one of the [`workers`].
+async fn accept<A: Admission, F>(
     listener: TcpListener,
-    gate: &Gate,
+    gateway: &Gateway<A>,
+    transport: Transport,
     stop: impl Future<Output = ()>,
     mut serve: impl FnMut(Accepted, std::net::IpAddr, crate::limits::HalfOpen) -> F,
 ) where
@@ -30,14 +31,14 @@ async fn accept<F>(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match gate.enter(peer.ip()) {
+            Ok((stream, peer)) => match gateway.gate().enter(peer.ip()) {
                 Ok(half_open) => match prepare(&stream).and_then(|peer| Ok((peer, stream.into_std()?))) {
                     Ok((peer, stream)) => {
                         workers::spawn(serve(Accepted(stream), peer.ip().to_canonical(), half_open));
                     }
                     Err(error) => tracing::debug!(%error, "a connection broke at once"),
                 },
-                Err(limit) => tracing::debug!(%peer, reason = limit.reason(), "connection dropped"),
+                Err(limit) => gateway.dropped(peer, transport, limit),
             },
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

@@ -15,10 +15,15 @@ use prometheus_client::{
 
 use crate::{
     admission::{Observer, Refused},
-    limits::Gate,
-    registry::{Stream, StreamNumber},
+    limits::{Gate, LimitReached},
+    registry::{Stream, StreamNumber, Transport},
     relay::End,
 };
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Beginning {
+    transport: &'static str,
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Opening {
@@ -40,6 +45,7 @@ struct Refusing {
 /// Counts what the gateway does. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    began: Family<Beginning, Counter>,
     opened: Family<Opening, Counter>,
     closed: Family<Ending, Counter>,
     refused: Family<Refusing, Counter>,
@@ -69,12 +75,14 @@ impl Metrics {
             streams: Mutex::default(),
         });
         let metrics = Self {
+            began: Family::default(),
             opened: Family::default(),
             closed: Family::default(),
             refused: Family::default(),
             carried,
         };
         let registry = registry.sub_registry_with_prefix("novasphere_console");
+        registry.register("handshakes", "Handshakes begun", metrics.began.clone());
         registry.register("streams_opened", "Streams opened", metrics.opened.clone());
         registry.register(
             "streams_closed",
@@ -83,7 +91,7 @@ impl Metrics {
         );
         registry.register(
             "refusals",
-            "Viewers who got no stream, by reason",
+            "Viewers who got no stream and connections dropped by a limit, by reason",
             metrics.refused.clone(),
         );
         registry.register_collector(Box::new(Arc::clone(&metrics.carried)));
@@ -122,7 +130,26 @@ impl Collector for PerSession {
     }
 }
 
+impl Metrics {
+    fn refuse(&self, transport: Transport, reason: &'static str) {
+        let labels = Refusing {
+            transport: transport.into(),
+            reason,
+        };
+        self.refused.get_or_create(&labels).inc();
+    }
+}
+
 impl Observer for Metrics {
+    fn began(&self, transport: Transport) {
+        let transport = transport.into();
+        self.began.get_or_create(&Beginning { transport }).inc();
+    }
+
+    fn dropped(&self, transport: Transport, limit: LimitReached) {
+        self.refuse(transport, limit.reason());
+    }
+
     fn opened(&self, stream: &Stream) {
         let labels = Opening {
             transport: stream.info.transport.into(),
@@ -147,11 +174,7 @@ impl Observer for Metrics {
     }
 
     fn refused(&self, refused: &Refused) {
-        let labels = Refusing {
-            transport: refused.transport.into(),
-            reason: refused.refusal.why.reason(),
-        };
-        self.refused.get_or_create(&labels).inc();
+        self.refuse(refused.transport, refused.reason);
     }
 }
 
@@ -200,7 +223,8 @@ mod tests {
         admission::{Place, Refusal},
         close::Close,
         limits::Limits,
-        registry::{Protocol, SessionId, StreamInfo, Transport},
+        registry::{Protocol, SessionId, StreamInfo},
+        websocket::opening::OpeningError,
     };
 
     #[test]
@@ -237,18 +261,23 @@ mod tests {
             assert!(during.contains(&format!("novasphere_{line}\n")), "{line}: {during}");
         }
         metrics.closed(handle.stream(), &Close::Idle.into());
-        metrics.refused(&Refused {
-            refusal: Refusal {
-                why: Close::TokenRefused,
-                detail: String::new(),
-            },
-            client: [192, 0, 2, 1].into(),
-            transport: Transport::WebSocket,
-            session: None,
-            user: None,
-            target: None,
-            place: Place::default(),
-        });
+        for reason in [Close::TokenRefused.reason(), OpeningError::Origin.reason()] {
+            metrics.refused(&Refused {
+                refusal: Refusal {
+                    why: Close::TokenRefused,
+                    detail: String::new(),
+                },
+                reason,
+                client: [192, 0, 2, 1].into(),
+                transport: Transport::WebSocket,
+                session: None,
+                user: None,
+                target: None,
+                place: Place::default(),
+            });
+        }
+        metrics.began(Transport::Rfb);
+        metrics.dropped(Transport::Rfb, LimitReached::HalfOpenPerAddress);
         let after = text(&registry);
         for line in [
             "console_streams 0",
@@ -257,6 +286,9 @@ mod tests {
             "console_streams_opened_total{transport=\"Rfb\",protocol=\"Vnc\"} 1",
             "console_streams_closed_total{reason=\"Idle\"} 1",
             "console_refusals_total{transport=\"WebSocket\",reason=\"TokenRefused\"} 1",
+            "console_refusals_total{transport=\"WebSocket\",reason=\"OriginNotAllowed\"} 1",
+            "console_refusals_total{transport=\"Rfb\",reason=\"HalfOpenPerAddressLimit\"} 1",
+            "console_handshakes_total{transport=\"Rfb\"} 1",
         ] {
             assert!(after.contains(&format!("novasphere_{line}\n")), "{line}: {after}");
         }

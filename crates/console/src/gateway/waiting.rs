@@ -159,6 +159,25 @@ impl<A: Admission> Gateway<A> {
         }
     }
 
+    /// Lets a viewer whose target answers begin. He has as long for it as from a connection to a stream, and it ends as the
+    /// stream does.
+    pub(crate) async fn begin(
+        &self,
+        waiting: &mut Waiting,
+        expires: Instant,
+        opening: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), End> {
+        tokio::select! {
+            biased;
+            why = waiting.handle.ended() => Err(why.into()),
+            () = sleep_until(expires) => Err(Close::Expired.into()),
+            opened = timeout(self.gate().limits().handshake, opening) => match opened {
+                Ok(opened) => opened.map_err(end_of),
+                Err(_) => Err(Close::HandshakeTimeout.into()),
+            },
+        }
+    }
+
     /// Notes that a stream is over that has never carried anything.
     pub(crate) fn over(&self, waiting: Waiting, end: &End) -> Lingering {
         let Waiting { handle, place } = waiting;
@@ -187,16 +206,14 @@ impl<A: Admission> Gateway<A> {
     ) {
         let mut viewer = Patient::new(viewer);
         let mut waiting = self.enter(&admitted, client, transport);
-        let time = self.gate().limits().handshake;
         // Boxed, so that the stream's task does not keep room for its opening.
         let opening = Box::pin(async {
             let mut opened = self.wait(&mut waiting, &mut viewer, admitted, &target).await?;
             drop(target);
-            match timeout(time, speak(&mut viewer, &mut opened)).await {
-                Ok(Ok(())) => Ok(opened),
-                Ok(Err(failure)) => Err(end_of(failure)),
-                Err(_) => Err(Close::HandshakeTimeout.into()),
-            }
+            let expires = opened.admitted.expires;
+            let spoken = speak(&mut viewer, &mut opened);
+            self.begin(&mut waiting, expires, spoken).await?;
+            Ok(opened)
         });
         match opening.await {
             Ok(opened) => self.carry_on(opened, Box::new(viewer), waiting).await,
@@ -221,7 +238,33 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
-    use crate::leg::Raw;
+    use crate::{
+        gateway::tests::{Porter, admitted},
+        leg::Raw,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_viewer_who_stalls_at_the_beginning_is_ended_as_streams_are() {
+        let gateway = Porter::default().gateway();
+        let start = Instant::now();
+        for why in [Close::Revoked, Close::Expired, Close::HandshakeTimeout] {
+            let mut admitted = admitted();
+            let mut waiting = gateway.enter(&admitted, [192, 0, 2, 1].into(), Transport::Rfb);
+            match why {
+                Close::Revoked => drop(gateway.registry().end_where(|_| true, why)),
+                Close::Expired => admitted.expires = start,
+                _ => {}
+            }
+            let begun = gateway.begin(&mut waiting, admitted.expires, std::future::pending());
+            assert_eq!(begun.await.unwrap_err().why, why);
+            let waited = start.elapsed();
+            assert_eq!(
+                waited.is_zero(),
+                why != Close::HandshakeTimeout,
+                "{why:?} after {waited:?}"
+            );
+        }
+    }
 
     #[tokio::test]
     async fn what_a_viewer_says_while_it_waits_is_kept_and_its_leaving_is_noticed() {

@@ -13,8 +13,7 @@ use crate::{
     admission::{Admission, AdmissionRequest, Admitted},
     close::Close,
     gateway::{
-        Failure, Gateway, Opened, check, farewell, finish, in_time, open_target, send, step,
-        waiting::{Patient, end_of},
+        FAREWELL, Failure, Gateway, Opened, farewell, finish, in_time, open_target, send, step, waiting::Patient,
     },
     leg::{Leg, Raw},
     limits::HalfOpen,
@@ -42,7 +41,7 @@ pub async fn serve<A: Admission>(
     tls.send_tls13_tickets = 0;
     tls.alpn_protocols.clear();
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    super::accept(listener, gateway.gate(), stop, |stream, client, half_open| {
+    super::accept(listener, &gateway, Transport::Rfb, stop, |stream, client, half_open| {
         let (gateway, acceptor) = (gateway.clone(), acceptor.clone());
         async move {
             match stream.here() {
@@ -65,9 +64,10 @@ async fn connection<A: Admission>(
     client: IpAddr,
     half_open: HalfOpen,
 ) {
-    let until = Instant::now() + gateway.gate().limits().handshake;
+    gateway.began(Transport::Rfb);
+    let until = half_open.until();
     // Boxed, so that the stream's task does not keep room for its opening.
-    let admitted = Box::pin(in_time(until, open(gateway, stream, acceptor, client))).await;
+    let admitted = Box::pin(open(gateway, stream, acceptor, client, until)).await;
     let opened = match admitted {
         Ok((door, admitted)) => match admitted.target.clone() {
             Target::Waiting(target) => {
@@ -75,7 +75,7 @@ async fn connection<A: Admission>(
                 return wait(gateway, door, admitted, target, client).await;
             }
             Target::Tcp(_) | Target::KubeVirt(_) | Target::Recovering(_) => {
-                Box::pin(in_time(until, enter(door, admitted))).await
+                Box::pin(enter(door, admitted, until)).await
             }
         },
         Err(failure) => Err(failure),
@@ -98,7 +98,7 @@ impl<L: Leg> Door<L> {
     /// Tells a viewer why he does not come in. One who is gone need not be told.
     async fn refuse(mut self, why: Close) {
         self.handshake.refuse(why.sentence(), &mut self.output);
-        let _ = send(&mut self.viewer, &mut self.output).await;
+        let _ = timeout(FAREWELL, send(&mut self.viewer, &mut self.output)).await;
         farewell(&mut self.viewer, why).await;
     }
 }
@@ -109,7 +109,24 @@ async fn open<A: Admission>(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     client: IpAddr,
+    until: Instant,
 ) -> Result<(Door<Viewer>, Admitted), Failure> {
+    let (door, request) = in_time(until, Failure::late(), knock(stream, acceptor, client)).await?;
+    match gateway.admit(&request, until).await {
+        Ok(admitted) => Ok((door, admitted)),
+        Err(failure) => {
+            door.refuse(failure.refusal.why).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Up to what the viewer shows.
+async fn knock(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    client: IpAddr,
+) -> Result<(Door<Viewer>, AdmissionRequest), Failure> {
     let mut output = Vec::new();
     let mut handshake = ServerHandshake::start(Offer::X509Plain, &mut output);
     let mut clear = Raw(stream);
@@ -126,8 +143,8 @@ async fn open<A: Admission>(
         handshake,
         output,
     };
-    match ask(gateway, &mut door, client).await {
-        Ok(admitted) => Ok((door, admitted)),
+    match ask(&mut door, client).await {
+        Ok(request) => Ok((door, request)),
         Err(failure) => {
             door.refuse(failure.refusal.why).await;
             Err(failure)
@@ -136,17 +153,15 @@ async fn open<A: Admission>(
 }
 
 /// Connects to the target and lets the viewer in.
-async fn enter<L: Leg>(mut door: Door<L>, admitted: Admitted) -> Result<(L, Opened), Failure> {
-    let opened = match open_target(admitted).await {
-        Ok(mut opened) => {
-            let finished = finish(&mut door.viewer, &mut door.handshake, &mut door.output, &mut opened).await;
-            finished
-                .map_err(|failure| failure.of(&opened.admitted))
-                .map(|()| opened)
-        }
-        Err(failure) => Err(failure),
+async fn enter<L: Leg>(mut door: Door<L>, admitted: Admitted, until: Instant) -> Result<(L, Opened), Failure> {
+    let late = Failure::late().of(&admitted);
+    let opening = async {
+        let mut opened = open_target(admitted).await?;
+        let finished = finish(&mut door.viewer, &mut door.handshake, &mut door.output, &mut opened).await;
+        finished.map_err(|failure| failure.of(&opened.admitted))?;
+        Ok(opened)
     };
-    match opened {
+    match in_time(until, late, opening).await {
         Ok(opened) => Ok((door.viewer, opened)),
         Err(failure) => {
             door.refuse(failure.refusal.why).await;
@@ -170,17 +185,14 @@ async fn wait<A: Admission>(
         output: door.output,
     };
     let mut waiting = gateway.enter(&admitted, client, Transport::Rfb);
-    let time = gateway.gate().limits().handshake;
     // Boxed, so that the stream's task does not keep room for its opening.
     let opening = Box::pin(async {
         let mut opened = gateway.wait(&mut waiting, &mut door.viewer, admitted, &target).await?;
         drop(target);
+        let expires = opened.admitted.expires;
         let finished = finish(&mut door.viewer, &mut door.handshake, &mut door.output, &mut opened);
-        match timeout(time, finished).await {
-            Ok(Ok(())) => Ok(opened),
-            Ok(Err(failure)) => Err(end_of(failure)),
-            Err(_) => Err(Close::HandshakeTimeout.into()),
-        }
+        gateway.begin(&mut waiting, expires, finished).await?;
+        Ok(opened)
     });
     match opening.await {
         Ok(opened) => gateway.carry_on(opened, Box::new(door.viewer), waiting).await,
@@ -202,11 +214,7 @@ async fn negotiate(
 }
 
 /// The handshake inside TLS, up to the admission.
-async fn ask<A: Admission, L: Leg>(
-    gateway: &Gateway<A>,
-    door: &mut Door<L>,
-    client: IpAddr,
-) -> Result<Admitted, Failure> {
+async fn ask<L: Leg>(door: &mut Door<L>, client: IpAddr) -> Result<AdmissionRequest, Failure> {
     let credentials = loop {
         match step(&mut door.viewer, &mut door.handshake, &mut door.output).await? {
             Progress::Check(credentials) => break credentials,
@@ -214,9 +222,7 @@ async fn ask<A: Admission, L: Leg>(
             _ => return Err(HandshakeError::Driver.into()),
         }
     };
-    let admitted = gateway.admit(&request(&credentials, client)?).await?;
-    check(&admitted, Transport::Rfb).map_err(|failure| failure.of(&admitted))?;
-    Ok(admitted)
+    request(&credentials, client)
 }
 
 fn request(credentials: &Credentials, client: IpAddr) -> Result<AdmissionRequest, Failure> {

@@ -1,17 +1,22 @@
 //! `WebSocket`s for browsers and programs, and what else is served at their port.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -28,6 +33,9 @@ use crate::{
 
 /// The path of the WebSocket.
 pub const PATH: &str = "/api/v1/console/ws";
+
+/// How much longer than others whoever fetches a page may take for it: a slow line is no stranger who dawdles.
+const PAGE: Duration = Duration::from_secs(45);
 
 /// Serves `WebSocket`s until `stop`, to pages of these origins, with TLS when there is a configuration for it. Streams that are open then go on: see
 /// [`Registry::drain`](crate::registry::Registry::drain).
@@ -52,30 +60,30 @@ pub async fn serve_with_page<A: Admission>(
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
     let origins = Arc::new(origins);
-    super::accept(listener, gateway.gate(), stop, |stream, client, half_open| {
-        let connection = Connection {
-            gateway: gateway.clone(),
-            origins: Arc::clone(&origins),
-            page: page.clone(),
-            client,
-            half_open: Some(half_open),
-        };
-        let acceptor = acceptor.clone();
-        async move {
-            let stream = match stream.here() {
-                Ok(stream) => stream,
-                Err(error) => return connection.refuse(Close::Unavailable, error.to_string()),
+    super::accept(
+        listener,
+        &gateway,
+        Transport::WebSocket,
+        stop,
+        |stream, peer, half_open| {
+            let connection = Connection {
+                gateway: gateway.clone(),
+                origins: Arc::clone(&origins),
+                page: page.clone(),
+                peer,
+                until: half_open.until(),
+                half_open: Some(half_open),
+                fetches_page: false,
             };
-            let Some(acceptor) = acceptor else {
-                return connection.serve(stream).await;
-            };
-            match timeout(connection.time(), acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => connection.serve(stream).await,
-                Ok(Err(error)) => connection.refuse(Close::ProtocolError, error.to_string()),
-                Err(_) => connection.refuse(Close::HandshakeTimeout, "no time left for TLS"),
+            let acceptor = acceptor.clone();
+            async move {
+                match stream.here() {
+                    Ok(stream) => connection.start(stream, acceptor).await,
+                    Err(error) => connection.refuse(peer, Failure::new(Close::Unavailable, error.to_string())),
+                }
             }
-        }
-    })
+        },
+    )
     .await;
 }
 
@@ -83,39 +91,59 @@ struct Connection<A> {
     gateway: Gateway<A>,
     origins: Arc<Origins>,
     page: Option<Page>,
-    client: IpAddr,
+    /// The other end, which may be a proxy.
+    peer: IpAddr,
+    /// When its stream has to be open.
+    until: Instant,
     half_open: Option<HalfOpen>,
+    fetches_page: bool,
 }
 
 impl<A: Admission> Connection<A> {
-    fn time(&self) -> Duration {
-        self.gateway.gate().limits().handshake
+    fn refuse(&self, client: IpAddr, failure: Failure) {
+        self.gateway.refused(failure, client, Transport::WebSocket);
     }
 
-    fn refuse(&self, why: Close, detail: impl Into<String>) {
-        self.gateway
-            .refused(Failure::new(why, detail), self.client, Transport::WebSocket);
+    async fn start<S>(self, stream: S, acceptor: Option<TlsAcceptor>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(acceptor) = acceptor else {
+            return self.serve(stream).await;
+        };
+        match timeout_at(self.until, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => self.refuse(self.peer, Failure::new(Close::ProtocolError, error.to_string())),
+            Err(_) => self.refuse(self.peer, Failure::late()),
+        }
     }
 
+    /// One request and its answer. Whoever takes too long for it is cut, whether he does not ask or does not read.
     async fn serve<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (time, head) = (self.time(), self.gateway.gate().limits().http_head);
-        let this = Arc::new(std::sync::Mutex::new(self));
+        let (until, head) = (self.until, self.gateway.gate().limits().http_head);
+        let this = Arc::new(Mutex::new(self));
+        let connection = Arc::clone(&this);
         let service = service_fn(move |request: Request<Incoming>| {
-            let mut connection = this.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let response = connection.answer::<S>(request);
+            let response = lock(&connection).answer::<S>(request);
             async move { Ok::<_, Infallible>(response) }
         });
         let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(time)
             .max_buf_size(head)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        if let Err(error) = Box::pin(served).await {
-            tracing::debug!(%error, "an HTTP connection failed");
+        let mut served = Box::pin(served);
+        let mut result = timeout_at(until, &mut served).await;
+        if result.is_err() && lock(&this).fetches_page {
+            result = timeout_at(until + PAGE, &mut served).await;
+        }
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection failed"),
+            // A browser opens connections that it may never use, so this is no refusal.
+            Err(_) => tracing::debug!("an HTTP connection took too long"),
         }
     }
 
@@ -123,10 +151,12 @@ impl<A: Admission> Connection<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        if let Some(response) = self.page.as_ref().and_then(|page| page.answer(&request)) {
+        if let Some(mut response) = self.page.as_ref().and_then(|page| page.answer(&request)) {
+            self.fetches_page = true;
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
             return response;
         }
-        let client = client_address(self.client, request.headers(), self.gateway.gate().limits());
+        let client = client_address(self.peer, request.headers(), self.gateway.gate().limits());
         if request.uri().path() == target::PATH {
             return target::answer(&self.gateway, &request, &self.origins, client);
         }
@@ -136,10 +166,12 @@ impl<A: Admission> Connection<A> {
                 "there is nothing here; the console's WebSocket is at /api/v1/console/ws",
             );
         }
+        self.gateway.began(Transport::WebSocket);
         let opening = match Opening::read(&request, &self.origins) {
             Ok(opening) => opening,
             Err(error) => {
-                self.refuse(Close::TokenRefused, format!("{}: {error}", error.reason()));
+                let failure = Failure::new(Close::TokenRefused, format!("{}: {error}", error.reason()));
+                self.refuse(client, failure.counted_as(error.reason()));
                 return text(error.status(), &error.to_string());
             }
         };
@@ -163,16 +195,22 @@ impl<A: Admission> Connection<A> {
     }
 }
 
+fn lock<A>(connection: &Mutex<Connection<A>>) -> MutexGuard<'_, Connection<A>> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Every answer but that which opens a `WebSocket` is the last on its connection, which counts as one that is not
+/// authenticated.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 pub(super) fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(format!("{text}\n")));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,
-        http::HeaderValue::from_static("text/plain; charset=utf-8"),
+        HeaderValue::from_static("text/plain; charset=utf-8"),
     );
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+    response.headers_mut().insert(header::CONNECTION, CLOSE);
     response
 }
 
@@ -202,7 +240,113 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, limits: &Limits) -> IpAddr 
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
     use super::*;
+    use crate::gateway::tests::Porter;
+
+    /// A connection that has just been accepted, and its other end. Little fits in between.
+    fn accepted(gateway: &Gateway<Porter>) -> (Connection<Porter>, DuplexStream, DuplexStream) {
+        let peer = [10, 0, 0, 1].into();
+        let half_open = gateway.gate().enter(peer).unwrap();
+        let connection = Connection {
+            gateway: gateway.clone(),
+            origins: Arc::default(),
+            page: Some(Page::new([""; 0]).unwrap()),
+            peer,
+            until: half_open.until(),
+            half_open: Some(half_open),
+            fetches_page: false,
+        };
+        let (near, far) = duplex(64);
+        (connection, near, far)
+    }
+
+    /// Says this and then reads nothing, and tells how long that lasts.
+    async fn dawdle(said: &str) -> Duration {
+        let gateway = Porter::default().gateway();
+        let (connection, near, mut far) = accepted(&gateway);
+        let start = Instant::now();
+        let dawdler = async {
+            // It is cut while it speaks, or the answer waits for it.
+            let _ = far.write_all(said.as_bytes()).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = connection.start(near, None) => {}
+            () = dawdler => {}
+        }
+        assert_eq!(gateway.gate().half_open(), 0);
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_neither_asks_nor_reads_is_cut_in_time() {
+        let time = Limits::default().handshake;
+        assert_eq!(dawdle("").await, time);
+        assert_eq!(dawdle("GET / HTTP/1.1\r\n").await, time);
+        assert_eq!(dawdle("GET /elsewhere HTTP/1.1\r\nhost: x\r\n\r\n").await, time);
+        let pages = "GET /console/ HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
+        assert_eq!(dawdle(&pages).await, time + PAGE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_line_gets_the_page_and_one_page_is_all() {
+        let gateway = Porter::default().gateway();
+        let (connection, near, mut far) = accepted(&gateway);
+        let time = Limits::default().handshake;
+        let slowly = async {
+            let pages = "GET /console/ HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2);
+            far.write_all(pages.as_bytes()).await.unwrap();
+            tokio::time::sleep(time * 2).await;
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ((), answer) = tokio::join!(connection.start(near, None), slowly);
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+        assert!(
+            answer.contains("connection: close\r\n") && answer.ends_with("</html>\n"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tls_and_what_follows_share_their_time() {
+        let gateway = Porter::default().gateway();
+        let (mut connection, near, _far) = accepted(&gateway);
+        // As if TLS had taken the most of it.
+        connection.until = Instant::now() + Duration::from_secs(1);
+        let start = Instant::now();
+        connection.start(near, None).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_refused_opening_is_of_the_client_and_not_of_its_proxy() {
+        let porter = Porter::default();
+        let limits = Limits {
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Limits::default()
+        };
+        let observers: Vec<Box<dyn crate::admission::Observer>> = vec![Box::new(porter.clone())];
+        let gateway = Gateway::new(porter.clone(), observers, crate::limits::Gate::new(limits));
+        let (connection, near, mut far) = accepted(&gateway);
+        let ask = async {
+            let request = "GET /api/v1/console/ws HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 198.51.100.7\r\n\r\n";
+            far.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ((), answer) = tokio::join!(connection.start(near, None), ask);
+        assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
+        let refused = porter.refused.lock().unwrap().pop().unwrap();
+        assert_eq!(
+            (refused.client.to_string().as_str(), refused.reason, refused.refusal.why),
+            ("198.51.100.7", "NotWebSocket", Close::TokenRefused)
+        );
+    }
 
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let mut headers = HeaderMap::new();

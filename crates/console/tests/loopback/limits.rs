@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use novasphere_console::limits::Limits;
+use novasphere_console::{
+    limits::Limits, listener::websocket::serve_with_page, page::Page, websocket::opening::Origins,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Mutex,
 };
 
@@ -82,6 +84,46 @@ async fn a_stranger_who_dawdles_is_cut() {
     let mut browser = Browser::open(&setup, &setup.desk.token(1, session("a", server.target(None)))).await;
     assert_eq!(browser.read(12).await, b"RFB 003.008\n");
     assert_eq!(browser.closed().await, (4063, "HandshakeTimeout".into()));
+    setup.wait_for_log("refused team/a HandshakeTimeout").await;
+    let token = setup.desk.token(1, session("b", server.target(None)));
+    let mut stock = Stock::connect(&setup, "team/b", &token).await;
+    assert_eq!(stock.read(4).await, [0; 4]);
+    setup.wait_for_log("refused team/b HandshakeTimeout").await;
+}
+
+/// Asks for the page's largest file again and again, and reads none of the answers.
+#[tokio::test]
+async fn a_stranger_who_does_not_read_keeps_no_place() {
+    let setup = Setup::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve_with_page(
+        listener,
+        None,
+        Origins::default(),
+        Some(Page::new([""; 0]).unwrap()),
+        setup.gateway.clone(),
+        std::future::pending(),
+    ));
+    let mut reader = TcpStream::connect(address).await.unwrap();
+    let get = |path: &str| format!("GET /console/{path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    reader.write_all(get("").as_bytes()).await.unwrap();
+    let mut page = String::new();
+    within("the page and the end", reader.read_to_string(&mut page))
+        .await
+        .unwrap();
+    let script = page
+        .split('"')
+        .find(|part| part.rsplit('.').next() == Some("js"))
+        .unwrap();
+    let mut stranger = TcpStream::connect(address).await.unwrap();
+    // More than is kept on the way to somebody who does not read.
+    stranger.write_all(get(script).repeat(200).as_bytes()).await.unwrap();
+    within("the first answer", stranger.readable()).await.unwrap();
+    wait_for("the stranger's place to be free", || {
+        setup.gateway.gate().half_open() == 0
+    })
+    .await;
 }
 
 #[tokio::test]

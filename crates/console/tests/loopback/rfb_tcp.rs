@@ -39,6 +39,8 @@ async fn nobody_else_enters_and_all_are_told_the_same() {
         ("team/a", &foreign),
         ("team/a", &"x".repeat(43)),
         ("team/a", "short"),
+        // A token in both places gets into no log.
+        (&"x".repeat(43), &"x".repeat(43)),
         ("", ""),
         (&"u".repeat(600), "short"),
     ] {
@@ -46,6 +48,9 @@ async fn nobody_else_enters_and_all_are_told_the_same() {
         assert_eq!(told, Close::TokenRefused.sentence(), "{user}");
     }
     assert_eq!(setup.gateway.registry().count(), 1);
+    setup.wait_for_log("refused team/a TokenRefused").await;
+    let log = setup.desk.log();
+    assert!(!log.iter().any(|line| line.contains("xxx")), "{log:?}");
 }
 
 #[tokio::test]
