@@ -1,7 +1,6 @@
 //! Settings of the controller role.
 
 use novasphere_crd::Duration;
-use novasphere_runtime::lease::Timings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -107,31 +106,5 @@ impl Default for LeaderElectionConfig {
             enabled: true,
             lease_duration: Duration::from_secs(15),
         }
-    }
-}
-
-impl LeaderElectionConfig {
-    /// The proportions of [`Timings::default`], scaled to `lease_duration`. The pause of a standby never exceeds that of the
-    /// default, so that it takes over within 2 s after the lease.
-    pub(crate) fn timings(&self) -> Timings {
-        let default = Timings::default();
-        let duration = self.lease_duration.get();
-        let scale = duration.as_secs_f64() / default.duration.as_secs_f64();
-        Timings {
-            duration,
-            renew_deadline: default.renew_deadline.mul_f64(scale),
-            renew_every: default.renew_every.mul_f64(scale),
-            retry: default.retry.mul_f64(scale.min(1.0)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_lease_has_the_default_timings() {
-        assert_eq!(LeaderElectionConfig::default().timings(), Timings::default());
     }
 }

@@ -41,6 +41,8 @@ pub(crate) enum ReconcileError {
     Incomplete {
         /// The last failure's reason.
         reason: &'static str,
+        /// What else there is to do after this time, however long the failure is backed off from.
+        next: Option<Duration>,
     },
     /// The object itself could not be written.
     #[error("the object could not be written: {0}")]
@@ -52,8 +54,16 @@ impl ReconcileError {
     fn reason(&self) -> &'static str {
         match self {
             Self::NotLeader(_) => "NotLeader",
-            Self::Incomplete { reason } => reason,
+            Self::Incomplete { reason, .. } => reason,
             Self::Object(error) => error.reason(),
+        }
+    }
+
+    /// How long to wait, with what the back-off says.
+    fn wait(&self, backoff: Duration) -> Duration {
+        match self {
+            Self::Incomplete { next: Some(next), .. } => backoff.min(*next),
+            Self::Incomplete { next: None, .. } | Self::NotLeader(_) | Self::Object(_) => backoff,
         }
     }
 }
@@ -211,5 +221,22 @@ fn error_policy<R: Reconciler>(name: Arc<Name<R::Kind>>, error: &ReconcileError,
     if matches!(error, ReconcileError::NotLeader(_)) {
         return Action::await_change();
     }
-    Action::requeue(shared.backoff.failure(&reference(&name)))
+    Action::requeue(error.wait(shared.backoff.failure(&reference(&name))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_does_not_put_off_a_deadline() {
+        let failed = |next| ReconcileError::Incomplete {
+            reason: "Invalid",
+            next,
+        };
+        let (short, long) = (Duration::from_secs(3), Duration::from_mins(5));
+        assert_eq!(failed(Some(short)).wait(long), short);
+        assert_eq!(failed(Some(long)).wait(short), short);
+        assert_eq!(failed(None).wait(long), long);
+    }
 }

@@ -9,7 +9,7 @@ use novasphere_runtime::{
     apply::Applier,
     client,
     events::Reporter,
-    lease::{Leadership, LeaseElection, LeaseError},
+    lease::{Leadership, LeaseElection, LeaseError, Timings},
     metrics::Metrics,
     optional_api::OptionalApis,
     shutdown::Shutdown,
@@ -103,19 +103,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     } = options;
     let caches_gate = health.gate("controller-caches");
 
-    // The lease outlives the last reconcile, and is given back only after it.
-    let lease_shutdown = Shutdown::new(shutdown.grace());
-    let mut lease_task = JoinSet::new();
-    let leadership = elect(
-        &config,
-        lease_client,
-        &namespace,
-        &instance,
-        &metrics,
-        &lease_shutdown,
-        &mut lease_task,
-    )?;
-
+    let (leadership, election) = election(&config, lease_client, &namespace, &instance, &metrics)?;
     let client = connection.write_gate(leadership.clone()).build()?;
     let apis = OptionalApis::watch(client.clone(), OPTIONAL_APIS, metrics.clone(), shutdown.clone())
         .await
@@ -132,6 +120,13 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         return Ok(());
     }
     caches_gate.ready();
+    // Not before: one whose lists fail would keep the others from leading. The lease outlives the last reconcile, and is given back
+    // only after it.
+    let lease_shutdown = Shutdown::new(shutdown.grace());
+    let mut lease_task = JoinSet::new();
+    if let Some(election) = election {
+        lease_task.spawn(election.run(lease_shutdown.clone()));
+    }
 
     let role = Role {
         config,
@@ -172,25 +167,22 @@ fn watches(config: &ControllerConfig, namespace: &str, client: &Client, apis: &O
     }
 }
 
-fn elect(
+/// What will say whether this process leads, and the election that it stands in, where there is one.
+fn election(
     config: &ControllerConfig,
     client: Client,
     namespace: &str,
     instance: &str,
     metrics: &Metrics,
-    shutdown: &Shutdown,
-    tasks: &mut JoinSet<()>,
-) -> Result<Leadership, LeaseError> {
+) -> Result<(Leadership, Option<LeaseElection>), LeaseError> {
     let election = &config.leader_election;
     if !election.enabled {
         metrics.leading(true);
-        return Ok(Leadership::always());
+        return Ok((Leadership::always(), None));
     }
-    let timings = election.timings();
+    let timings = Timings::for_duration(election.lease_duration.get());
     let election = LeaseElection::new(client, namespace, LEASE_NAME, instance, timings, metrics.clone())?;
-    let leadership = election.leadership();
-    tasks.spawn(election.run(shutdown.clone()));
-    Ok(leadership)
+    Ok((election.leadership(), Some(election)))
 }
 
 /// Returns `false` when the process has to stop before the caches are filled.
@@ -325,6 +317,7 @@ impl Role {
             status_writes: StatusWrites::default(),
             ports: vnc_workspace::Ports::new(&config.node_ports),
             inputs: vnc_workspace::Inputs::default(),
+            ends: vnc_workspace::Ends::default(),
             gateway: Gateway {
                 namespace: self.namespace.clone(),
             },

@@ -133,7 +133,7 @@ use crate::{
 .field_path(".routes"))]
 #[x_kube(validation = forbidden(
     "!has(self.services) || self.services.all(s, s.ports.all(p, !has(p.nodePort) || self.services.exists_one(t, \
-     t.ports.exists(q, has(q.nodePort) && q.nodePort == p.nodePort && q.protocol == p.protocol))))",
+     t.ports.exists(q, has(q.nodePort) && q.nodePort == p.nodePort))))",
     "two services ask for the same nodePort; give each its own, or none to get free ones"
 )
 .field_path(".services"))]

@@ -30,7 +30,7 @@ pub struct Arguments {
 /// A part of novasphere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum Role {
-    /// Reconciles VmAccess and ConsoleSession objects. One replica writes, the others stand by.
+    /// Reconciles VmAccess, ConsoleSession and VncWorkspace objects. One replica writes, the others stand by.
     Controller,
     /// Carries consoles to browsers and stock VNC viewers. All replicas serve.
     Console,

@@ -2,7 +2,7 @@
 
 mod roles;
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
@@ -29,12 +29,26 @@ const GRACE: Duration = Duration::from_secs(25);
 const MAX_DRAIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Err(error) = telemetry::init(arguments.common.log_format, &arguments.common.log_filter) {
+        eprintln!("novasphere: {error}");
+        return ExitCode::FAILURE;
+    }
+    match start(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // By the log: what reads it line by line as JSON shall find this last line as well.
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(arguments: Arguments) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
-    telemetry::init(arguments.common.log_format, &arguments.common.log_filter)?;
     if arguments.role.carries_streams() {
         open_files::raise();
     }

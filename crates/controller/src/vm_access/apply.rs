@@ -1,5 +1,7 @@
 //! Step 4: makes the cluster have what was built.
 
+mod order;
+mod orphan;
 mod ports;
 
 use std::sync::Arc;
@@ -9,13 +11,15 @@ use kube::ResourceExt;
 use novasphere_core::{
     label::Owner,
     vm_access::{
-        build::Prepared,
+        build::{Prepared, PreparedService},
         failure::Failure,
         observed::{Applied, AppliedService},
     },
 };
+use novasphere_foreign::kubevirt::VirtualMachine;
 use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
 
+use self::order::{Step, order};
 use super::Context;
 use crate::applying::apply_one;
 
@@ -25,8 +29,8 @@ pub(super) struct ApplyResult {
     pub(super) retry: Option<&'static str>,
 }
 
-/// Applies the virtual machine first, because it takes longest to become ready, then the Services, then deletes the Services
-/// that are no longer wanted. One failure does not stop the others.
+/// Applies the virtual machine first, because it takes longest to become ready, then deletes the Services that are no longer
+/// wanted, because one that is may need their node ports, then applies the others. One failure does not stop the rest.
 ///
 /// # Errors
 ///
@@ -38,26 +42,53 @@ pub(super) async fn apply(prepared: Prepared, owner: &Owner, context: &Context) 
     } = prepared;
     let mut retry = None;
     let virtual_machine = match virtual_machine {
-        Some(desired) => {
-            Some(apply_one(&context.applier, &desired, &context.caches.virtual_machines, &mut retry).await?)
-        }
+        Some(desired) => Some(apply_machine(&desired, owner, context, &mut retry).await?),
         None => None,
     };
-    let mut applied = Applied {
+    prune(&services, owner, context, &mut retry).await?;
+    let services = apply_services(&services, owner, context, &mut retry).await?;
+    let applied = Applied {
         virtual_machine,
-        services: Vec::with_capacity(services.len()),
+        services,
     };
-    let mut wanted = Vec::with_capacity(services.len());
-    for prepared in services {
-        wanted.push(prepared.service.name_any());
-        let result = apply_service(&prepared.service, owner, context, &mut retry).await?;
-        applied.services.push(AppliedService {
-            name: prepared.name,
-            result,
-        });
-    }
-    prune(&wanted, owner, context, &mut retry).await?;
     Ok(ApplyResult { applied, retry })
+}
+
+/// Applies the machine. That it shall outlive its owner is made true also when the rest is refused.
+async fn apply_machine(
+    desired: &VirtualMachine,
+    owner: &Owner,
+    context: &Context,
+    retry: &mut Option<&'static str>,
+) -> Result<Result<VirtualMachine, Failure>, NotLeader> {
+    let result = apply_one(&context.applier, desired, &context.caches.virtual_machines, retry).await?;
+    if result.is_err() && desired.metadata.owner_references.is_none() {
+        orphan::let_go(desired, owner, context).await?;
+    }
+    Ok(result)
+}
+
+/// Applies the Services so that a node port which moves from one to another is given up before it is asked for. The result is in
+/// the order of the spec.
+async fn apply_services(
+    services: &[PreparedService],
+    owner: &Owner,
+    context: &Context,
+    retry: &mut Option<&'static str>,
+) -> Result<Vec<AppliedService>, NotLeader> {
+    let live = context.caches.services.indexed(&owner.uid);
+    let mut applied = Vec::with_capacity(services.len());
+    for step in order(services, &live) {
+        match step {
+            Step::Release(service, node_ports) => ports::release(service, &node_ports, context).await?,
+            Step::Apply(prepared) => applied.push(AppliedService {
+                name: prepared.name.clone(),
+                result: apply_service(&prepared.service, owner, context, retry).await?,
+            }),
+        }
+    }
+    applied.sort_by_key(|applied| services.iter().position(|service| service.name == applied.name));
+    Ok(applied)
 }
 
 /// Applies a Service, once more when it had ports of somebody else.
@@ -80,15 +111,16 @@ async fn apply_service(
 /// Deletes the Services of `owner` that are not among `wanted`. They are found by owner, so that one which was made just before
 /// its process died is found as well.
 async fn prune(
-    wanted: &[String],
+    wanted: &[PreparedService],
     owner: &Owner,
     context: &Context,
     retry: &mut Option<&'static str>,
 ) -> Result<(), NotLeader> {
+    let is_wanted = |name: &str| wanted.iter().any(|wanted| wanted.service.name_any() == name);
     let orphans = context.caches.services.indexed(&owner.uid);
     let orphans = orphans
         .into_iter()
-        .filter(|service| service.metadata.deletion_timestamp.is_none() && !wanted.contains(&service.name_any()));
+        .filter(|service| service.metadata.deletion_timestamp.is_none() && !is_wanted(&service.name_any()));
     for orphan in orphans.collect::<Vec<Arc<_>>>() {
         match context.applier.delete(orphan.as_ref()).await {
             Ok(_) => context.caches.services.deleted(&orphan),

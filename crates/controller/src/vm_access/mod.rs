@@ -4,6 +4,8 @@ mod apply;
 mod dereference;
 mod power;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,14 +88,17 @@ async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, Reco
         now,
     });
     let held_back = status::write(vm_access, &outcome.status, context).await?;
-    if let Some(reason) = done.retry {
-        return Err(ReconcileError::Incomplete { reason });
-    }
     let deadline = outcome
         .next
         .map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
     let unseen = has_unseen_writes(vm_access, context).then_some(MAX_LAG + Duration::from_secs(1));
-    let next = [held_back, deadline, unseen].into_iter().flatten().min();
+    let next = [held_back, deadline, unseen, done.look_again]
+        .into_iter()
+        .flatten()
+        .min();
+    if let Some(reason) = done.retry {
+        return Err(ReconcileError::Incomplete { reason, next });
+    }
     Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -105,6 +110,8 @@ struct CarriedOut {
     power_failure: Option<Failure>,
     /// Why to try again without an event.
     retry: Option<&'static str>,
+    /// When to see whether a power call had an effect.
+    look_again: Option<Duration>,
 }
 
 async fn carry_out(
@@ -130,10 +137,11 @@ async fn carry_out(
     };
     if let Some(call) = done.power.call {
         match context.power_calls.make(call, live, &context.client).await {
-            Ok(made) => {
-                if made {
+            Ok(awaited) => {
+                if awaited.is_some_and(|awaited| awaited.is_new) {
                     report_call(vm_access, call, context).await;
                 }
+                done.look_again = awaited.map(|awaited| awaited.left);
             }
             Err(ApplyError::NotLeader(lost)) => return Err(lost.into()),
             Err(error) => {

@@ -32,13 +32,25 @@ pub(crate) struct PowerCalls {
 #[derive(Debug, PartialEq, Eq)]
 struct Call {
     subresource: PowerSubresource,
-    /// Resource versions of the machine and of its instance when it was decided.
-    seen: (Option<String>, Option<String>),
+    /// Resource versions of what shows its effect, when it was decided.
+    seen: Versions,
     at: Instant,
 }
 
+/// The resource versions of a machine and of its instance.
+type Versions = (Option<String>, Option<String>);
+
+/// A call of which an effect is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Awaited {
+    /// It was made now and not before.
+    pub(super) is_new: bool,
+    /// How long until it is made again when nothing comes of it. Nothing else would tell.
+    pub(super) left: Duration,
+}
+
 impl PowerCalls {
-    /// Makes the call, unless it was made already and its effect is still awaited. Returns whether it was made.
+    /// Makes the call, unless it was made already and its effect is still awaited. `None` when there is no machine.
     ///
     /// # Errors
     ///
@@ -48,19 +60,16 @@ impl PowerCalls {
         subresource: PowerSubresource,
         live: LiveMachine<'_>,
         client: &Client,
-    ) -> Result<bool, ApplyError> {
-        let Some(machine) = live.machine else { return Ok(false) };
+    ) -> Result<Option<Awaited>, ApplyError> {
+        let Some(machine) = live.machine else { return Ok(None) };
         let (namespace, name) = (machine.namespace().unwrap_or_default(), machine.name_any());
         let call = Call {
             subresource,
-            seen: (
-                machine.resource_version(),
-                live.instance.and_then(ResourceExt::resource_version),
-            ),
+            seen: shown_by(subresource, live),
             at: Instant::now(),
         };
-        if self.is_awaited(&machine.uid().unwrap_or_default(), &call) {
-            return Ok(false);
+        if let Some(left) = self.left(&machine.uid().unwrap_or_default(), &call) {
+            return Ok(Some(Awaited { is_new: false, left }));
         }
         let request = Request::builder()
             .method(Method::PUT)
@@ -70,14 +79,19 @@ impl PowerCalls {
             .map_err(|error| ApplyError::Internal(error.to_string()))?;
         client.request_text(request).await.map_err(ApplyError::from)?;
         self.lock().insert(machine.uid().unwrap_or_default(), call);
-        Ok(true)
+        Ok(Some(Awaited {
+            is_new: true,
+            left: EFFECT,
+        }))
     }
 
-    fn is_awaited(&self, uid: &str, call: &Call) -> bool {
+    /// How long the effect of the same call, made before, is still awaited.
+    fn left(&self, uid: &str, call: &Call) -> Option<Duration> {
         let mut last = self.lock();
-        last.retain(|_, call| call.at.elapsed() < EFFECT);
-        last.get(uid)
-            .is_some_and(|last| last.subresource == call.subresource && last.seen == call.seen)
+        last.retain(|_, last| call.at.saturating_duration_since(last.at) < EFFECT);
+        let same = |last: &&Call| last.subresource == call.subresource && last.seen == call.seen;
+        let last = last.get(uid).filter(same)?;
+        Some(EFFECT.saturating_sub(call.at.saturating_duration_since(last.at)))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Call>> {
@@ -85,11 +99,79 @@ impl PowerCalls {
     }
 }
 
+/// What changes when a call has taken effect.
+///
+/// A start or stop is written into the machine. Pausing, unpausing and restarting go past it to the instance, while
+/// virt-controller goes on to write into the machine what it is about.
+fn shown_by(subresource: PowerSubresource, live: LiveMachine<'_>) -> Versions {
+    let instance = live.instance.and_then(ResourceExt::resource_version);
+    match subresource {
+        PowerSubresource::Start | PowerSubresource::Stop => {
+            (live.machine.and_then(ResourceExt::resource_version), instance)
+        }
+        PowerSubresource::Pause | PowerSubresource::Unpause | PowerSubresource::Restart => (None, instance),
+    }
+}
+
 /// A refused call in the words of the conditions. KubeVirt answers 409 when the machine is not in the state for the call, which
-/// the next look may show, so that is no refusal yet.
+/// the next look may show, so that is no refusal yet. It answers 403 to what it does not do at all, such as pausing a machine with a
+/// liveness probe (kubevirt/kubevirt `pkg/virt-api/rest/lifecycle.go`).
 pub(super) fn refusal(error: &ApplyError) -> Failure {
     match error {
         ApplyError::Conflict(message) => Failure::new(FailureKind::Unavailable, message.clone()),
+        ApplyError::Forbidden(message) if !is_lack_of_rights(message) => {
+            Failure::new(FailureKind::Rejected, message.clone())
+        }
         other => failure(other),
+    }
+}
+
+/// Whether a 401 or 403 is about who asks: `... is forbidden: User "x" cannot update resource ...` from kube-apiserver, and words
+/// of the authorizer alone from virt-api. What is forbidden to everybody is `... is forbidden: <why>`.
+fn is_lack_of_rights(message: &str) -> bool {
+    message
+        .split_once(" is forbidden: ")
+        .is_none_or(|(_, why)| why.starts_with("User "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(subresource: PowerSubresource, seen: &str, at: Instant) -> Call {
+        Call {
+            subresource,
+            seen: (None, Some(seen.to_owned())),
+            at,
+        }
+    }
+
+    #[test]
+    fn a_call_is_awaited_until_its_effect_shows_or_its_time_is_over() {
+        let calls = PowerCalls::default();
+        let now = Instant::now();
+        let again = |subresource, seen, after| calls.left("u", &call(subresource, seen, now + after));
+        calls
+            .lock()
+            .insert("u".to_owned(), call(PowerSubresource::Pause, "7", now));
+        assert_eq!(again(PowerSubresource::Pause, "7", Duration::ZERO), Some(EFFECT));
+        assert_eq!(again(PowerSubresource::Pause, "8", Duration::ZERO), None);
+        assert_eq!(again(PowerSubresource::Unpause, "7", Duration::ZERO), None);
+        assert_eq!(
+            again(PowerSubresource::Pause, "7", Duration::from_secs(4)),
+            Some(EFFECT.saturating_sub(Duration::from_secs(4)))
+        );
+        assert_eq!(again(PowerSubresource::Pause, "7", EFFECT), None);
+    }
+
+    #[test]
+    fn only_a_lack_of_rights_is_told_as_one() {
+        let refused = |message: &str| refusal(&ApplyError::Forbidden(message.to_owned())).kind;
+        let probe = "virtualmachineinstance.kubevirt.io \"web-1\" is forbidden: Pausing VMIs with LivenessProbe is currently not supported";
+        assert_eq!(refused(probe), FailureKind::Rejected);
+        let rights = "virtualmachineinstances.subresources.kubevirt.io \"web-1\" is forbidden: User \"x\" cannot update resource \"virtualmachineinstances/pause\"";
+        for message in [rights, "Unauthorized", "request is not authenticated"] {
+            assert_eq!(refused(message), FailureKind::Forbidden, "{message}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = dns_label("name"))]
 #[x_kube(validation = forbidden(
-    "!has(self.sourceRanges) || self.type == 'LoadBalancer'",
+    "!has(self.sourceRanges) || size(self.sourceRanges) == 0 || self.type == 'LoadBalancer'",
     "Kubernetes filters client addresses for type LoadBalancer alone; remove sourceRanges, or use a route with \
      allowedSourceRanges"
 )

@@ -43,18 +43,18 @@ use crate::{
 #[x_kube(validation = dns_label("hostname"))]
 #[x_kube(validation = between("terminationGracePeriod", "0s", "1h"))]
 #[x_kube(validation = forbidden(
-    "!has(self.sshAuthorizedKeys) || !has(self.cloudInit) || !has(self.cloudInit.secretRef)",
+    "!has(self.sshAuthorizedKeys) || size(self.sshAuthorizedKeys) == 0 || !has(self.cloudInit) || !has(self.cloudInit.secretRef)",
     "keys cannot be added to user data that is in a Secret; write them there, as ssh_authorized_keys"
 )
 .field_path(".sshAuthorizedKeys"))]
 #[x_kube(validation = forbidden(
-    "!has(self.sshAuthorizedKeys) || !has(self.cloudInit) || !has(self.cloudInit.userData) || \
+    "!has(self.sshAuthorizedKeys) || size(self.sshAuthorizedKeys) == 0 || !has(self.cloudInit) || !has(self.cloudInit.userData) || \
      self.cloudInit.userData.matches(r'(?m)^#cloud-config\\s*$')",
     "keys can only be added to user data that begins with #cloud-config; write them into the user data"
 )
 .field_path(".sshAuthorizedKeys"))]
 #[x_kube(validation = forbidden(
-    "!has(self.sshAuthorizedKeys) || !has(self.cloudInit) || !has(self.cloudInit.userData) || \
+    "!has(self.sshAuthorizedKeys) || size(self.sshAuthorizedKeys) == 0 || !has(self.cloudInit) || !has(self.cloudInit.userData) || \
      !self.cloudInit.userData.matches(r'(?m)^ssh_authorized_keys\\s*:')",
     "the user data has ssh_authorized_keys itself; keep the keys in one of the two places"
 )

@@ -1,4 +1,6 @@
-//! Ports that somebody else put into a Service of ours.
+//! Ports of a live Service of ours that must go: those that somebody else put there, and those that another Service of ours needs.
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::{
@@ -7,7 +9,7 @@ use kube::{
 };
 use novasphere_core::label::{self, Owner};
 use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::run::VM_ACCESS_MANAGER;
@@ -42,25 +44,63 @@ pub(super) async fn take_back(
         name = desired.name_any(),
         "taking back the ports of a Service"
     );
+    patch_spec(live, json!({"ports": ports(desired)}), context).await
+}
+
+/// Makes a live Service of ours give up these node ports, which other Services of ours need. Applying it afterwards gives it what
+/// it is to have.
+///
+/// # Errors
+///
+/// [`NotLeader`] when this process may not write any more.
+pub(super) async fn release(live: &Service, node_ports: &BTreeSet<i32>, context: &Context) -> Result<(), NotLeader> {
+    tracing::info!(
+        namespace = live.namespace(),
+        name = live.name_any(),
+        ?node_ports,
+        "moving node ports between Services"
+    );
+    patch_spec(live, without(live, node_ports), context).await?;
+    Ok(())
+}
+
+/// The spec that has none of `node_ports`. A Service keeps at least one port; the last one is taken off the nodes.
+fn without(live: &Service, node_ports: &BTreeSet<i32>) -> Value {
+    let is_released = |port: &&ServicePort| port.node_port.is_some_and(|port| node_ports.contains(&port));
+    let kept: Vec<_> = ports(live).iter().filter(|port| !is_released(port)).collect();
+    if !kept.is_empty() {
+        return json!({ "ports": kept });
+    }
+    let off_nodes = ports(live).iter().map(|port| ServicePort {
+        node_port: None,
+        ..port.clone()
+    });
+    // Source ranges are for load balancers alone.
+    json!({"type": "ClusterIP", "ports": off_nodes.collect::<Vec<_>>(), "loadBalancerSourceRanges": null})
+}
+
+/// Replaces fields of the spec of `live`, lists as a whole. Returns whether that succeeded.
+async fn patch_spec(live: &Service, spec: Value, context: &Context) -> Result<bool, NotLeader> {
     let patch = json!({
         // Only over what was seen.
         "metadata": {"uid": live.uid(), "resourceVersion": live.resource_version()},
-        "spec": {"ports": ports(desired)},
+        "spec": spec,
     });
     let parameters = PatchParams {
         field_manager: Some(VM_ACCESS_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let api: Api<Service> = Api::namespaced(context.client.clone(), &namespace);
-    match api.patch(&desired.name_any(), &parameters, &Patch::Merge(patch)).await {
-        Ok(service) => {
+    let api: Api<Service> = Api::namespaced(context.client.clone(), &live.namespace().unwrap_or_default());
+    match api.patch(&live.name_any(), &parameters, &Patch::Merge(patch)).await {
+        Ok(mut service) => {
+            service.metadata.managed_fields = None;
             context.caches.services.written(service);
             Ok(true)
         }
         Err(error) => match ApplyError::from(error) {
             ApplyError::NotLeader(lost) => Err(lost),
             error => {
-                tracing::info!(name = desired.name_any(), %error, "the ports were not taken back");
+                tracing::info!(name = live.name_any(), %error, "the ports were not changed");
                 Ok(false)
             }
         },
@@ -93,6 +133,22 @@ mod tests {
             protocol: protocol.map(str::to_owned),
             ..ServicePort::default()
         }
+    }
+
+    #[test]
+    fn a_service_gives_up_what_is_asked_for_and_keeps_a_port() {
+        let on_nodes = |name: &str, node_port| json!({"name": name, "port": 22, "nodePort": node_port});
+        let live = |ports: Value| -> Service {
+            serde_json::from_value(json!({"spec": {"type": "NodePort", "ports": ports}})).unwrap()
+        };
+        let both = live(json!([on_nodes("a", 30001), on_nodes("b", 30002)]));
+        assert_eq!(
+            without(&both, &BTreeSet::from([30001])),
+            json!({"ports": [on_nodes("b", 30002)]})
+        );
+        let last = without(&live(json!([on_nodes("a", 30001)])), &BTreeSet::from([30001]));
+        assert_eq!(last["type"], "ClusterIP");
+        assert_eq!(last["ports"], json!([{"name": "a", "port": 22}]));
     }
 
     #[test]

@@ -1,0 +1,255 @@
+//! Whole reconciles over caches that are filled by hand and an apiserver that takes what it is sent.
+
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json!({..}) reads better than &json!({..}) in a table"
+)]
+
+use std::sync::{Mutex, PoisonError};
+
+use http::{Method, Request, Response};
+use k8s_openapi::api::core::v1::Service;
+use kube::{client::Body, runtime::watcher::Event};
+use novasphere_core::label::KEY_OWNER_UID;
+use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use novasphere_runtime::metrics::Metrics;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::watches::{VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES};
+
+/// One request, in words, and its body.
+#[derive(Clone, Debug)]
+struct Call {
+    what: String,
+    body: Value,
+}
+
+type Calls = Arc<Mutex<Vec<Call>>>;
+
+/// What stands in for an answer of the apiserver: status and message.
+type Refuse = fn(&Call) -> Option<(u16, &'static str)>;
+
+fn context(refuse: Refuse) -> (Context, Calls) {
+    let calls = Calls::default();
+    let seen = Arc::clone(&calls);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let seen = Arc::clone(&seen);
+        async move { Ok::<_, std::convert::Infallible>(answer(request, refuse, &seen).await) }
+    });
+    let client = Client::new(service, "default");
+    let context = Context {
+        applier: Applier::new(client.clone(), "novasphere/test", Metrics::default()).owner_label(KEY_OWNER_UID),
+        reporter: Reporter::new(client.clone(), "novasphere/test", "test"),
+        client,
+        apis: OptionalApis::fixed([(VIRTUAL_MACHINES, "v1"), (VIRTUAL_MACHINE_INSTANCES, "v1")].into()),
+        caches: Caches::new(),
+        status_writes: StatusWrites::default(),
+        power_calls: PowerCalls::default(),
+    };
+    (context, calls)
+}
+
+async fn answer(request: Request<Body>, refuse: Refuse, calls: &Calls) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let is_merge = parts
+        .headers
+        .values()
+        .any(|value| value == "application/merge-patch+json");
+    let verb = match parts.method {
+        Method::PATCH if is_merge => "MERGE",
+        Method::PATCH => "APPLY",
+        ref method => method.as_str(),
+    };
+    let path = parts.uri.path().rsplit("/namespaces/a/").next().unwrap_or_default();
+    let call = Call {
+        what: format!("{verb} {path}"),
+        body: serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap_or_default(),
+    };
+    let (status, answer) = if let Some((code, message)) = refuse(&call) {
+        (
+            code,
+            json!({"kind": "Status", "code": code, "reason": "", "message": message}),
+        )
+    } else {
+        (200, taken(verb, path, &call.body))
+    };
+    calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    let body = Body::from(serde_json::to_vec(&answer).unwrap());
+    Response::builder().status(status).body(body).unwrap()
+}
+
+/// The object as the apiserver has it then.
+fn taken(verb: &str, path: &str, sent: &Value) -> Value {
+    let mut object = sent.clone();
+    if verb == "APPLY" && path.ends_with("/status") {
+        object["spec"] = json!({"virtualMachine": {"name": "web-1"}});
+    }
+    if verb == "MERGE" && path.starts_with("services/") {
+        object["metadata"]["ownerReferences"] = owner();
+    }
+    object["metadata"]["name"] = path.split('/').nth(1).unwrap_or_default().into();
+    object["metadata"]["namespace"] = "a".into();
+    object["metadata"]["uid"] = "live".into();
+    object["metadata"]["resourceVersion"] = "99".into();
+    object
+}
+
+/// What was called, without events and status writes.
+fn told(calls: &Calls) -> Vec<String> {
+    let calls = calls.lock().unwrap();
+    let all = calls.iter().map(|call| call.what.clone());
+    all.filter(|what| !what.contains("events") && !what.ends_with("/status"))
+        .collect()
+}
+
+fn read<K: DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).unwrap()
+}
+
+fn vm_access(spec: Value) -> VmAccess {
+    read(json!({
+        "apiVersion": "novasphere.io/v1alpha1",
+        "kind": "VmAccess",
+        "metadata": {"name": "web-1", "namespace": "a", "uid": "u", "generation": 1},
+        "spec": spec,
+    }))
+}
+
+fn machine(context: &Context, version: &str, more: Value) {
+    let mut machine = json!({
+        "metadata": {"name": "web-1", "namespace": "a", "uid": "m", "resourceVersion": version},
+        "spec": {"runStrategy": "Always"},
+        "status": {"printableStatus": "Running", "ready": true},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        machine["metadata"][key] = value.clone();
+    }
+    let machine: VirtualMachine = read(machine);
+    context.caches.virtual_machines.observe(&Event::Apply(machine));
+}
+
+fn instance(context: &Context, version: &str) {
+    let instance: VirtualMachineInstance = read(json!({
+        "metadata": {"name": "web-1", "namespace": "a", "uid": "i", "resourceVersion": version},
+        "status": {"phase": "Running"},
+    }));
+    context
+        .caches
+        .virtual_machine_instances
+        .observe(&Event::Apply(instance));
+}
+
+fn owner() -> Value {
+    json!([{"apiVersion": "novasphere.io/v1alpha1", "kind": "VmAccess", "name": "web-1", "uid": "u", "controller": true}])
+}
+
+fn service(context: &Context, name: &str, node_port: u16) {
+    let service: Service = read(json!({
+        "metadata": {"name": name, "namespace": "a", "uid": name, "resourceVersion": "5", "ownerReferences": owner()},
+        "spec": {"type": "NodePort", "ports": [{"name": "ssh", "port": 22, "nodePort": node_port}]},
+    }));
+    context.caches.services.observe(&Event::Apply(service));
+}
+
+fn on_node(name: &str, node_port: u16) -> Value {
+    json!({"name": name, "type": "NodePort", "ports": [{"name": "ssh", "port": 22, "nodePort": node_port}]})
+}
+
+#[tokio::test]
+async fn a_machine_that_is_to_stay_loses_its_owner_also_when_its_template_is_refused() {
+    let (context, calls) = context(|call| {
+        let is_whole = call.what == "APPLY virtualmachines/web-1";
+        is_whole.then_some((422, "spec.template: no such thing"))
+    });
+    let other = json!({"apiVersion": "v1", "kind": "Other", "name": "o", "uid": "o"});
+    let mut owners = owner();
+    owners.as_array_mut().unwrap().push(other.clone());
+    machine(&context, "7", json!({ "ownerReferences": owners }));
+    let template = json!({"memory": "1Gi", "rootDisk": {"containerDisk": {"image": "i"}}});
+    let orphan = vm_access(json!({"virtualMachine": {"template": template, "deletionPolicy": "Orphan"}}));
+    let refused = attempt(&orphan, &context).await.unwrap_err();
+    assert!(
+        matches!(refused, ReconcileError::Incomplete { reason: "Invalid", .. }),
+        "{refused}"
+    );
+    assert_eq!(
+        told(&calls),
+        ["APPLY virtualmachines/web-1", "MERGE virtualmachines/web-1"]
+    );
+    let body = calls.lock().unwrap()[1].body.clone();
+    assert_eq!(
+        body,
+        json!({"metadata": {
+            "uid": "m", "resourceVersion": "7", "labels": {KEY_OWNER_UID: "u"}, "ownerReferences": [other],
+        }})
+    );
+}
+
+#[tokio::test]
+async fn a_renamed_service_keeps_its_node_port() {
+    let (context, calls) = context(|_| None);
+    machine(&context, "7", json!({}));
+    service(&context, "web-1-old", 30100);
+    let renamed = vm_access(json!({"virtualMachine": {"name": "web-1"}, "services": [on_node("new", 30100)]}));
+    attempt(&renamed, &context).await.unwrap();
+    assert_eq!(told(&calls), ["DELETE services/web-1-old", "APPLY services/web-1-new"]);
+}
+
+#[tokio::test]
+async fn services_that_exchange_node_ports_do_so_in_one_go() {
+    let (context, calls) = context(|_| None);
+    machine(&context, "7", json!({}));
+    service(&context, "web-1-a", 30100);
+    service(&context, "web-1-b", 30200);
+    let services = [on_node("a", 30200), on_node("b", 30100)];
+    let exchanged = vm_access(json!({"virtualMachine": {"name": "web-1"}, "services": services}));
+    attempt(&exchanged, &context).await.unwrap();
+    assert_eq!(
+        told(&calls),
+        [
+            "MERGE services/web-1-a",
+            "APPLY services/web-1-b",
+            "APPLY services/web-1-a"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_failed_child_does_not_put_off_a_planned_restart() {
+    let (context, _) = context(|call| {
+        call.what
+            .contains("services/")
+            .then_some((403, "services is forbidden"))
+    });
+    machine(&context, "7", json!({}));
+    let restart = Timestamp::now() + Duration::from_hours(1);
+    let planned = vm_access(json!({
+        "virtualMachine": {"name": "web-1"},
+        "power": {"restartedAt": restart.to_string()},
+        "services": [on_node("a", 30100)],
+    }));
+    let failed = attempt(&planned, &context).await.unwrap_err();
+    let ReconcileError::Incomplete { next: Some(next), .. } = failed else {
+        panic!("{failed:?}")
+    };
+    assert!(next <= Duration::from_hours(1), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_call_is_not_made_again_for_what_else_kubevirt_says_of_the_machine() {
+    let (context, calls) = context(|_| None);
+    machine(&context, "7", json!({}));
+    instance(&context, "8");
+    let paused = vm_access(json!({"virtualMachine": {"name": "web-1"}, "power": {"state": "Paused"}}));
+    let looks_again = attempt(&paused, &context).await.unwrap();
+    assert_ne!(
+        looks_again,
+        Action::await_change(),
+        "nothing else tells that it had no effect"
+    );
+    machine(&context, "9", json!({}));
+    assert_ne!(attempt(&paused, &context).await.unwrap(), Action::await_change());
+    assert_eq!(told(&calls).len(), 1, "{:?}", told(&calls));
+}
