@@ -9,39 +9,71 @@ use serde_json::Value;
 /// are added at the end. A list without names, and an empty one, replaces what was there; so does one with names where
 /// there were none.
 pub fn merge(target: &mut Value, patch: &Value) {
+    lay(target, patch, None, |_| None);
+}
+
+/// Lays `patch` over a Pod, or a part of one.
+///
+/// As [`merge`], but for the lists that Kubernetes merges by another key than the name: `volumeMounts` by `mountPath`, `ports` by
+/// `containerPort` and `protocol`. These are always merged, whatever names their elements have.
+pub fn merge_pod(target: &mut Value, patch: &Value) {
+    lay(target, patch, None, pod_key);
+}
+
+/// What tells the elements of a list apart.
+type Key = fn(&Value) -> Option<String>;
+
+/// The key of a list by the name of its field, where that is not the name (`patchMergeKey` and `listMapKey` in
+/// k8s.io/api `core/v1/types.go`).
+fn pod_key(field: &str) -> Option<Key> {
+    match field {
+        "volumeMounts" => Some(|mount| Some(mount.get("mountPath")?.as_str()?.to_owned())),
+        "ports" => Some(|port| {
+            let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+            Some(format!("{}/{protocol}", port.get("containerPort")?.as_u64()?))
+        }),
+        _ => None,
+    }
+}
+
+/// `key` is that of this list, if it is one and has its own.
+fn lay(target: &mut Value, patch: &Value, key: Option<Key>, key_of: fn(&str) -> Option<Key>) {
     match patch {
         Value::Object(fields) => {
             if !target.is_object() {
                 *target = Value::Object(serde_json::Map::new());
             }
             let Value::Object(object) = target else { return };
-            for (key, value) in fields {
+            for (field, value) in fields {
                 if value.is_null() {
-                    object.remove(key);
+                    object.remove(field);
                 } else {
-                    merge(object.entry(key.as_str()).or_insert(Value::Null), value);
+                    let present = object.entry(field.as_str()).or_insert(Value::Null);
+                    lay(present, value, key_of(field), key_of);
                 }
             }
         }
-        Value::Array(elements) if are_named(elements) => {
+        Value::Array(elements) if key.is_some() || are_named(elements) => {
             let mut present = match target.take() {
-                Value::Array(present) if are_named(&present) => present,
+                Value::Array(present) if key.is_some() || are_named(&present) => present,
                 _ => Vec::new(),
             };
-            merge_named(&mut present, elements);
+            lay_by(key.unwrap_or(name), &mut present, elements, key_of);
             *target = Value::Array(present);
         }
         _ => *target = patch.clone(),
     }
 }
 
-fn merge_named(present: &mut Vec<Value>, elements: &[Value]) {
+fn lay_by(key: Key, present: &mut Vec<Value>, elements: &[Value], key_of: fn(&str) -> Option<Key>) {
     for element in elements {
-        if let Some(other) = present.iter_mut().find(|other| name(other) == name(element)) {
-            merge(other, element);
+        let its_key = key(element);
+        let same = |other: &&mut Value| its_key.is_some() && key(other) == its_key;
+        if let Some(other) = present.iter_mut().find(same) {
+            lay(other, element, None, key_of);
         } else {
             let mut added = Value::Null;
-            merge(&mut added, element);
+            lay(&mut added, element, None, key_of);
             present.push(added);
         }
     }
@@ -56,9 +88,9 @@ fn are_named(elements: &[Value]) -> bool {
     all && names.len() == elements.len()
 }
 
-fn name(element: &Value) -> Option<&str> {
+fn name(element: &Value) -> Option<String> {
     let name = element.get("name").or_else(|| element.get("metadata")?.get("name"));
-    name?.as_str()
+    name?.as_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -115,6 +147,67 @@ mod tests {
         }
     }
 
+    fn laid_over_a_pod(mut target: Value, patch: &Value) -> Value {
+        merge_pod(&mut target, patch);
+        target
+    }
+
+    #[test]
+    fn mounts_of_a_pod_are_told_apart_by_their_path() {
+        let container = json!({"volumeMounts": [
+            {"name": "home", "mountPath": "/home/user/workspace"},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ]});
+        let patch = json!({"volumeMounts": [
+            {"name": "home", "mountPath": "/data", "subPath": "data"},
+            {"name": "home", "mountPath": "/more"},
+            {"name": "scratch", "mountPath": "/tmp"},
+        ]});
+        assert_eq!(
+            laid_over_a_pod(container.clone(), &patch),
+            json!({"volumeMounts": [
+                {"name": "home", "mountPath": "/home/user/workspace"},
+                {"name": "scratch", "mountPath": "/tmp"},
+                {"name": "home", "mountPath": "/data", "subPath": "data"},
+                {"name": "home", "mountPath": "/more"},
+            ]})
+        );
+        assert_eq!(
+            laid_over_a_pod(container.clone(), &json!({"volumeMounts": []})),
+            container
+        );
+    }
+
+    #[test]
+    fn ports_of_a_pod_are_told_apart_by_number_and_protocol() {
+        let container = json!({"ports": [{"name": "vnc", "containerPort": 5901, "protocol": "TCP"}]});
+        let patch = json!({"ports": [
+            {"containerPort": 8080},
+            {"containerPort": 5901, "protocol": "UDP"},
+            {"containerPort": 5901, "hostIP": "127.0.0.1"},
+        ]});
+        assert_eq!(
+            laid_over_a_pod(container, &patch),
+            json!({"ports": [
+                {"name": "vnc", "containerPort": 5901, "protocol": "TCP", "hostIP": "127.0.0.1"},
+                {"containerPort": 8080},
+                {"containerPort": 5901, "protocol": "UDP"},
+            ]})
+        );
+    }
+
+    #[test]
+    fn other_documents_keep_their_rule_for_fields_of_these_names() {
+        // A network interface of a VirtualMachine has `ports` with names (kubevirt.io/api `core/v1`, `Interface`).
+        assert_eq!(
+            merged(
+                json!({"ports": [{"name": "ssh", "port": 22}]}),
+                &json!({"ports": [{"port": 80}]})
+            ),
+            json!({"ports": [{"port": 80}]})
+        );
+    }
+
     fn json_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -162,6 +255,35 @@ mod tests {
         }
 
         #[test]
+        fn over_a_pod_as_well(
+            mounts in prop::collection::vec(("[ab]", "/[ab]"), 0..4),
+            ports in prop::collection::vec((1_u16..4, any::<bool>()), 0..4),
+            more in prop::collection::vec(("[ab]", "/[a-c]"), 0..4),
+            further in prop::collection::vec((1_u16..5, any::<bool>()), 0..4),
+        ) {
+            let container = |mounts: Vec<(String, String)>, ports: Vec<(u16, bool)>| {
+                let mounts: Value = mounts.into_iter().map(|(name, path)| json!({"name": name, "mountPath": path})).collect();
+                let protocol = |is_udp| if is_udp { "UDP" } else { "TCP" };
+                let ports: Value = ports
+                    .into_iter()
+                    .map(|(port, is_udp)| json!({"containerPort": port, "protocol": protocol(is_udp)}))
+                    .collect();
+                json!({"volumeMounts": mounts, "ports": ports})
+            };
+            let (target, patch) = (container(mounts, ports), container(more, further));
+            let once = laid_over_a_pod(target.clone(), &patch);
+            prop_assert_eq!(laid_over_a_pod(once.clone(), &patch), once.clone());
+            for (field, key) in [("volumeMounts", "/mountPath"), ("ports", "/containerPort")] {
+                let keys = |of: &Value| -> Vec<Value> {
+                    let all = of[field].as_array().unwrap();
+                    all.iter().map(|element| element.pointer(key).unwrap().clone()).collect()
+                };
+                let kept = keys(&once);
+                prop_assert!(keys(&target).iter().chain(&keys(&patch)).all(|key| kept.contains(key)), "{} lost some", field);
+            }
+        }
+
+        #[test]
         fn an_empty_patch_changes_nothing(target in prop::collection::btree_map("[a-d]", json_value(), 0..4)) {
             let target = Value::Object(target.into_iter().collect());
             prop_assert_eq!(merged(target.clone(), &json!({})), target);
@@ -171,7 +293,7 @@ mod tests {
         fn every_name_is_there_once(a in prop::collection::btree_set("[a-f]", 1..5), b in prop::collection::btree_set("[a-f]", 1..5)) {
             let list = |names: &std::collections::BTreeSet<String>| names.iter().map(|name| json!({"name": name})).collect::<Value>();
             let all = merged(list(&a), &list(&b));
-            let names: std::collections::BTreeSet<_> = all.as_array().unwrap().iter().filter_map(name).map(str::to_owned).collect();
+            let names: std::collections::BTreeSet<_> = all.as_array().unwrap().iter().filter_map(name).collect();
             prop_assert_eq!(all.as_array().unwrap().len(), names.len());
             prop_assert_eq!(names, a.union(&b).cloned().collect::<std::collections::BTreeSet<_>>());
         }

@@ -1,5 +1,11 @@
 //! Step 4: makes the cluster have what was built.
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::{
     Api, Resource, ResourceExt,
@@ -9,18 +15,22 @@ use novasphere_core::{
     label,
     vm_access::failure::{Failure, FailureKind},
     vnc_workspace::{
-        build::{Prepared, TEMPLATE_HASH, build},
-        failure::has_ended,
+        build::{Prepared, TEMPLATE_HASH, build, with_secret},
+        failure::{end_of, has_ended},
         lifecycle::Decision,
         status::Applied,
         validated::{HomeSource, ValidatedWorkspace},
     },
 };
-use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
-use serde_json::json;
+use novasphere_runtime::{
+    apply::{ApplyError, larger_quantity},
+    lease::NotLeader,
+};
+use serde_json::{Value, json};
 
 use super::{
     Look, credentials,
+    ends::End,
     resize::{Resized, resize},
 };
 use crate::{
@@ -56,21 +66,38 @@ pub(super) async fn apply(
         pod,
     } = build(valid, decision, claimed.ports, &context.gateway);
 
-    if let Err(failure) = credentials::ensure(look, valid, &secret).await? {
-        applied.failures.push(("Secret", failure));
-    }
+    let secret = credentials::ensure(look, valid, &secret).await?;
+    let secret = secret
+        .map_err(|failure| applied.failures.push(("Secret", failure)))
+        .ok();
     applied.home = Some(apply_home(look, valid, &home).await?);
     let policies = &context.caches.network_policies;
     if let Err(failure) = apply_one(&context.applier, &network_policy, policies, &mut look.retry).await? {
         applied.failures.push(("NetworkPolicy", failure));
     }
-    applied.service = Some(apply_service(look, valid, decision, service).await?);
-    let is_complete = applied.failures.is_empty() && matches!(applied.home, Some(Ok(_)));
-    match pod {
-        Some(pod) => apply_pod(look, &pod, is_complete, &mut applied).await?,
-        None => applied.pod_is_ending = !end_pod(look).await?,
+    applied.service = apply_service(look, valid, decision, service, &mut applied).await?;
+    let is_complete = applied.failures.is_empty() && has_home(look, &applied);
+    match (pod, secret) {
+        (Some(pod), Some(secret)) => apply_pod(look, &with_secret(pod, &secret), is_complete, &mut applied).await?,
+        // It cannot be told whether it has the right password, so it stays as it is.
+        (Some(_), None) => applied.pod = own_pod(look).map(|pod| Ok(pod.as_ref().clone())),
+        (None, _) => applied.pod_is_ending = !end_pod(look).await?,
     }
     Ok(applied)
+}
+
+/// Whether there is a home to start with. One that could not be changed, as one that cannot grow, is as good as before.
+fn has_home(look: &Look<'_>, applied: &Applied) -> bool {
+    let uid = look.workspace.metadata.uid.as_deref();
+    match &applied.home {
+        None => false,
+        Some(Ok(_)) => true,
+        Some(Err(_)) => {
+            look.references.home.as_deref().is_some_and(|live| {
+                label::owner_uid(&live.metadata) == uid && live.metadata.deletion_timestamp.is_none()
+            })
+        }
+    }
 }
 
 /// Applies the home; one that another workspace left is taken over.
@@ -81,7 +108,10 @@ async fn apply_home(
 ) -> Result<Result<PersistentVolumeClaim, Failure>, NotLeader> {
     let context = look.context;
     match look.references.home.clone() {
-        Some(live) if valid.home.source == HomeSource::Claim => take_over(look, home, &live).await,
+        Some(live) if valid.home.source == HomeSource::Claim => match take_over(look, home, &live).await? {
+            Ok(claim) => grow(look, claim, &valid.home.size.0).await,
+            refused => Ok(refused),
+        },
         _ => apply_one(&context.applier, home, &context.caches.claims, &mut look.retry).await,
     }
 }
@@ -109,6 +139,36 @@ async fn take_over(
         "labels": wanted.labels(),
         "ownerReferences": wanted.owner_references(),
     }});
+    patch_home(look, live, patch).await
+}
+
+/// Lets a home that was taken over grow to `size`. Kubernetes grows claims that are bound, and no others.
+async fn grow(
+    look: &mut Look<'_>,
+    live: PersistentVolumeClaim,
+    size: &str,
+) -> Result<Result<PersistentVolumeClaim, Failure>, NotLeader> {
+    let is_bound = live.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
+    let requests = live
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+    let present = requests.and_then(|requests| requests.get("storage"));
+    if !is_bound || !present.is_some_and(|present| larger_quantity(size, &present.0)) {
+        return Ok(Ok(live));
+    }
+    let patch = json!({
+        "metadata": {"uid": live.uid()},
+        "spec": {"resources": {"requests": {"storage": size}}},
+    });
+    patch_home(look, &live, patch).await
+}
+
+async fn patch_home(
+    look: &mut Look<'_>,
+    live: &PersistentVolumeClaim,
+    patch: Value,
+) -> Result<Result<PersistentVolumeClaim, Failure>, NotLeader> {
     let parameters = PatchParams {
         field_manager: Some(VNC_WORKSPACE_MANAGER.to_owned()),
         ..PatchParams::default()
@@ -125,31 +185,41 @@ async fn take_over(
     }
 }
 
-/// Applies the Service. A port of ours that turns out to belong to somebody else is left to him, and another one is taken.
+/// Applies the Service. A port of ours that turns out to belong to somebody else is left to him, and another one is taken. While
+/// there is no port left it stays as it is: without one, the apiserver would choose any port of the cluster.
 async fn apply_service(
     look: &mut Look<'_>,
     valid: &ValidatedWorkspace,
     decision: &Decision,
     mut service: Service,
-) -> Result<Result<Service, Failure>, NotLeader> {
+    applied: &mut Applied,
+) -> Result<Option<Result<Service, Failure>>, NotLeader> {
     let context = look.context;
     for _ in 0..PORT_TRIES {
+        if applied.ports_used_up.is_some() {
+            // No event tells that a port is free again.
+            look.retry = look.retry.or(Some("NodePortsUsedUp"));
+            let live = look.references.service.as_deref();
+            let ours = live.filter(|live| label::owner_uid(&live.metadata) == Some(&valid.owner.uid));
+            return Ok(ours.cloned().map(Ok));
+        }
         let mut retry = None;
         let result = apply_one(&context.applier, &service, &context.caches.services, &mut retry).await?;
-        let Err(failure) = &result else { return Ok(result) };
+        let Err(failure) = &result else { return Ok(Some(result)) };
         let is_port =
             failure.kind == FailureKind::Rejected && failure.message.contains("provided port is already allocated");
         if !is_port || !context.ports.refused(valid, &failure.message) {
             look.retry = look.retry.or(retry);
-            return Ok(result);
+            return Ok(Some(result));
         }
         let live = look.references.service.as_deref();
         let claimed = context.ports.claim(valid, live, &context.caches);
+        applied.ports_used_up = claimed.used_up;
         service = build(valid, decision, claimed.ports, &context.gateway).service;
     }
     look.retry = Some("NodePortInUse");
     let message = "many ports on nodes in a row belong to other Services";
-    Ok(Err(Failure::new(FailureKind::Unavailable, message)))
+    Ok(Some(Err(Failure::new(FailureKind::Unavailable, message))))
 }
 
 /// Applies the Pod. One that has ended, or was made from something else, goes first.
@@ -159,11 +229,16 @@ async fn apply_pod(
     is_complete: bool,
     applied: &mut Applied,
 ) -> Result<(), NotLeader> {
-    let live = look.references.pod.clone();
-    let ours = live.filter(|live| label::owner_uid(&live.metadata) == label::owner_uid(&desired.metadata));
-    if let Some(live) = ours {
+    applied.ended = look
+        .context
+        .ends
+        .recent(&look.workspace.uid().unwrap_or_default(), Instant::now());
+    if let Some(live) = own_pod(look) {
         if let Some(why) = why_anew(&live, desired) {
             return replace_pod(look, &live, why, applied).await;
+        }
+        if has_ended(&live) {
+            return follow_ended(look, &live, applied).await;
         }
         match resize(look, &live, desired).await? {
             Resized::Done => {}
@@ -196,13 +271,37 @@ async fn apply_pod(
 fn why_anew(live: &Pod, desired: &Pod) -> Option<(&'static str, &'static str)> {
     if live.metadata.deletion_timestamp.is_some() {
         Some(("Deleted", "it is being deleted"))
-    } else if has_ended(live) {
-        Some(("Ended", "it has ended"))
     } else if live.annotations().get(TEMPLATE_HASH) != desired.annotations().get(TEMPLATE_HASH) {
         Some(("Changed", "what it is made from has changed"))
     } else {
         None
     }
+}
+
+/// Lets another Pod follow one that has ended by itself: at once when it has lasted, else after a pause.
+async fn follow_ended(look: &mut Look<'_>, live: &Pod, applied: &mut Applied) -> Result<(), NotLeader> {
+    let context = look.context;
+    let created = live.metadata.creation_timestamp.as_ref();
+    let lasted = created.map(|created| Timestamp::now().duration_since(created.0));
+    let lasted = lasted
+        .and_then(|lasted| Duration::try_from(lasted).ok())
+        .unwrap_or_default();
+    let end = End {
+        workspace: look.workspace.uid().unwrap_or_default(),
+        pod: live.uid().unwrap_or_default(),
+        said: end_of(live),
+        lasted,
+    };
+    let why = format!("it has ended ({})", end.said);
+    let exists = |uid: &str| !context.caches.vnc_workspaces.indexed(uid).is_empty();
+    let (ended, pause) = context.ends.note(end, Instant::now(), exists);
+    applied.ended = ended;
+    if !pause.is_zero() {
+        look.pause = Some(pause);
+        applied.pod = Some(Ok(live.clone()));
+        return Ok(());
+    }
+    replace_pod(look, live, ("Ended", &why), applied).await
 }
 
 /// Deletes a Pod that another one follows, and says why.
@@ -224,15 +323,20 @@ async fn replace_pod(
     Ok(())
 }
 
+/// The Pod of the workspace, not one of its name that somebody else made.
+pub(super) fn own_pod(look: &Look<'_>) -> Option<Arc<Pod>> {
+    let uid = look.workspace.metadata.uid.as_deref();
+    let live = look.references.pod.clone();
+    live.filter(|live| label::owner_uid(&live.metadata) == uid)
+}
+
 /// Deletes the Pod of the workspace; whether there is none any more.
 ///
 /// # Errors
 ///
 /// [`NotLeader`] when this process may not write any more.
 pub(super) async fn end_pod(look: &mut Look<'_>) -> Result<bool, NotLeader> {
-    let uid = look.workspace.metadata.uid.as_deref();
-    let live = look.references.pod.clone();
-    let Some(live) = live.filter(|live| label::owner_uid(&live.metadata) == uid) else {
+    let Some(live) = own_pod(look) else {
         return Ok(true);
     };
     match look.context.applier.delete(live.as_ref()).await {

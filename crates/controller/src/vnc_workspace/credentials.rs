@@ -17,7 +17,8 @@ use rand::Rng as _;
 use super::Look;
 use crate::applying::refused;
 
-/// Makes the Secret be there. Only its metadata is read, by its name: this process keeps no Secret, and cannot list any.
+/// Makes the Secret be there, and returns its UID. Only its metadata is read, by its name: this process keeps no Secret, and cannot
+/// list any.
 ///
 /// # Errors
 ///
@@ -26,7 +27,7 @@ pub(super) async fn ensure(
     look: &mut Look<'_>,
     valid: &ValidatedWorkspace,
     wanted: &Secret,
-) -> Result<Result<(), Failure>, NotLeader> {
+) -> Result<Result<String, Failure>, NotLeader> {
     let secrets: Api<Secret> = Api::namespaced(look.context.client.clone(), &valid.owner.namespace);
     let live = match secrets.get_metadata_opt(&wanted.name_any()).await {
         Ok(live) => live.map(|live| live.metadata),
@@ -37,8 +38,8 @@ pub(super) async fn ensure(
         annotations.and_then(|all| all.get(ROTATED_FOR)) == Some(&valid.rotation)
     };
     let is_ours = |live: &&kube::core::ObjectMeta| label::owner_uid(live) == Some(&valid.owner.uid);
-    if live.as_ref().filter(is_ours).as_ref().is_some_and(rotated) {
-        return Ok(Ok(()));
+    if let Some(live) = live.as_ref().filter(is_ours).filter(rotated) {
+        return Ok(Ok(live.uid.clone().unwrap_or_default()));
     }
     let secret = build_secret(&valid.owner, &valid.rotation, Some(new(&valid.owner.name)));
     let live = live.map(|mut metadata| {
@@ -49,7 +50,7 @@ pub(super) async fn ensure(
         }
     });
     match look.context.applier.apply(&secret, live.as_ref()).await {
-        Ok(_) => Ok(Ok(())),
+        Ok(written) => Ok(Ok(written.object().uid().unwrap_or_default())),
         Err(error) => Ok(Err(refused(wanted, &error, &mut look.retry)?)),
     }
 }

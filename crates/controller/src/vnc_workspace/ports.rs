@@ -147,3 +147,75 @@ fn node_port(service: &Service, name: &str) -> Option<u16> {
     let port = ports.find(|port| port.name.as_deref() == Some(name))?.node_port?;
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{
+        api::core::v1::{ServicePort, ServiceSpec},
+        apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    };
+    use kube::runtime::watcher::Event;
+    use novasphere_core::vnc_workspace::{references::References, validate::validate};
+    use serde_json::json;
+
+    use super::*;
+
+    fn valid(uid: &str) -> ValidatedWorkspace {
+        let workspace = json!({
+            "apiVersion": "novasphere.io/v1alpha1",
+            "kind": "VncWorkspace",
+            "metadata": {"name": uid, "namespace": "team", "uid": uid},
+            "spec": {"user": "alice", "image": "registry.example.org/desktop:1", "service": {"type": "NodePort"}},
+        });
+        validate(&serde_json::from_value(workspace).unwrap(), &References::default()).unwrap()
+    }
+
+    fn one_port() -> Ports {
+        Ports::new(&NodePortsConfig {
+            vnc: PortRangeConfig {
+                first: 30000,
+                last: 30000,
+            },
+            ssh: PortRangeConfig {
+                first: 31000,
+                last: 31000,
+            },
+        })
+    }
+
+    fn service(port: i32) -> Service {
+        let port = ServicePort {
+            name: Some("vnc".to_owned()),
+            port: 5901,
+            node_port: Some(port),
+            ..ServicePort::default()
+        };
+        Service {
+            metadata: ObjectMeta {
+                name: Some("other".to_owned()),
+                namespace: Some("team".to_owned()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(ServiceSpec {
+                ports: Some(vec![port]),
+                ..ServiceSpec::default()
+            }),
+            ..Service::default()
+        }
+    }
+
+    #[test]
+    fn a_range_that_is_used_up_stays_so_until_a_port_is_free() {
+        let (ports, caches) = (one_port(), Caches::new());
+        // Another Service of the cluster has the only port.
+        caches.services.observe(&Event::InitDone);
+        caches.services.observe(&Event::Apply(service(30000)));
+        for _ in 0..2 {
+            let claimed = ports.claim(&valid("b"), None, &caches);
+            assert_eq!((claimed.ports.vnc, claimed.used_up), (None, Some("VNC")));
+        }
+        caches.services.observe(&Event::Delete(service(30000)));
+        let claimed = ports.claim(&valid("b"), None, &caches);
+        assert_eq!((claimed.ports.vnc, claimed.used_up), (Some(30000), None));
+    }
+}

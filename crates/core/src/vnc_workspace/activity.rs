@@ -173,7 +173,10 @@ mod tests {
         fn new(idle_timeout: &str) -> Self {
             let mut desktop = Self {
                 lifecycle: lifecycle(&workspace(&json!({"lifecycle": {"idleTimeout": idle_timeout}}))).unwrap(),
-                memory: Memory::default(),
+                memory: Memory {
+                    ready_since: Some(at(0)),
+                    ..Memory::default()
+                },
                 known: None,
             };
             desktop.decide(0, &[]);

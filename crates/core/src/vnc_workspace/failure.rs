@@ -1,11 +1,13 @@
 //! What keeps a desktop from running, in words that say what to do.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 
 use super::{
     build::pod::CONTAINER,
     reason::{PodReason, StorageReason},
     references::References,
+    status::Ended,
     validated::Home,
 };
 use crate::vm_access::failure::{Failure, FailureKind};
@@ -80,20 +82,22 @@ pub fn of_home_write(home: &str, failure: &Failure) -> Explained<StorageReason> 
         FailureKind::QuotaExceeded => (
             StorageReason::QuotaExceeded,
             format!(
-                "A quota of the namespace is used up, so there is no room for the home: {said}. Delete homes that nobody needs, or ask the \
-                 administrator for more; it is tried again."
+                "A quota of the namespace is used up, so there is no room for the home, or for more of it: {said}. A home that is there \
+                 goes on with the size that it has. Delete homes that nobody needs, or ask the administrator for more; it is tried again."
             ),
         ),
         FailureKind::Forbidden | FailureKind::Rejected if is_limit(said) => (
             StorageReason::LimitRangeViolation,
             format!(
-                "A LimitRange of the namespace refuses the home: {said}. Change spec.storage.size so that it fits."
+                "A LimitRange of the namespace refuses the home, or the size that it is to grow to: {said}. Raise spec.storage.size so that it \
+                 fits; as a size cannot be lowered, make the workspace anew for a smaller one."
             ),
         ),
         FailureKind::Forbidden if said.contains("only dynamically provisioned pvc can be resized") => (
             StorageReason::CannotGrow,
             format!(
-                "The home cannot grow: {said}. Set spec.storage.size back, and move to a workspace with another storage class."
+                "The home cannot grow and goes on with the size that it has: {said}. Ask the administrator to set allowVolumeExpansion of \
+                 its storage class, if the driver can; else make a larger home in another workspace. It is tried again."
             ),
         ),
         FailureKind::Forbidden => (
@@ -302,6 +306,60 @@ fn cannot_start(container: &str, said: &str) -> Explained<PodReason> {
 pub fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// How a Pod that has ended says why: in its own words, else in those of a container.
+#[must_use]
+pub fn end_of(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    let reason = status.and_then(|status| status.reason.as_deref());
+    let message = status.and_then(|status| status.message.as_deref());
+    let said: Vec<_> = [reason, message]
+        .into_iter()
+        .flatten()
+        .map(|text| text.trim().trim_end_matches('.'))
+        .filter(|text| !text.is_empty())
+        .collect();
+    if !said.is_empty() {
+        return said.join(": ");
+    }
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    let ended = containers.into_iter().flatten().find_map(|container| {
+        let ended = container.state.as_ref()?.terminated.as_ref()?;
+        Some((container, ended))
+    });
+    ended.map_or_else(
+        || "it does not say why".to_owned(),
+        |(container, ended)| format!("the container {} ended with code {}", container.name, ended.exit_code),
+    )
+}
+
+/// A Pod that was made and ended, more than once.
+#[must_use]
+pub fn of_end(ended: &Ended) -> Explained<PodReason> {
+    (
+        PodReason::Ended,
+        format!(
+            "The Pod ended {} time(s) soon after it was made: {}. It is made anew with growing pauses, at most 5 minutes. Change \
+             spec.resources, spec.gpu or spec.podOverrides as it says, or ask the administrator.",
+            ended.times, ended.said
+        ),
+    )
+}
+
+/// Since when a Pod is ready; nothing while it is not.
+#[must_use]
+pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
+    // A Pod whose kubelet does not say since when was not ready before it was made.
+    let since = ready
+        .last_transition_time
+        .as_ref()
+        .or(pod.metadata.creation_timestamp.as_ref());
+    since.map(|time| time.0).filter(|_| is_ready(pod))
 }
 
 /// Whether a Pod is ready.

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use novasphere_crd::{HibernationReason, LifecycleState, VncWorkspaceStatus};
 
-use super::{activity::Activity, schedule::Cron};
+use super::{activity::Activity, failure::ready_since, schedule::Cron};
 
 /// How long before its sleep a desktop is warned of, at most; never longer than a fifth of the time that makes it idle.
 pub const WARNING: Duration = Duration::from_mins(5);
@@ -45,6 +46,8 @@ pub struct Memory {
     pub hibernation: Option<Sleep>,
     /// When a gateway last asked to wake it.
     pub wake_requested_at: Option<Timestamp>,
+    /// Since when its Pod answers; `None` while it does not. The Pod says it, not the status.
+    pub ready_since: Option<Timestamp>,
 }
 
 impl Memory {
@@ -58,6 +61,16 @@ impl Memory {
                 since: hibernation.since.0,
             }),
             wake_requested_at: status.wake_requested_at.as_ref().map(|time| time.0),
+            ready_since: None,
+        }
+    }
+
+    /// With what the Pod says.
+    #[must_use]
+    pub fn with_pod(self, pod: Option<&Pod>) -> Self {
+        Self {
+            ready_since: pod.and_then(ready_since),
+            ..self
         }
     }
 }
@@ -125,12 +138,12 @@ pub fn decide(lifecycle: &Lifecycle, memory: &Memory, activity: &Activity, now: 
                 reason: HibernationReason::Asked,
                 ..sleep
             });
-            awake(lifecycle, remembered, now, activity, now)
+            awake(lifecycle, memory, remembered, now, activity, now)
         }
-        (None, None) => awake(lifecycle, None, now, activity, now),
+        (None, None) => awake(lifecycle, memory, None, now, activity, now),
         (Some(since), hibernation) => {
             let remembered = hibernation.filter(|_| lifecycle.state == LifecycleState::Hibernated);
-            awake(lifecycle, remembered, since, activity, now)
+            awake(lifecycle, memory, remembered, since, activity, now)
         }
     };
     Decision {
@@ -179,12 +192,13 @@ fn asleep(lifecycle: &Lifecycle, sleep: Sleep, now: Timestamp) -> Decision {
 
 fn awake(
     lifecycle: &Lifecycle,
+    memory: &Memory,
     remembered: Option<Sleep>,
     since: Timestamp,
     activity: &Activity,
     now: Timestamp,
 ) -> Decision {
-    let Some((sleep, lead)) = sleep(lifecycle, remembered, since, activity, now) else {
+    let Some((sleep, lead)) = sleep(lifecycle, memory, remembered, since, activity, now) else {
         return Decision {
             state: State::Awake { since, warning: None },
             hibernation: remembered,
@@ -206,6 +220,7 @@ fn awake(
 /// When and why an awake desktop sleeps next, and how long before to warn.
 fn sleep(
     lifecycle: &Lifecycle,
+    memory: &Memory,
     remembered: Option<Sleep>,
     since: Timestamp,
     activity: &Activity,
@@ -217,7 +232,9 @@ fn sleep(
         return Some((Sleep { reason, since: now }, Duration::ZERO));
     }
     let timeout = lifecycle.idle_timeout.or(is_asked.then_some(WOKEN_FOR));
-    let idle = timeout.map(|timeout| {
+    // One that does not answer is not idle: asleep it would look as if nothing were wrong. One that is to hibernate goes back to that.
+    let usable_since = if is_asked { Some(since) } else { memory.ready_since };
+    let idle = timeout.zip(usable_since).map(|(timeout, usable_since)| {
         let lag = if activity.connected {
             REPORTS_WITHIN
         } else {
@@ -228,7 +245,9 @@ fn sleep(
         } else {
             HibernationReason::Idle
         };
-        let active = since.max(activity.last_input_at.unwrap_or(since));
+        let active = since
+            .max(whole_second(usable_since))
+            .max(activity.last_input_at.unwrap_or(since));
         (
             Sleep {
                 reason,

@@ -29,6 +29,8 @@ pub enum PodReason {
     OutOfMemory,
     /// The desktop ends again and again.
     CrashLoop,
+    /// The Pod as a whole ended, soon after it was made.
+    Ended,
     /// A quota of the namespace is used up.
     QuotaExceeded,
     /// A `LimitRange` refuses the Pod.

@@ -1,12 +1,19 @@
 //! Kubernetes quantities, compared by value.
 
+use std::cmp::Ordering;
+
 /// 10^-9, the finest that the apiserver keeps; it rounds up what is finer (`resource.Quantity`, "No fractional digits will be
 /// emitted below nano").
 const NANO_DIGITS: i32 = 9;
 
 /// Whether two quantities such as `1Gi` and `1024Mi` have the same value. `None` when one of them is not a quantity.
 pub(super) fn equal(left: &str, right: &str) -> Option<bool> {
-    Some(in_nanos(left)? == in_nanos(right)?)
+    compare(left, right).map(Ordering::is_eq)
+}
+
+/// Which of two quantities is more. `None` when one of them is not a quantity.
+pub(super) fn compare(left: &str, right: &str) -> Option<Ordering> {
+    Some(in_nanos(left)?.cmp(&in_nanos(right)?))
 }
 
 /// The value in units of 10^-9, rounded away from zero.
@@ -92,6 +99,13 @@ mod tests {
         for (left, right) in [("1Gi", "1G"), ("1", "1m"), ("1Gi", "1025Mi"), ("-1", "1")] {
             assert_eq!(equal(left, right), Some(false), "{left} {right}");
         }
+    }
+
+    #[test]
+    fn more_is_told_from_less() {
+        assert_eq!(compare("2Gi", "1024Mi"), Some(Ordering::Greater));
+        assert_eq!(compare("1G", "1Gi"), Some(Ordering::Less));
+        assert_eq!(compare("1Gi", "much"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 
 pub use self::{
     network_policy::Gateway,
-    pod::TEMPLATE_HASH,
+    pod::{TEMPLATE_HASH, with_secret},
     secret::{ROTATED_FOR, build as build_secret},
 };
 use super::{lifecycle::Decision, node_ports::NodePorts, validated::ValidatedWorkspace};

@@ -22,14 +22,16 @@ use super::{
 use crate::label::Component;
 
 /// Where clouds answer a machine's questions about itself, credentials included: AWS, Azure, Google and others; AWS' tasks and
-/// Pod identities; Alibaba; AWS by IPv6.
+/// Pod identities; Alibaba; Azure's host agent, which gives certificates and settings to whoever asks; AWS and Google by IPv6.
 const METADATA: &[&str] = &[
     "169.254.169.254/32",
     "169.254.170.2/32",
     "169.254.170.23/32",
     "100.100.100.200/32",
+    "168.63.129.16/32",
     "fd00:ec2::254/128",
     "fd00:ec2::23/128",
+    "fd20:ce::254/128",
 ];
 
 /// Where the node-local DNS cache answers (kubernetes/dns, `NodeLocal DNSCache`).

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::ResourceExt as _;
 use novasphere_crd::{EnvVar, Gpu, VncWorkspaceSpec};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -86,6 +87,20 @@ pub(super) fn build(workspace: &ValidatedWorkspace) -> Pod {
         spec: Some(workspace.pod.spec.clone()),
         status: None,
     }
+}
+
+/// The Pod as it starts with the Secret of this UID. A desktop reads its password when it starts, so a Secret that somebody deleted
+/// and that was made again asks for another Pod.
+#[must_use]
+pub fn with_secret(mut pod: Pod, uid: &str) -> Pod {
+    if let Some(hash) = pod.annotations_mut().get_mut(TEMPLATE_HASH) {
+        let both = Sha256::new()
+            .chain_update(hash.as_bytes())
+            .chain_update([0])
+            .chain_update(uid);
+        *hash = hex(&both.finalize());
+    }
+    pod
 }
 
 /// Of the spec, but for what is changed while the Pod runs, and of the rotation: the desktop reads its password when it starts.
@@ -255,4 +270,23 @@ fn resources(spec: &VncWorkspaceSpec) -> Option<Value> {
         }
     }
     (!object.is_empty()).then_some(Value::Object(object))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::{
+            samples::{references, workspace},
+            validate::validate,
+        },
+        *,
+    };
+
+    #[test]
+    fn another_secret_is_another_template() {
+        let valid = validate(&workspace(&json!({})), &references()).unwrap();
+        let hash = |uid: &str| with_secret(build(&valid), uid).annotations()[TEMPLATE_HASH].clone();
+        assert_eq!(hash("a"), hash("a"));
+        assert_ne!(hash("a"), hash("b"));
+    }
 }

@@ -111,6 +111,53 @@ fn refusals_of_admission_are_told_apart() {
 }
 
 #[test]
+fn a_home_that_cannot_grow_is_not_told_to_shrink() {
+    let said = "persistentvolumeclaims \"alice-home\" is forbidden: only dynamically provisioned pvc can be resized and the \
+                storageclass that provisions the pvc must support resize";
+    let (reason, message) = of_home_write("alice-home", &Failure::new(FailureKind::Forbidden, said));
+    assert_eq!(reason, StorageReason::CannotGrow);
+    assert!(
+        message.contains("allowVolumeExpansion") && !message.contains("back"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_pod_that_ended_says_why() {
+    for (status, said) in [
+        (
+            json!({"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "Allocate failed. "}),
+            "UnexpectedAdmissionError: Allocate failed",
+        ),
+        (json!({"phase": "Failed", "reason": "Evicted"}), "Evicted"),
+        (
+            json!({"phase": "Failed", "containerStatuses": [{
+                "name": "desktop", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": {"exitCode": 3}},
+            }]}),
+            "the container desktop ended with code 3",
+        ),
+        (json!({"phase": "Succeeded"}), "it does not say why"),
+    ] {
+        assert_eq!(end_of(&pod(&status)), said);
+    }
+}
+
+#[test]
+fn a_pod_is_ready_since_its_condition_says_so() {
+    let with = |status: &str| {
+        pod(&json!({"conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-03-02T08:00:05Z"}]}))
+    };
+    assert_eq!(ready_since(&with("True")), Some(super::super::samples::at(5)));
+    assert_eq!(ready_since(&with("False")), None);
+    let mut ending = with("True");
+    ending.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+        super::super::samples::at(6),
+    ));
+    assert_eq!(ready_since(&ending), None);
+}
+
+#[test]
 fn a_home_that_waits_says_for_what() {
     let valid = super::super::validate::validate(
         &super::super::samples::workspace(&json!({})),

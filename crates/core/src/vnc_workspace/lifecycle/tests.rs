@@ -34,11 +34,22 @@ fn to_hibernate() -> Lifecycle {
     }
 }
 
-/// A desktop and its memory, as reconciles carry it on.
-#[derive(Default)]
+/// A desktop and its memory, as reconciles carry it on. Its Pod answers from the start.
 struct Desktop {
     memory: Memory,
     activity: Activity,
+}
+
+impl Default for Desktop {
+    fn default() -> Self {
+        Self {
+            memory: Memory {
+                ready_since: Some(at(0)),
+                ..Memory::default()
+            },
+            activity: Activity::default(),
+        }
+    }
 }
 
 impl Desktop {
@@ -109,6 +120,34 @@ fn it_sleeps_when_nobody_types_and_input_that_is_told_late_does_not_wake_it() {
         "idle counts from its waking"
     );
     assert_eq!(desktop.sleeps(&lifecycle, 9999), Some(Idle), "a request wakes it once");
+}
+
+#[test]
+fn one_that_does_not_answer_is_not_idle() {
+    use HibernationReason::{Asked, Idle};
+    let lifecycle = idle_after(100);
+    let mut desktop = Desktop::default();
+    desktop.memory.ready_since = None;
+    assert_eq!(desktop.decide(&lifecycle, 0).next, None);
+    assert_eq!(desktop.sleeps(&lifecycle, 5000), None);
+    desktop.memory.ready_since = Some(at(5000));
+    assert_eq!(desktop.decide(&lifecycle, 5001).next, Some(at(5080)), "the warning");
+    assert_eq!(desktop.sleeps(&lifecycle, 5099), None);
+    desktop.memory.ready_since = None;
+    assert_eq!(desktop.sleeps(&lifecycle, 6000), None, "it fails again");
+    desktop.memory.ready_since = Some(at(6000));
+    assert_eq!(desktop.sleeps(&lifecycle, 6100), Some(Idle));
+
+    let mut woken = Desktop::default();
+    woken.sleeps(&to_hibernate(), 0);
+    woken.connects(10);
+    woken.memory.ready_since = None;
+    assert_eq!(woken.sleeps(&to_hibernate(), 11), None);
+    assert_eq!(
+        woken.sleeps(&to_hibernate(), 11 + 1800),
+        Some(Asked),
+        "as its spec says"
+    );
 }
 
 #[test]
@@ -217,6 +256,7 @@ proptest! {
         scheduled in any::<bool>(),
         typed in prop::option::of(0_i64..5000),
         connects in prop::option::of(0_i64..5000),
+        answers in prop::option::of(0_i64..5000),
         first in 0_i64..100_000,
         part in 0.0_f64..1.0,
     ) {
@@ -231,6 +271,7 @@ proptest! {
         desktop.decide(&lifecycle, 0);
         desktop.activity.last_input_at = typed.map(at);
         desktop.memory.wake_requested_at = connects.map(at);
+        desktop.memory.ready_since = answers.map(at);
         desktop.decide(&lifecycle, first);
         let decision = desktop.decide(&lifecycle, first);
         if let Some(next) = decision.next {
