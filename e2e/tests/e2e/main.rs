@@ -44,6 +44,7 @@ mod workspace_killed;
 mod workspace_lifecycle;
 mod workspace_node;
 mod workspace_plane;
+mod workspace_reclaim;
 mod workspace_resize;
 mod workspace_sleeper;
 mod workspace_storage;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         workspace_activity::cases(),
         workspace_delete::cases(),
         workspace_lifecycle::cases(),
+        workspace_reclaim::cases(),
         workspace_resize::cases(),
     ];
     novasphere_e2e::harness::run(cases.into_iter().flatten().collect())
