@@ -42,6 +42,7 @@ mod workspace_failures;
 mod workspace_fault_points;
 mod workspace_killed;
 mod workspace_lifecycle;
+mod workspace_mends;
 mod workspace_node;
 mod workspace_plane;
 mod workspace_reclaim;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         workspace_delete::cases(),
         workspace_lifecycle::cases(),
         workspace_reclaim::cases(),
+        workspace_mends::cases(),
         workspace_resize::cases(),
     ];
     novasphere_e2e::harness::run(cases.into_iter().flatten().collect())
