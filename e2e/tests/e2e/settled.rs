@@ -1,6 +1,8 @@
-//! A settled VmAccess costs no writes; making one costs few.
+//! A settled VmAccess costs no writes; making one costs few, and changing one none that are refused.
 
 use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, ResourceExt, api::ListParams};
 use novasphere_controller::config::ControllerConfig;
 use novasphere_crd::Duration;
 use novasphere_e2e::{
@@ -11,9 +13,9 @@ use novasphere_e2e::{
     harness::{Case, Needs},
     kubevirt::{STAND_IN, StandIn},
     namespace::{Context, PodSecurity, with_namespace},
-    wait,
+    wait::{self, Seen},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{self, echo_service, template};
 
@@ -27,7 +29,10 @@ const RESYNCS: u64 = 20;
 const RESYNC: Duration = Duration::from_secs(1);
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new("settled::writes", Needs::ControlPlane, writes)]
+    vec![
+        Case::new("settled::writes", Needs::ControlPlane, writes),
+        Case::new("settled::node_ports_move", Needs::ControlPlane, node_ports_move),
+    ]
 }
 
 async fn writes() -> Result<()> {
@@ -76,6 +81,76 @@ async fn writes() -> Result<()> {
             made.len()
         );
         controller.stop().await
+    })
+    .await
+}
+
+/// Services by name, each with the node port that is asked for.
+type Wanted<'a> = &'a [(&'a str, Option<u16>)];
+
+/// kube-apiserver gives a node port to one Service, and knows better than a unit test when it takes one back.
+async fn node_ports_move() -> Result<()> {
+    const A: u16 = 31_801;
+    const B: u16 = 31_802;
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "settled::node_ports_move",
+        PodSecurity::Restricted,
+        async |context| {
+            let account = Account::create(cluster, &context.namespace, "controller").await?;
+            let controller = InProcess::start_ready(context, &account, config_for(&context.namespace)).await?;
+            services(context, &[("x", Some(A)), ("y", Some(B))]).await?;
+            let mark = context.cluster.audit().mark()?;
+            let steps: [(&str, Wanted<'_>); 4] = [
+                ("exchanged", &[("x", Some(B)), ("y", Some(A))]),
+                ("renamed", &[("z", Some(B)), ("y", Some(A))]),
+                (
+                    "given to a new one by one that takes any",
+                    &[("z", None), ("y", Some(A)), ("w", Some(B))],
+                ),
+                ("moved along", &[("w", Some(A)), ("y", None)]),
+            ];
+            for (what, wanted) in steps {
+                services(context, wanted).await.map_err(|error| error.context(what))?;
+            }
+            let mut refused = by(context, &account, mark)?;
+            refused.retain(|write| write.resource() == "services" && write.code() >= 400);
+            ensure!(refused.is_empty(), "refused:{}", audit::describe(&refused));
+            controller.stop().await
+        },
+    )
+    .await
+}
+
+/// Asks for these Services with these node ports, and waits until there are these and no others.
+async fn services(context: &Context<'_>, wanted: Wanted<'_>) -> Result<()> {
+    let on_node = |(name, node_port): &(&str, Option<u16>)| -> Value {
+        let port = match node_port {
+            Some(node_port) => json!({"name": "ssh", "port": 22, "nodePort": node_port}),
+            None => json!({"name": "ssh", "port": 22}),
+        };
+        json!({"name": name, "type": "NodePort", "ports": [port]})
+    };
+    let wishes: Vec<_> = wanted.iter().map(on_node).collect();
+    let spec = json!({"virtualMachine": {"name": "no-such-machine"}, "services": wishes});
+    support::apply(context, "web", &spec).await?;
+    let api: Api<Service> = context.api();
+    wait::until("the Services have their node ports", wait::SHORT, || async {
+        let live = api.list(&ListParams::default()).await?;
+        let has = |(name, node_port): &(&str, Option<u16>)| {
+            let service = live.iter().find(|service| service.name_any() == format!("web-{name}"));
+            let port = service.and_then(|service| service.spec.as_ref()?.ports.as_ref()?.first()?.node_port);
+            port.is_some_and(|port| node_port.is_none_or(|wanted| port == i32::from(wanted)))
+        };
+        let all = live.items.len() == wanted.len() && wanted.iter().all(has);
+        Ok(Seen::some(
+            all.then_some(()),
+            format!(
+                "{:?}",
+                live.items.iter().map(|service| &service.spec).collect::<Vec<_>>()
+            ),
+        ))
     })
     .await
 }
