@@ -130,7 +130,7 @@ mod tests {
             pauses.push(pause.as_secs());
             let half = now + pause / 2;
             let (_, left) = ends.note(end(&pod.to_string(), Duration::from_secs(1)), half, |_| true);
-            assert_eq!(left, pause - pause / 2, "seen again, it is the same end");
+            assert_eq!(left, pause.saturating_sub(pause / 2), "seen again, it is the same end");
             now += pause;
             let (_, left) = ends.note(end(&pod.to_string(), Duration::from_secs(1)), now, |_| true);
             assert_eq!(left, Duration::ZERO, "the pause is over");
