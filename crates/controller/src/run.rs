@@ -345,3 +345,6 @@ async fn resync(watches: Watches, every: Duration) {
         watches.enqueue_all();
     }
 }
+
+#[cfg(test)]
+mod tests;
