@@ -87,7 +87,15 @@ impl Viewer {
                     "gvncviewer",
                     &address,
                 ];
-                let program = Program::start("unshare", &arguments, &[display, ("HOME", home)], &log)?;
+                let environment = [
+                    display,
+                    ("HOME", home),
+                    // GTK would look for buses of a session, and start them for each screen: on a busy machine one of many hung.
+                    ("DBUS_SESSION_BUS_ADDRESS", "disabled:"),
+                    ("NO_AT_BRIDGE", "1"),
+                    ("GSETTINGS_BACKEND", "memory"),
+                ];
+                let program = Program::start("unshare", &arguments, &environment, &log)?;
                 fill_in(screen, login).await?;
                 Ok(program)
             }

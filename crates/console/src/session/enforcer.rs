@@ -32,8 +32,11 @@ use crate::{
     relay::End,
 };
 
-/// How often all streams are looked at again, and whose rights are to be asked for again.
+/// How often it is looked whose rights are to be asked for again.
 const TURN: Duration = Duration::from_secs(5);
+
+/// How many turns until all streams are looked at again. It costs as much as an event of each of their sessions.
+const LOOK_AGAIN: u32 = 6;
 
 /// Questions at the same time.
 const QUESTIONS: usize = 16;
@@ -197,9 +200,11 @@ impl Enforcer {
     pub(crate) async fn watch_rights(self) {
         let mut turns = interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        for turn in (0..LOOK_AGAIN).cycle() {
             turns.tick().await;
-            self.look_again().await;
+            if turn == 0 {
+                self.look_again().await;
+            }
             let questions = self.questions();
             futures::stream::iter(questions)
                 .for_each_concurrent(QUESTIONS, |question| self.ask(question))
