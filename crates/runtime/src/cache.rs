@@ -387,7 +387,9 @@ mod tests {
     #[test]
     fn an_own_write_is_not_believed_over_a_list_that_began_after_it() {
         let cache = cache();
-        cache.observe(&Event::Apply(config_map("a", "x")));
+        let mut seen = config_map("a", "x");
+        seen.metadata.resource_version = Some("6".into());
+        cache.observe(&Event::Apply(seen));
         let mut written = config_map("a", "x");
         written.metadata.resource_version = Some("7".into());
         cache.written(written.clone());
