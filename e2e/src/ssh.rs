@@ -1,9 +1,10 @@
 //! OpenSSH's own client, with strict checks of the host.
 
 use std::{
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -105,7 +106,17 @@ impl Ssh {
     /// # Errors
     /// When there is no ssh.
     pub fn run(&self, key: &Path, user: &str, command: &str) -> Result<Output> {
-        Command::new("ssh")
+        self.client("ssh", key)
+            .args(["-p", &self.address.port().to_string()])
+            .args([&format!("{user}@{}", self.address.ip()), command])
+            .output()
+            .context("start ssh; run hack/install-packages")
+    }
+
+    /// A client of OpenSSH with strict checks of the host.
+    fn client(&self, program: &str, key: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
             // No settings, agent or keys of who runs the tests.
             .args(["-F", "none", "-o", "IdentityAgent=none", "-o", "IdentitiesOnly=yes"])
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=60"])
@@ -113,11 +124,31 @@ impl Ssh {
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
             .arg("-i")
-            .arg(key)
-            .args(["-p", &self.address.port().to_string()])
-            .args([&format!("{user}@{}", self.address.ip()), command])
-            .output()
-            .context("start ssh; run hack/install-packages")
+            .arg(key);
+        command
+    }
+
+    /// The directory in which sftp begins.
+    ///
+    /// # Errors
+    /// When it is refused, or there is no sftp.
+    pub fn sftp_directory(&self) -> Result<String> {
+        let mut child = self
+            .client("sftp", &self.key)
+            .args(["-q", "-P", &self.address.port().to_string(), "-b", "-"])
+            .arg(format!("user@{}", self.address.ip()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start sftp; run hack/install-packages")?;
+        child.stdin.take().context("no standard input")?.write_all(b"pwd\n")?;
+        let output = child.wait_with_output()?;
+        succeeded("sftp", &output)?;
+        let said = String::from_utf8(output.stdout)?;
+        let told = said.lines().find_map(|line| line.split_once("working directory: "));
+        told.map(|(_, directory)| directory.trim().to_owned())
+            .with_context(|| format!("sftp said {said:?}"))
     }
 
     /// The standard output of a command in the desktop.

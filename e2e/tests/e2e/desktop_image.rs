@@ -29,10 +29,10 @@ use serde_json::{Value, json};
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("desktop_image::desktop", Needs::Node, || {
-            keeps_contract("desktop_image::desktop", "desktop", "xterm")
+            keeps_contract("desktop_image::desktop", "desktop", "xterm", "/home/user/workspace")
         }),
         Case::new("desktop_image::desktop_ide", Needs::Node, || {
-            keeps_contract("desktop_image::desktop_ide", "desktop-ide", "geany")
+            keeps_contract("desktop_image::desktop_ide", "desktop-ide", "geany", "/data/the home")
         }),
     ]
 }
@@ -58,14 +58,19 @@ const END: Duration = Duration::from_secs(2);
 
 const POD: &str = "desktop";
 
-/// `program` is one that the session of this variant runs.
-async fn keeps_contract(case: &'static str, variant: &'static str, program: &'static str) -> Result<()> {
+/// `program` is one that the session of this variant runs, `home` where the volume is mounted.
+async fn keeps_contract(
+    case: &'static str,
+    variant: &'static str,
+    program: &'static str,
+    home: &'static str,
+) -> Result<()> {
     let cluster = Cluster::shared()?;
     with_namespace(cluster, case, PodSecurity::Restricted, async |context| {
         let image = desktop_image::load(cluster, variant)?;
         let keys = Keys::make(&context.output, &["host", "person", "stranger"])?;
         let started = Instant::now();
-        make(context, &image, &keys).await?;
+        make(context, &image, &keys, home).await?;
         let address = ready(context, 0).await?;
         println!("{case}: created to ready in {} ms", started.elapsed().as_millis());
 
@@ -73,7 +78,7 @@ async fn keeps_contract(case: &'static str, variant: &'static str, program: &'st
         shows_itself(context, address).await.context("TigerVNC's viewer")?;
         let host = keys.public("host")?;
         let ssh = Ssh::new(&context.output, (address, SSH_PORT).into(), &host, keys.file("person"))?;
-        only_the_key_opens(&ssh, &keys).context("SSH")?;
+        only_the_key_opens(&ssh, &keys, home).context("SSH")?;
         typed_files_stay_home(&ssh, address).await.context("the home")?;
         is_confined(context).context("confinement")?;
         keeps_the_password(context).context("the password")?;
@@ -87,7 +92,7 @@ async fn keeps_contract(case: &'static str, variant: &'static str, program: &'st
     .await
 }
 
-async fn make(context: &Context<'_>, image: &str, keys: &Keys) -> Result<()> {
+async fn make(context: &Context<'_>, image: &str, keys: &Keys, home: &str) -> Result<()> {
     let secret: Secret = serde_json::from_value(json!({
         "metadata": {"name": POD},
         "stringData": {
@@ -97,13 +102,13 @@ async fn make(context: &Context<'_>, image: &str, keys: &Keys) -> Result<()> {
         },
     }))?;
     context.api().create(&PostParams::default(), &secret).await?;
-    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": POD}, "spec": spec(image)}))?;
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": POD}, "spec": spec(image, home)}))?;
     context.api().create(&PostParams::default(), &pod).await?;
     Ok(())
 }
 
 /// All that Pod Security `restricted` asks for, and more: no token, a read-only root.
-fn spec(image: &str) -> Value {
+fn spec(image: &str, home: &str) -> Value {
     let secret = |items: Value| json!({"secretName": POD, "defaultMode": 0o440, "items": items});
     let memory = json!({"medium": "Memory"});
     json!({
@@ -118,6 +123,7 @@ fn spec(image: &str) -> Value {
             "image": image,
             "imagePullPolicy": "Never",
             "env": [
+                {"name": "HOME", "value": home},
                 {"name": "DISPLAY_WIDTH", "value": WIDTH.to_string()},
                 {"name": "DISPLAY_HEIGHT", "value": HEIGHT.to_string()},
                 {"name": "DISPLAY_DEPTH", "value": "24"},
@@ -133,7 +139,7 @@ fn spec(image: &str) -> Value {
                 {"name": "ssh", "mountPath": "/run/novasphere/ssh", "readOnly": true},
                 {"name": "tmp", "mountPath": "/tmp"},
                 {"name": "run", "mountPath": "/run/user"},
-                {"name": "home", "mountPath": "/home/user/workspace"},
+                {"name": "home", "mountPath": home},
             ],
         }],
         "volumes": [
@@ -202,9 +208,14 @@ async fn shows_itself(context: &Context<'_>, address: Ipv4Addr) -> Result<()> {
     shown
 }
 
-fn only_the_key_opens(ssh: &Ssh, keys: &Keys) -> Result<()> {
-    let who = ssh.command("id --user; id --group; pwd; echo $DISPLAY")?;
-    ensure!(who == "1000\n1000\n/home/user/workspace\n:1\n", "{who}");
+fn only_the_key_opens(ssh: &Ssh, keys: &Keys, home: &str) -> Result<()> {
+    let who = ssh.command("id --user; id --group; pwd; echo $DISPLAY; echo $HOME")?;
+    ensure!(who == format!("1000\n1000\n{home}\n:1\n{home}\n"), "{who}");
+    // What asks for the home of the user and not for HOME.
+    let user = ssh.command("cd ~user && pwd -P")?;
+    ensure!(user.trim_end() == home, "the user's home is {user}");
+    let directory = ssh.sftp_directory()?;
+    ensure!(directory == home, "sftp begins in {directory}");
     ssh.refuses(&keys.file("stranger"), "user")?;
     ssh.refuses(&keys.file("person"), "root")
 }
