@@ -42,7 +42,7 @@ pub(crate) fn cases() -> Vec<Case> {
 /// A home that may not grow does not keep the desktop from waking, and grows when it may; also when it was taken over.
 async fn homes() -> Result<()> {
     let cluster = Cluster::plane()?;
-    with_namespace(
+    Box::pin(with_namespace(
         cluster,
         "workspace_mends::homes",
         PodSecurity::Restricted,
@@ -100,7 +100,7 @@ async fn homes() -> Result<()> {
             unprovision(context, &homes).await?;
             controller.stop().await
         },
-    )
+    ))
     .await
 }
 
@@ -127,7 +127,7 @@ async fn asks_for(context: &Context<'_>, size: &str) -> Result<()> {
 /// A Secret that somebody deletes is made again, and the desktop with it: Xvnc reads its password when it starts.
 async fn secrets() -> Result<()> {
     let cluster = Cluster::plane()?;
-    with_namespace(
+    Box::pin(with_namespace(
         cluster,
         "workspace_mends::secrets",
         PodSecurity::Restricted,
@@ -160,7 +160,7 @@ async fn secrets() -> Result<()> {
             unprovision(context, &homes).await?;
             controller.stop().await
         },
-    )
+    ))
     .await
 }
 
@@ -177,7 +177,7 @@ async fn another_pod(context: &Context<'_>, name: &str, old: &Pod) -> Result<Pod
 /// Pods that end at once follow each other with pauses, and what they say is told.
 async fn ends() -> Result<()> {
     let cluster = Cluster::plane()?;
-    with_namespace(
+    Box::pin(with_namespace(
         cluster,
         "workspace_mends::ends",
         PodSecurity::Restricted,
@@ -217,7 +217,7 @@ async fn ends() -> Result<()> {
             unprovision(context, &homes).await?;
             controller.stop().await
         },
-    )
+    ))
     .await
 }
 
@@ -234,7 +234,7 @@ async fn end(pods: &Api<Pod>) -> Result<()> {
 /// Without a port of the range there is no Service: the apiserver would choose any port of the cluster.
 async fn ports() -> Result<()> {
     let cluster = Cluster::plane()?;
-    with_namespace(
+    Box::pin(with_namespace(
         cluster,
         "workspace_mends::ports",
         PodSecurity::Restricted,
@@ -265,7 +265,7 @@ async fn ports() -> Result<()> {
             unprovision(context, &homes).await?;
             controller.stop().await
         },
-    )
+    ))
     .await
 }
 
