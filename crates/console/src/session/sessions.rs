@@ -27,7 +27,7 @@ use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens, watch
 use crate::{registry::SessionId, token::TokenHash};
 
 /// How long an unknown token waits for the watch: its grant may just have been written.
-pub const UNKNOWN_TOKEN: Duration = Duration::from_secs(1);
+pub const UNKNOWN_TOKEN: Duration = Duration::from_secs(3);
 
 /// The watch caches. Clones share them.
 #[derive(Clone)]
