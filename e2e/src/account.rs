@@ -65,7 +65,14 @@ impl Account {
                 Some(_) => json!({"name": unique, "namespace": namespace}),
             };
             let rules: Vec<Value> = rules.into_iter().map(policy_rule).collect();
-            apply(&client, kind, local, &unique, json!({"metadata": metadata, "rules": rules})).await?;
+            apply(
+                &client,
+                kind,
+                local,
+                &unique,
+                json!({"metadata": metadata, "rules": rules}),
+            )
+            .await?;
             let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": unique});
             let binding = json!({"metadata": metadata, "roleRef": reference, "subjects": subjects});
             apply(&client, &format!("{kind}Binding"), local, &unique, binding).await?;

@@ -55,13 +55,11 @@ const TABLES: &[Table] = &[
         source: "crates/apiserver/src/rbac.rs and crates/console/src/role/rbac.rs",
         cluster: &[console::CLUSTER_RULES, apiserver::CLUSTER_RULES],
         namespace: &[console::NAMESPACE_RULES],
-        built_in: &[
-            BuiltIn {
-                name: apiserver::AUTHENTICATION_READER,
-                namespace: "kube-system",
-                suffix: "authentication-reader",
-            },
-        ],
+        built_in: &[BuiltIn {
+            name: apiserver::AUTHENTICATION_READER,
+            namespace: "kube-system",
+            suffix: "authentication-reader",
+        }],
     },
 ];
 
@@ -181,7 +179,10 @@ fn passwords() -> anyhow::Result<Files> {
         ),
         (
             PathBuf::from("charts/novasphere/templates/console/passwords-role.yaml"),
-            format!("{header}{condition}\n{}{{{{- end }}}}\n", role(HELM_PASSWORDS, HELM_LABELS)?),
+            format!(
+                "{header}{condition}\n{}{{{{- end }}}}\n",
+                role(HELM_PASSWORDS, HELM_LABELS)?
+            ),
         ),
     ])
 }

@@ -10,6 +10,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams},
 };
+use novasphere_core::vnc_workspace::build::TEMPLATE_HASH;
 use novasphere_crd::VncWorkspace;
 use novasphere_e2e::{
     account::Account,
@@ -227,6 +228,11 @@ async fn end_state(context: &Context<'_>) -> Result<EndState> {
         .list_metadata(&ListParams::default())
         .await?;
     let mut text = serde_json::to_string(&state)?;
+    // What a Pod was made from has the UID of its Secret in it. The rest of that is the Pod's spec, which is compared whole.
+    let pods = context.api::<Pod>().list_metadata(&ListParams::default()).await?;
+    for hash in pods.iter().filter_map(|pod| pod.annotations().get(TEMPLATE_HASH)) {
+        text = text.replace(hash, "TEMPLATE");
+    }
     for (number, snapshot) in snapshots.items.iter().enumerate() {
         text = text.replace(&snapshot.name_any(), &format!("SNAPSHOT-{number}"));
     }
