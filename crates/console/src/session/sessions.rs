@@ -26,8 +26,9 @@ use tokio::{sync::watch, time::timeout};
 use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens, watches::OPTIONAL_APIS};
 use crate::{registry::SessionId, token::TokenHash};
 
-/// How long an unknown token waits for the watch: its grant may just have been written.
-pub const UNKNOWN_TOKEN: Duration = Duration::from_secs(3);
+/// How long an unknown token waits for the watch: its grant may just have been written. Less than the 2 s after which our page asks how
+/// the target is: a browser logs that answer as an error.
+pub const UNKNOWN_TOKEN: Duration = Duration::from_secs(1);
 
 /// The watch caches. Clones share them.
 #[derive(Clone)]
