@@ -138,9 +138,13 @@ pub struct AuditLog {
     path: PathBuf,
 }
 
-/// A place in the log.
+/// A place in the log, and the time when it was taken. What is written is seen before its request is answered, and so before it is in
+/// the log: behind the place there may be requests of before.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark(u64);
+pub struct Mark {
+    length: u64,
+    at: Timestamp,
+}
 
 impl AuditLog {
     /// The log in this file.
@@ -149,18 +153,19 @@ impl AuditLog {
         Self { path }
     }
 
-    /// The end of the log as it is now.
+    /// The end of the log as it is now, and the present.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn mark(&self) -> Result<Mark> {
+        let at = Timestamp::now();
         let length = std::fs::metadata(&self.path)
             .with_context(|| format!("audit log {}", self.path.display()))?
             .len();
-        Ok(Mark(length))
+        Ok(Mark { length, at })
     }
 
-    /// The writes that were answered since the mark, dry runs excepted.
+    /// The writes that were asked for and answered since the mark, dry runs excepted.
     ///
     /// # Errors
     /// When the file cannot be read or a whole line is no audit event.
@@ -175,16 +180,17 @@ impl AuditLog {
     /// As [`AuditLog::since`].
     pub fn next(&self, mark: &mut Mark) -> Result<Vec<Write>> {
         let mut file = File::open(&self.path).with_context(|| format!("audit log {}", self.path.display()))?;
-        file.seek(SeekFrom::Start(mark.0))?;
+        file.seek(SeekFrom::Start(mark.length))?;
         let mut log = BufReader::new(file);
         let mut writes = Vec::new();
         let mut line = String::new();
         // The last line may still be being written; its request is not answered.
         while log.read_line(&mut line)? > 0 && line.ends_with('\n') {
-            mark.0 += line.len() as u64;
+            mark.length += line.len() as u64;
             let text = std::mem::take(&mut line);
             let write: Write = serde_json::from_str(&text).with_context(|| format!("audit event {text}"))?;
-            if write.stage == "ResponseComplete" && !write.is_dry_run() && is_write(&write.verb) {
+            let is_old = write.request_received_timestamp < mark.at;
+            if write.stage == "ResponseComplete" && !is_old && !write.is_dry_run() && is_write(&write.verb) {
                 writes.push(write);
             }
         }
