@@ -42,10 +42,10 @@ mod workspace_failures;
 mod workspace_fault_points;
 mod workspace_killed;
 mod workspace_lifecycle;
-mod workspace_mends;
 mod workspace_node;
 mod workspace_plane;
 mod workspace_reclaim;
+mod workspace_recovers;
 mod workspace_resize;
 mod workspace_sleeper;
 mod workspace_storage;
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         workspace_delete::cases(),
         workspace_lifecycle::cases(),
         workspace_reclaim::cases(),
-        workspace_mends::cases(),
+        workspace_recovers::cases(),
         workspace_resize::cases(),
     ];
     novasphere_e2e::harness::run(cases.into_iter().flatten().collect())

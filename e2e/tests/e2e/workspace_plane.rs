@@ -42,11 +42,15 @@ const STAND_IN: &str = "kubelet";
 
 /// Starts a controller that looks at every object each second.
 pub(crate) async fn start(context: &Context<'_>, account: &Account) -> Result<InProcess> {
-    let config = ControllerConfig {
+    InProcess::start_ready(context, account, config(&context.namespace)).await
+}
+
+/// The configuration of that controller.
+pub(crate) fn config(namespace: &str) -> ControllerConfig {
+    ControllerConfig {
         resync_interval: novasphere_crd::Duration::from_secs(1),
-        ..config_for(&context.namespace)
-    };
-    InProcess::start_ready(context, account, config).await
+        ..config_for(namespace)
+    }
 }
 
 /// Applies a workspace as a person does.

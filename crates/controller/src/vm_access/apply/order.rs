@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::ResourceExt;
 use novasphere_core::vm_access::build::PreparedService;
 
+use super::ports::ports;
+
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step<'a> {
@@ -96,14 +98,6 @@ fn break_circle<'a>(waiting: &mut [Waiting<'a>], wanted: &BTreeSet<i32>) -> Opti
     let service = waiting.get_mut(member)?;
     let asked_for = &service.spare & wanted;
     service.release(&asked_for)
-}
-
-fn ports(service: &Service) -> &[ServicePort] {
-    service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.ports.as_deref())
-        .unwrap_or_default()
 }
 
 fn node_ports<'a>(ports: impl IntoIterator<Item = &'a ServicePort>) -> BTreeSet<i32> {

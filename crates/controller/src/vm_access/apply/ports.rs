@@ -107,7 +107,7 @@ async fn patch_spec(live: &Service, spec: Value, context: &Context) -> Result<bo
     }
 }
 
-fn ports(service: &Service) -> &[ServicePort] {
+pub(super) fn ports(service: &Service) -> &[ServicePort] {
     service
         .spec
         .as_ref()
