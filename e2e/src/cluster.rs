@@ -4,7 +4,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::{Mutex, OnceLock},
+    sync::OnceLock,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +13,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::{audit::AuditLog, install, paths};
@@ -154,7 +155,7 @@ impl Cluster {
         let cluster = CLUSTER.get_or_init(|| {
             let cluster =
                 take_or_start(shared_name(), &["up", "--csi", "--kubevirt"]).map_err(|error| format!("{error:#}"))?;
-            *started().lock().map_err(|error| error.to_string())? = true;
+            *started().lock() = true;
             Ok(cluster)
         });
         cluster.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
@@ -191,7 +192,7 @@ impl Cluster {
         if let Some(handle) = HANDLE.get() {
             return Ok(handle);
         }
-        let own = own.lock().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let own = own.lock();
         let own = own.as_ref().context("the control plane is already down")?;
         Ok(HANDLE.get_or_init(|| own.0.clone()))
     }
@@ -202,9 +203,9 @@ impl Cluster {
     /// When something of it is left.
     pub fn end_shared() -> Result<()> {
         if let Some(Ok(plane)) = PLANE.get() {
-            drop(plane.lock().map_err(|error| anyhow::anyhow!("{error}"))?.take());
+            drop(plane.lock().take());
         }
-        let started = *started().lock().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let started = *started().lock();
         match (started, keep()) {
             (false, _) => {}
             (true, true) => eprintln!("kept the cluster {} (E2E_KEEP is set)", shared_name()),

@@ -1,8 +1,9 @@
 //! The desktop images, made from this tree and put into a node.
 
-use std::{collections::BTreeSet, path::PathBuf, process::Command, sync::Mutex};
+use std::{collections::BTreeSet, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
 
 use crate::{
     cluster::{self, Cluster},
@@ -18,7 +19,7 @@ pub fn load(cluster: &Cluster, variant: &str) -> Result<String> {
     /// Cluster and variant.
     static LOADED: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
     // Held while it is made: two would write the same file.
-    let mut loaded = LOADED.lock().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut loaded = LOADED.lock();
     let name = format!("localhost/novasphere-{variant}:{}", env!("CARGO_PKG_VERSION"));
     let key = (cluster.name.clone(), variant.to_owned());
     if loaded.contains(&key) {

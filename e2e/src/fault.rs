@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -11,6 +11,7 @@ use std::{
 
 use http::{Method, Request};
 use kube::client::Body;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tower::{Layer, Service};
 
@@ -84,7 +85,7 @@ impl Fault {
     /// The writes that were asked for, in order.
     #[must_use]
     pub fn writes(&self) -> Vec<String> {
-        self.shared.log.lock().map(|log| log.clone()).unwrap_or_default()
+        self.shared.log.lock().clone()
     }
 }
 
@@ -147,9 +148,7 @@ impl Shared {
             && !self.dead.load(Ordering::SeqCst)
         {
             let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
-            if let Ok(mut log) = self.log.lock() {
-                log.push(write);
-            }
+            self.log.lock().push(write);
             match self.cut {
                 Some(cut) if cut.write == number && cut.side == Side::After => return true,
                 Some(cut) if cut.write == number => self.die(),

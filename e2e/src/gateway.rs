@@ -5,11 +5,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -170,7 +171,7 @@ impl Gateway {
     pub async fn ended(&mut self, bound: Duration) -> Result<bool> {
         let process = Mutex::new(&mut self.process);
         wait::until("the gateway has ended", bound, || async {
-            let status = process.lock().unwrap_or_else(PoisonError::into_inner).try_wait()?;
+            let status = process.lock().try_wait()?;
             Ok(Seen::some(status.map(|status| status.success()), "it runs"))
         })
         .await
@@ -264,7 +265,7 @@ impl VncServer {
                 read = stream.read(&mut input) => {
                     let length = read?;
                     ensure!(length > 0, "the gateway has left");
-                    let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut received = self.received.lock();
                     received.extend(input.iter().take(length));
                 }
                 Ok(bytes) = output.recv() => stream.write_all(&bytes).await?,
@@ -281,7 +282,7 @@ impl VncServer {
     /// What has arrived after the handshakes, and forgets it.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.received.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.received.lock())
     }
 }
 

@@ -15,7 +15,7 @@ pub use self::settings::{CertificateError, Settings, SettingsError};
 
 #[cfg(feature = "io")]
 mod live {
-    use std::sync::{Arc, PoisonError, RwLock};
+    use std::sync::Arc;
 
     use futures::TryStreamExt;
     use http::HeaderMap;
@@ -28,6 +28,7 @@ mod live {
         },
     };
     use novasphere_runtime::admin::Gate;
+    use parking_lot::RwLock;
     use rustls::{
         DigitallySignedStruct, DistinguishedName, SignatureScheme,
         client::danger::HandshakeSignatureValid,
@@ -87,14 +88,14 @@ mod live {
         }
 
         fn settings(&self) -> Option<Arc<Settings>> {
-            self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+            self.0.read().clone()
         }
 
         /// Takes the `ConfigMap` into use; one that cannot be used is logged, and the last good one stays.
         pub fn observe(&self, config_map: &ConfigMap) -> bool {
             match Settings::read(config_map) {
                 Ok(settings) => {
-                    *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(settings));
+                    *self.0.write() = Some(Arc::new(settings));
                     tracing::info!("took over {NAMESPACE}/{CONFIG_MAP}");
                     true
                 }

@@ -1,12 +1,9 @@
 //! The audit log: one JSON line for each stream opened and closed and for each viewer turned away.
 
-use std::{
-    io::Write,
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-};
+use std::{io::Write, net::IpAddr};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::{
@@ -89,7 +86,7 @@ impl<W: Write + Send + 'static> AuditLog<W> {
             .map_err(std::io::Error::from)
             .and_then(|mut bytes| {
                 bytes.push(b'\n');
-                let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut output = self.output.lock();
                 output.write_all(&bytes)?;
                 output.flush()
             });
@@ -155,7 +152,7 @@ mod tests {
 
     impl Write for Shared {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -204,7 +201,7 @@ mod tests {
             target: None,
             place: Place::default(),
         });
-        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(output.0.lock().clone()).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [opened, closed, refused] = lines.as_slice() else {
             panic!("{text}")

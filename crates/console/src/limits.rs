@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Limits before authentication.
@@ -109,7 +110,7 @@ impl Gate {
     pub fn enter(&self, address: IpAddr) -> Result<HalfOpen, LimitReached> {
         let many = self.limits.is_trusted_proxy(address);
         let address = network(address);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if waiting.total >= self.limits.half_open {
             return Err(LimitReached::HalfOpen);
         }
@@ -129,11 +130,11 @@ impl Gate {
     /// How many connections wait for authentication.
     #[must_use]
     pub fn half_open(&self) -> usize {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.waiting.lock().total
     }
 
     fn leave(&self, address: IpAddr) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         waiting.total = waiting.total.saturating_sub(1);
         if let Some(count) = waiting.by_address.get_mut(&address) {
             *count -= 1;
@@ -206,10 +207,7 @@ mod tests {
         drop(held);
         assert!(gate.enter(address("192.0.2.1")).is_ok());
         assert_eq!(gate.half_open(), 0);
-        assert!(
-            gate.waiting.lock().unwrap().by_address.is_empty(),
-            "addresses are forgotten"
-        );
+        assert!(gate.waiting.lock().by_address.is_empty(), "addresses are forgotten");
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -279,7 +280,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Streams> {
-        self.0.streams.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.streams.lock()
     }
 
     fn remove(&self, stream: &Stream) {
@@ -320,7 +321,7 @@ impl Handle {
 
     /// Returns when somebody ends the stream.
     pub async fn ended(&mut self) -> Close {
-        // The sender is dropped without a word only when the registry's lock is poisoned and its content lost.
+        // The sender goes away unused only with the registry itself.
         (&mut self.ended).await.unwrap_or(Close::Internal)
     }
 }

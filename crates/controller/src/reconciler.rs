@@ -4,7 +4,7 @@
 use std::{
     convert::Infallible,
     fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use kube::{
 use novasphere_runtime::{
     apply::ApplyError, backoff::Backoff, cache::Cache, lease::NotLeader, metrics::Metrics, queue::Queue,
 };
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 /// Events that come within this time are one reconcile.
@@ -158,7 +159,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Names<K> {
     }
 
     fn apply(&self, event: &Event<Name<K>>) {
-        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.0.lock();
         writer.apply_watcher_event(event);
     }
 }

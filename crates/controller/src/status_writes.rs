@@ -2,10 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 /// Details follow a write that was news after this time, together with what else has come until then.
 const FIRST_DETAILS: Duration = Duration::from_secs(5);
 
@@ -27,14 +27,14 @@ struct Written {
 
 impl StatusWrites {
     pub(crate) fn written(&self, uid: String, only_details: bool, now: Instant) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         last.retain(|_, written| now.saturating_duration_since(written.at) < MORE_DETAILS);
         last.insert(uid, Written { at: now, only_details });
     }
 
     /// How long details have to wait still.
     pub(crate) fn wait(&self, uid: &str, now: Instant) -> Option<Duration> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last.lock();
         let written = last.get(uid)?;
         let pause = if written.only_details {
             MORE_DETAILS

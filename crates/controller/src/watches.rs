@@ -1,10 +1,6 @@
 //! The watches: they fill the caches and say which objects to reconcile.
 
-use std::{
-    fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{fmt::Debug, sync::Arc, time::Instant};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::{
@@ -39,6 +35,7 @@ use novasphere_runtime::{
     queue::Queue,
     watch::{Guard, guarded},
 };
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -241,7 +238,7 @@ impl Watches {
         let told = Mutex::new(Vec::new());
         let changed = |_: &Node| {
             let now = self.caches.node_addresses();
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = told.lock();
             if *told != now {
                 *told = now;
                 self.queues.vm_accesses.add(self.caches.vm_accesses.references());

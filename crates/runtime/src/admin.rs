@@ -1,12 +1,6 @@
 //! `/livez`, `/readyz` and `/metrics` over plain HTTP, for kubelet and Prometheus.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -20,6 +14,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use parking_lot::Mutex;
 use prometheus_client::{encoding::text, registry::Registry};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -54,7 +49,9 @@ impl Health {
     /// Adds a named readiness gate, closed until [`Gate::ready`]. A second gate of the same name is the same gate.
     #[must_use = "a gate that nobody opens stays closed for ever"]
     pub fn gate(&self, name: &'static str) -> Gate {
-        lock(&self.shared.gates)
+        self.shared
+            .gates
+            .lock()
             .entry(name)
             .or_insert_with(|| Some("not ready yet".to_owned()));
         Gate {
@@ -65,18 +62,20 @@ impl Health {
 
     /// Adds a named liveness check: `/livez` answers 500 while it returns a reason. It must not block.
     pub fn liveness(&self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        lock(&self.shared.checks).insert(name, Box::new(check));
+        self.shared.checks.lock().insert(name, Box::new(check));
     }
 
     /// Whether every gate is open.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        lock(&self.shared.gates).values().all(Option::is_none)
+        self.shared.gates.lock().values().all(Option::is_none)
     }
 
     fn readiness(&self) -> Report {
         Report::of(
-            lock(&self.shared.gates)
+            self.shared
+                .gates
+                .lock()
                 .iter()
                 .map(|(name, reason)| (*name, reason.clone())),
         )
@@ -84,7 +83,9 @@ impl Health {
 
     fn living(&self) -> Report {
         Report::of(
-            lock(&self.shared.checks)
+            self.shared
+                .checks
+                .lock()
                 .iter()
                 .map(|(name, check)| (*name, check().err())),
         )
@@ -101,18 +102,13 @@ pub struct Gate {
 impl Gate {
     /// Opens the gate.
     pub fn ready(&self) {
-        lock(&self.shared.gates).insert(self.name, None);
+        self.shared.gates.lock().insert(self.name, None);
     }
 
     /// Closes the gate; `reason` is shown by `/readyz`.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        lock(&self.shared.gates).insert(self.name, Some(reason.into()));
+        self.shared.gates.lock().insert(self.name, Some(reason.into()));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change is one insertion, so a panic elsewhere while it was locked spoils nothing.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The list that kube-apiserver writes for `/readyz?verbose`: one line per check, a plus or a minus before it.

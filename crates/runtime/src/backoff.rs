@@ -1,12 +1,8 @@
 //! When to try a failed object again.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, hash::Hash, time::Duration};
 
+use parking_lot::Mutex;
 use rand::RngExt;
 
 /// Delay after the first failure.
@@ -63,9 +59,8 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
         *count
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, u32>> {
-        // A count is whole at every moment, so a panic elsewhere while it was locked spoils nothing.
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<K, u32>> {
+        self.failures.lock()
     }
 }
 

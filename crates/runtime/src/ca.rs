@@ -8,10 +8,7 @@
 
 mod material;
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, TryStreamExt};
 use jiff::Timestamp;
@@ -21,6 +18,7 @@ use kube::{
     api::PostParams,
     runtime::{WatchStreamExt, watcher},
 };
+use parking_lot::RwLock;
 use rustls::{
     ServerConfig,
     server::{ClientHello, ResolvesServerCert},
@@ -145,7 +143,7 @@ struct Slot(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Slot {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.0.read()))
     }
 }
 
@@ -268,7 +266,7 @@ impl Keeper {
 
     fn issue(&mut self) -> Result<(), CaError> {
         let Leaf { key, renew_at } = self.state.issue(&self.names, Timestamp::now())?;
-        *self.leaf.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+        *self.leaf.0.write() = Arc::new(key);
         self.renew_at = renew_at;
         tracing::info!(%renew_at, "a new server certificate is in use");
         Ok(())
@@ -392,21 +390,18 @@ mod tests {
         };
         let mut keeper = Keeper::begin(&options).await.unwrap();
         let mut bundle = keeper.bundle.subscribe();
-        let before = keeper.leaf.0.read().unwrap().clone();
+        let before = keeper.leaf.0.read().clone();
         assert_eq!(keeper.pause(), Duration::ZERO);
         keeper.refresh().await.unwrap();
         assert_eq!(answered.await.unwrap(), [Method::GET, Method::PUT, Method::GET]);
         assert!(keeper.state == announced && bundle.has_changed().unwrap());
         assert_eq!(bundle.borrow_and_update().matches("BEGIN CERTIFICATE").count(), 2);
-        assert!(
-            Arc::ptr_eq(&before, &keeper.leaf.0.read().unwrap()),
-            "the same authority signs"
-        );
+        assert!(Arc::ptr_eq(&before, &keeper.leaf.0.read()), "the same authority signs");
 
         let promoted = announced.after(Step::Promote, Timestamp::now()).unwrap();
         keeper.adopt(promoted.write(None, "ns", SECRET_NAME)).unwrap();
         assert!(
-            !Arc::ptr_eq(&before, &keeper.leaf.0.read().unwrap()),
+            !Arc::ptr_eq(&before, &keeper.leaf.0.read()),
             "a leaf of the new authority"
         );
         assert!(

@@ -2,17 +2,13 @@
 
 mod kept;
 
-use std::{
-    collections::HashMap,
-    fmt::Debug,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Instant,
-};
+use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Instant};
 
 use kube::{
     Resource,
     runtime::{reflector::ObjectRef, watcher::Event},
 };
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
@@ -273,13 +269,12 @@ where
         self.own_writes.is_pending(&ObjectRef::new(name).within(namespace))
     }
 
-    // No change of `Known` is left half done by a panic: nothing in it calls what is not ours.
     fn read(&self) -> RwLockReadGuard<'_, Known<K>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
+        self.known.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Known<K>> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
+        self.known.write()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter as Source},
 };
+use parking_lot::Mutex;
 
 use crate::lease;
 
@@ -66,7 +67,7 @@ impl Reporter {
 
     async fn publish(&self, type_: EventType, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         let allowed = {
-            let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut limiter = self.limiter.lock();
             limiter.allows(
                 Instant::now(),
                 identity_of(about),

@@ -5,10 +5,11 @@ mod stream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
 };
 
 use kube::Client;
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 pub use self::stream::optional_watch;
@@ -122,12 +123,12 @@ impl OptionalApis {
     /// nobody watches.
     #[must_use]
     pub fn listed(&self, api: &OptionalApi) -> bool {
-        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = self.listed.read();
         listed.contains(api) && self.served(api).is_some()
     }
 
     fn set_listed(&self, api: OptionalApi, is_listed: bool) {
-        let mut listed = self.listed.write().unwrap_or_else(PoisonError::into_inner);
+        let mut listed = self.listed.write();
         if is_listed {
             listed.insert(api);
         } else {

@@ -3,10 +3,11 @@
 use std::{
     collections::{HashSet, VecDeque},
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use futures::{Stream, stream};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Collects what has to be reconciled until somebody takes it.
@@ -55,7 +56,7 @@ impl<T> Default for Queue<T> {
 impl<T: Clone + Eq + Hash> Queue<T> {
     /// Adds what is not waiting yet.
     pub fn add(&self, entries: impl IntoIterator<Item = T>) {
-        let mut waiting = self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.inner.waiting.lock();
         for entry in entries {
             if waiting.present.insert(entry.clone()) {
                 waiting.order.push_back(entry);
@@ -67,12 +68,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
     /// How many entries wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.inner
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .order
-            .len()
+        self.inner.waiting.lock().order.len()
     }
 
     /// Whether nothing waits.
@@ -97,7 +93,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
     }
 
     fn take(&self) -> Option<T> {
-        let mut waiting = self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.inner.waiting.lock();
         let entry = waiting.order.pop_front()?;
         waiting.present.remove(&entry);
         Some(entry)

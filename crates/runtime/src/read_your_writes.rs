@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     fmt::Debug,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use kube::{
     Resource,
     runtime::reflector::{Lookup, ObjectRef},
 };
+use parking_lot::Mutex;
 
 /// How long a write is believed over the cache. A cache that lags for longer has lost its watch, and
 /// the next list tells the truth; until then a second write with the same content does no harm.
@@ -136,8 +137,8 @@ where
         writes.entries.insert(key, (write, now));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Writes<K>> {
-        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Writes<K>> {
+        self.writes.lock()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::RwLock;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -102,7 +103,7 @@ struct Pair {
 
 impl ResolvesServerCert for Pair {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.current.read()))
     }
 }
 
@@ -158,7 +159,7 @@ async fn follow(files: &Files, mut last: Content, pair: &Pair, provider: &Crypto
             Ok(content) if content == last => {}
             Ok(content) => match content.parse(files, provider) {
                 Ok(good) => {
-                    *pair.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(good);
+                    *pair.current.write() = Arc::new(good);
                     tracing::info!(certificate = %files.certificate.display(), "the certificate has changed and is in use");
                     last = content;
                     told.clear();

@@ -160,15 +160,15 @@ impl Viewer {
         self.send(KEY).await?;
         // What comes after the key has arrived, so the key would have as well.
         self.send(REQUEST).await?;
-        let seen = std::sync::Mutex::new(Vec::new());
+        let seen = parking_lot::Mutex::new(Vec::new());
         wait::until("the request for an update reaches the desktop", wait::SHORT, || async {
-            let mut seen = seen.lock().map_err(|error| anyhow::anyhow!("{error}"))?;
+            let mut seen = seen.lock();
             seen.extend(stage.vnc.take());
             let arrived = seen.ends_with(REQUEST);
             Ok(Seen::some(arrived.then_some(()), format!("{seen:?}")))
         })
         .await?;
-        let seen = seen.into_inner()?;
+        let seen = seen.into_inner();
         Ok(seen.windows(KEY.len()).any(|window| window == KEY))
     }
 

@@ -2,7 +2,7 @@
 //! say is said by the test.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -27,6 +27,7 @@ use novasphere_e2e::{
     wait,
 };
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -216,7 +217,7 @@ impl StandIn {
     /// The claims that went before their snapshot was ready.
     pub(crate) fn unsaved(&self) -> Vec<String> {
         let unsaved = self.shared.unsaved.lock();
-        unsaved.unwrap_or_else(PoisonError::into_inner).clone()
+        unsaved.clone()
     }
 }
 
@@ -263,11 +264,7 @@ async fn storage(client: Client, namespace: &str, shared: &Shared) {
         for snapshot in waiting.drain(..) {
             // An error is that of a namespace that is gone.
             if let Ok(Some(unsaved)) = take(&snapshots, &claims, &snapshot).await {
-                shared
-                    .unsaved
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(unsaved);
+                shared.unsaved.lock().push(unsaved);
             }
         }
     }

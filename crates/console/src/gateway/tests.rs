@@ -1,10 +1,8 @@
 //! A gateway without sessions, and what it tells of viewers who come to nothing.
 
-use std::{
-    future::pending,
-    sync::{Mutex, PoisonError},
-};
+use std::future::pending;
 
+use parking_lot::Mutex;
 use tokio::io::duplex;
 
 use super::*;
@@ -32,7 +30,7 @@ impl Porter {
     }
 
     fn last(&self) -> Refused {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = self.refused.lock();
         refused.last().unwrap().clone()
     }
 }
@@ -57,10 +55,7 @@ impl Observer for Porter {
     fn closed(&self, _: &Stream, _: &End) {}
 
     fn refused(&self, refused: &Refused) {
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(refused.clone());
+        self.refused.lock().push(refused.clone());
     }
 }
 

@@ -1,17 +1,13 @@
 //! `WebSocket`s for browsers and programs, and what else is served at their port.
 
-use std::{
-    convert::Infallible,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
+use parking_lot::{Mutex, MutexGuard};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -196,7 +192,7 @@ impl<A: Admission> Connection<A> {
 }
 
 fn lock<A>(connection: &Mutex<Connection<A>>) -> MutexGuard<'_, Connection<A>> {
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
+    connection.lock()
 }
 
 /// Every answer but that which opens a `WebSocket` is the last on its connection, which counts as one that is not
@@ -341,7 +337,7 @@ mod tests {
         };
         let ((), answer) = tokio::join!(connection.start(near, None), ask);
         assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
-        let refused = porter.refused.lock().unwrap().pop().unwrap();
+        let refused = porter.refused.lock().pop().unwrap();
         assert_eq!(
             (refused.client.to_string().as_str(), refused.reason, refused.refusal.why),
             ("198.51.100.7", "NotWebSocket", Close::TokenRefused)

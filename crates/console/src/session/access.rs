@@ -1,14 +1,11 @@
 //! Who has which right in Kubernetes, remembered for a short time and shared by all streams that ask the same.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview};
 use kube::{Api, Client, api::PostParams};
 use novasphere_core::console_session::access::review;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 /// How old an answer may be when a stream is opened. It spares a crowd of viewers of one session a question each.
@@ -107,7 +104,7 @@ impl AccessChecker {
             user: user.clone(),
             right: right(attributes),
         };
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock();
         if answers.len() >= CAPACITY {
             answers.retain(|_, slot| is_recent(slot));
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use novasphere_core::console_session::{
     target::{Console, TargetState},
 };
 use novasphere_crd::{Time, VncWorkspace};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -157,7 +158,7 @@ impl Desktops {
     }
 
     fn turn(&self, uid: &str) -> Arc<Turn> {
-        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.0.turns.lock();
         if let Some(turn) = turns.get(uid).and_then(Weak::upgrade) {
             return turn;
         }
@@ -189,7 +190,7 @@ impl Wake for Waiter {
     }
 
     fn waits_for(&self) -> String {
-        let missing = self.0.missing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let missing = self.0.missing.lock().clone();
         missing.unwrap_or_else(|| {
             let workspace = self.0.desktops.0.sessions.workspace(&self.0.id);
             workspace
@@ -201,7 +202,7 @@ impl Wake for Waiter {
 
 impl Waits {
     async fn ready(&self) -> Result<TcpTarget, Refusal> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = self.first.lock().take();
         if let Some(first) = first {
             return Ok(first);
         }
@@ -215,7 +216,7 @@ impl Waits {
                     Ok(target) => return Ok(target),
                     // The endpoints trail behind the Pod.
                     Err(refusal) if is_passing(&refusal) => {
-                        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal.detail);
+                        *self.missing.lock() = Some(refusal.detail);
                         true
                     }
                     Err(refusal) => return Err(refusal),

@@ -1,11 +1,7 @@
 //! Ends streams whose session no longer allows them: on each event of the watches, by looking at all of them again now and then,
 //! and by asking for the users' rights again.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -15,6 +11,7 @@ use novasphere_core::console_session::{
     validate::validate,
 };
 use novasphere_crd::{CloseReason, ConsoleSession};
+use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
@@ -173,7 +170,7 @@ impl Enforcer {
         if !is_shorter {
             return;
         }
-        let mut timers = self.0.timers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timers = self.0.timers.lock();
         if timers.insert(id.clone(), expires) == Some(expires) {
             return;
         }
@@ -187,7 +184,7 @@ impl Enforcer {
     }
 
     fn timer_is_over(&self, id: &SessionId, expires: Timestamp) {
-        let mut timers = self.0.timers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timers = self.0.timers.lock();
         if timers.get(id) == Some(&expires) {
             timers.remove(id);
         }

@@ -1,9 +1,6 @@
 //! The streams of this process, as far as the end of one can come from the cluster.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
@@ -13,6 +10,7 @@ use novasphere_core::console_session::{
     target::Console,
 };
 use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{access::User, desktops::WorkspaceId};
 use crate::{registry::SessionId, token::TokenHash};
@@ -97,7 +95,7 @@ pub(crate) struct LiveStreams(Arc<Mutex<HashMap<SessionId, Vec<Arc<Live>>>>>);
 
 impl LiveStreams {
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Vec<Arc<Live>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(crate) fn add(&self, live: Live) {

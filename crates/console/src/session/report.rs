@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -18,6 +18,7 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{ConsoleSession, LastDisconnect, Time};
 use novasphere_runtime::events;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinSet,
@@ -185,7 +186,7 @@ impl Report {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Vec<Leaving>>> {
-        self.0.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.leaving.lock()
     }
 
     fn tell(&self, news: News) {

@@ -1,10 +1,6 @@
 //! What the watches have seen of sessions and of their targets, and which session a token belongs to.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kube::{
     ResourceExt,
@@ -21,6 +17,7 @@ use novasphere_crd::{
 };
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{cache::Cache, optional_api::OptionalApis};
+use parking_lot::RwLock;
 use tokio::{sync::watch, time::timeout};
 
 use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens, watches::OPTIONAL_APIS};
@@ -181,7 +178,7 @@ impl Sessions {
 
     /// The same without waiting.
     pub(crate) fn known_token(&self, hash: &str) -> Option<Arc<ConsoleSession>> {
-        let tokens = self.0.by_token.read().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.0.by_token.read();
         let key = tokens.get(hash).cloned();
         drop(tokens);
         self.0.sessions.newest(&key?)
@@ -325,7 +322,7 @@ impl Caches {
         let before = self.sessions.store().get(&key);
         self.used_tokens
             .changed(&key, before.as_deref(), present.then_some(session));
-        let mut tokens = self.by_token.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.by_token.write();
         for hash in before.iter().flat_map(|session| hashes(session)) {
             tokens.remove(hash);
         }
@@ -340,7 +337,7 @@ impl Caches {
             let key = ObjectRef::from_obj(session.as_ref());
             rebuilt.extend(hashes(&session).map(|hash| (hash.clone(), key.clone())));
         }
-        *self.by_token.write().unwrap_or_else(PoisonError::into_inner) = rebuilt;
+        *self.by_token.write() = rebuilt;
         self.used_tokens.listed(|key| self.sessions.store().get(key));
     }
 }

@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use kube::{Api, Client, ResourceExt, api::PostParams};
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::sessions::Sessions;
@@ -149,7 +150,7 @@ impl StatusWriter {
     }
 
     fn turn(&self, id: &SessionId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.0.turns.lock();
         if let Some(turn) = turns.get(id).and_then(Weak::upgrade) {
             return turn;
         }

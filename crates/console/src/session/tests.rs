@@ -2,15 +2,12 @@
 
 mod desktops;
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use http::{Method, Request, Response};
 use kube::{Client, client::Body, runtime::watcher::Event};
 use novasphere_runtime::events;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -91,7 +88,7 @@ impl Server {
     }
 
     fn answer(&self, method: &Method, path: &str, mut body: Value) -> (u16, Value) {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock();
         if path.ends_with("/subjectaccessreviews") {
             let is_update = body["spec"]["resourceAttributes"]["verb"] == "update";
             body["status"] = json!({"allowed": state.allowed && (state.drives || !is_update)});
@@ -141,11 +138,11 @@ impl Server {
     }
 
     fn session(&self) -> ConsoleSession {
-        serde_json::from_value(self.0.lock().unwrap().session.clone()).unwrap()
+        serde_json::from_value(self.0.lock().session.clone()).unwrap()
     }
 
     fn writes(&self) -> usize {
-        self.0.lock().unwrap().writes
+        self.0.lock().writes
     }
 }
 
@@ -284,7 +281,7 @@ impl Stage {
 
     /// The watch sees the session like this.
     fn seen(&self, edit: impl Fn(&mut Value)) {
-        let mut state = self.server.0.lock().unwrap();
+        let mut state = self.server.0.lock();
         edit(&mut state.session);
         bump(&mut state.session);
         drop(state);
@@ -329,7 +326,7 @@ async fn a_crowd_with_one_token_gets_as_many_streams_as_it_is_good_for() {
 #[tokio::test]
 async fn a_use_that_another_replica_has_claimed_first_is_gone() {
     let stage = Stage::new(1);
-    stage.server.0.lock().unwrap().before_next_write = Some(|session| {
+    stage.server.0.lock().before_next_write = Some(|session| {
         session["status"]["grants"][0]["usesLeft"] = json!(0);
     });
     assert_eq!(stage.enter().await.unwrap_err().why, Close::TokenRefused);
@@ -339,7 +336,7 @@ async fn a_use_that_another_replica_has_claimed_first_is_gone() {
 #[tokio::test]
 async fn another_write_in_between_does_not_matter() {
     let stage = Stage::new(1);
-    stage.server.0.lock().unwrap().before_next_write = Some(|session| {
+    stage.server.0.lock().before_next_write = Some(|session| {
         session["status"]["conditions"] = json!([]);
     });
     let admitted = stage.enter().await.unwrap();
@@ -364,7 +361,7 @@ async fn a_place_that_nobody_opens_is_given_back() {
 #[tokio::test]
 async fn who_may_not_look_is_turned_away_and_nothing_is_written() {
     let stage = Stage::new(1);
-    stage.server.0.lock().unwrap().allowed = false;
+    stage.server.0.lock().allowed = false;
     let refusal = stage.enter().await.unwrap_err();
     assert_eq!(refusal.why, Close::AccessWithdrawn);
     assert!(refusal.detail.contains("vmaccesses/console"), "{}", refusal.detail);
@@ -422,7 +419,7 @@ async fn a_session_whose_deletion_overtook_the_answer_to_a_claim_ends_its_stream
     turns.spawn(stage.enforcer.clone().watch_rights());
     let early = tokio::time::timeout(Duration::from_mins(1), handle.ended()).await;
     assert!(early.is_err(), "the watch need not have seen a session that is there");
-    stage.server.0.lock().unwrap().is_gone = true;
+    stage.server.0.lock().is_gone = true;
     let late = tokio::time::timeout(Duration::from_secs(31), handle.ended()).await;
     assert_eq!(late, Ok(Close::Deleted));
 }
@@ -446,13 +443,13 @@ async fn a_secret_is_a_guests_password_only_when_its_label_says_so() {
         serde_json::from_value(instance).unwrap(),
     );
     for labels in [json!({}), json!({"novasphere.io/vnc-password": "false"})] {
-        stage.server.0.lock().unwrap().labels = labels;
+        stage.server.0.lock().labels = labels;
         let refusal = stage.enter().await.unwrap_err();
         assert_eq!(refusal.why, Close::TargetRefused);
         let how = "kubectl -n team label secret guest novasphere.io/vnc-password=true";
         assert!(refusal.detail.contains(how), "{}", refusal.detail);
     }
-    stage.server.0.lock().unwrap().labels = json!({"novasphere.io/vnc-password": "true"});
+    stage.server.0.lock().labels = json!({"novasphere.io/vnc-password": "true"});
     stage.enter().await.unwrap();
     assert_eq!(stage.server.writes(), 1, "who is refused writes nothing");
 }

@@ -1,13 +1,11 @@
 //! Tokens that have opened a stream and open no other: their hashes leave the session's status with its next change. The replica
 //! that carries the stream knows its own; the others learn it from the change that used the token up.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use kube::runtime::reflector::ObjectRef;
 use novasphere_crd::ConsoleSession;
+use parking_lot::RwLock;
 
 /// Used tokens by session, as long as a stream is open that one of them may have opened.
 #[derive(Debug, Default)]
@@ -28,7 +26,7 @@ impl UsedTokens {
         before: Option<&ConsoleSession>,
         now: Option<&ConsoleSession>,
     ) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.write();
         let mut used = all.remove(key).unwrap_or_default();
         keep_open(&mut used, now);
         if let (Some(before), Some(now)) = (before, now) {
@@ -41,7 +39,7 @@ impl UsedTokens {
 
     /// Takes in what a list has shown: what ended while the watch was down has no event of its own.
     pub(super) fn listed(&self, now: impl Fn(&ObjectRef<ConsoleSession>) -> Option<Arc<ConsoleSession>>) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.write();
         all.retain(|key, used| {
             keep_open(used, now(key).as_deref());
             !used.is_empty()
@@ -50,7 +48,7 @@ impl UsedTokens {
 
     /// The session of a token whose stream is open.
     pub(super) fn session(&self, sha256: &str) -> Option<ObjectRef<ConsoleSession>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.read();
         all.iter()
             .find(|(_, used)| used.iter().any(|token| token.sha256 == sha256))
             .map(|(key, _)| key.clone())
@@ -168,7 +166,7 @@ mod tests {
         assert_eq!(used.session("a"), None);
         used.changed(&key, Some(&granted), Some(&entered));
         used.listed(|_| None);
-        assert!(used.0.read().unwrap().is_empty());
+        assert!(used.0.read().is_empty());
     }
 
     #[test]

@@ -230,9 +230,9 @@ mod tests {
 
     fn recovering(allowed: bool) -> (Recovering, DuplexStream, DuplexStream) {
         let ((first, far_first), (second, far_second)) = (duplex(64), duplex(64));
-        let second = Arc::new(std::sync::Mutex::new(Some(second)));
+        let second = Arc::new(parking_lot::Mutex::new(Some(second)));
         let connect: Connect = Box::new(move || {
-            let leg = second.lock().unwrap().take();
+            let leg = second.lock().take();
             Box::pin(async move { leg.map(|leg| Box::new(Raw(leg)) as Box<dyn Leg>) })
         });
         let leg = Recovering {

@@ -90,8 +90,8 @@ impl WaitingTarget {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
 
+    use parking_lot::Mutex;
     use tokio::{io::AsyncWriteExt, net::TcpListener};
 
     use super::*;
@@ -102,7 +102,7 @@ mod tests {
 
     impl Wake for Script {
         fn ready(&self) -> Answer<Result<TcpTarget, Refusal>> {
-            let next = self.0.lock().unwrap().pop();
+            let next = self.0.lock().pop();
             Box::pin(async move {
                 match next {
                     Some(Ok(address)) => Ok(TcpTarget {

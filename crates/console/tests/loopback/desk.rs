@@ -1,11 +1,6 @@
 //! An admission in memory, and an observer that remembers.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use novasphere_console::{
     admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused, TargetView},
@@ -16,6 +11,7 @@ use novasphere_console::{
     token::TokenHash,
     upstream::Target,
 };
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Gives out tokens and knows how often they may still be used.
@@ -56,31 +52,31 @@ impl Desk {
     pub(crate) fn token(&self, uses: u32, admitted: Admitted) -> String {
         let token: String = (0..43).map(|_| char::from(b'A' + rand::random::<u8>() % 26)).collect();
         let hash = TokenHash::of_token(token.as_bytes()).unwrap().to_hex();
-        self.0.grants.lock().unwrap().insert(hash, (uses, admitted));
+        self.0.grants.lock().insert(hash, (uses, admitted));
         token
     }
 
     /// What to tell whoever asks with this token how its target is.
     pub(crate) fn show(&self, token: &str, view: TargetView) {
         let hash = TokenHash::of_token(token.as_bytes()).unwrap().to_hex();
-        self.0.views.lock().unwrap().insert(hash, view);
+        self.0.views.lock().insert(hash, view);
     }
 
     /// What to answer when a target has gone.
     pub(crate) fn explain_by(&self, why: Close) {
-        *self.0.explanation.lock().unwrap() = Some(why);
+        *self.0.explanation.lock() = Some(why);
     }
 
     pub(crate) fn requests(&self) -> Vec<AdmissionRequest> {
-        self.0.requests.lock().unwrap().clone()
+        self.0.requests.lock().clone()
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
-        self.0.log.lock().unwrap().clone()
+        self.0.log.lock().clone()
     }
 
     fn note(&self, line: String) {
-        self.0.log.lock().unwrap().push(line);
+        self.0.log.lock().push(line);
     }
 }
 
@@ -93,8 +89,8 @@ fn refuse(detail: &str) -> Refusal {
 
 impl Admission for Desk {
     async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
-        self.0.requests.lock().unwrap().push(request.clone());
-        let mut grants = self.0.grants.lock().unwrap();
+        self.0.requests.lock().push(request.clone());
+        let mut grants = self.0.grants.lock();
         let (uses, admitted) = grants
             .get_mut(&request.token.to_hex())
             .ok_or_else(|| refuse("nobody has this token"))?;
@@ -110,12 +106,12 @@ impl Admission for Desk {
     }
 
     fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<TargetView> {
-        let views = self.0.views.lock().unwrap();
+        let views = self.0.views.lock();
         views.get(&token.to_hex()).filter(|_| client.is_loopback()).cloned()
     }
 
     async fn explain(&self, _: &StreamInfo) -> Option<End> {
-        self.0.explanation.lock().unwrap().map(End::from)
+        self.0.explanation.lock().map(End::from)
     }
 }
 

@@ -1,9 +1,6 @@
 //! KubeVirt's consoles, behind a stand-in for kube-apiserver that answers as the real one was measured to.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, Mutex},
-};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -16,6 +13,7 @@ use novasphere_console::{
     registry::Protocol,
     upstream::{Target, kubevirt::KubeVirtTarget},
 };
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_tungstenite::{
     WebSocketStream,
@@ -62,7 +60,7 @@ async fn kube_apiserver() -> (Client, Seen) {
 
 fn answer(seen: &Seen, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path_and_query().unwrap().to_string();
-    seen.paths.lock().unwrap().push(path.clone());
+    seen.paths.lock().push(path.clone());
     let mut response = Response::new(Full::default());
     if path.contains("/busy/") && path.ends_with("preserveSession=true") {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -87,7 +85,7 @@ fn answer(seen: &Seen, mut request: Request<Incoming>) -> Response<Full<Bytes>> 
             guest_screen(&mut socket).await;
         }
         while let Some(Ok(message)) = socket.next().await {
-            seen.received.lock().unwrap().extend_from_slice(&message.into_data());
+            seen.received.lock().extend_from_slice(&message.into_data());
         }
     });
     response
@@ -126,9 +124,9 @@ async fn a_screen_is_reached_through_kube_apiserver() {
     let mut browser = Browser::enter(&setup, &token).await;
     let keys = [4, 1, 0, 0, 0, 0, 0, 65].repeat(4000);
     browser.send(&keys).await;
-    wait_for("all keys at the guest", || *seen.received.lock().unwrap() == keys).await;
+    wait_for("all keys at the guest", || *seen.received.lock() == keys).await;
     assert_eq!(
-        *seen.paths.lock().unwrap(),
+        *seen.paths.lock(),
         ["/apis/subresources.kubevirt.io/v1/namespaces/team/virtualmachineinstances/web/vnc?preserveSession=true"]
     );
 }
@@ -141,11 +139,7 @@ async fn a_screen_in_use_is_told_or_taken_over() {
         Browser::open(&setup, &token).await.closed().await,
         (4024, "InUse".into())
     );
-    assert_eq!(
-        seen.paths.lock().unwrap().len(),
-        1,
-        "one try: each try could throw somebody out"
-    );
+    assert_eq!(seen.paths.lock().len(), 1, "one try: each try could throw somebody out");
     let token = setup.desk.token(1, session("a", target(&client, "busy", true)));
     Browser::enter(&setup, &token).await;
 }
@@ -157,6 +151,6 @@ async fn a_serial_console_is_reached_through_kube_apiserver() {
     admitted.protocol = Protocol::Serial;
     let mut browser = Browser::open(&setup, &setup.desk.token(1, admitted)).await;
     browser.send(b"root\r").await;
-    wait_for("the name at the guest", || *seen.received.lock().unwrap() == b"root\r").await;
-    assert!(seen.paths.lock().unwrap()[0].ends_with("/web/console"));
+    wait_for("the name at the guest", || *seen.received.lock() == b"root\r").await;
+    assert!(seen.paths.lock()[0].ends_with("/web/console"));
 }

@@ -1,14 +1,12 @@
 //! A VNC server that records what reaches it and sends what it is told to.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use novasphere_console::{
     rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
     upstream::{Target, tcp::TcpTarget},
 };
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -70,12 +68,12 @@ impl VncServer {
 
     /// What has arrived after the handshakes.
     pub(crate) fn received(&self) -> Vec<u8> {
-        self.received.lock().unwrap().clone()
+        self.received.lock().clone()
     }
 
     /// The shared flags of everybody who connected.
     pub(crate) fn shared(&self) -> Vec<u8> {
-        self.shared.lock().unwrap().clone()
+        self.shared.lock().clone()
     }
 
     pub(crate) async fn wait_for(&self, bytes: &[u8]) {
@@ -102,14 +100,14 @@ impl VncServer {
         stream.write_all(&[0; 4]).await.ok()?;
         let mut shared = [0];
         stream.read_exact(&mut shared).await.ok()?;
-        self.shared.lock().unwrap().push(shared[0]);
+        self.shared.lock().push(shared[0]);
         let mut output = self.output.subscribe();
         stream.write_all(SERVER_INIT).await.ok()?;
         let mut input = [0; 4096];
         loop {
             tokio::select! {
                 read = stream.read(&mut input) => match read {
-                    Ok(length) if length > 0 => self.received.lock().unwrap().extend_from_slice(&input[..length]),
+                    Ok(length) if length > 0 => self.received.lock().extend_from_slice(&input[..length]),
                     _ => return None,
                 },
                 Ok(bytes) = output.recv() => {

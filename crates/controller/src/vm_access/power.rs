@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,6 +13,7 @@ use novasphere_core::vm_access::{
 };
 use novasphere_foreign::kubevirt::PowerSubresource;
 use novasphere_runtime::apply::ApplyError;
+use parking_lot::Mutex;
 
 use crate::applying::failure;
 
@@ -94,8 +94,8 @@ impl PowerCalls {
         Some(EFFECT.saturating_sub(call.at.saturating_duration_since(last.at)))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Call>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<String, Call>> {
+        self.last.lock()
     }
 }
 

@@ -5,14 +5,13 @@
     reason = "json!({..}) reads better than &json!({..}) in a table"
 )]
 
-use std::sync::{Mutex, PoisonError};
-
 use http::{Method, Request, Response};
 use k8s_openapi::api::core::v1::Service;
 use kube::{client::Body, runtime::watcher::Event};
 use novasphere_core::label::KEY_OWNER_UID;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::metrics::Metrics;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -75,7 +74,7 @@ async fn answer(request: Request<Body>, refuse: Refuse, calls: &Calls) -> Respon
     } else {
         (200, taken(verb, path, &call.body))
     };
-    calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    calls.lock().push(call);
     let body = Body::from(serde_json::to_vec(&answer).unwrap());
     Response::builder().status(status).body(body).unwrap()
 }
@@ -98,7 +97,7 @@ fn taken(verb: &str, path: &str, sent: &Value) -> Value {
 
 /// What was called, without events and status writes.
 fn told(calls: &Calls) -> Vec<String> {
-    let calls = calls.lock().unwrap();
+    let calls = calls.lock();
     let all = calls.iter().map(|call| call.what.clone());
     all.filter(|what| !what.contains("events") && !what.ends_with("/status"))
         .collect()
@@ -178,7 +177,7 @@ async fn a_machine_that_is_to_stay_loses_its_owner_also_when_its_template_is_ref
         told(&calls),
         ["APPLY virtualmachines/web-1", "MERGE virtualmachines/web-1"]
     );
-    let body = calls.lock().unwrap()[1].body.clone();
+    let body = calls.lock()[1].body.clone();
     assert_eq!(
         body,
         json!({"metadata": {

@@ -1,9 +1,6 @@
 //! Step 1: what a `VncWorkspace` refers to, from the caches; and the Secrets that it names, which no cache holds.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
@@ -20,6 +17,7 @@ use novasphere_core::{
 };
 use novasphere_crd::{SessionTargetKind, VncWorkspace};
 use novasphere_runtime::apply::ApplyError;
+use parking_lot::Mutex;
 
 use super::Context;
 use crate::watches::VOLUME_SNAPSHOTS;
@@ -139,7 +137,7 @@ struct Known {
 impl Inputs {
     /// Takes in an input and returns the newest that is known.
     fn add(&self, uid: &str, seen: Option<Timestamp>, exists: impl Fn(&str) -> bool) -> Option<Timestamp> {
-        let mut known = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.last.lock();
         let Some(seen) = seen else {
             return known.inputs.get(uid).copied();
         };

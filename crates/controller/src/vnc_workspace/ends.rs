@@ -5,11 +5,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use novasphere_core::vnc_workspace::status::Ended;
+use parking_lot::{Mutex, MutexGuard};
 
 /// The pause before the third Pod; it doubles with each. The second one comes at once: most ends are a node's.
 const FIRST: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ impl Ends {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Row>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +15,7 @@ use novasphere_core::{
     },
 };
 use novasphere_crd::ServiceType;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     caches::Caches,
@@ -120,7 +120,7 @@ impl Ports {
     }
 
     fn lock(&self) -> MutexGuard<'_, Given> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+        self.given.lock()
     }
 }
 

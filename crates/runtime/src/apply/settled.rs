@@ -1,10 +1,8 @@
 //! Differences that the server insists on.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::{diff::Difference, document};
@@ -46,8 +44,7 @@ impl Settled {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        // Every change is one map operation, so a panic elsewhere while it was locked spoils nothing.
-        self.fingerprints.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fingerprints.lock()
     }
 }
 

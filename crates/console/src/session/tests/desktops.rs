@@ -56,7 +56,7 @@ impl Stage {
     }
 
     fn see_desktop(&self, edit: impl Fn(&mut Value)) {
-        let mut state = self.server.0.lock().unwrap();
+        let mut state = self.server.0.lock();
         edit(&mut state.workspace);
         bump(&mut state.workspace);
         let workspace: VncWorkspace = serde_json::from_value(state.workspace.clone()).unwrap();
@@ -67,11 +67,11 @@ impl Stage {
 
     /// Lets the desktop be at this address from now on.
     fn serve_at(&self, address: std::net::SocketAddr) {
-        self.server.0.lock().unwrap().endpoint = Some(address);
+        self.server.0.lock().endpoint = Some(address);
     }
 
     fn wakes(&self) -> usize {
-        self.server.0.lock().unwrap().wakes
+        self.server.0.lock().wakes
     }
 
     /// Returns when the apiserver was asked to wake the desktop.
@@ -119,7 +119,7 @@ async fn a_crowd_wakes_a_desktop_once_and_all_come_in() {
     }
     server.await.unwrap();
     assert_eq!(stage.wakes(), 1);
-    let asked = &stage.server.0.lock().unwrap().workspace["status"]["wakeRequestedAt"];
+    let asked = &stage.server.0.lock().workspace["status"]["wakeRequestedAt"];
     assert!(asked.as_str().unwrap() >= "2026-03-01T12:00:00Z", "{asked}");
 }
 
@@ -210,10 +210,10 @@ async fn the_password_is_that_of_the_workspaces_secret() {
     assert_eq!(refusal.why, Close::TargetRefused);
     assert!(refusal.detail.contains("team/desk-credentials"), "{}", refusal.detail);
     // "password" is the key of other VNC servers.
-    stage.server.0.lock().unwrap().secret = Some(json!({"password": "c2VjcmV0"}));
+    stage.server.0.lock().secret = Some(json!({"password": "c2VjcmV0"}));
     let refusal = stage.enter().await.unwrap_err();
     assert!(refusal.detail.contains("vnc-password"), "{}", refusal.detail);
-    stage.server.0.lock().unwrap().secret = Some(json!({"vnc-password": "c2VjcmV0"}));
+    stage.server.0.lock().secret = Some(json!({"vnc-password": "c2VjcmV0"}));
     let admitted = stage.enter().await.unwrap();
     assert!(matches!(admitted.target, Target::Waiting(_)));
     assert_eq!(
@@ -225,7 +225,7 @@ async fn the_password_is_that_of_the_workspaces_secret() {
 #[tokio::test]
 async fn nobody_only_looks_at_ssh() {
     let stage = Stage::of_desktop(1, "ssh");
-    stage.server.0.lock().unwrap().drives = false;
+    stage.server.0.lock().drives = false;
     let refusal = stage.enter().await.unwrap_err();
     assert_eq!(refusal.why, Close::InputNotAllowed);
     assert!(
