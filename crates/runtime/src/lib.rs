@@ -6,8 +6,9 @@
 //! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
 //! ([`cache`], [`read_your_writes`]), what waits to be reconciled ([`queue`], [`backoff`]), certificates ([`tls`], [`ca`]),
 //! room for many connections ([`open_files`]), what people see of it all ([`events`]), and how a role's permissions are
-//! written down ([`rbac`]).
+//! written down ([`rbac`]), and which rights a user has ([`access`]).
 
+pub mod access;
 pub mod admin;
 pub mod apply;
 pub mod args;
