@@ -25,6 +25,7 @@ use novasphere_core::{
 };
 use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::{
+    cdi::DataVolume,
     kubevirt::{VirtualMachine, VirtualMachineInstance},
     volume_snapshot::VolumeSnapshot,
 };
@@ -44,36 +45,16 @@ use crate::{
 };
 
 /// KubeVirt's virtual machines. They come and go with KubeVirt.
-pub(crate) const VIRTUAL_MACHINES: OptionalApi = OptionalApi {
-    group: "kubevirt.io",
-    versions: &["v1"],
-    plural: "virtualmachines",
-    kind: "VirtualMachine",
-};
+pub(crate) const VIRTUAL_MACHINES: OptionalApi = OptionalApi::of::<VirtualMachine>();
 
 /// KubeVirt's running instances.
-pub(crate) const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi {
-    group: "kubevirt.io",
-    versions: &["v1"],
-    plural: "virtualmachineinstances",
-    kind: "VirtualMachineInstance",
-};
+pub(crate) const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi::of::<VirtualMachineInstance>();
 
 /// CDI's data volumes, for disks that are imported or cloned.
-pub(crate) const DATA_VOLUMES: OptionalApi = OptionalApi {
-    group: "cdi.kubevirt.io",
-    versions: &["v1beta1"],
-    plural: "datavolumes",
-    kind: "DataVolume",
-};
+pub(crate) const DATA_VOLUMES: OptionalApi = OptionalApi::of::<DataVolume>();
 
 /// Snapshots of volumes, where a storage driver and the snapshot-controller offer them.
-pub(crate) const VOLUME_SNAPSHOTS: OptionalApi = OptionalApi {
-    group: "snapshot.storage.k8s.io",
-    versions: &["v1"],
-    plural: "volumesnapshots",
-    kind: "VolumeSnapshot",
-};
+pub(crate) const VOLUME_SNAPSHOTS: OptionalApi = OptionalApi::of::<VolumeSnapshot>();
 
 /// All APIs that may be missing.
 pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[

@@ -5,9 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{kubevirt::Condition, object::namespaced_object};
 
-/// The API group of CDI.
-pub const GROUP: &str = "cdi.kubevirt.io";
-
 namespaced_object! {
     /// A volume that CDI fills with data. KubeVirt makes them from a VM's `dataVolumeTemplates`; novasphere only reads.
     DataVolume, "cdi.kubevirt.io"/"v1beta1", "datavolumes" {

@@ -1,12 +1,9 @@
 //! KubeVirt (`kubevirt.io/v1`), by hand from `kubevirt.io/api` v1.8.2 `core/v1/types.go` and `schema.go`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{Resource as _, apimachinery::pkg::apis::meta::v1::Time};
 use serde::{Deserialize, Serialize};
 
 use crate::{CompactJson, object::namespaced_object};
-
-/// The API group of the core kinds.
-pub const GROUP: &str = "kubevirt.io";
 
 /// The label that KubeVirt puts on a launcher Pod, since v1.7.0, and that Services select by.
 pub const LABEL_VMI_ID: &str = "vmi.kubevirt.io/id";
@@ -242,11 +239,11 @@ impl PowerSubresource {
     #[must_use]
     pub fn path(self, namespace: &str, name: &str) -> String {
         let (plural, verb) = match self {
-            Self::Start => ("virtualmachines", "start"),
-            Self::Stop => ("virtualmachines", "stop"),
-            Self::Restart => ("virtualmachines", "restart"),
-            Self::Pause => ("virtualmachineinstances", "pause"),
-            Self::Unpause => ("virtualmachineinstances", "unpause"),
+            Self::Start => (VirtualMachine::URL_PATH_SEGMENT, "start"),
+            Self::Stop => (VirtualMachine::URL_PATH_SEGMENT, "stop"),
+            Self::Restart => (VirtualMachine::URL_PATH_SEGMENT, "restart"),
+            Self::Pause => (VirtualMachineInstance::URL_PATH_SEGMENT, "pause"),
+            Self::Unpause => (VirtualMachineInstance::URL_PATH_SEGMENT, "unpause"),
         };
         format!("/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/{plural}/{name}/{verb}")
     }

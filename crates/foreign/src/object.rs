@@ -4,6 +4,9 @@
 ///
 /// `apiVersion` and `kind` are written by the serializer, as `k8s-openapi` does it, and so are not kept in each of the
 /// cached objects. `kube`'s own derive makes a whole custom resource definition, which these types are not.
+///
+/// Group, version, plural and kind are the constants of [`k8s_openapi::Resource`], from which `kube::Resource` follows, and
+/// everything else that has to name the API.
 macro_rules! namespaced_object {
     (
         $(#[$attribute:meta])*
@@ -24,31 +27,23 @@ macro_rules! namespaced_object {
             )*
         }
 
-        impl kube::Resource for $name {
-            type DynamicType = ();
+        impl k8s_openapi::Resource for $name {
+            const API_VERSION: &'static str = concat!($group, "/", $version);
+            const GROUP: &'static str = $group;
+            const KIND: &'static str = stringify!($name);
+            const VERSION: &'static str = $version;
+            const URL_PATH_SEGMENT: &'static str = $plural;
             type Scope = k8s_openapi::NamespaceResourceScope;
+        }
 
-            fn kind((): &()) -> std::borrow::Cow<'_, str> {
-                stringify!($name).into()
-            }
+        impl k8s_openapi::Metadata for $name {
+            type Ty = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-            fn group((): &()) -> std::borrow::Cow<'_, str> {
-                $group.into()
-            }
-
-            fn version((): &()) -> std::borrow::Cow<'_, str> {
-                $version.into()
-            }
-
-            fn plural((): &()) -> std::borrow::Cow<'_, str> {
-                $plural.into()
-            }
-
-            fn meta(&self) -> &kube::core::ObjectMeta {
+            fn metadata(&self) -> &Self::Ty {
                 &self.metadata
             }
 
-            fn meta_mut(&mut self) -> &mut kube::core::ObjectMeta {
+            fn metadata_mut(&mut self) -> &mut Self::Ty {
                 &mut self.metadata
             }
         }
@@ -57,8 +52,8 @@ macro_rules! namespaced_object {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap;
                 let mut map = serializer.serialize_map(None)?;
-                map.serialize_entry("apiVersion", concat!($group, "/", $version))?;
-                map.serialize_entry("kind", stringify!($name))?;
+                map.serialize_entry("apiVersion", <Self as k8s_openapi::Resource>::API_VERSION)?;
+                map.serialize_entry("kind", <Self as k8s_openapi::Resource>::KIND)?;
                 map.serialize_entry("metadata", &self.metadata)?;
                 $(
                     if let Some(value) = &self.$field {

@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::namespaced_object;
 
-/// The API group.
-pub const GROUP: &str = "snapshot.storage.k8s.io";
-
 namespaced_object! {
     /// A snapshot of a claim, made by the driver of its volume.
     VolumeSnapshot, "snapshot.storage.k8s.io"/"v1", "volumesnapshots" {

@@ -47,6 +47,17 @@ pub struct OptionalApi {
 }
 
 impl OptionalApi {
+    /// The API of a type. A type is of one version, so it is the only one that is looked for.
+    #[must_use]
+    pub const fn of<K: k8s_openapi::Resource>() -> Self {
+        Self {
+            group: K::GROUP,
+            versions: const { &[K::VERSION] },
+            plural: K::URL_PATH_SEGMENT,
+            kind: K::KIND,
+        }
+    }
+
     /// Name of its `CustomResourceDefinition` and in metrics, such as `virtualmachines.kubevirt.io`.
     #[must_use]
     pub fn name(&self) -> String {

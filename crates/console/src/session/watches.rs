@@ -20,19 +20,9 @@ use tokio::task::JoinSet;
 
 use super::sessions::{Caches, Sessions};
 
-const VIRTUAL_MACHINES: OptionalApi = OptionalApi {
-    group: "kubevirt.io",
-    versions: &["v1"],
-    plural: "virtualmachines",
-    kind: "VirtualMachine",
-};
+const VIRTUAL_MACHINES: OptionalApi = OptionalApi::of::<VirtualMachine>();
 
-pub(super) const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi {
-    group: "kubevirt.io",
-    versions: &["v1"],
-    plural: "virtualmachineinstances",
-    kind: "VirtualMachineInstance",
-};
+pub(super) const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi::of::<VirtualMachineInstance>();
 
 /// The APIs that the sessions' targets come from, and that may be missing.
 pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES];

@@ -1,12 +1,14 @@
 //! The claim that is a workspace's home.
 
 use k8s_openapi::{
+    Resource as _,
     api::core::v1::{
         PersistentVolumeClaim, PersistentVolumeClaimSpec, TypedLocalObjectReference, VolumeResourceRequirements,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use novasphere_crd::{ReclaimPolicy, VolumeAccessMode};
+use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
 use super::super::{
     KEY_WORKSPACE,
@@ -43,8 +45,8 @@ fn spec(workspace: &ValidatedWorkspace) -> PersistentVolumeClaimSpec {
     let home = &workspace.home;
     let data_source = match &home.source {
         HomeSource::Snapshot(name) => Some(TypedLocalObjectReference {
-            api_group: Some(novasphere_foreign::volume_snapshot::GROUP.to_owned()),
-            kind: "VolumeSnapshot".to_owned(),
+            api_group: Some(VolumeSnapshot::GROUP.to_owned()),
+            kind: VolumeSnapshot::KIND.to_owned(),
             name: name.clone(),
         }),
         HomeSource::Empty | HomeSource::Claim => None,
