@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use k8s_openapi::{
+    Resource as _,
     api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     apimachinery::pkg::api::resource::Quantity,
 };
@@ -21,7 +22,7 @@ use novasphere_e2e::{
     namespace::{Context, PodSecurity, with_namespace},
     wait::{self, Seen},
 };
-use novasphere_foreign::volume_snapshot::{self, VolumeSnapshot};
+use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 use serde_json::{Value, json};
 
 use crate::workspace_support::{
@@ -204,7 +205,7 @@ async fn snapshot_class(context: &Context<'_>, name: &str, parameters: &Value) -
 }
 
 fn snapshot_classes(context: &Context<'_>) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk(volume_snapshot::GROUP, "v1", "VolumeSnapshotClass");
+    let kind = GroupVersionKind::gvk(VolumeSnapshot::GROUP, "v1", "VolumeSnapshotClass");
     let resource = ApiResource::from_gvk_with_plural(&kind, "volumesnapshotclasses");
     Api::all_with(context.client.clone(), &resource)
 }
