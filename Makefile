@@ -1,4 +1,5 @@
-# novasphere. `make help` shows what there is.
+# novasphere. `make help` shows what there is. Each target works as the first one
+# in a fresh clone: it names as prerequisites all that it needs.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,17 +17,19 @@ KUBECTL ?= kubectl
 DOCKER ?= docker
 # What `dev` starts: "" (control plane), --node or --kubevirt.
 DEV_CLUSTER ?= --kubevirt
+# Seconds for each target of `fuzz`.
+FUZZ_TIME ?= 60
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 # What was built once and does not change with the sources: see docs/testbed.md.
 NOVASPHERE_CACHE ?= $(HOME)/.cache/novasphere
 export NOVASPHERE_CACHE
-CARGO_DENY_VERSION := 0.20.2
-CARGO_DENY := $(NOVASPHERE_CACHE)/bin/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
-CARGO_FUZZ_VERSION := 0.13.2
-CARGO_FUZZ := $(NOVASPHERE_CACHE)/bin/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
-# Seconds for each target of `fuzz`.
-FUZZ_TIME ?= 60
+# A folder for each version of a program of hack/tools.txt.
+tool = $(NOVASPHERE_CACHE)/tools/$(1)-$(shell sed -nE 's/^([a-z-]+-)?$(1)(-bin)?==([^ ]+) .*/\3/p' hack/tools.txt)/$(1)
+CARGO_DENY := $(call tool,cargo-deny)
+CARGO_FUZZ := $(call tool,cargo-fuzz)
+CARGO_SHEAR := $(call tool,cargo-shear)
+HADOLINT := $(call tool,hadolint)
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
@@ -44,33 +47,34 @@ LOCKED := $(if $(CI),--locked,)
 help: ## Show this text
 	@awk 'BEGIN { FS = ":.*## "; print "Usage: make TARGET" } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9 -]+:.*## / { text = $$NF; sub(/:.*/, ""); for (i = split($$0, names, " "); i > 0; i--) printf "  %-20s %s\n", names[i], text }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: image-desktop ## Show it all: a cluster with KubeVirt, novasphere, a virtual machine and a desktop that answer
+demo: build image-desktop ## Show it all: a cluster, novasphere, a desktop and a virtual machine that answer
 	@hack/demo localhost/novasphere-desktop:$(VERSION)
 
 .PHONY: dev
-dev: build ## Start a cluster and run the controller from source against it
+dev: console-page $(NOVACLUSTER) ## Start a cluster and run the controller from source against it
+	@$(STEP) "cargo build" cargo build $(LOCKED) --package novasphere
 	$(NOVACLUSTER) up $(DEV_CLUSTER)
 	$(NOVACLUSTER) kubectl apply --server-side -k config/crd
-	NOVASPHERE_KUBECONFIG=$$($(NOVACLUSTER) kubeconfig) cargo run --package novasphere -- --log-format text controller
+	NOVASPHERE_KUBECONFIG=$$($(NOVACLUSTER) kubeconfig) target/debug/novasphere --log-format text controller
 
 ##@ Build
 
 .PHONY: packages
-packages:
+packages: ## Install the Debian packages that are missing
 	@for tool in cargo go node npm; do command -v $$tool >/dev/null || { echo "$$tool is missing: see CONTRIBUTING.md" >&2; exit 1; }; done
 	@hack/install-packages
 
 # One build for the program, the tests, xtask and the demo: debug profile, all targets.
 .PHONY: rust
-rust: packages console-page
+rust: console-page ## Build the Rust programs and their tests
 	@$(STEP) "cargo build" cargo build $(LOCKED) --workspace --all-targets
 
 # Make knows what changed. The program embeds it.
 .PHONY: console-page
-console-page: $(PAGE)/dist/index.html ## Build the page that shows a console in a browser
+console-page: packages $(PAGE)/dist/index.html ## Build the page that shows a console in a browser
 
 $(PAGE)/dist/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE)/build.mjs $(PAGE)/tsconfig.json $(wildcard $(PAGE)/src/*)
 	@$(STEP) "console page" npm --prefix $(PAGE) run --silent build
@@ -80,22 +84,22 @@ $(PAGE)/dist/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE)/build.m
 	@$(STEP) "npm ci $*" npm --prefix $* ci --silent
 
 .PHONY: build
-build: rust $(NOVACLUSTER) $(BROWSER)/node_modules/.package-lock.json ## Build the program, its image and the test bed
+build: rust $(NOVACLUSTER) $(BROWSER)/node_modules/.package-lock.json ## Build the program, its image and the test bed's program
 	@$(STEP) "image" $(NOVACLUSTER) image --image localhost/novasphere:$(VERSION) --binary target/debug/novasphere --out $(IMAGE_ARCHIVE)
 
-DESKTOPS := desktop desktop-ide
-
 .PHONY: images
-images: build $(DESKTOPS:%=image-%) ## Build all images: the program's and those of desktops
+images: build image-desktop image-desktop-ide ## Build all images: the program's and those of desktops
 
-.PHONY: $(DESKTOPS:%=image-%)
-$(DESKTOPS:%=image-%): image-%: build
+.PHONY: image-desktop image-desktop-ide
+image-desktop image-desktop-ide: image-%: packages $(NOVACLUSTER) ## Build one of the desktop images
+	@$(STEP) "cargo build probe" cargo build $(LOCKED) --package novasphere-probe
 	@$(STEP) "image $*" $(NOVACLUSTER) desktop-image --variant $* --image localhost/novasphere-$*:$(VERSION) --probe target/debug/novasphere-probe --out target/images/$*.tar
 
-# The Go tool chain knows what changed.
+# The Go tool chain knows what changed. With the flags of the programs that it
+# builds, so that the standard library is compiled once.
 .PHONY: $(NOVACLUSTER)
 $(NOVACLUSTER): packages
-	@$(STEP) "go build novacluster" go build -C $(CLUSTER_MODULE) -o $(CURDIR)/$(NOVACLUSTER) ./cmd/novacluster
+	@$(STEP) "go build novacluster" env CGO_ENABLED=0 go build -C $(CLUSTER_MODULE) -trimpath -buildvcs=false -o $(CURDIR)/$(NOVACLUSTER) ./cmd/novacluster
 
 .PHONY: test-bed
 test-bed: $(NOVACLUSTER) ## Build all that the local cluster consists of
@@ -106,62 +110,83 @@ generate: rust ## Write the generated files
 	$(XTASK) generate
 
 .PHONY: docker-build
-docker-build: ## Build the image IMG with a container engine
+docker-build: container-engine ## Build the image IMG with a container engine
 	$(DOCKER) build --file images/novasphere/Dockerfile --tag $(IMG) .
 
 .PHONY: docker-build-desktop
-docker-build-desktop: ## Build the desktop images DESKTOP_IMG and DESKTOP_IDE_IMG with a container engine
+docker-build-desktop: container-engine ## Build the desktop images DESKTOP_IMG and DESKTOP_IDE_IMG with a container engine
 	$(DOCKER) build --file images/desktop/Dockerfile --tag $(DESKTOP_IMG) .
 	$(DOCKER) build --file images/desktop-ide/Dockerfile --build-arg BASE=$(DESKTOP_IMG) --tag $(DESKTOP_IDE_IMG) .
+
+.PHONY: container-engine
+container-engine: ## Check that the container engine DOCKER is there
+	@command -v $(firstword $(DOCKER)) >/dev/null || { echo "$(firstword $(DOCKER)) is missing: install a container engine, or name yours: make docker-build DOCKER=podman. Without one, \`make images\` makes the same images" >&2; exit 1; }
 
 ##@ Check
 
 .PHONY: verify
-verify: verify-format verify-lint verify-generated verify-dependencies verify-go verify-docs ## Check format, lints, generated files, dependencies, links
+verify: verify-makefile verify-format verify-lint verify-doc verify-generated verify-dependencies verify-images verify-go verify-links ## Check format, lints, generated files, dependencies, documentation
+
+.PHONY: verify-makefile
+verify-makefile: ## Check that `make help` lists every target
+	@hack/check-help
 
 .PHONY: verify-format
-verify-format: packages
+verify-format: packages ## Check the format of the Rust code
 	@$(STEP) "cargo fmt" cargo fmt --all --check
 
 .PHONY: verify-lint
-verify-lint: packages console-page
+verify-lint: console-page ## Run clippy, pedantic
 	@$(STEP) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 
+.PHONY: verify-doc
+verify-doc: console-page ## Check that the Rust documentation is made without a warning
+	@$(STEP) "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --quiet --workspace --no-deps
+
 .PHONY: verify-generated
-verify-generated: rust
+verify-generated: rust ## Check that the generated files are fresh
 	@$(STEP) "generated files" $(XTASK) generate --check
 
 .PHONY: verify-dependencies
-verify-dependencies: $(CARGO_DENY)
+verify-dependencies: $(CARGO_DENY) $(CARGO_SHEAR) ## Check licences and sources of dependencies, and that all are used
 	@$(STEP) "cargo deny" $(CARGO_DENY) $(LOCKED) --all-features check bans licenses sources
+	@$(STEP) "cargo shear" $(CARGO_SHEAR) $(LOCKED)
+
+.PHONY: verify-images
+verify-images: $(HADOLINT) ## Lint the Dockerfiles, and check that what they copy is there
+	@$(STEP) "Dockerfiles" hack/check-dockerfiles $(HADOLINT)
 
 .PHONY: verify-go
-verify-go: packages
+verify-go: packages ## Run gofmt and go vet
 	@$(STEP) "gofmt" hack/gofmt-check $(CLUSTER_MODULE)
-	@$(STEP) "go vet" go vet -C $(CLUSTER_MODULE) -tags cluster ./...
+	@$(STEP) "go vet" env CGO_ENABLED=0 go vet -C $(CLUSTER_MODULE) -trimpath -tags cluster ./...
 	@# With what the test bed has compiled.
 	@$(STEP) "go vet csi-driver" env CGO_ENABLED=0 go vet -C $(CLUSTER_MODULE)/components/csi -trimpath ./...
 
-.PHONY: verify-docs
-verify-docs: rust
+.PHONY: verify-links
+verify-links: rust ## Check the links of the documents
 	@$(STEP) "links" $(XTASK) links
 
 .PHONY: audit
 audit: $(CARGO_DENY) ## Look for known vulnerabilities (needs the advisory database from the internet)
 	$(CARGO_DENY) check advisories
 
-$(CARGO_DENY): | packages
-	@$(STEP) "install cargo-deny" cargo install cargo-deny --quiet --locked --version $(CARGO_DENY_VERSION) --root $(dir $(patsubst %/,%,$(dir $@)))
+$(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_SHEAR) $(HADOLINT): | packages
+	@$(STEP) "install $(@F)" hack/install-tool $(@F) $(@D)
 
 ##@ Test
 
 .PHONY: test
-test: build test-bed test-go test-storage test-manifests test-unit ## Run all tests that this machine can carry
+test: build test-bed test-go test-storage test-manifests test-unit test-bench ## Run all tests that this machine can carry
 	@# Last, because its last lines say what this machine could not run.
 	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e
 
+.PHONY: test-all
+test-all: test-fuzz test-docker test-dev test-deploy test ## Run `test`, and in small what else this Makefile has
+	@# `test` is the last prerequisite, for its last lines.
+
 .PHONY: test-unit
-test-unit: packages console-page ## Run the tests that need no cluster
+test-unit: console-page ## Run the tests that need no cluster
 	@$(STEP) "console page tests" npm --prefix $(PAGE) run --silent test
 	@$(STEP) "unit tests" cargo test $(LOCKED) --workspace --exclude novasphere-e2e
 
@@ -170,27 +195,45 @@ test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> choose
 	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e -- $(T)
 
 .PHONY: test-go
-test-go: packages
-	@$(STEP) "go test" go test -C $(CLUSTER_MODULE) ./...
+test-go: packages ## Run the tests of the test bed that need no cluster
+	@$(STEP) "go test" env CGO_ENABLED=0 go test -C $(CLUSTER_MODULE) -trimpath ./...
 	@$(STEP) "go test csi-driver" env CGO_ENABLED=0 go test -C $(CLUSTER_MODULE)/components/csi -trimpath ./...
 
 .PHONY: test-storage
-test-storage: test-bed
-	@$(STEP) "storage test" go test -C $(CLUSTER_MODULE) -tags cluster -count 1 ./test
+test-storage: test-bed ## Test the test bed's storage on a cluster
+	@$(STEP) "storage test" env CGO_ENABLED=0 go test -C $(CLUSTER_MODULE) -trimpath -tags cluster -count 1 ./test
 
 .PHONY: test-manifests
-test-manifests: rust $(NOVACLUSTER)
+test-manifests: rust $(NOVACLUSTER) ## Test the chart and config/ on an API server
 	@$(STEP) "chart and config" hack/test-manifests
+
+.PHONY: test-bench
+test-bench: build test-bed ## Run every part of the benchmark in small, to see that it works
+	@BENCH_SMALL=1 BENCH_SIZES=20 BENCH_STREAMS=50 NOVASPHERE=target/debug/novasphere NOVASPHERE_PROBE=target/debug/novasphere-probe \
+	  $(STEP) "benchmark in small" target/debug/bench
+
+.PHONY: test-fuzz
+test-fuzz: $(CARGO_FUZZ) ## Run each fuzz target for 3 seconds
+	@$(STEP) "fuzz in small" hack/fuzz 3 $(CARGO_FUZZ)
+
+.PHONY: test-docker
+test-docker: $(HADOLINT) ## Test `docker-build` as far as it goes without a container engine
+	@$(STEP) "Dockerfiles, build context" hack/test-docker $(HADOLINT)
+
+.PHONY: test-dev
+test-dev: packages ## Test `dev` on a control plane
+	@$(STEP) "make dev" hack/test-dev
+
+.PHONY: test-deploy
+test-deploy: build ## Test `deploy` and `undeploy` on a cluster with a node
+	@$(STEP) "make deploy, undeploy" hack/test-deploy localhost/novasphere:$(VERSION)
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Throw random bytes at every parser of foreign bytes, FUZZ_TIME seconds each
 	@$(STEP) "fuzz" hack/fuzz $(FUZZ_TIME) $(CARGO_FUZZ)
 
-$(CARGO_FUZZ): | packages
-	@$(STEP) "install cargo-fuzz" cargo install cargo-fuzz --quiet --locked --version $(CARGO_FUZZ_VERSION) --root $(dir $(patsubst %/,%,$(dir $@)))
-
 .PHONY: bench
-bench: packages test-bed ## Measure, write target/bench/summary.json and print it as a table
+bench: console-page test-bed ## Measure, write target/bench/summary.json and print it as a table
 	@$(STEP) "cargo build --release" cargo build $(LOCKED) --release --package novasphere --package novasphere-e2e \
 	  --bin novasphere --bin bench
 	@NOVASPHERE=target/release/novasphere $(STEP) "bench" target/release/bench

@@ -452,7 +452,9 @@ fn find_program() -> Result<PathBuf> {
     }
     let program = paths::target()?.join("novacluster");
     let status = Command::new("go")
-        .args(["build", "-buildvcs=false", "-o"])
+        // The flags of the Makefile: with others all is compiled again.
+        .args(["build", "-trimpath", "-buildvcs=false", "-o"])
+        .env("CGO_ENABLED", "0")
         .arg(&program)
         .arg("./cmd/novacluster")
         .current_dir(paths::repository()?.join("e2e/cluster"))

@@ -1,4 +1,4 @@
-//! The measured process: the release build of `novasphere controller`, on its own.
+//! The measured process: `novasphere controller`, on its own.
 
 use std::{
     fs::{self, File},
@@ -9,18 +9,22 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use novasphere_e2e::{
-    paths,
+    controller::program,
     wait::{self, Seen},
 };
+use serde_json::json;
 
-use crate::process::{self, Process, free_port};
+use crate::{
+    process::{self, Process, free_port},
+    settings,
+};
 
 /// How long the process may take to end after SIGTERM.
-const END: Duration = Duration::from_mins(1);
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A controller ends when it cannot renew its lease in time, which on a machine that also runs the API server and whatever else
-/// says little about the controller; so the lease is long. A successor does not wait for it: it is given back at the end.
-const CONFIGURATION: &str = "controller: {leaderElection: {leaseDuration: 120s}}\n";
+/// A controller ends when it cannot renew its lease in time. On a machine that also runs the API server and the load this says
+/// little about the controller, so the lease is long. A successor does not wait for it: it is released at the end.
+const LEASE_DURATION: &str = "120s";
 
 /// A running controller, killed when dropped.
 pub(crate) struct Controller {
@@ -29,20 +33,16 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// Starts the release build against the cluster of `kubeconfig`; its log goes to `target/bench/`.
-    pub(crate) fn start(kubeconfig: &Path, log: &str) -> Result<Self> {
-        let program = paths::target()?.join("release/novasphere");
-        ensure!(
-            program.exists(),
-            "{} is missing: run `make bench`, which builds it",
-            program.display()
-        );
-        let directory = paths::target()?.join("bench");
-        fs::create_dir_all(&directory)?;
+    /// Starts it against the cluster of `kubeconfig`, for all namespaces or for the one where its account has rights. Its log
+    /// goes to `target/bench/`.
+    pub(crate) fn start(kubeconfig: &Path, namespace: Option<&str>, log: &str) -> Result<Self> {
+        let program = program()?;
+        let directory = settings::output()?;
         let configuration = directory.join("controller.yaml");
-        fs::write(&configuration, CONFIGURATION)?;
+        let controller = json!({"watchNamespace": namespace, "leaderElection": {"leaseDuration": LEASE_DURATION}});
+        fs::write(&configuration, json!({"controller": controller}).to_string())?;
         let admin = free_port()?;
-        let child = Command::new(&program)
+        let child = Command::new(program)
             .arg("controller")
             .env("NOVASPHERE_CONFIG", &configuration)
             .env("NOVASPHERE_KUBECONFIG", kubeconfig)
@@ -76,7 +76,10 @@ impl Controller {
     pub(crate) fn runs(&mut self) -> Result<()> {
         match self.process.0.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("the controller ended, {status}: see its log in target/bench"),
+            Some(status) => bail!(
+                "the controller ended, {status}: see its log in {}",
+                settings::output()?.display()
+            ),
         }
     }
 
@@ -94,7 +97,7 @@ impl Controller {
     pub(crate) async fn stop(mut self) -> Result<()> {
         let killed = Command::new("kill").arg(self.process.id().to_string()).status()?;
         ensure!(killed.success(), "cannot signal the controller");
-        wait::until("the controller to end", END, || {
+        wait::until("the controller to end", STOP_TIMEOUT, || {
             let ended = self.process.0.try_wait();
             async move { Ok(Seen::some(ended?, "it still runs")) }
         })

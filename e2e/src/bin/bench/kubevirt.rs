@@ -22,19 +22,26 @@ use crate::{
     controller::Controller,
     process,
     sessions::{self, TARGET},
+    settings::full_or_small,
     summary::{Figure, Summary, percentile},
 };
 
 const HOW: &str = "BENCH_PARTS=kubevirt make bench";
 
 /// How often the screen is opened by each side.
-const RUNS: usize = 10;
+fn rounds() -> usize {
+    full_or_small(10, 1)
+}
 
 /// Requests for one pixel in each of these.
-const PIXELS: usize = 40;
+fn pixels() -> usize {
+    full_or_small(40, 4)
+}
 
 /// Requests for the whole screen in each of these.
-const PICTURES: usize = 20;
+fn pictures() -> usize {
+    full_or_small(20, 2)
+}
 
 /// The test bed's guest (docs/testbed.md).
 const GUEST_IMAGE: &str = "tb.local/tiny-guest:v1";
@@ -52,13 +59,13 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     let account = Account::create(cluster, &context.namespace, "controller").await?;
     let kubeconfig = context.output.join("controller.kubeconfig");
     std::fs::write(&kubeconfig, account.kubeconfig(cluster)?)?;
-    let controller = Controller::start(&kubeconfig, "controller-kubevirt.log")?;
+    let controller = Controller::start(&kubeconfig, Some(&context.namespace), "controller-kubevirt.log")?;
     let (cluster_rules, rules) = (rbac::CLUSTER_RULES, rbac::NAMESPACE_RULES);
     let account = Account::with_rules(cluster, &context.namespace, "console", cluster_rules, rules).await?;
     guest(context).await.context("the guest")?;
     sessions::allow(context).await?;
     let gateway = Gateway::start(cluster, &account, "bench", &context.output, None).await?;
-    let tokens = sessions::sessions(context, 1, u32::try_from(RUNS)? * TRIES).await?;
+    let tokens = sessions::sessions(context, 1, u32::try_from(rounds())? * TRIES_LIMIT).await?;
     let token = tokens.into_iter().next().context("no token")?;
     let bench = Bench {
         context,
@@ -66,8 +73,8 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
         token,
     };
     let (mut direct, mut ours) = (Side::default(), Side::default());
-    for run in 0..RUNS {
-        // KubeVirt lets go of a screen slowly, so who comes second may wait for who was first.
+    for run in 0..rounds() {
+        // KubeVirt lets go of a screen slowly, so the second of two viewers may wait for the first.
         for through_gateway in [run % 2 == 0, run % 2 != 0] {
             let side = if through_gateway { &mut ours } else { &mut direct };
             let looked = bench.look(through_gateway, side).await;
@@ -79,8 +86,8 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     tell(&direct, &ours, summary)
 }
 
-/// A screen that was just left is not free at once: an opening is tried so often at most.
-const TRIES: u32 = 20;
+/// Tries of one opening: a screen that was just left is not free at once.
+const TRIES_LIMIT: u32 = 20;
 
 /// A booted guest that is reached through KubeVirt alone.
 async fn guest(context: &Context<'_>) -> Result<()> {
@@ -131,19 +138,19 @@ impl Bench<'_, '_> {
             let began = Instant::now();
             match self.first_picture(through_gateway).await {
                 Ok(viewer) => break (viewer, began.elapsed()),
-                Err(error) if tries == TRIES => return Err(error),
+                Err(error) if tries == TRIES_LIMIT => return Err(error),
                 Err(_) => tries += 1,
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
         side.first_picture.push(first);
-        for _ in 0..PIXELS {
+        for _ in 0..pixels() {
             let began = Instant::now();
             viewer.part(1, 1).await?;
             side.pixel.push(began.elapsed());
         }
         let cpu = process::cpu_seconds(self.gateway.id())?;
-        for _ in 0..PICTURES {
+        for _ in 0..pictures() {
             let began = Instant::now();
             side.bytes += viewer.picture().await?.len();
             side.picture.push(began.elapsed());

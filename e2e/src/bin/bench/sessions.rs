@@ -28,22 +28,29 @@ use tokio::task::JoinSet;
 
 use crate::{
     relay::viewer::{Viewer, Wire},
+    settings::full_or_small,
     summary::{Figure, Summary},
 };
 
 const HOW: &str = "BENCH_PARTS=sessions make bench";
 
-/// Sessions of one target, the most that there can be, and viewers of each.
-const SESSIONS: usize = 100;
-const VIEWERS: usize = 10;
+/// Sessions of one target; in full the most that there can be.
+fn session_count() -> usize {
+    full_or_small(100, 3)
+}
+
+/// Viewers of each session.
+fn viewer_count() -> usize {
+    full_or_small(10, 3)
+}
 
 const REPLICAS: [&str; 3] = ["g1", "g2", "g3"];
 
 /// Between two deletions, so that each is measured and not a queue of them.
-const PAUSE: Duration = Duration::from_millis(100);
+const DELETE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Requests and viewers at the same time while all is set up.
-const AT_ONCE: usize = 8;
+const SETUP_CONCURRENCY: usize = 8;
 
 pub(crate) const TARGET: &str = "web";
 pub(crate) const USER: &str = "ann";
@@ -66,11 +73,11 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     let account = Account::with_rules(cluster, &context.namespace, "console", cluster_rules, rules).await?;
     let starts = REPLICAS.map(|name| Gateway::start(cluster, &account, name, &context.output, None));
     let gateways = futures::future::try_join_all(starts).await?;
-    let tokens = sessions(context, SESSIONS, u32::try_from(VIEWERS)?).await?;
+    let tokens = sessions(context, session_count(), u32::try_from(viewer_count())?).await?;
 
     let began = Instant::now();
     let viewers: Vec<(usize, Viewer)> =
-        stream::iter((0..VIEWERS).flat_map(|viewer| (0..SESSIONS).map(move |session| (viewer, session))))
+        stream::iter((0..viewer_count()).flat_map(|viewer| (0..session_count()).map(move |session| (viewer, session))))
             .map(|(viewer, session)| {
                 let gateway = gateways
                     .get((viewer + session) % REPLICAS.len())
@@ -79,17 +86,18 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
                 async move {
                     let path = format!("/api/v1/console/ws?token={token}");
                     let gateway = gateway.context("a gateway")?;
-                    anyhow::Ok((session, Viewer::connect(gateway, &Wire::WebSocket, &path).await?))
+                    anyhow::Ok((session, Viewer::connect(gateway, &Wire::WEB_SOCKET, &path).await?))
                 }
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(SETUP_CONCURRENCY)
             .try_collect()
             .await
             .context("open the streams")?;
     let figure = |name: &str, value, unit| {
         let name = format!(
-            "{} streams of {SESSIONS} sessions over {} replicas: {name}",
+            "{} streams of {} sessions over {} replicas: {name}",
             viewers.len(),
+            session_count(),
             REPLICAS.len()
         );
         Figure::new(name, value, unit, HOW)
@@ -126,8 +134,8 @@ async fn delete(context: &Context<'_>, viewers: Vec<(usize, Viewer)>) -> Result<
         .collect();
     let api: Api<ConsoleSession> = context.api();
     let mut deleted = Vec::new();
-    let mut pause = tokio::time::interval(PAUSE);
-    for session in 0..SESSIONS {
+    let mut pause = tokio::time::interval(DELETE_INTERVAL);
+    for session in 0..session_count() {
         pause.tick().await;
         deleted.push(Instant::now());
         api.delete(&name(session), &DeleteParams::default()).await?;
@@ -148,7 +156,7 @@ async fn delete(context: &Context<'_>, viewers: Vec<(usize, Viewer)>) -> Result<
     Ok(times)
 }
 
-/// A machine that runs, by KubeVirt's stand-in, a VNC server in it, and a user who may drive its console.
+/// A machine that runs, by KubeVirt's stand-in, a VNC server in it, and a user who may control its console.
 async fn target(context: &Context<'_>, desktop: &VncServer) -> Result<()> {
     let novasphere = "novasphere.io/v1alpha1";
     let spec = json!({
@@ -159,7 +167,7 @@ async fn target(context: &Context<'_>, desktop: &VncServer) -> Result<()> {
         "power": {"state": "Running"},
         "services": [{"name": "desktop", "ports": [{"name": "vnc", "port": 5900}]}],
         "vncServer": {"service": "desktop", "port": 5900},
-        "console": {"maxViewers": VIEWERS, "maxConcurrentSessions": SESSIONS},
+        "console": {"maxViewers": viewer_count(), "maxConcurrentSessions": session_count()},
     });
     apply(context, novasphere, "VmAccess", TARGET, json!({"spec": spec})).await?;
     let endpoints = json!({
@@ -179,7 +187,7 @@ async fn target(context: &Context<'_>, desktop: &VncServer) -> Result<()> {
     allow(context).await
 }
 
-/// Lets [`USER`] drive the console.
+/// Grants [`USER`] control of the console.
 pub(crate) async fn allow(context: &Context<'_>) -> Result<()> {
     let rights = "rbac.authorization.k8s.io";
     let role = json!({"rules": [{
@@ -212,7 +220,7 @@ fn name(session: usize) -> String {
     format!("bench-{session}")
 }
 
-/// Makes so many sessions of [`TARGET`], and returns a token of each that is good for so many streams.
+/// Creates `count` sessions of [`TARGET`], and returns a token of each that is good for `uses` streams.
 pub(crate) async fn sessions(context: &Context<'_>, count: usize, uses: u32) -> Result<Vec<String>> {
     let api: Api<ConsoleSession> = context.api();
     for session in 0..count {
@@ -235,7 +243,7 @@ pub(crate) async fn sessions(context: &Context<'_>, count: usize, uses: u32) -> 
     .await?;
     stream::iter(0..count)
         .map(|session| token(&api, session, uses))
-        .buffered(AT_ONCE)
+        .buffered(SETUP_CONCURRENCY)
         .try_collect()
         .await
 }

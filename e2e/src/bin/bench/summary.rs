@@ -3,8 +3,9 @@
 use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result};
-use novasphere_e2e::paths;
 use serde::Serialize;
+
+use crate::settings;
 
 /// One measured figure.
 #[derive(Debug, Serialize)]
@@ -81,11 +82,9 @@ impl Summary {
         self.0.push(figure);
     }
 
-    /// Writes `target/bench/summary.json`.
+    /// Writes `summary.json`.
     pub(crate) fn write(&self) -> Result<()> {
-        let directory = paths::target()?.join("bench");
-        std::fs::create_dir_all(&directory)?;
-        let path = directory.join("summary.json");
+        let path = settings::output()?.join("summary.json");
         std::fs::write(&path, serde_json::to_vec_pretty(self)?).with_context(|| format!("write {}", path.display()))
     }
 }

@@ -14,6 +14,7 @@ use novasphere_e2e::{
 
 use crate::{
     controller::Controller,
+    settings::full_or_small,
     summary::{Figure, Summary},
 };
 
@@ -21,16 +22,16 @@ use crate::{
 const CLIENTS: usize = 4;
 
 /// The controller is settled when it has written nothing for this long.
-const QUIET: Duration = Duration::from_secs(10);
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Between two readings of the audit log.
-const LOOK: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The bound of each wait: 10,000 objects take about 6 minutes beside other builds.
-const BOUND: Duration = Duration::from_mins(30);
+/// Of each wait: 10,000 objects take about 6 minutes beside other builds.
+const WAIT_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// What the controller needs not. The first writes two more objects for each Service.
-const NOT_NEEDED: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
+/// Parts of the cluster that are stopped, because the controller does not need them. The first writes two more objects for each Service.
+const STOPPED_PARTS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
 
 /// Goals of the project for 10,000 objects.
 const RESIDENT_GOAL: f64 = 150.0;
@@ -39,12 +40,12 @@ const RESTART_GOAL: f64 = 30.0;
 pub(crate) async fn run(count: u32, summary: &mut Summary) -> Result<()> {
     let how = format!("BENCH_SIZES={count} make bench");
     let cluster = Cluster::control_plane(&format!("bench-{count}"), &["kubevirt"])?;
-    for part in NOT_NEEDED {
+    for part in STOPPED_PARTS {
         cluster.stop(part)?;
     }
     let client = cluster.client().await?;
     let mark = cluster.audit().mark()?;
-    let mut controller = Controller::start(&cluster.kubeconfig, &format!("controller-{count}.log"))?;
+    let mut controller = Controller::start(&cluster.kubeconfig, None, &format!("controller-{count}.log"))?;
 
     let began = Instant::now();
     create(&client, count).await?;
@@ -93,15 +94,19 @@ pub(crate) async fn run(count: u32, summary: &mut Summary) -> Result<()> {
 
     let mark = cluster.audit().mark()?;
     let began = Instant::now();
-    let successor = Controller::start(&cluster.kubeconfig, &format!("controller-{count}-restarted.log"))?;
-    wait::until("every object to be reconciled by the successor", BOUND, || async {
-        let reconciles = successor.reconciles().await?;
-        Ok(if reconciles >= u64::from(count) {
-            Seen::Done(())
-        } else {
-            Seen::NotYet(format!("{reconciles} reconciles"))
-        })
-    })
+    let successor = Controller::start(&cluster.kubeconfig, None, &format!("controller-{count}-restarted.log"))?;
+    wait::until(
+        "every object to be reconciled by the successor",
+        WAIT_TIMEOUT,
+        || async {
+            let reconciles = successor.reconciles().await?;
+            Ok(if reconciles >= u64::from(count) {
+                Seen::Done(())
+            } else {
+                Seen::NotYet(format!("{reconciles} reconciles"))
+            })
+        },
+    )
     .await?;
     let restarted = figure(
         "start of a successor until all are settled",
@@ -166,9 +171,9 @@ fn object(number: u32) -> Result<VmAccess> {
     }))?)
 }
 
-/// Waits until all objects have their children and nothing is written any more; returns the controller's writes.
+/// Waits until all objects have their children and the controller writes nothing more; returns its writes.
 async fn settle(cluster: &Cluster, mut mark: Mark, count: u32, controller: &mut Controller) -> Result<Vec<Write>> {
-    let mut looks = tokio::time::interval(LOOK);
+    let mut looks = tokio::time::interval(POLL_INTERVAL);
     let (mut writes, mut last_change) = (Vec::new(), Instant::now());
     let settled = async {
         loop {
@@ -181,12 +186,12 @@ async fn settle(cluster: &Cluster, mut mark: Mark, count: u32, controller: &mut 
             writes.extend(new);
             let is_service = |write: &&Write| write.resource() == "services" && write.code() < 400;
             let services = writes.iter().filter(is_service).count();
-            if services >= count as usize && last_change.elapsed() >= QUIET {
+            if services >= count as usize && last_change.elapsed() >= full_or_small(SETTLED_AFTER, SETTLED_AFTER / 5) {
                 return Ok(writes);
             }
         }
     };
-    tokio::time::timeout(BOUND, settled)
+    tokio::time::timeout(WAIT_TIMEOUT, settled)
         .await
         .context("the controller did not settle in time")?
 }

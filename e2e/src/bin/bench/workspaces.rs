@@ -28,32 +28,35 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use crate::{
     controller::Controller,
+    settings::full_or_small,
     summary::{Figure, Summary, percentile},
 };
 
 const HOW: &str = "BENCH_PARTS=workspaces make bench";
 
-/// Rounds; in each both sides are made, sleep, wake and go.
-const RUNS: usize = 20;
+/// Rounds; in each both sides are created, hibernate, wake and are deleted.
+fn rounds() -> usize {
+    full_or_small(20, 2)
+}
 
-/// A desktop may answer so much later than the bare Pod, in ms.
+/// Goal: how much later than the bare Pod a desktop answers, in ms.
 const CREATE_GOAL: f64 = 150.0;
 
-/// So many writes at most make one Ready.
-const CREATE_WRITES: f64 = 8.0;
+/// Goal: writes that make a workspace Ready.
+const CREATE_WRITES_GOAL: f64 = 8.0;
 
 /// Where desktops answer VNC (docs/desktop-image.md).
 const PORT: u16 = 5901;
 
-/// From a Pod's address to its use: less than a container takes to start.
-const SETTING_UP: Duration = Duration::from_millis(250);
+/// From a Pod's address to the first try: less than a container takes to start.
+const ADDRESS_GRACE: Duration = Duration::from_millis(250);
 
-/// A try to connect, and the time between two.
-const CONNECT: Duration = Duration::from_millis(50);
-const TRY: Duration = Duration::from_millis(2);
+/// Of a try to connect, and between two tries.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(50);
+const TRY_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How long an object takes at most, on a busy machine.
-const BOUND: Duration = Duration::from_mins(2);
+/// How long a change of one object takes at most, on a busy machine.
+const CHANGE_TIMEOUT: Duration = Duration::from_mins(2);
 
 pub(crate) async fn run(summary: &mut Summary) -> Result<()> {
     let cluster = Cluster::own_storage("bench-workspaces")?;
@@ -71,7 +74,7 @@ async fn measure(context: &Context<'_>, image: &str, summary: &mut Summary) -> R
     let account = Account::create(context.cluster, &context.namespace, "controller").await?;
     let kubeconfig = context.output.join("controller.kubeconfig");
     fs::write(&kubeconfig, account.kubeconfig(context.cluster)?)?;
-    let mut controller = Controller::start(&kubeconfig, "controller-workspaces.log")?;
+    let mut controller = Controller::start(&kubeconfig, Some(&context.namespace), "controller-workspaces.log")?;
     let bench = Bench {
         context,
         image,
@@ -80,10 +83,10 @@ async fn measure(context: &Context<'_>, image: &str, summary: &mut Summary) -> R
     // The first one waits for the controller, and brings the image's files into the page cache.
     let (_, template) = bench.workspace("first").await?;
     let mut runs = Runs::default();
-    for run in 0..RUNS {
+    for run in 0..rounds() {
         controller.runs()?;
         let (workspace, bare) = (format!("workspace-{run}"), format!("bare-{run}"));
-        // Who is first changes, so that neither always has the quieter moment.
+        // The sides take turns in being first, so that neither always has the quieter moment.
         if run % 2 == 0 {
             runs.workspaces.push(bench.workspace(&workspace).await?.0);
             runs.bare.push(bench.bare(&template, &bare).await?);
@@ -158,7 +161,7 @@ impl Bench<'_, '_> {
         let template = self.template(name).await?;
 
         self.state(name, "Hibernated").await?;
-        wait::gone(&self.context.api::<Pod>(), name, BOUND).await?;
+        wait::gone(&self.context.api::<Pod>(), name, CHANGE_TIMEOUT).await?;
         self.status_is(name, "Hibernated").await?;
         writes.hibernate = self.writes(&mut mark)?;
 
@@ -167,8 +170,8 @@ impl Bench<'_, '_> {
         writes.wake = self.writes(&mut mark)?;
 
         api.delete(name, &DeleteParams::default()).await?;
-        wait::gone(&api, name, BOUND).await?;
-        wait::gone(&self.context.api::<Pod>(), name, BOUND).await?;
+        wait::gone(&api, name, CHANGE_TIMEOUT).await?;
+        wait::gone(&self.context.api::<Pod>(), name, CHANGE_TIMEOUT).await?;
         writes.delete = self.writes(&mut mark)?;
         Ok((Life { create, wake, writes }, template))
     }
@@ -212,14 +215,14 @@ impl Bench<'_, '_> {
         K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
     {
         api.delete(name, &DeleteParams::default()).await?;
-        wait::gone(api, name, BOUND).await
+        wait::gone(api, name, CHANGE_TIMEOUT).await
     }
 
     /// The time from the start of `request` until the desktop of the Pod that it makes says that it speaks RFB.
     ///
     /// Both sides are asked at their Pod's address, so that no Service is in the way. The address is taken from the node's files,
-    /// because the Pod's status tells it late: the kubelet looks at its containers once a second, and who comes just before that
-    /// look would seem to be faster by up to that time.
+    /// because the Pod's status has it late: the kubelet looks at its containers once a second, and a desktop that is up just
+    /// before that would seem to be faster by up to that time.
     async fn timed(&self, name: &str, request: impl Future<Output = Result<()>>) -> Result<Duration> {
         let before = self.addresses()?;
         let began = Instant::now();
@@ -229,18 +232,18 @@ impl Bench<'_, '_> {
                 if let Some(address) = self.addresses()?.difference(&before).next() {
                     break *address;
                 }
-                tokio::time::sleep(TRY).await;
+                tokio::time::sleep(TRY_INTERVAL).await;
             };
-            // Who asks for an address before it is set up is not answered for a second.
-            tokio::time::sleep(SETTING_UP).await;
+            // A SYN to an address that is not yet set up is lost, and repeated after a second.
+            tokio::time::sleep(ADDRESS_GRACE).await;
             while greeting(address).await.is_err() {
-                tokio::time::sleep(TRY).await;
+                tokio::time::sleep(TRY_INTERVAL).await;
             }
             Ok(began.elapsed())
         };
-        timeout(BOUND, answered)
+        timeout(CHANGE_TIMEOUT, answered)
             .await
-            .with_context(|| format!("{name} does not answer within {} s", BOUND.as_secs()))?
+            .with_context(|| format!("{name} does not answer within {} s", CHANGE_TIMEOUT.as_secs()))?
     }
 
     /// The addresses of all Pods of the node, as its network plug-in writes them down.
@@ -265,7 +268,7 @@ impl Bench<'_, '_> {
     /// Waits until `Ready` is true for this reason.
     async fn status_is(&self, name: &str, reason: &str) -> Result<()> {
         let api: Api<VncWorkspace> = self.context.api();
-        wait::object(&api, name, reason, BOUND, |object| {
+        wait::object(&api, name, reason, CHANGE_TIMEOUT, |object| {
             let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
             let ready = conditions.find(|condition| condition.type_ == "Ready");
             let is = ready.is_some_and(|ready| {
@@ -348,7 +351,7 @@ fn rename(value: &mut Value, before: &str, after: &str) {
 
 /// Reads the first bytes that an RFB server says.
 async fn greeting(address: IpAddr) -> Result<()> {
-    let mut stream = timeout(CONNECT, TcpStream::connect((address, PORT))).await??;
+    let mut stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((address, PORT))).await??;
     let mut version = [0; 12];
     stream.read_exact(&mut version).await?;
     ensure!(version.starts_with(b"RFB "), "not RFB: {version:?}");
@@ -399,13 +402,16 @@ impl Runs {
                 .unwrap_or_default();
             let most = u32::try_from(most).map_or(f64::NAN, f64::from);
             Figure::new(
-                format!("VncWorkspace: writes of the controller, {name}, the most of {RUNS} runs"),
+                format!(
+                    "VncWorkspace: writes of the controller, {name}, the most of {} runs",
+                    self.workspaces.len()
+                ),
                 most,
                 "writes",
                 HOW,
             )
         };
-        summary.add(most("create to Ready", |writes| writes.create).at_most(CREATE_WRITES));
+        summary.add(most("create to Ready", |writes| writes.create).at_most(CREATE_WRITES_GOAL));
         summary.add(most("hibernate", |writes| writes.hibernate));
         summary.add(most("wake to Ready", |writes| writes.wake));
         summary.add(most("delete", |writes| writes.delete));

@@ -1,6 +1,6 @@
 //! The VNC server that all proxies under test lead to: a process of its own.
 //!
-//! After the handshake a key event is answered with [`ANSWER`] bytes, and a request for a picture of `w` x `h` pixels with
+//! After the handshake a key event is answered with [`ANSWER_BYTES`] bytes, and a request for a picture of `w` x `h` pixels with
 //! `h` MiB.
 
 use anyhow::{Result, ensure};
@@ -15,12 +15,12 @@ use crate::process::parent_gone;
 pub(crate) const COMMAND: &str = "desktop";
 
 /// Bytes that answer a key.
-pub(crate) const ANSWER: usize = 4096;
+pub(crate) const ANSWER_BYTES: usize = 4096;
 
 /// `ServerInit` of a screen of 8 x 4 pixels named `test`.
 pub(crate) const SERVER_INIT: &[u8] = b"\0\x08\0\x04\x20\x18\0\x01\0\xff\0\xff\0\xff\x10\x08\0\0\0\0\0\0\0\x04test";
 
-const MEBIBYTE: usize = 1024 * 1024;
+const MEBIBYTE_BYTES: usize = 1024 * 1024;
 
 static PICTURE: [u8; 64 * 1024] = [0x5a; 64 * 1024];
 
@@ -83,9 +83,11 @@ async fn answer(stream: &mut TcpStream, input: &[u8]) -> Result<Option<usize>> {
         return Ok(None);
     };
     if kind == KEY.0 {
-        stream.write_all(PICTURE.get(..ANSWER).unwrap_or_default()).await?;
+        stream
+            .write_all(PICTURE.get(..ANSWER_BYTES).unwrap_or_default())
+            .await?;
     } else if let [.., high, low] = *message {
-        let bytes = usize::from(u16::from_be_bytes([high, low])) * MEBIBYTE;
+        let bytes = usize::from(u16::from_be_bytes([high, low])) * MEBIBYTE_BYTES;
         for _ in 0..bytes / PICTURE.len() {
             stream.write_all(&PICTURE).await?;
         }

@@ -3,24 +3,23 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use novasphere_e2e::{
-    paths,
-    wait::{self, Seen},
-};
+use novasphere_e2e::wait::{self, Seen};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{
-    desktop, gateway,
+    desktop, fast, gateway,
     viewer::{Viewer, Wire},
 };
-use crate::process::{Process, free_port, start_self};
+use crate::{
+    process::{Process, free_port, start_self},
+    settings,
+};
 
 /// Which proxy stands between viewers and the VNC server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +30,12 @@ pub(crate) enum Kind {
     Gateway,
     /// Ours, by WebSocket in TLS.
     GatewayTls,
+    /// A relay over the library `fastwebsockets`, by WebSocket.
+    FastWebSockets,
     /// `HAProxy`, raw TCP.
     HaProxy,
+    /// `HAProxy`, raw TCP in TLS.
+    HaProxyTls,
     /// websockify, by WebSocket.
     Websockify,
 }
@@ -70,27 +73,36 @@ impl Proxy {
         let (process, address, wire) = match kind {
             Kind::Direct => {
                 let (process, address) = start_self(&[desktop::COMMAND])?;
-                (process, address.parse()?, Wire::Raw)
+                (process, address.parse()?, Wire::RAW)
             }
             Kind::Gateway => {
                 let (process, address) = start_self(&[gateway::COMMAND, &upstream])?;
-                (process, address.parse()?, Wire::WebSocket)
+                (process, address.parse()?, Wire::WEB_SOCKET)
+            }
+            Kind::FastWebSockets => {
+                let (process, address) = start_self(&[fast::COMMAND, &upstream])?;
+                (process, address.parse()?, Wire::WEB_SOCKET)
             }
             Kind::GatewayTls => {
                 let certificate = Certificate::make()?;
                 let (process, address) =
                     start_self(&[gateway::COMMAND, &upstream, &certificate.file, &certificate.key])?;
-                (process, address.parse()?, Wire::Tls(certificate.trust))
+                (process, address.parse()?, Wire::WEB_SOCKET.in_tls(certificate.trust))
             }
             Kind::HaProxy => {
-                let (process, address) = haproxy(&upstream)?;
-                (process, address, Wire::Raw)
+                let (process, address) = haproxy(&upstream, "")?;
+                (process, address, Wire::RAW)
+            }
+            Kind::HaProxyTls => {
+                let certificate = Certificate::make()?;
+                let (process, address) = haproxy(&upstream, &format!("ssl crt {}", certificate.bundle))?;
+                (process, address, Wire::RAW.in_tls(certificate.trust))
             }
             Kind::Websockify => {
                 let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
                 let mut command = Command::new("websockify");
                 command.args([address.to_string(), upstream]);
-                (start(command)?, address, Wire::WebSocket)
+                (start(command)?, address, Wire::WEB_SOCKET)
             }
         };
         let proxy = Self { process, address, wire };
@@ -108,14 +120,14 @@ impl Proxy {
     }
 }
 
-/// In TCP mode with two threads; everything else as it is by default.
-fn haproxy(upstream: &str) -> Result<(Process, SocketAddr)> {
+/// In TCP mode with two threads; everything else as it is by default. `bind` are options of the address where it listens.
+fn haproxy(upstream: &str, bind: &str) -> Result<(Process, SocketAddr)> {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let configuration = format!(
         "global\n  nbthread 2\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
-         listen bench\n  bind {address}\n  server desktop {upstream}\n"
+         listen bench\n  bind {address} {bind}\n  server desktop {upstream}\n"
     );
-    let file = directory()?.join("haproxy.cfg");
+    let file = settings::output()?.join("haproxy.cfg");
     fs::write(&file, configuration)?;
     // Debian puts it where only root looks by default.
     let program = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"]
@@ -137,16 +149,12 @@ fn start(mut command: Command) -> Result<Process> {
     Ok(Process(child))
 }
 
-fn directory() -> Result<PathBuf> {
-    let directory = paths::target()?.join("bench");
-    fs::create_dir_all(&directory)?;
-    Ok(directory)
-}
-
 /// A certificate for `localhost`, of its own authority.
 struct Certificate {
     file: String,
     key: String,
+    /// Both in one, as `HAProxy` wants them.
+    bundle: String,
     trust: Arc<ClientConfig>,
 }
 
@@ -154,15 +162,16 @@ impl Certificate {
     fn make() -> Result<Self> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
         let path = |name: &str| -> Result<String> {
-            let path = directory()?.join(name);
+            let path = settings::output()?.join(name);
             Ok(path
                 .to_str()
                 .context("the path of the repository is not UTF-8")?
                 .to_owned())
         };
-        let (file, key) = (path("tls.crt")?, path("tls.key")?);
+        let (file, key, bundle) = (path("tls.crt")?, path("tls.key")?, path("tls.pem")?);
         fs::write(&file, made.cert.pem())?;
         fs::write(&key, made.signing_key.serialize_pem())?;
+        fs::write(&bundle, made.cert.pem() + &made.signing_key.serialize_pem())?;
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone())?;
         let trust = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -172,6 +181,7 @@ impl Certificate {
         Ok(Self {
             file,
             key,
+            bundle,
             trust: Arc::new(trust),
         })
     }

@@ -15,20 +15,46 @@ use super::desktop::SERVER_INIT;
 
 /// How a proxy is spoken to.
 #[derive(Clone)]
-pub(crate) enum Wire {
+pub(crate) struct Wire {
+    framing: Framing,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
     /// RFB as it is.
     Raw,
     /// In frames of a WebSocket.
     WebSocket,
+}
+
+impl Wire {
+    /// RFB as it is.
+    pub(crate) const RAW: Self = Self {
+        framing: Framing::Raw,
+        tls: None,
+    };
+
+    /// RFB in frames of a WebSocket.
+    pub(crate) const WEB_SOCKET: Self = Self {
+        framing: Framing::WebSocket,
+        tls: None,
+    };
+
     /// The same inside TLS.
-    Tls(Arc<ClientConfig>),
+    pub(crate) fn in_tls(self, config: Arc<ClientConfig>) -> Self {
+        Self {
+            tls: Some(config),
+            ..self
+        }
+    }
 }
 
 /// A constant, which costs a proxy what any other mask does.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// The longest message that a viewer sends here.
-const MESSAGE: usize = 16;
+const MESSAGE_BYTES: usize = 16;
 
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -46,9 +72,9 @@ impl Viewer {
     pub(crate) async fn connect(address: SocketAddr, wire: &Wire, path: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let connection: Box<dyn Connection> = match wire {
-            Wire::Raw | Wire::WebSocket => Box::new(stream),
-            Wire::Tls(config) => {
+        let connection: Box<dyn Connection> = match &wire.tls {
+            None => Box::new(stream),
+            Some(config) => {
                 let name = ServerName::try_from("localhost")?;
                 Box::new(TlsConnector::from(Arc::clone(config)).connect(name, stream).await?)
             }
@@ -57,7 +83,7 @@ impl Viewer {
             connection,
             decoder: None,
         };
-        if !matches!(wire, Wire::Raw) {
+        if wire.framing == Framing::WebSocket {
             viewer.open(path).await.context("opening handshake")?;
         }
         viewer.handshake().await.context("RFB handshake")?;
@@ -93,22 +119,23 @@ impl Viewer {
     /// Sends a message.
     pub(crate) async fn send(&mut self, message: &[u8]) -> Result<()> {
         if self.decoder.is_some() {
-            self.send_frame(Opcode::Binary, message).await
-        } else {
-            Ok(self.connection.write_all(message).await?)
+            return self.send_frame(Opcode::Binary, message).await;
         }
+        self.connection.write_all(message).await?;
+        // TLS may hold it back.
+        Ok(self.connection.flush().await?)
     }
 
     async fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) -> Result<()> {
         let header = Header::new(opcode, payload.len() as u64, Some(MASK));
-        let mut frame = Vec::with_capacity(MESSAGE * 2);
+        let mut frame = Vec::with_capacity(MESSAGE_BYTES * 2);
         frame.extend_from_slice(header.as_bytes());
         frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
         self.connection.write_all(&frame).await?;
         Ok(self.connection.flush().await?)
     }
 
-    /// Reads so many bytes, and forgets them.
+    /// Reads this many bytes and discards them.
     pub(crate) async fn skip(&mut self, bytes: usize, buffer: &mut [u8]) -> Result<()> {
         let mut left = bytes;
         while left > 0 {
