@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use novasphere_controller::config::{ControllerConfig, LeaderElectionConfig};
 use novasphere_core::console_session::endpoints::Endpoints;
-use novasphere_runtime::{admin::Health, client, metrics::Metrics, shutdown::Shutdown};
+use novasphere_runtime::{client, health::Health, metrics::Metrics, shutdown::Shutdown};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt};

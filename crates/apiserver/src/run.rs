@@ -6,8 +6,8 @@ use kube::Client;
 use novasphere_console::session::SessionGateway;
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::{
-    admin::Health,
     ca::{CaError, CaOptions, CertificateAuthority},
+    health::{Health, ReadinessGate},
     shutdown::Shutdown,
     tls::{self, TlsError},
 };
@@ -94,10 +94,14 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         metrics,
         shutdown,
     } = options;
-    let listening = health.gate("api-listener");
+    let listening = health.gate(ReadinessGate::ApiListener);
     let front_proxy = FrontProxy::default();
     let mut tasks = JoinSet::new();
-    tasks.spawn(front_proxy.clone().follow(client.clone(), health.gate("front-proxy")));
+    tasks.spawn(
+        front_proxy
+            .clone()
+            .follow(client.clone(), health.gate(ReadinessGate::FrontProxy)),
+    );
     let listener = listen(config.address).await?;
     let service = OwnService {
         namespace,

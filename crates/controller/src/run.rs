@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use kube::Client;
 use novasphere_core::{console_session::endpoints::Endpoints, label, vnc_workspace::build::Gateway};
 use novasphere_runtime::{
-    admin::Health,
     apply::Applier,
     client,
     events::Reporter,
+    health::{Health, ReadinessGate},
     lease::{Leadership, LeaseElection, LeaseError, Timings},
     metrics::Metrics,
     optional_api::OptionalApis,
@@ -101,7 +101,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         metrics,
         shutdown,
     } = options;
-    let caches_gate = health.gate("controller-caches");
+    let caches_gate = health.gate(ReadinessGate::ControllerCaches);
 
     let (leadership, election) = election(&config, lease_client, &namespace, &instance, &metrics)?;
     let client = connection.write_gate(leadership.clone()).build()?;

@@ -10,8 +10,9 @@ use novasphere::{Arguments, Configuration, Role};
 use novasphere_apiserver::metrics::ApiMetrics;
 use novasphere_console::{limits::Gate, metrics::Metrics as StreamMetrics, role::config::ConsoleConfig};
 use novasphere_runtime::{
-    admin::{AdminServer, Health},
+    admin::AdminServer,
     config,
+    health::{Health, ReadinessGate},
     metrics::Metrics,
     open_files,
     shutdown::Shutdown,
@@ -80,13 +81,13 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
 /// Nobody shall find the process ready before its roles have begun: each of them opens its gate, and only that.
 fn close_gates(role: Role, health: &Health) {
     let gates = [
-        (role.has_controller(), "controller-caches"),
-        (role.carries_streams(), "sessions"),
-        (role.has_console(), "console-listeners"),
-        (role.has_apiserver(), "api-listener"),
+        (role.has_controller(), ReadinessGate::ControllerCaches),
+        (role.carries_streams(), ReadinessGate::Sessions),
+        (role.has_console(), ReadinessGate::ConsoleListeners),
+        (role.has_apiserver(), ReadinessGate::ApiListener),
     ];
-    for (_, name) in gates.into_iter().filter(|(runs, _)| *runs) {
-        let _closed = health.gate(name);
+    for (_, gate) in gates.into_iter().filter(|(runs, _)| *runs) {
+        let _closed = health.gate(gate);
     }
 }
 

@@ -7,7 +7,7 @@ use kube::Config;
 use novasphere::{Configuration, Role};
 use novasphere_apiserver::metrics::ApiMetrics;
 use novasphere_console::session::{SessionGateway, SessionGatewayOptions, StartError};
-use novasphere_runtime::{client, shutdown::Shutdown};
+use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown};
 use tokio::task::JoinSet;
 
 use super::{Process, Streams};
@@ -35,7 +35,7 @@ impl Roles {
         let Some(Streams { gate, metrics }) = self.process.streams.take() else {
             return Ok(Some(None));
         };
-        let ready = self.process.health.gate("sessions");
+        let ready = self.process.health.gate(ReadinessGate::Sessions);
         let config = &self.configuration.console;
         let options = SessionGatewayOptions {
             kube_config: self.kube_config.clone(),

@@ -1,6 +1,6 @@
 //! `/livez`, `/readyz` and `/metrics` over plain HTTP, for kubelet and Prometheus.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,137 +14,30 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use parking_lot::Mutex;
 use prometheus_client::{encoding::text, registry::Registry};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{
+    health::{Health, HealthReport},
+    serve::{ConnectionLimit, accept},
+    shutdown::Shutdown,
 };
 
-use crate::shutdown::Shutdown;
-
 /// Connections at a time. kubelet and one or two scrapers use a handful; the rest wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 64;
-/// How long a client may take for the head of its request.
+const CONNECTIONS_LIMIT: usize = 64;
+/// The time that a client may take for the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may live; kubelet and Prometheus open a new one without harm.
-const CONNECTION_LIFETIME: Duration = Duration::from_mins(5);
+/// The time that a connection may live; kubelet and Prometheus open another one without harm.
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(5);
 
-type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
-
-/// What has to be true before a process may serve, and what must stay true for it to live. Clones share it.
-#[derive(Clone, Default)]
-pub struct Health {
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    /// Name to the reason why it is closed, `None` when it is open.
-    gates: Mutex<BTreeMap<&'static str, Option<String>>>,
-    checks: Mutex<BTreeMap<&'static str, Check>>,
-}
-
-impl Health {
-    /// Adds a named readiness gate, closed until [`Gate::ready`]. A second gate of the same name is the same gate.
-    #[must_use = "a gate that nobody opens stays closed for ever"]
-    pub fn gate(&self, name: &'static str) -> Gate {
-        self.shared
-            .gates
-            .lock()
-            .entry(name)
-            .or_insert_with(|| Some("not ready yet".to_owned()));
-        Gate {
-            shared: Arc::clone(&self.shared),
-            name,
-        }
-    }
-
-    /// Adds a named liveness check: `/livez` answers 500 while it returns a reason. It must not block.
-    pub fn liveness(&self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.shared.checks.lock().insert(name, Box::new(check));
-    }
-
-    /// Whether every gate is open.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.shared.gates.lock().values().all(Option::is_none)
-    }
-
-    fn readiness(&self) -> Report {
-        Report::of(
-            self.shared
-                .gates
-                .lock()
-                .iter()
-                .map(|(name, reason)| (*name, reason.clone())),
-        )
-    }
-
-    fn living(&self) -> Report {
-        Report::of(
-            self.shared
-                .checks
-                .lock()
-                .iter()
-                .map(|(name, check)| (*name, check().err())),
-        )
-    }
-}
-
-/// One readiness gate. Clones share it.
-#[derive(Clone)]
-pub struct Gate {
-    shared: Arc<Shared>,
-    name: &'static str,
-}
-
-impl Gate {
-    /// Opens the gate.
-    pub fn ready(&self) {
-        self.shared.gates.lock().insert(self.name, None);
-    }
-
-    /// Closes the gate; `reason` is shown by `/readyz`.
-    pub fn not_ready(&self, reason: impl Into<String>) {
-        self.shared.gates.lock().insert(self.name, Some(reason.into()));
-    }
-}
-
-/// The list that kube-apiserver writes for `/readyz?verbose`: one line per check, a plus or a minus before it.
-struct Report {
-    text: String,
-    good: bool,
-}
-
-impl Report {
-    fn of(items: impl Iterator<Item = (&'static str, Option<String>)>) -> Self {
-        let mut report = Self {
-            text: String::new(),
-            good: true,
-        };
-        for (name, reason) in items {
-            // Writing to a String cannot fail.
-            let _ = match reason {
-                None => writeln!(report.text, "[+]{name} ok"),
-                Some(reason) => {
-                    report.good = false;
-                    writeln!(report.text, "[-]{name} failed: {reason}")
-                }
-            };
-        }
-        report.text.push_str(if report.good {
-            "check passed\n"
-        } else {
-            "check failed\n"
-        });
-        report
-    }
-
-    fn into_response(self, bad: StatusCode) -> Response {
-        let status = if self.good { StatusCode::OK } else { bad };
-        (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], self.text).into_response()
-    }
+fn response(report: HealthReport, bad: StatusCode) -> Response {
+    let status = if report.good { StatusCode::OK } else { bad };
+    (
+        status,
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        report.text,
+    )
+        .into_response()
 }
 
 #[derive(Clone)]
@@ -213,28 +106,16 @@ impl AdminServer {
                 shutdown,
             });
         let mut connections = tokio::task::JoinSet::new();
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        loop {
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
+        let limit = ConnectionLimit::Queue(CONNECTIONS_LIMIT);
+        accept(listener, limit, std::future::pending(), |stream, _, permit| {
             while connections.try_join_next().is_some() {}
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let router = router.clone();
-                    connections.spawn(async move {
-                        serve(stream, router).await;
-                        drop(place);
-                    });
-                }
-                // Out of file descriptors, mostly: it passes, but not at once.
-                Err(error) => {
-                    tracing::warn!("cannot accept a connection for health and metrics: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+            let router = router.clone();
+            connections.spawn(async move {
+                serve(stream, router).await;
+                drop(permit);
+            });
+        })
+        .await;
     }
 }
 
@@ -244,14 +125,14 @@ async fn serve(stream: TcpStream, router: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIFETIME, connection).await {
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
         tracing::debug!("health and metrics: {error}");
     }
 }
 
 impl Served {
     fn livez(&self) -> Response {
-        self.health.living().into_response(StatusCode::INTERNAL_SERVER_ERROR)
+        response(self.health.liveness_report(), StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn readyz(&self) -> Response {
@@ -262,7 +143,7 @@ impl Served {
             )
                 .into_response();
         }
-        self.health.readiness().into_response(StatusCode::SERVICE_UNAVAILABLE)
+        response(self.health.readiness(), StatusCode::SERVICE_UNAVAILABLE)
     }
 
     fn metrics(&self) -> Response {
@@ -287,6 +168,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::health::ReadinessGate;
 
     async fn start(health: Health, registry: Registry, shutdown: Shutdown) -> SocketAddr {
         let server = AdminServer::bind("127.0.0.1:0".parse().unwrap(), health, registry)
@@ -311,18 +193,21 @@ mod tests {
     #[tokio::test]
     async fn readiness_names_every_gate_and_ends_with_shutdown() {
         let (health, shutdown) = (Health::default(), Shutdown::new(Duration::ZERO));
-        let (caches, crd) = (health.gate("caches"), health.gate("crd"));
+        let (caches, proxy) = (
+            health.gate(ReadinessGate::ControllerCaches),
+            health.gate(ReadinessGate::FrontProxy),
+        );
         let address = start(health.clone(), Registry::default(), shutdown.clone()).await;
         caches.ready();
-        crd.not_ready("VmAccess is not installed");
+        proxy.not_ready("its ConfigMap was not read");
         let answer = fetch(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         assert!(
-            answer.contains("[+]caches ok\n[-]crd failed: VmAccess is not installed\n"),
+            answer.contains("[+]controller-caches ok\n[-]front-proxy failed: its ConfigMap was not read\n"),
             "{answer}"
         );
         assert!(!health.is_ready());
-        crd.ready();
+        proxy.ready();
         assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert!(health.is_ready());
         shutdown.trigger();

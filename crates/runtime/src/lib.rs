@@ -1,11 +1,12 @@
 //! What every role of the `novasphere` program needs and no kind owns.
 //!
 //! Nothing here knows a kind of `novasphere.io`. A role puts these parts together: arguments and configuration ([`args`],
-//! [`config`]), logs ([`telemetry`]), health and metrics ([`admin`], [`metrics`]), an end ([`shutdown`]), a client whose
+//! [`config`]), logs ([`telemetry`]), health and metrics ([`health`], [`admin`], [`metrics`]), background
+//! tasks that have names ([`tasks`]), a server with certificate, limits and a slow end ([`serve`]), an end ([`shutdown`]), a client whose
 //! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`]), APIs that may
 //! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
 //! ([`cache`], [`read_your_writes`]), what waits to be reconciled ([`queue`], [`backoff`]), certificates ([`tls`], [`ca`]),
-//! room for many connections ([`open_files`]), what people see of it all ([`events`]), and how a role's permissions are
+//! room for many connections ([`open_files`]), what people see of it all ([`events`]), how a role's permissions are
 //! written down ([`rbac`]), and which rights a user has ([`access`]).
 
 pub mod access;
@@ -18,6 +19,7 @@ pub mod cache;
 pub mod client;
 pub mod config;
 pub mod events;
+pub mod health;
 pub mod lease;
 pub mod metrics;
 pub mod namespaced;
@@ -26,7 +28,9 @@ pub mod optional_api;
 pub mod queue;
 pub mod rbac;
 pub mod read_your_writes;
+pub mod serve;
 pub mod shutdown;
+pub mod tasks;
 pub mod telemetry;
 pub mod tls;
 pub mod watch;

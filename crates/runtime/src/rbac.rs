@@ -34,3 +34,27 @@ impl Rule {
             .any(|resource| CLUSTER_SCOPED.contains(&(self.group, resource)))
     }
 }
+
+/// A `Role` that Kubernetes itself makes, to which a role of the program is bound.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltInRole {
+    /// Its name.
+    pub name: &'static str,
+    /// Its namespace.
+    pub namespace: &'static str,
+    /// What the name of the binding ends in.
+    pub suffix: &'static str,
+}
+
+/// What one role of the program may do.
+#[derive(Clone, Copy, Debug)]
+pub struct RoleRules {
+    /// Where the tables are written down, for the heads of generated files.
+    pub source: &'static str,
+    /// Permissions in every namespace.
+    pub cluster: &'static [&'static [Rule]],
+    /// Permissions in its own namespace.
+    pub namespace: &'static [&'static [Rule]],
+    /// Built-in roles that it is bound to.
+    pub built_in: &'static [BuiltInRole],
+}

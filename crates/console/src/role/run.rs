@@ -5,8 +5,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use kube::Client;
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::{
-    admin::Health,
     ca::{CaError, CaOptions, CertificateAuthority},
+    health::{Health, ReadinessGate},
     shutdown::Shutdown,
     tls::{self, TlsError},
 };
@@ -89,7 +89,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         health,
         shutdown,
     } = options;
-    let listening = health.gate("console-listeners");
+    let listening = health.gate(ReadinessGate::ConsoleListeners);
     let origins = config.origins(&endpoints)?;
     let page = Page::new(&config.http.embedders)?;
     let http = listen("http.address", config.http.address).await?;
