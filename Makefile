@@ -106,7 +106,7 @@ test-bed: $(NOVACLUSTER) ## Build all that the local cluster consists of
 	@$(STEP) "test bed" $(NOVACLUSTER) build
 
 .PHONY: generate
-generate: rust ## Write the generated files
+generate: rust $(NOVACLUSTER) ## Write the generated files
 	$(XTASK) generate
 
 .PHONY: docker-build
@@ -144,7 +144,7 @@ verify-doc: console-page ## Check that the Rust documentation is made without a 
 	@$(STEP) "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --quiet --workspace --no-deps
 
 .PHONY: verify-generated
-verify-generated: rust ## Check that the generated files are fresh
+verify-generated: rust $(NOVACLUSTER) ## Check that the generated files are fresh
 	@$(STEP) "generated files" $(XTASK) generate --check
 
 .PHONY: verify-dependencies

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    artifacts::{Files, yaml_header},
+    files::{Files, yaml_header},
     yaml,
 };
 

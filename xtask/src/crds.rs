@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::{
-    artifacts::{Files, yaml_header},
+    files::{Files, yaml_header},
     yaml,
 };
 

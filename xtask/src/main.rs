@@ -3,13 +3,16 @@
 
 mod artifacts;
 mod charts;
+mod compare_renders;
 mod crds;
+mod files;
+mod helm;
+mod kustomize;
 mod links;
-mod manager;
 mod program;
 mod rbac;
 mod reference;
-mod same_objects;
+mod roles;
 mod samples;
 mod source_map;
 mod yaml;
@@ -22,6 +25,8 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use crate::helm::Helm;
+
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tasks of the novasphere repository")]
 struct Args {
@@ -31,18 +36,21 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Write CRDs, RBAC, manifests, chart parts and reference pages
+    /// Write CRDs, RBAC, chart parts, the manifests of config/ and reference pages
     Generate {
         /// Write nothing; name each stale file and end with status 1
         #[arg(long)]
         check: bool,
+        /// Program that renders the chart [default: the one that target/novacluster builds]
+        #[arg(long, env = "HELM")]
+        helm: Option<PathBuf>,
     },
     /// Check that relative links of Markdown files lead somewhere, and that the source map is whole
     Links,
     /// Compare the objects of the chart with those of config/
     ///
     /// Both files hold YAML documents, as `helm template` and `kubectl kustomize` print them.
-    SameObjects {
+    CompareRenders {
         /// Output of `helm template`
         helm: PathBuf,
         /// Output of `kubectl kustomize`
@@ -63,13 +71,17 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> anyhow::Result<ExitCode> {
     let root = repository()?;
     let complaints = match task {
-        Task::Generate { check: true } => artifacts::stale(&root, &artifacts::all(&root)?)?,
-        Task::Generate { check: false } => {
-            artifacts::write(&root, &artifacts::all(&root)?)?;
-            Vec::new()
+        Task::Generate { check, helm } => {
+            let files = artifacts::all(&root, &Helm::find(&root, helm.as_deref())?)?;
+            if *check {
+                artifacts::stale(&root, &files)?
+            } else {
+                artifacts::write(&root, &files)?;
+                Vec::new()
+            }
         }
-        Task::Links => [links::broken(&root)?, source_map::gaps(&root)?].concat(),
-        Task::SameObjects { helm, kustomize } => same_objects::differences(helm, kustomize)?,
+        Task::Links => [links::broken(&root)?, source_map::missing_folders(&root)?].concat(),
+        Task::CompareRenders { helm, kustomize } => compare_renders::differences(helm, kustomize)?,
     };
     for complaint in &complaints {
         eprintln!("{complaint}");

@@ -7,7 +7,7 @@ use anyhow::Context;
 use novasphere::Configuration;
 use serde_json::{Map, Value};
 
-use crate::artifacts::{Files, MARK};
+use crate::files::{Files, MARK};
 
 /// Schema of the chart's values; `config` is filled in.
 const VALUES_SCHEMA: &str = include_str!("values.schema.json");

@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::Value;
 
-use crate::artifacts::{Files, MARK};
+use crate::files::{Files, MARK};
 
 /// One page for each kind, and one that leads to them.
 pub(crate) fn files() -> anyhow::Result<Files> {

@@ -6,15 +6,15 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
-    artifacts,
+    files,
     yaml::{self, at},
 };
 
 /// One line per field of a sample that its schema does not allow.
-pub(crate) fn misfits(root: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn invalid_samples(root: &Path) -> anyhow::Result<Vec<String>> {
     let crds = serde_json::to_value(novasphere_crd::crds())?;
     let mut found = Vec::new();
-    for path in artifacts::walk(&root.join("config/samples"))? {
+    for path in files::walk(&root.join("config/samples"))? {
         for sample in yaml::read_documents(&path)? {
             if at(&sample, "/apiVersion")
                 .as_str()
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_misfit_is_named_with_its_place() {
+    fn each_error_is_named_with_its_place() {
         let schema = json!({
             "type": "object",
             "required": ["name", "count"],

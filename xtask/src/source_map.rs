@@ -18,10 +18,10 @@ const PARENTS: &[(&str, &str)] = &[("", ""), ("crates", "crates/"), ("e2e/cluste
 const LEFT_OUT: &[&str] = &["target", "docs", "crates", "node_modules"];
 
 /// One line per folder that the page lacks or that only the page has.
-pub(crate) fn gaps(root: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn missing_folders(root: &Path) -> anyhow::Result<Vec<String>> {
     let page = fs::read_to_string(root.join(PAGE)).with_context(|| format!("read {PAGE}"))?;
     let named = first_cells(&page);
-    let mut gaps = Vec::new();
+    let mut missing = Vec::new();
     for (parent, prefix) in PARENTS {
         for folder in folders(&root.join(parent))? {
             let name = format!("{prefix}{folder}");
@@ -29,17 +29,17 @@ pub(crate) fn gaps(root: &Path) -> anyhow::Result<Vec<String>> {
                 .iter()
                 .any(|path| *path == name || path.starts_with(&format!("{name}/")));
             if !explained && !LEFT_OUT.contains(&folder.as_str()) {
-                gaps.push(format!("{PAGE}: the source map lacks `{name}`"));
+                missing.push(format!("{PAGE}: the source map lacks `{name}`"));
             }
         }
     }
     for path in &named {
         let places = [root.join(path), root.join("e2e/cluster").join(path)];
         if !path.contains('*') && !places.iter().any(|place| place.exists()) {
-            gaps.push(format!("{PAGE}: the source map names `{path}`, which does not exist"));
+            missing.push(format!("{PAGE}: the source map names `{path}`, which does not exist"));
         }
     }
-    Ok(gaps)
+    Ok(missing)
 }
 
 /// The code words in the first cells of the rows of the source map's tables.

@@ -26,24 +26,31 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}
 
-{{- define "novasphere.controller.name" -}}
-{{ include "novasphere.fullname" . }}-controller
+{{/* The port of an address such as 0.0.0.0:8443, or the default. */}}
+{{- define "novasphere.port" -}}
+{{- $address := default "" .address -}}
+{{- if $address -}}{{ regexFind "[0-9]+$" $address }}{{- else -}}{{ .default }}{{- end -}}
 {{- end -}}
 
-{{- define "novasphere.controller.serviceAccountName" -}}
-{{- if .Values.controller.serviceAccount.create -}}
-{{- default (include "novasphere.controller.name" .) .Values.controller.serviceAccount.name -}}
-{{- else -}}
-{{- default "default" .Values.controller.serviceAccount.name -}}
+{{/*
+The configuration file: the value `config`, and the names of Services that a
+release of another name has.
+*/}}
+{{- define "novasphere.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- $service := include "novasphere.role.name" (dict "root" . "role" "apiserver") -}}
+{{- if ne $service "novasphere-apiserver" -}}
+{{- $apiserver := merge (default dict $config.apiserver) (dict "serviceName" $service) -}}
+{{- $_ := set $config "apiserver" $apiserver -}}
 {{- end -}}
+{{- $service = include "novasphere.role.name" (dict "root" . "role" "console") -}}
+{{- if ne $service "novasphere-console" -}}
+{{- $console := default dict $config.console -}}
+{{- $tls := default dict $console.tls -}}
+{{- $name := printf "%s.%s.svc" $service .Release.Namespace -}}
+{{- $_ := set $tls "names" (append (default list $tls.names) $name | uniq) -}}
+{{- $_ := set $console "tls" $tls -}}
+{{- $_ := set $config "console" $console -}}
 {{- end -}}
-
-{{- define "novasphere.controller.selectorLabels" -}}
-{{ include "novasphere.selectorLabels" . }}
-app.kubernetes.io/component: controller
-{{- end -}}
-
-{{- define "novasphere.controller.labels" -}}
-{{ include "novasphere.labels" . }}
-app.kubernetes.io/component: controller
+{{- toJson $config -}}
 {{- end -}}

@@ -1,0 +1,86 @@
+//! Renders the chart. Helm is the one that `novacluster` builds at a pinned version, or one that is named.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail};
+
+use crate::files::{self, Files};
+
+/// The chart, relative to the root of the repository.
+pub(crate) const CHART: &str = "charts/novasphere";
+
+/// The release and the namespace that `config/` installs.
+pub(crate) const RELEASE: &str = "novasphere";
+pub(crate) const NAMESPACE: &str = "novasphere-system";
+
+/// The oldest Kubernetes that the chart allows. Helm assumes a version of its own when it is not given one.
+const KUBE_VERSION: &str = "1.33.0";
+
+const NOVACLUSTER: &str = "target/novacluster";
+
+/// The program `helm`.
+pub(crate) struct Helm(PathBuf);
+
+impl Helm {
+    /// The program at `named`, or else the one of the test bed, which is built when the cache has none.
+    pub(crate) fn find(root: &Path, named: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(named) = named {
+            return Ok(Self(named.to_owned()));
+        }
+        let novacluster = root.join(NOVACLUSTER);
+        if !novacluster.exists() {
+            bail!("config/ is rendered by helm, and {NOVACLUSTER} is missing: run `make {NOVACLUSTER}` first, or set HELM to a helm 3");
+        }
+        let folder = output(Command::new(novacluster).args(["tool-path", "helm"]))?;
+        Ok(Self(Path::new(folder.trim()).join("helm")))
+    }
+
+    /// The chart with default values and all optional parts but the CRDs, as `generated` will make it: what is in the
+    /// working tree may be older.
+    pub(crate) fn template(&self, root: &Path, generated: &Files) -> anyhow::Result<String> {
+        let folder = tempfile::tempdir().context("make a folder for the chart")?;
+        let chart = folder.path().join("chart");
+        for path in files::walk(&root.join(CHART))? {
+            let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            if !files::is_marked(&text) {
+                put(&chart.join(path.strip_prefix(root.join(CHART))?), &text)?;
+            }
+        }
+        for (path, text) in generated {
+            if let Ok(path) = path.strip_prefix(CHART) {
+                put(&chart.join(path), text)?;
+            }
+        }
+        let mut command = Command::new(&self.0);
+        command
+            .args(["template", RELEASE])
+            .arg(&chart)
+            .args(["--namespace", NAMESPACE, "--kube-version", KUBE_VERSION])
+            .args(["--set", "crds.install=false,networkPolicy.enabled=true,metrics.serviceMonitor.enabled=true"]);
+        // Settings and plug-ins of the user change nothing.
+        for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(home, folder.path().join(home));
+        }
+        output(&mut command)
+    }
+}
+
+fn put(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+fn output(command: &mut Command) -> anyhow::Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("run {program}"))?;
+    if !output.status.success() {
+        bail!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{program} printed what is not UTF-8"))
+}
