@@ -7,6 +7,7 @@
 mod diff;
 mod document;
 mod error;
+pub mod list_type;
 mod quantity;
 mod settled;
 
@@ -21,7 +22,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::{
-    diff::{Schema, differences},
+    diff::differences,
+    list_type::Schema,
     settled::Settled,
 };
 pub use self::{document::APPLIED_HASH, error::ApplyError};

@@ -29,6 +29,7 @@ mod fault_points;
 mod installed;
 mod killed_controller;
 mod leadership;
+mod merge_keys;
 mod schema;
 mod settled;
 mod support;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         console_session_status::cases(),
         disruption::cases(),
         leadership::cases(),
+        merge_keys::cases(),
         dry_run::cases(),
         schema::cases(),
         settled::cases(),

@@ -9,14 +9,17 @@
 //! - A list is atomic: same length, and each item has what is desired of it. (Items may hold more, since that is where defaults
 //!   and webhooks write.) Lists with merge keys are compared item by item; live items of other owners do not count. Custom
 //!   resources have such lists only where their schema says so, which for KubeVirt 1.8 is true of nothing that we set but the
-//!   names in [`merge_keys`].
+//!   names in [`list_type`].
 //! - Absent, `null`, `{}` and `[]` are the same (Go's `omitempty`). In built-in kinds so are an empty string and, for the
 //!   few fields without a pointer in Go, `false`.
 //! - Quantities are compared by value.
 
 use serde_json::{Map, Value};
 
-use super::quantity;
+use super::{
+    list_type::{ListType, Schema, list_type},
+    quantity,
+};
 
 /// A place where the live object is not as desired.
 #[derive(Debug, PartialEq)]
@@ -25,27 +28,6 @@ pub(super) struct Difference<'a> {
     pub(super) path: String,
     /// What is there.
     pub(super) live: &'a Value,
-}
-
-/// Which kinds of rules hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Schema {
-    /// A kind of kube-apiserver itself, whose Go types and merge keys are known.
-    BuiltIn,
-    /// A custom resource.
-    Custom,
-}
-
-impl Schema {
-    /// The groups of kube-apiserver have no dot (`apps`) or end in `.k8s.io` and are not protected custom resources.
-    pub(super) fn of_group(group: &str) -> Self {
-        let custom = ["gateway.networking.k8s.io", "snapshot.storage.k8s.io", "metrics.k8s.io"];
-        if !group.contains('.') || (group.ends_with(".k8s.io") && !custom.contains(&group)) {
-            Self::BuiltIn
-        } else {
-            Self::Custom
-        }
-    }
 }
 
 /// All differences between two whole objects. `desired` has no nulls (see [`super::document`]).
@@ -129,13 +111,13 @@ impl<'a> Walk<'a> {
     }
 
     fn compare_lists(&mut self, desired: &[Value], items: &'a [Value], live: &'a Value, place: &Place<'_>) {
-        match merge_keys(self.schema, place) {
-            List::Set => {
+        match list_type(self.schema, place.parent, place.key) {
+            ListType::Set => {
                 if desired.iter().any(|item| !items.contains(item)) {
                     self.differ(live, place);
                 }
             }
-            List::Map(keys) => {
+            ListType::Map(keys) => {
                 for item in desired {
                     let name = merge_key(item, keys);
                     let path = format!("{}[{name}]", place.path);
@@ -158,8 +140,8 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
-            List::Atomic if desired.len() != items.len() => self.differ(live, place),
-            List::Atomic => {
+            ListType::Atomic if desired.len() != items.len() => self.differ(live, place),
+            ListType::Atomic => {
                 for (index, (item, live)) in desired.iter().zip(items).enumerate() {
                     let path = format!("{}[{index}]", place.path);
                     self.compare(
@@ -257,48 +239,6 @@ fn scalar_text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    }
-}
-
-enum List {
-    Atomic,
-    Set,
-    Map(&'static [&'static str]),
-}
-
-/// How a list is merged, by its name and place: the `+listType` and `+listMapKey` markers of k8s.io/api 0.36 and, for custom
-/// resources, the `x-kubernetes-list-*` of KubeVirt 1.8.
-fn merge_keys(schema: Schema, place: &Place<'_>) -> List {
-    match (place.parent, place.key) {
-        ("metadata", "finalizers") => return List::Set,
-        // Atomic by its markers, but admission adds some to every Pod, and none can be taken from a Pod.
-        ("spec", "tolerations") if schema == Schema::BuiltIn => return List::Set,
-        ("metadata", "ownerReferences") => return List::Map(&["uid"]),
-        (_, "topologySpreadConstraints") => return List::Map(&["topologyKey", "whenUnsatisfiable"]),
-        (_, "resourceClaims") => return List::Map(&["name"]),
-        _ => {}
-    }
-    if schema == Schema::Custom {
-        return List::Atomic;
-    }
-    match (place.parent, place.key) {
-        ("spec", "ports") => List::Map(&["port", "protocol"]),
-        ("containers" | "initContainers" | "ephemeralContainers", "ports") => List::Map(&["containerPort", "protocol"]),
-        (
-            _,
-            "containers"
-            | "initContainers"
-            | "ephemeralContainers"
-            | "env"
-            | "imagePullSecrets"
-            | "claims"
-            | "schedulingGates",
-        )
-        | ("spec", "volumes") => List::Map(&["name"]),
-        (_, "volumeMounts") => List::Map(&["mountPath"]),
-        (_, "volumeDevices") => List::Map(&["devicePath"]),
-        (_, "hostAliases") => List::Map(&["ip"]),
-        _ => List::Atomic,
     }
 }
 
