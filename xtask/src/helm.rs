@@ -33,7 +33,9 @@ impl Helm {
         }
         let novacluster = root.join(NOVACLUSTER);
         if !novacluster.exists() {
-            bail!("config/ is rendered by helm, and {NOVACLUSTER} is missing: run `make {NOVACLUSTER}` first, or set HELM to a helm 3");
+            bail!(
+                "config/ is rendered by helm, and {NOVACLUSTER} is missing: run `make {NOVACLUSTER}` first, or set HELM to a helm 3"
+            );
         }
         let folder = output(Command::new(novacluster).args(["tool-path", "helm"]))?;
         Ok(Self(Path::new(folder.trim()).join("helm")))
@@ -60,7 +62,10 @@ impl Helm {
             .args(["template", RELEASE])
             .arg(&chart)
             .args(["--namespace", NAMESPACE, "--kube-version", KUBE_VERSION])
-            .args(["--set", "crds.install=false,networkPolicy.enabled=true,metrics.serviceMonitor.enabled=true"]);
+            .args([
+                "--set",
+                "crds.install=false,networkPolicy.enabled=true,metrics.serviceMonitor.enabled=true",
+            ]);
         // Settings and plug-ins of the user change nothing.
         for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(home, folder.path().join(home));

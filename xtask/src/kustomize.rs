@@ -102,7 +102,11 @@ pub(crate) fn files(rendered: &str) -> anyhow::Result<Files> {
         let names = objects.keys().map(String::as_str);
         let path = |file: &str| Path::new("config").join(&folder).join(file);
         files.push((path("kustomization.yaml"), kustomization(comment, names)?));
-        files.extend(objects.iter().map(|(file, text)| (path(file), format!("{header}{text}"))));
+        files.extend(
+            objects
+                .iter()
+                .map(|(file, text)| (path(file), format!("{header}{text}"))),
+        );
     }
     Ok(files)
 }
@@ -131,18 +135,28 @@ fn documents(rendered: &str) -> Vec<String> {
 /// Folder and file of an object.
 fn place(object: &Value) -> anyhow::Result<(String, String)> {
     let kind = at(object, "/kind").as_str().context("an object without a kind")?;
-    let name = at(object, "/metadata/name").as_str().context("an object without a name")?;
+    let name = at(object, "/metadata/name")
+        .as_str()
+        .context("an object without a name")?;
     let component = at(object, "/metadata/labels/app.kubernetes.io~1component").as_str();
-    let own_name = name.strip_prefix(RELEASE).and_then(|name| name.strip_prefix('-')).unwrap_or(name);
+    let own_name = name
+        .strip_prefix(RELEASE)
+        .and_then(|name| name.strip_prefix('-'))
+        .unwrap_or(name);
     let shared = FOLDERS.iter().find_map(|folder| {
         let (_, ending) = folder.kinds.iter().find(|(candidate, _)| *candidate == kind)?;
         Some((folder, *ending))
     });
     let (folder, words) = match shared {
-        Some((folder, ending)) => (folder.name, vec![component.unwrap_or(own_name).replace('-', "_"), ending.to_owned()]),
+        Some((folder, ending)) => (
+            folder.name,
+            vec![component.unwrap_or(own_name).replace('-', "_"), ending.to_owned()],
+        ),
         None => {
             let metrics = if name.ends_with("-metrics") { "metrics" } else { "" };
-            let folder = component.filter(|component| *component != "controller").unwrap_or(MANAGER);
+            let folder = component
+                .filter(|component| *component != "controller")
+                .unwrap_or(MANAGER);
             (folder, vec![metrics.to_owned(), snake_case(kind)])
         }
     };
@@ -177,7 +191,9 @@ fn whole(folders: &BTreeMap<String, BTreeMap<String, String>>) -> anyhow::Result
     let (optional, always): (Vec<_>, Vec<_>) = folders.keys().partition(|name| is_optional(name));
     let optional: Vec<String> = optional.into_iter().map(|name| format!("../{name}")).collect();
     let parts: Vec<String> = always.into_iter().map(|name| format!("../{name}")).collect();
-    let parts = ["namespace.yaml", "../crd"].into_iter().chain(parts.iter().map(String::as_str));
+    let parts = ["namespace.yaml", "../crd"]
+        .into_iter()
+        .chain(parts.iter().map(String::as_str));
     kustomization(&DEFAULT_COMMENT.replace("OPTIONAL", &optional.join(" and ")), parts)
 }
 
@@ -246,7 +262,10 @@ mod tests {
     fn the_optional_folders_are_not_in_the_whole() {
         let text = &rendered()["config/default/kustomization.yaml"];
         assert!(text.contains("# Optional parts: ../network-policy.\n"), "{text}");
-        assert!(text.contains("resources:\n  - namespace.yaml\n  - ../crd\n  - ../console\n  - ../rbac\n"), "{text}");
+        assert!(
+            text.contains("resources:\n  - namespace.yaml\n  - ../crd\n  - ../console\n  - ../rbac\n"),
+            "{text}"
+        );
     }
 
     #[test]

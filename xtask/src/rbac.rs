@@ -41,7 +41,11 @@ pub(crate) fn files() -> anyhow::Result<Files> {
 fn template(role: &Role) -> Result<String, std::fmt::Error> {
     let mut text = yaml_header(role.rbac_source);
     if role.is_optional {
-        writeln!(text, "{{{{- if and .Values.rbac.create .Values.{}.enabled }}}}", role.name)?;
+        writeln!(
+            text,
+            "{{{{- if and .Values.rbac.create .Values.{}.enabled }}}}",
+            role.name
+        )?;
     } else {
         text.push_str("{{- if .Values.rbac.create }}\n");
     }
@@ -80,8 +84,11 @@ fn passwords() -> anyhow::Result<(PathBuf, String)> {
 }
 
 fn roles(text: &mut String, role: &Role) -> std::fmt::Result {
-    let (everywhere, namespaced): (Vec<Rule>, Vec<Rule>) =
-        role.cluster_rules.concat().into_iter().partition(Rule::is_cluster_scoped);
+    let (everywhere, namespaced): (Vec<Rule>, Vec<Rule>) = role
+        .cluster_rules
+        .concat()
+        .into_iter()
+        .partition(Rule::is_cluster_scoped);
     cluster_role(text, NAME, ROLE_LABELS, &namespaced)?;
     text.push_str("---\n");
     cluster_role(text, &cluster_name(), ROLE_LABELS, &everywhere)?;
@@ -102,7 +109,13 @@ fn bindings(text: &mut String, role: &Role) -> std::fmt::Result {
     for built_in in role.built_in {
         let name = format!("{NAME}-{}", built_in.suffix);
         text.push_str("---\n");
-        head(text, "RoleBinding", &name, &in_namespace(built_in.namespace), ROLE_LABELS)?;
+        head(
+            text,
+            "RoleBinding",
+            &name,
+            &in_namespace(built_in.namespace),
+            ROLE_LABELS,
+        )?;
         granted(text, "Role", built_in.name)?;
     }
     Ok(())

@@ -21,11 +21,7 @@ use kube::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::{
-    diff::differences,
-    list_type::Schema,
-    settled::Settled,
-};
+use self::{diff::differences, list_type::Schema, settled::Settled};
 pub use self::{document::APPLIED_HASH, error::ApplyError};
 use crate::{metrics::Metrics, namespaced::Namespaced};
 

@@ -106,7 +106,10 @@ impl Walk {
             .filter_map(Value::as_str)
             .collect();
         self.maps += usize::from(!keys.is_empty());
-        let kind = list.get("x-kubernetes-list-type").and_then(Value::as_str).unwrap_or("atomic");
+        let kind = list
+            .get("x-kubernetes-list-type")
+            .and_then(Value::as_str)
+            .unwrap_or("atomic");
         let ours = list_type(Schema::BuiltIn, parent, key);
         let same = match ours {
             ListType::Atomic => kind == "atomic",
@@ -114,14 +117,18 @@ impl Walk {
             ListType::Map(names) => kind == "map" && names.iter().copied().collect::<BTreeSet<_>>() == keys,
         };
         if !same && !DIFFERENT.contains(&(parent, key)) {
-            self.wrong.push(format!("{at}: {kind} {keys:?}, and the table says {ours:?}"));
+            self.wrong
+                .push(format!("{at}: {kind} {keys:?}, and the table says {ours:?}"));
         }
     }
 }
 
 /// The name of the schema that this one refers to. A reference with a default of its own is the one of `allOf`.
 fn reference(schema: &Value) -> Option<&str> {
-    let reference = schema.get("$ref").or_else(|| schema.pointer("/allOf/0/$ref"))?.as_str()?;
+    let reference = schema
+        .get("$ref")
+        .or_else(|| schema.pointer("/allOf/0/$ref"))?
+        .as_str()?;
     reference.rsplit('/').next()
 }
 
