@@ -50,8 +50,8 @@ help: ## Show this text
 	  /^[a-z0-9 -]+:.*## / { text = $$NF; sub(/:.*/, ""); for (i = split($$0, names, " "); i > 0; i--) printf "  %-20s %s\n", names[i], text }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build image-desktop ## Show it all: a cluster, novasphere, a desktop and a virtual machine that answer
-	@hack/demo localhost/novasphere-desktop:$(VERSION)
+demo: packages ## Show it all: a cluster, novasphere, a desktop and a virtual machine that answer
+	@hack/demo $(VERSION)
 
 .PHONY: dev
 dev: console-page $(NOVACLUSTER) ## Start a cluster and run the controller from source against it

@@ -13,6 +13,7 @@ import (
 	"novasphere.io/e2e/cluster/internal/addons"
 	"novasphere.io/e2e/cluster/internal/cluster"
 	"novasphere.io/e2e/cluster/internal/crds"
+	"novasphere.io/e2e/cluster/internal/desktop"
 	"novasphere.io/e2e/cluster/internal/host"
 	"novasphere.io/e2e/cluster/internal/kubevirt"
 )
@@ -31,6 +32,7 @@ var components = []component{
 	{"coredns", func(ctx context.Context, b *host.Builder) error { return second(addons.CoreDNS(ctx, b)) }},
 	{"crds", buildCRDs},
 	{"csi", func(ctx context.Context, b *host.Builder) error { return second(cluster.CSI(ctx, b)) }},
+	{"desktop", desktop.Build},
 	{"helm", func(ctx context.Context, b *host.Builder) error { return second(cluster.Helm(ctx, b)) }},
 }
 

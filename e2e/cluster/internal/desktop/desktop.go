@@ -81,7 +81,7 @@ func Archive(ctx context.Context, builder *host.Builder, variant, probe, name, o
 // parts are the layers of a variant without the probe, and its settings.
 func parts(ctx context.Context, builder *host.Builder, variant string) ([]image.Layer, image.Config, error) {
 	var config image.Config
-	images := filepath.Join(builder.Source, "..", "..", "images")
+	images := imagesFolder(builder)
 	if err := readConfig(filepath.Join(images, base, "Dockerfile"), &config); err != nil {
 		return nil, config, err
 	}
@@ -100,6 +100,16 @@ func parts(ctx context.Context, builder *host.Builder, variant string) ([]image.
 	return append(layers, image.Layer{Tar: filepath.Join(top, layerName)}), config, err
 }
 
+// Build makes the part of the base image that does not change with our program.
+func Build(ctx context.Context, builder *host.Builder) error {
+	_, err := rootfs(ctx, builder, imagesFolder(builder))
+	return err
+}
+
+func imagesFolder(builder *host.Builder) string {
+	return filepath.Join(builder.Source, "..", "..", "images")
+}
+
 // rootfs makes the root file system of the base.
 func rootfs(ctx context.Context, builder *host.Builder, images string) (string, error) {
 	key, err := recipeKey(images, base).Text(suite).Sum()
@@ -107,7 +117,7 @@ func rootfs(ctx context.Context, builder *host.Builder, images string) (string, 
 		return "", err
 	}
 	return builder.Once(ctx, "debian/"+base, key, func(ctx context.Context, dir string) error {
-		return bootstrap(ctx, images, base, dir, "--variant=apt", suite)
+		return bootstrap(ctx, builder, images, base, dir, "--variant=apt", suite)
 	})
 }
 
@@ -120,7 +130,7 @@ func onTop(ctx context.Context, builder *host.Builder, images, variant, root str
 	lower := filepath.Join(root, rootName)
 	return builder.Once(ctx, "debian/"+variant, key, func(ctx context.Context, dir string) error {
 		// No suite: the packages come from where those of the base came from.
-		if err := bootstrap(ctx, images, variant, dir, "--variant=custom", "", "--setup-hook=tar-in "+quote(lower)+" /"); err != nil {
+		if err := bootstrap(ctx, builder, images, variant, dir, "--variant=custom", "", "--setup-hook=tar-in "+quote(lower)+" /"); err != nil {
 			return err
 		}
 		upper := filepath.Join(dir, rootName)
@@ -135,7 +145,7 @@ func recipeKey(images, variant string) *host.Hash {
 
 // bootstrap makes dir/rootName: the packages by mmdebstrap, which needs root or
 // user namespaces but no container engine, then the files and `install`.
-func bootstrap(ctx context.Context, images, variant, dir, kind, suite string, options ...string) error {
+func bootstrap(ctx context.Context, builder *host.Builder, images, variant, dir, kind, suite string, options ...string) error {
 	recipe := filepath.Join(dir, "recipe.tar")
 	defer os.Remove(recipe)
 	files, err := recipeFiles(images, variant)
@@ -145,7 +155,7 @@ func bootstrap(ctx context.Context, images, variant, dir, kind, suite string, op
 	if err := image.WriteLayer(recipe, files); err != nil {
 		return err
 	}
-	arguments := append([]string{"--quiet", kind, "--skip=output/dev", "--dpkgopt=force-unsafe-io"}, options...)
+	arguments := append([]string{kind, "--skip=output/dev", "--dpkgopt=force-unsafe-io"}, options...)
 	arguments = append(arguments,
 		"--customize-hook=tar-in "+quote(recipe)+" /",
 		// Where mmdebstrap keeps --dpkgopt; the files of the image say the same.
@@ -155,10 +165,7 @@ func bootstrap(ctx context.Context, images, variant, dir, kind, suite string, op
 	command := exec.CommandContext(ctx, "mmdebstrap", arguments...)
 	// The time of all files, so that the same packages make the same layer.
 	command.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=0")
-	if _, err := host.Output(command); err != nil {
-		return fmt.Errorf("mmdebstrap (Debian package mmdebstrap): %w", err)
-	}
-	return nil
+	return builder.Mmdebstrap(command, "debian/"+variant)
 }
 
 // recipeFiles are the files of a variant, and /recipe as in the Dockerfiles.

@@ -3,7 +3,6 @@ package guest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,9 +25,9 @@ func unpackPackages(ctx context.Context, builder *host.Builder) (string, error) 
 	}
 	return builder.Once(ctx, "debian/guest", key, func(ctx context.Context, dir string) error {
 		archive := filepath.Join(dir, "packages.tar")
-		unpack := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=extract", "--include="+include, suite, archive)
-		if _, err := host.Output(unpack); err != nil {
-			return fmt.Errorf("mmdebstrap (Debian package mmdebstrap): %w", err)
+		unpack := exec.CommandContext(ctx, "mmdebstrap", "--variant=extract", "--include="+include, suite, archive)
+		if err := builder.Mmdebstrap(unpack, "debian/guest"); err != nil {
+			return err
 		}
 		list := exec.CommandContext(ctx, "tar", "-C", dir, "--no-same-owner", "-xf", archive,
 			"--exclude=./dev/*", "--exclude=./usr/share/*")

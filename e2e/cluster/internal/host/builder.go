@@ -125,13 +125,7 @@ func (b *Builder) Go(ctx context.Context, build GoBuild) (string, error) {
 		if len(packages) == 0 {
 			packages = []string{"."}
 		}
-		args := []string{"build", "-trimpath", "-buildvcs=false", "-mod=readonly",
-			"-ldflags", strings.TrimSpace("-s -w " + build.Ldflags), "-tags", strings.Join(build.Tags, ","), "-o", out}
-		cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
-		cmd.Dir = filepath.Join(b.Source, build.Dir)
-		cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED="+map[bool]string{true: "1", false: "0"}[build.CGO])
-		cmd.Env = append(cmd.Env, build.Env...)
-		if _, err := Output(cmd); err != nil {
+		if err := b.compile(ctx, build, packages, out); err != nil {
 			return err
 		}
 		for _, link := range build.Links {
@@ -141,6 +135,52 @@ func (b *Builder) Go(ctx context.Context, build GoBuild) (string, error) {
 		}
 		return nil
 	})
+}
+
+// compile fetches the modules, then compiles, and says how far it is.
+func (b *Builder) compile(ctx context.Context, build GoBuild, packages []string, out string) error {
+	step := "build bin/" + build.Name
+	tool := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
+		cmd.Dir = filepath.Join(b.Source, build.Dir)
+		cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED="+map[bool]string{true: "1", false: "0"}[build.CGO])
+		cmd.Env = append(cmd.Env, build.Env...)
+		return cmd
+	}
+	tags := strings.Join(build.Tags, ",")
+	modules := 0
+	list, err := OutputLines(tool("list", "-deps", "-mod=readonly", "-tags", tags), func(line string) {
+		if strings.HasPrefix(line, "go: downloading ") {
+			modules++
+			b.Progress.Detail(step, "%d modules fetched", modules)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	compiled, all := 0, strings.Count(string(list), "\n")
+	_, err = OutputLines(tool("build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly",
+		"-ldflags", strings.TrimSpace("-s -w "+build.Ldflags), "-tags", tags, "-o", out), func(line string) {
+		// Those that the compiler's cache has are not named.
+		if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "go: ") {
+			compiled++
+			b.Progress.Detail(step, "%d packages compiled, of %d at most", compiled, all)
+		}
+	})
+	return err
+}
+
+// Mmdebstrap runs mmdebstrap for a step "build NAME", and says how far it is.
+func (b *Builder) Mmdebstrap(cmd *exec.Cmd, name string) error {
+	if _, err := OutputLines(cmd, func(line string) {
+		// "done" ends what the line before began.
+		if what, found := strings.CutPrefix(line, "I: "); found {
+			b.Progress.Detail("build "+name, "%s", strings.TrimSuffix(what, "..."))
+		}
+	}); err != nil {
+		return fmt.Errorf("mmdebstrap (Debian package mmdebstrap): %w", err)
+	}
+	return nil
 }
 
 func (b *Builder) goKey(ctx context.Context, build GoBuild) (string, error) {

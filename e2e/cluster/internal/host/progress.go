@@ -3,6 +3,7 @@ package host
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -10,6 +11,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+// A step that takes long is shown again after this time, with how far it is.
+const (
+	redrawInterval = time.Second
+	lineInterval   = 15 * time.Second
 )
 
 // Progress shows steps with their durations: one line that is redrawn on a
@@ -32,7 +39,25 @@ type phase struct {
 // NewProgress writes to a file, usually standard error.
 func NewProgress(out *os.File) *Progress {
 	_, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS)
-	return &Progress{out: out, terminal: err == nil, begin: time.Now(), details: map[string]string{}}
+	progress := &Progress{out: out, terminal: err == nil, begin: time.Now(), details: map[string]string{}}
+	go progress.repeat()
+	return progress
+}
+
+func (p *Progress) repeat() {
+	interval := lineInterval
+	if p.terminal {
+		interval = redrawInterval
+	}
+	for range time.Tick(interval) {
+		p.mutex.Lock()
+		if p.terminal {
+			p.redraw()
+		} else if len(p.active) > 0 {
+			fmt.Fprintf(p.out, "%7.2fs  %s\n", time.Since(p.begin).Seconds(), p.state())
+		}
+		p.mutex.Unlock()
+	}
 }
 
 // Step begins a step; call the result when it has succeeded. A step that is
@@ -59,6 +84,18 @@ func (p *Progress) Step(name string) (done func()) {
 		fmt.Fprintf(p.out, "%7.2fs  %s: done in %.2f s\n", until.Seconds(), name, (until - from).Seconds())
 		p.redraw()
 	})
+}
+
+// Detail says how far a step is; it is shown until the step ends.
+func (p *Progress) Detail(step, format string, args ...any) {
+	if p == nil {
+		return
+	}
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if slices.Contains(p.active, step) {
+		p.details[step] = fmt.Sprintf(format, args...)
+	}
 }
 
 // Note prints one line.
@@ -130,6 +167,25 @@ func (p *Progress) remove(name string) {
 	if i := slices.Index(p.active, name); i >= 0 {
 		p.active = slices.Delete(p.active, i, i+1)
 	}
+	delete(p.details, name)
+}
+
+// state is one line: the steps under way with how far they are, and what is
+// waited for.
+func (p *Progress) state() string {
+	var parts []string
+	for _, name := range p.active {
+		if detail := p.details[name]; detail != "" {
+			name += ": " + detail
+		}
+		parts = append(parts, name)
+	}
+	for _, what := range slices.Sorted(maps.Keys(p.details)) {
+		if !slices.Contains(p.active, what) {
+			parts = append(parts, what+": "+p.details[what])
+		}
+	}
+	return strings.ReplaceAll(strings.Join(parts, " | "), "\n", " ")
 }
 
 func (p *Progress) clear() {
@@ -142,11 +198,7 @@ func (p *Progress) redraw() {
 	if !p.terminal || len(p.active) == 0 {
 		return
 	}
-	line := strings.Join(p.active, ", ")
-	for what, detail := range p.details {
-		line += " | " + what + ": " + detail
-	}
-	line = strings.ReplaceAll(line, "\n", " ")
+	line := p.state()
 	if size, err := unix.IoctlGetWinsize(int(os.Stderr.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 12 {
 		runes := []rune(line)
 		line = string(runes[:min(len(runes), int(size.Col)-12)])

@@ -28,7 +28,7 @@ var basePathExcludes = []string{"/usr/share/doc/*", "/usr/share/info/*", "/usr/s
 
 // base makes the root file system with libvirt and QEMU, a tar file.
 func base(ctx context.Context, builder *host.Builder) (string, error) {
-	args := []string{"--quiet", "--variant=apt", "--include=" + strings.Join(basePackages, ",")}
+	args := []string{"--variant=apt", "--include=" + strings.Join(basePackages, ",")}
 	for _, exclude := range basePathExcludes {
 		args = append(args, "--dpkgopt=path-exclude="+exclude)
 	}
@@ -38,10 +38,7 @@ func base(ctx context.Context, builder *host.Builder) (string, error) {
 	}
 	dir, err := builder.Once(ctx, "debian/kubevirt", key, func(ctx context.Context, dir string) error {
 		cmd := exec.CommandContext(ctx, "mmdebstrap", append(args, suite, filepath.Join(dir, baseName))...)
-		if _, err := host.Output(cmd); err != nil {
-			return fmt.Errorf("mmdebstrap (Debian package mmdebstrap): %w", err)
-		}
-		return nil
+		return builder.Mmdebstrap(cmd, "debian/kubevirt")
 	})
 	return filepath.Join(dir, baseName), err
 }
