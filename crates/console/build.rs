@@ -9,10 +9,6 @@ use std::{
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // The codecs alone have no page.
-    if env::var_os("CARGO_FEATURE_IO").is_none() {
-        return;
-    }
     println!("cargo::rerun-if-changed=page/dist");
     let dist = Path::new("page/dist");
     if !dist.join("index.html").is_file() {

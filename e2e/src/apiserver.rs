@@ -18,7 +18,7 @@ use kube::{
     discovery::ApiResource,
 };
 use novasphere_apiserver::{API_SERVICE, GROUP, VERSION, rbac as own};
-use novasphere_console::role::rbac as console;
+use novasphere_console::rbac as console;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,

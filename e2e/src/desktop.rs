@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use novasphere_console::rfb::security::vnc_auth::VncPassword;
+use novasphere_wire::rfb::security::vnc_auth::VncPassword;
 
 use crate::{
     browser::Colour,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use novasphere_console::rfb::{
+use novasphere_wire::rfb::{
     security::vnc_auth::VncPassword,
     upstream::{Authentication, CLIENT_INIT_SHARED, ClientHandshake, HandshakeError, Progress},
 };

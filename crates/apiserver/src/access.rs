@@ -4,8 +4,9 @@
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview};
 use kube::{Api, Client, api::PostParams};
 use novasphere_core::console_session::access::{missing_right, review, token_right};
+use novasphere_wire::front_proxy::Identity;
 
-use crate::{front_proxy::headers::Identity, status::ApiError};
+use crate::status::ApiError;
 
 /// Asks kube-apiserver. Clones share the connection.
 #[derive(Clone)]

@@ -12,13 +12,6 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
 };
-use novasphere_console::{
-    admission::{Admitted, Refusal},
-    close::Close,
-    registry::Transport,
-    session::{SessionGateway, access::User},
-    websocket::opening::Handshake,
-};
 use novasphere_core::console_session::{
     access::{Right, console_right},
     end::is_started,
@@ -29,7 +22,13 @@ use novasphere_crd::{
     ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
     VmAccess, VncWorkspace,
 };
+use novasphere_dataplane::{
+    admission::{Admitted, Refusal},
+    registry::Transport,
+};
 use novasphere_runtime::namespaced::Namespaced;
+use novasphere_sessions::{SessionGateway, access::User};
+use novasphere_wire::{close::Close, front_proxy::Identity, websocket::opening::Handshake};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::{
@@ -39,7 +38,6 @@ use tokio::{
 
 use crate::{
     access::{Access, connect_right},
-    front_proxy::headers::Identity,
     status::{ApiError, Body},
     token::read,
 };

@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use kube::Client;
-use novasphere_console::session::SessionGateway;
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::{
     ca::{CaError, CaOptions, CertificateAuthority},
@@ -11,6 +10,7 @@ use novasphere_runtime::{
     shutdown::Shutdown,
     tls::{self, TlsError},
 };
+use novasphere_sessions::SessionGateway;
 use rustls::{ServerConfig, crypto::aws_lc_rs, server::ResolvesServerCert};
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 

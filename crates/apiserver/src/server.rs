@@ -6,9 +6,9 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use novasphere_console::leg::prepare;
 use novasphere_crd::SessionTargetKind;
-use novasphere_runtime::health::Health;
+use novasphere_dataplane::leg::prepare;
+use novasphere_runtime::admin::Health;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},

@@ -5,22 +5,20 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt, runtime::wait::await_condition};
-use novasphere_console::{
-    session::{SessionGateway, WriteError},
-    token::TokenHash,
-};
 use novasphere_core::console_session::{
     access::{Right, console_right, may_have_token, token_right},
     endpoints::Endpoints,
     grant::{DEFAULT_WINDOW, IssueError, MAX_WINDOW, NewGrant, find},
 };
 use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
+use novasphere_sessions::{SessionGateway, WriteError};
+use novasphere_wire::{front_proxy::Identity, token::TokenHash};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::{GROUP, VERSION, access::Access, front_proxy::headers::Identity, status::ApiError};
+use crate::{GROUP, VERSION, access::Access, status::ApiError};
 
 /// The kind of what is sent and answered.
 pub const KIND: &str = "ConsoleToken";

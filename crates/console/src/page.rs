@@ -8,9 +8,10 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use hyper::body::Incoming;
+use novasphere_dataplane::listener::websocket;
+use novasphere_wire::websocket::opening::{NotAnOrigin, Origins};
 use sha2::{Digest, Sha256};
-
-use crate::websocket::opening::{NotAnOrigin, Origins};
 
 /// The path of the page. Its files are below.
 pub const PATH: &str = "/console/";
@@ -127,6 +128,12 @@ impl Page {
     }
 }
 
+impl websocket::Page for Page {
+    fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+        self.answer(request)
+    }
+}
+
 /// Nothing but the page's own files and its own host. Pictures come as `data:` too: noVNC shows JPEG rectangles and the
 /// machine's pointer so.
 fn policy(embedders: &[&str]) -> String {
@@ -199,10 +206,10 @@ fn redirect(location: &'static str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use novasphere_wire::close::Close;
     use strum::IntoEnumIterator;
 
     use super::*;
-    use crate::close::Close;
 
     fn get(page: &Page, path: &str, headers: &[(&str, &str)]) -> Response<Full<Bytes>> {
         let request = headers

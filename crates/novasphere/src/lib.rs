@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use novasphere_apiserver::config::ApiserverConfig;
-use novasphere_console::role::config::ConsoleConfig;
+use novasphere_console::config::ConsoleConfig;
 use novasphere_controller::config::ControllerConfig;
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::args::CommonArgs;

@@ -8,7 +8,8 @@ use anyhow::Context;
 use clap::Parser;
 use novasphere::{Arguments, Configuration, Role};
 use novasphere_apiserver::metrics::ApiMetrics;
-use novasphere_console::{limits::Gate, metrics::Metrics as StreamMetrics, role::config::ConsoleConfig};
+use novasphere_console::config::ConsoleConfig;
+use novasphere_dataplane::{limits::Gate, metrics::Metrics as StreamMetrics};
 use novasphere_runtime::{
     admin::AdminServer,
     config,

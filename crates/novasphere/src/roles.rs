@@ -6,8 +6,8 @@ use anyhow::Context;
 use kube::Config;
 use novasphere::{Configuration, Role};
 use novasphere_apiserver::metrics::ApiMetrics;
-use novasphere_console::session::{SessionGateway, SessionGatewayOptions, StartError};
-use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown};
+use novasphere_runtime::{client, shutdown::Shutdown};
+use novasphere_sessions::{SessionGateway, SessionGatewayOptions, StartError};
 use tokio::task::JoinSet;
 
 use super::{Process, Streams};
@@ -100,7 +100,7 @@ impl Roles {
     }
 
     fn console(&mut self, gateway: &SessionGateway) {
-        let options = novasphere_console::role::Options {
+        let options = novasphere_console::Options {
             config: self.configuration.console.clone(),
             endpoints: self.configuration.endpoints.clone(),
             client: gateway.client().clone(),
@@ -110,7 +110,7 @@ impl Roles {
             shutdown: self.process.shutdown.clone(),
         };
         self.running.spawn(async {
-            let ended = novasphere_console::role::run(options).await;
+            let ended = novasphere_console::run(options).await;
             ended.context("the console gateway ended")
         });
     }

@@ -10,29 +10,32 @@ use std::{
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
-use novasphere_console::{
-    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal, TargetView},
-    close::Close,
+use novasphere_console::page::Page;
+use novasphere_core::console_session::target::TargetState;
+use novasphere_crd::{ConsoleInput, HibernationReason};
+use novasphere_dataplane::{
+    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal},
     gateway::Gateway,
     limits::{Gate, Limits},
     listener::websocket,
-    page::Page,
     registry::{Protocol, SessionId, StreamInfo},
     relay::End,
-    rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
-    rules::Rules,
-    token::TokenHash,
     upstream::{Target, tcp::TcpTarget},
-    websocket::opening::Origins,
 };
-use novasphere_core::console_session::target::TargetState;
-use novasphere_crd::{ConsoleInput, HibernationReason};
 use novasphere_e2e::{
     browser::Browser,
     desktop::{Desktop, PASSWORD, TERMINAL},
     harness::{Case, Needs},
     paths,
     wait::{self, Seen},
+};
+use novasphere_sessions::target_view::TargetView;
+use novasphere_wire::{
+    close::Close,
+    rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
+    rules::Rules,
+    token::TokenHash,
+    websocket::opening::Origins,
 };
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, time::Instant};
@@ -61,6 +64,8 @@ struct Door {
 }
 
 impl Admission for Door {
+    type TargetView = TargetView;
+
     async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
         if is(&request.token, USED) {
             return Err(Refusal {
@@ -134,7 +139,14 @@ impl Door {
         };
         let gateway = Gateway::new(self.clone(), Vec::new(), Gate::new(limits));
         let (origins, page) = (Origins::new([&base])?, Page::new(Vec::<String>::new())?);
-        let serving = websocket::serve_with_page(listener, None, origins, Some(page), gateway, std::future::pending());
+        let serving = websocket::serve_with_page(
+            listener,
+            None,
+            origins,
+            Some(Arc::new(page)),
+            gateway,
+            std::future::pending(),
+        );
         tokio::spawn(serving);
         Ok(base)
     }

@@ -20,7 +20,6 @@ use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams, PostParams},
 };
-use novasphere_console::token::TokenHash;
 use novasphere_core::console_session::{
     grant::{NewGrant, issue},
     target::KEY_VNC_PASSWORD,
@@ -34,6 +33,7 @@ use novasphere_e2e::{
     wait::{self, Seen},
 };
 use novasphere_runtime::ca;
+use novasphere_wire::token::TokenHash;
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 

@@ -11,7 +11,7 @@ use kube::{
     core::GroupVersionKind,
     discovery::ApiResource,
 };
-use novasphere_console::{role::rbac, token::TokenHash};
+use novasphere_console::rbac;
 use novasphere_core::console_session::grant::{NewGrant, issue};
 use novasphere_crd::{ConsoleSession, SessionPhase};
 use novasphere_e2e::{
@@ -22,6 +22,7 @@ use novasphere_e2e::{
     namespace::Context,
     wait::{self, Seen},
 };
+use novasphere_wire::token::TokenHash;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{

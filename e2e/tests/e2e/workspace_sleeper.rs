@@ -11,15 +11,13 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
 };
-use novasphere_console::{
-    rfb::security::vnc_auth::{CHALLENGE_LENGTH, VncPassword},
-    role::rbac,
-};
+use novasphere_console::rbac;
 use novasphere_crd::VncWorkspace;
 use novasphere_e2e::{
     account::Account, apiserver::apply as apply_object, controller::InProcess, desktop::own_address,
     gateway::SERVER_INIT, namespace::Context, wait,
 };
+use novasphere_wire::rfb::security::vnc_auth::{CHALLENGE_LENGTH, VncPassword};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

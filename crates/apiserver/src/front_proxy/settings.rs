@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use k8s_openapi::api::core::v1::ConfigMap;
+use novasphere_wire::front_proxy::HeaderNames;
 use rustls::{
     RootCertStore,
     crypto::aws_lc_rs,
@@ -11,8 +12,6 @@ use rustls::{
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-use super::headers::HeaderNames;
 
 const CA: &str = "requestheader-client-ca-file";
 const ALLOWED_NAMES: &str = "requestheader-allowed-names";

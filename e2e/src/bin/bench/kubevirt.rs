@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use kube::{Api, api::PostParams};
-use novasphere_console::role::rbac;
+use novasphere_console::rbac;
 use novasphere_crd::VmAccess;
 use novasphere_e2e::{
     account::Account,

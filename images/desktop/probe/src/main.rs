@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use novasphere_console::rfb::{
+use novasphere_wire::rfb::{
     security::vnc_auth::VncPassword,
     upstream::{Authentication, CLIENT_INIT_SHARED, ClientHandshake, HandshakeError, Progress},
 };

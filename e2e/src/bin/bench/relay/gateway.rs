@@ -7,19 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use novasphere_console::{
+use novasphere_dataplane::{
     admission::{Admission, AdmissionRequest, Admitted, Place, Refusal},
     gateway::Gateway,
     limits::{Gate, Limits},
     listener::websocket,
     registry::{Protocol, SessionId, StreamInfo},
     relay::End,
-    rfb::upstream::Authentication,
-    rules::Rules,
     upstream::{Target, tcp::TcpTarget},
-    websocket::opening::Origins,
 };
 use novasphere_runtime::{shutdown::Shutdown, tls};
+use novasphere_wire::{rfb::upstream::Authentication, rules::Rules, websocket::opening::Origins};
 use tokio::{net::TcpListener, time::Instant};
 
 use crate::process::parent_gone;
@@ -33,6 +31,8 @@ struct Everybody {
 }
 
 impl Admission for Everybody {
+    type TargetView = ();
+
     async fn admit(&self, _: &AdmissionRequest) -> Result<Admitted, Refusal> {
         let number = self.streams.fetch_add(1, Relaxed);
         Ok(Admitted {

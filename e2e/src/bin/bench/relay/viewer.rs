@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
-use novasphere_console::websocket::frame::{Arrived, Decoder, Header, Opcode, Role};
+use novasphere_wire::websocket::frame::{Arrived, Decoder, Header, Opcode, Role};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},

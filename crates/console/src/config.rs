@@ -1,0 +1,263 @@
+//! Settings of the console role.
+
+use std::{net::SocketAddr, path::PathBuf, time};
+
+use novasphere_core::console_session::endpoints::Endpoints;
+use novasphere_crd::{Cidr, Duration};
+use novasphere_dataplane::limits::Limits;
+use novasphere_wire::websocket::opening::{NotAnOrigin, Origins};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The `console` section of the configuration file.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ConsoleConfig {
+    /// Serve only sessions of this namespace. The chart then grants rights on objects in it alone, beside asking who may do what and
+    /// reading definitions. Default: all namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_namespace: Option<String>,
+
+    /// Browsers: the page and the WebSocket.
+    pub http: HttpConfig,
+
+    /// Stock VNC viewers.
+    pub vnc: VncConfig,
+
+    /// The certificate of both ways in.
+    pub tls: TlsConfig,
+
+    /// Limits on those who are not authenticated yet.
+    pub limits: LimitsConfig,
+
+    /// Addresses of gateways and load balancers that are believed when they say in `X-Forwarded-For` where a client connects
+    /// from, in CIDR notation; they are also not limited as one client. Default: none. At most 64.
+    #[schemars(length(max = 64))]
+    pub trusted_proxies: Vec<Cidr>,
+
+    /// How long somebody who connects to a desktop that sleeps or starts waits for it at most, from `1s` to `1h`. Default `5m`.
+    pub wake_timeout: Duration,
+
+    /// File to which the audit log is appended. Default: standard output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_log: Option<PathBuf>,
+
+    /// Whether `/metrics` has a gauge for each session that has a stream, labelled with its namespace and name. Default
+    /// `false`: such labels can become many.
+    pub metrics_per_session: bool,
+
+    /// When the process is asked to stop: how long streams may go on before their viewers are told to connect again, from
+    /// `0s` to `10s`. Default `0s`: another replica serves them at once.
+    pub drain_grace: Duration,
+}
+
+/// The HTTP listener.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Where to listen. Default `0.0.0.0:8443`.
+    pub address: SocketAddr,
+
+    /// Whether to serve without TLS, behind a gateway that ends TLS and reaches this port over a network that nobody else
+    /// can read. Tokens pass here. Default `false`.
+    pub plain: bool,
+
+    /// Origins of the pages that may open consoles, such as `https://portal.example.org`, beside that of
+    /// `endpoints.publicUrl`. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_origins: Vec<String>,
+
+    /// Origins of the pages that may show the console page in a frame. Default: none. At most 64.
+    #[schemars(length(max = 64))]
+    pub embedders: Vec<String>,
+}
+
+/// The listener for stock VNC viewers.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct VncConfig {
+    /// Whether there is one. Default `true`.
+    pub enabled: bool,
+
+    /// Where to listen. Default `0.0.0.0:5900`.
+    pub address: SocketAddr,
+}
+
+/// A certificate from files, such as those of a Secret that cert-manager keeps. Both or none; without them the process gets
+/// its certificate from novasphere's own authority, the Secret `novasphere-ca`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// The certificate and its chain, in PEM. Read again when it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+
+    /// Its key, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+
+    /// Further names and addresses for a certificate of novasphere's own, beside the hosts of `endpoints`. At most 64.
+    #[schemars(length(max = 64))]
+    pub names: Vec<String>,
+}
+
+/// What strangers may cost.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Connections that are not authenticated yet, over all; 1 to 65536. Default 1024.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub half_open: u32,
+
+    /// The same from one address (an IPv6 /64 is one) that is no trusted proxy; 1 to 65536. Default 64.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub half_open_per_address: u32,
+
+    /// From the accepted connection to the open stream. Default `15s`.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self {
+            watch_namespace: None,
+            http: HttpConfig::default(),
+            vnc: VncConfig::default(),
+            tls: TlsConfig::default(),
+            limits: LimitsConfig::default(),
+            trusted_proxies: Vec::new(),
+            wake_timeout: Duration::from_mins(5),
+            audit_log: None,
+            metrics_per_session: false,
+            drain_grace: Duration::from_secs(0),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            plain: false,
+            allowed_origins: Vec::new(),
+            embedders: Vec::new(),
+        }
+    }
+}
+
+impl Default for VncConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            address: SocketAddr::from(([0, 0, 0, 0], 5900)),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            half_open: 1024,
+            half_open_per_address: 64,
+            handshake_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+impl ConsoleConfig {
+    /// The limits before authentication.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let count = |limit: u32| usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
+        Limits {
+            half_open: count(self.limits.half_open),
+            half_open_per_address: count(self.limits.half_open_per_address),
+            handshake: self.limits.handshake_timeout.get(),
+            trusted_proxies: self.trusted_proxies.iter().map(|range| range.get()).collect(),
+            ..Limits::default()
+        }
+    }
+
+    /// How long somebody waits for a desktop.
+    #[must_use]
+    pub fn wake_timeout(&self) -> time::Duration {
+        let (least, most) = (time::Duration::from_secs(1), time::Duration::from_hours(1));
+        self.wake_timeout.get().clamp(least, most)
+    }
+
+    /// The origins of the pages that may open consoles.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAnOrigin`] for the first that no browser sends.
+    pub fn origins(&self, endpoints: &Endpoints) -> Result<Origins, NotAnOrigin> {
+        let own = endpoints.public_url.as_deref().map(origin);
+        Origins::new(self.http.allowed_origins.iter().cloned().chain(own))
+    }
+}
+
+/// What a browser sends as `Origin` for a page at this URL.
+fn origin(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let own_port = if scheme == "http" { ":80" } else { ":443" };
+    let authority = authority.strip_suffix(own_port).unwrap_or(authority);
+    format!("{scheme}://{authority}")
+}
+
+/// The host of a URL or of `host:port`, without brackets.
+pub(crate) fn host(address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_limits_are_those_of_the_library() {
+        assert_eq!(ConsoleConfig::default().limits(), Limits::default());
+    }
+
+    #[test]
+    fn the_public_url_is_an_origin_as_browsers_send_it() {
+        for (url, sent) in [
+            ("https://vms.example.org", "https://vms.example.org"),
+            ("https://vms.example.org:443/x/", "https://vms.example.org"),
+            ("https://vms.example.org:8443/", "https://vms.example.org:8443"),
+            ("http://localhost:80", "http://localhost"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(origin(url), sent);
+        }
+        let mut config = ConsoleConfig::default();
+        let endpoints = Endpoints {
+            public_url: Some("https://vms.example.org/".into()),
+            ..Endpoints::default()
+        };
+        config.http.allowed_origins.push("https://portal.example.org".into());
+        let origins = config.origins(&endpoints).unwrap();
+        assert_eq!(
+            origins.iter().collect::<Vec<_>>(),
+            ["https://portal.example.org", "https://vms.example.org"]
+        );
+    }
+
+    #[test]
+    fn hosts_are_found() {
+        for (address, name) in [
+            ("https://vms.example.org:8443/x", "vms.example.org"),
+            ("vms.example.org:5900", "vms.example.org"),
+            ("[2001:db8::1]:5900", "2001:db8::1"),
+            ("http://[::1]", "::1"),
+        ] {
+            assert_eq!(host(address), name);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A gateway without sessions, and what it tells of viewers who come to nothing.
+
+use std::future::pending;
+
+use novasphere_wire::{rfb::upstream::Authentication, rules::Rules};
+use tokio::io::duplex;
+
+use super::*;
+use crate::{
+    admission::{Place, Refusal, Refused, Whose},
+    limits::Limits,
+    registry::{SessionId, Stream, StreamInfo},
+    relay::End,
+    upstream::tcp::TcpTarget,
+};
+
+/// Lets nobody in, for he never makes up his mind, and remembers who was refused.
+#[derive(Clone, Default)]
+pub(crate) struct Porter {
+    pub(crate) refused: Arc<Mutex<Vec<Refused>>>,
+    whose: Option<Whose>,
+}
+
+impl Porter {
+    pub(crate) fn gateway(&self) -> Gateway<Self> {
+        let observers: Vec<Box<dyn Observer>> = vec![Box::new(self.clone())];
+        Gateway::new(self.clone(), observers, Gate::new(Limits::default()))
+    }
+
+    fn last(&self) -> Refused {
+        let refused = self.refused.lock();
+        refused.last().unwrap().clone()
+    }
+}
+
+impl Admission for Porter {
+    type TargetView = ();
+
+    async fn admit(&self, _: &AdmissionRequest) -> Result<Admitted, Refusal> {
+        pending().await
+    }
+
+    fn whose(&self, _: &TokenHash) -> Option<Whose> {
+        self.whose.clone()
+    }
+
+    async fn explain(&self, _: &StreamInfo) -> Option<End> {
+        None
+    }
+}
+
+impl Observer for Porter {
+    fn opened(&self, _: &Stream) {}
+
+    fn closed(&self, _: &Stream, _: &End) {}
+
+    fn refused(&self, refused: &Refused) {
+        self.refused.lock().push(refused.clone());
+    }
+}
+
+/// Somebody whose console is nowhere.
+pub(crate) fn admitted() -> Admitted {
+    Admitted {
+        session: SessionId {
+            namespace: "team".into(),
+            name: "a".into(),
+            uid: "u".into(),
+        },
+        user: "ann".into(),
+        target_name: "VmAccess/web".into(),
+        protocol: Protocol::Vnc,
+        rules: Rules::CONTROL,
+        target: Target::Tcp(TcpTarget {
+            address: "127.0.0.1:1".into(),
+            authentication: Authentication::None,
+        }),
+        expires: Instant::now() + Duration::from_hours(1),
+        idle_timeout: None,
+        place: Place::default(),
+    }
+}
+
+fn request() -> AdmissionRequest {
+    AdmissionRequest {
+        token: TokenHash::of_token(&[b'A'; 43]).unwrap(),
+        session: None,
+        client: [192, 0, 2, 1].into(),
+        transport: Transport::WebSocket,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_runs_out_of_time_is_known_when_his_token_is() {
+    let whose = Whose {
+        session: "team/a".into(),
+        user: "ann".into(),
+        target: "VmAccess/web".into(),
+    };
+    let porter = Porter {
+        whose: Some(whose),
+        ..Porter::default()
+    };
+    let (near, _far) = duplex(1024);
+    let start = Instant::now();
+    porter
+        .gateway()
+        .serve_websocket(near, Bytes::new(), request(), None)
+        .await;
+    let waited = start.elapsed();
+    let time = Limits::default().handshake;
+    assert!(waited >= time && waited <= time + FAREWELL, "{waited:?}");
+    let refused = porter.last();
+    assert_eq!(
+        (refused.refusal.why, refused.reason),
+        (Close::HandshakeTimeout, "HandshakeTimeout")
+    );
+    let known = (
+        refused.session.as_deref(),
+        refused.user.as_deref(),
+        refused.target.as_deref(),
+    );
+    assert_eq!(known, (Some("team/a"), Some("ann"), Some("VmAccess/web")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_for_an_admitted_viewer_fails_as_his() {
+    let until = Instant::now() + Duration::from_secs(1);
+    let late = Failure::late().of(&admitted());
+    let failure = in_time(until, late, pending::<Result<(), Failure>>())
+        .await
+        .err()
+        .unwrap();
+    let porter = Porter::default();
+    porter.gateway().refused(failure, [192, 0, 2, 1].into(), Transport::Rfb);
+    let refused = porter.last();
+    assert_eq!(
+        (refused.session.as_deref(), refused.user.as_deref()),
+        (Some("team/a"), Some("ann"))
+    );
+}

@@ -1,0 +1,116 @@
+//! `GET /api/v1/console/target`: how the target of a token is, beside its stream. A page asks while it waits for the first
+//! picture, and later to learn of a coming sleep; in the stream there is no place for either.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use novasphere_wire::{
+    token::TokenHash,
+    websocket::opening::{OpeningError, Origins},
+};
+use serde::Serialize;
+
+use super::websocket::text;
+use crate::{admission::Admission, gateway::Gateway};
+
+/// The path.
+pub const PATH: &str = "/api/v1/console/target";
+
+/// One answer for whoever has no token, a malformed, unknown or expired one, or one of a session that is over.
+const UNKNOWN: &str = "access refused; send a console token of an open session as \"Authorization: Bearer <token>\"";
+
+pub(super) fn answer<A: Admission, B>(
+    gateway: &Gateway<A>,
+    request: &Request<B>,
+    origins: &Origins,
+    client: IpAddr,
+) -> Response<Full<Bytes>> {
+    let mut response = if request.method() != Method::GET {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this can only be read; use GET");
+        let allow = HeaderValue::from_static("GET");
+        response.headers_mut().insert(header::ALLOW, allow);
+        response
+    } else if !origins.allow(request.headers().get(header::ORIGIN)) {
+        text(OpeningError::Origin.status(), &OpeningError::Origin.to_string())
+    } else {
+        let view = bearer(request.headers()).and_then(|token| gateway.target_view(&token, client));
+        view.and_then(|view| shown(&view)).unwrap_or_else(refused)
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // The connection counts as one that is not authenticated; a page that asks now and then keeps none.
+        (header::CONNECTION, "close"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn shown(view: &impl Serialize) -> Option<Response<Full<Bytes>>> {
+    let body = serde_json::to_vec(view)
+        .inspect_err(|error| tracing::error!(%error, "cannot write how a target is"))
+        .ok()?;
+    let mut response = Response::new(Full::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    Some(response)
+}
+
+fn refused() -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::UNAUTHORIZED, UNKNOWN);
+    let scheme = HeaderValue::from_static("Bearer");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    response
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 section 2.1; the scheme's case does not matter, RFC 9110 section 11.1).
+fn bearer(headers: &HeaderMap) -> Option<TokenHash> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?.as_bytes(), values.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Bearer ") {
+        return None;
+    }
+    TokenHash::of_token(token.trim_ascii()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09";
+
+    fn read(values: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        let expected = TokenHash::of_token(TOKEN.as_bytes()).unwrap();
+        bearer(&headers).is_some_and(|token| token.is(&expected))
+    }
+
+    #[test]
+    fn one_bearer_token_is_read() {
+        assert!(read(&[&format!("Bearer {TOKEN}")]));
+        assert!(read(&[&format!("bearer  {TOKEN} ")]));
+        let good = format!("Bearer {TOKEN}");
+        for values in [
+            &[][..],
+            &["", &good],
+            &[&good, &good],
+            &[TOKEN],
+            &["Bearer"],
+            &["Bearer short"],
+            &[&format!("Basic {TOKEN}")],
+            &[&format!("Bearer{TOKEN}")],
+        ] {
+            assert!(!read(values), "{values:?}");
+        }
+    }
+}

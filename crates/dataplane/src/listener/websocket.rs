@@ -1,0 +1,398 @@
+//! `WebSocket`s for browsers and programs, and what else is served at their port.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
+use hyper_util::rt::TokioIo;
+use novasphere_wire::{
+    close::Close,
+    websocket::opening::{Opening, Origins},
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::target;
+use crate::{
+    admission::{Admission, AdmissionRequest},
+    gateway::{Failure, Gateway},
+    limits::{HalfOpen, Limits},
+    registry::Transport,
+};
+
+/// The path of the WebSocket.
+pub const PATH: &str = "/api/v1/console/ws";
+
+/// How much longer than others whoever fetches a page may take for it: a slow line is no stranger who dawdles.
+const PAGE: Duration = Duration::from_secs(45);
+
+/// Serves files beside the `WebSocket`: the page that browsers open it with.
+pub trait Page: Send + Sync + 'static {
+    /// Answers a request for the page or one of its files, or `None` when it is for something else.
+    fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>>;
+}
+
+/// Serves `WebSocket`s until `stop`, to pages of these origins, with TLS when there is a configuration for it. Streams that are open then go on: see
+/// [`Registry::drain`](crate::registry::Registry::drain).
+pub async fn serve<A: Admission>(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    origins: Origins,
+    gateway: Gateway<A>,
+    stop: impl Future<Output = ()>,
+) {
+    serve_with_page(listener, tls, origins, None, gateway, stop).await;
+}
+
+/// The same, and the page that browsers open them with.
+pub async fn serve_with_page<A: Admission>(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    origins: Origins,
+    page: Option<Arc<dyn Page>>,
+    gateway: Gateway<A>,
+    stop: impl Future<Output = ()>,
+) {
+    let acceptor = tls.map(TlsAcceptor::from);
+    let origins = Arc::new(origins);
+    super::accept(
+        listener,
+        &gateway,
+        Transport::WebSocket,
+        stop,
+        |stream, peer, half_open| {
+            let connection = Connection {
+                gateway: gateway.clone(),
+                origins: Arc::clone(&origins),
+                page: page.clone(),
+                peer,
+                until: half_open.until(),
+                half_open: Some(half_open),
+                fetches_page: false,
+            };
+            let acceptor = acceptor.clone();
+            async move {
+                match stream.here() {
+                    Ok(stream) => connection.start(stream, acceptor).await,
+                    Err(error) => connection.refuse(peer, Failure::new(Close::Unavailable, error.to_string())),
+                }
+            }
+        },
+    )
+    .await;
+}
+
+struct Connection<A> {
+    gateway: Gateway<A>,
+    origins: Arc<Origins>,
+    page: Option<Arc<dyn Page>>,
+    /// The other end, which may be a proxy.
+    peer: IpAddr,
+    /// When its stream has to be open.
+    until: Instant,
+    half_open: Option<HalfOpen>,
+    fetches_page: bool,
+}
+
+impl<A: Admission> Connection<A> {
+    fn refuse(&self, client: IpAddr, failure: Failure) {
+        self.gateway.refused(failure, client, Transport::WebSocket);
+    }
+
+    async fn start<S>(self, stream: S, acceptor: Option<TlsAcceptor>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(acceptor) = acceptor else {
+            return self.serve(stream).await;
+        };
+        match timeout_at(self.until, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => self.refuse(self.peer, Failure::new(Close::ProtocolError, error.to_string())),
+            Err(_) => self.refuse(self.peer, Failure::late()),
+        }
+    }
+
+    /// One request and its answer. Whoever takes too long for it is cut, whether he does not ask or does not read.
+    async fn serve<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (until, head) = (self.until, self.gateway.gate().limits().http_head);
+        let this = Arc::new(Mutex::new(self));
+        let connection = Arc::clone(&this);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let response = lock(&connection).answer::<S>(request);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let served = http1::Builder::new()
+            .max_buf_size(head)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut served = Box::pin(served);
+        let mut result = timeout_at(until, &mut served).await;
+        if result.is_err() && lock(&this).fetches_page {
+            result = timeout_at(until + PAGE, &mut served).await;
+        }
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection failed"),
+            // A browser opens connections that it may never use, so this is no refusal.
+            Err(_) => tracing::debug!("an HTTP connection took too long"),
+        }
+    }
+
+    fn answer<S>(&mut self, mut request: Request<Incoming>) -> Response<Full<Bytes>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if let Some(mut response) = self.page.as_ref().and_then(|page| page.answer(&request)) {
+            self.fetches_page = true;
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
+            return response;
+        }
+        let client = client_address(self.peer, request.headers(), self.gateway.gate().limits());
+        if request.uri().path() == target::PATH {
+            return target::answer(&self.gateway, &request, &self.origins, client);
+        }
+        if request.uri().path() != PATH {
+            return text(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; the console's WebSocket is at /api/v1/console/ws",
+            );
+        }
+        self.gateway.began(Transport::WebSocket);
+        let opening = match Opening::read(&request, &self.origins) {
+            Ok(opening) => opening,
+            Err(error) => {
+                let failure = Failure::new(Close::TokenRefused, format!("{}: {error}", error.reason()));
+                self.refuse(client, failure.counted_as(error.reason()));
+                return text(error.status(), &error.to_string());
+            }
+        };
+        let admission = AdmissionRequest {
+            token: opening.token,
+            session: None,
+            client,
+            transport: Transport::WebSocket,
+        };
+        let (gateway, half_open) = (self.gateway.clone(), self.half_open.take());
+        let upgraded = upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let parts = upgraded.await.map(upgrade::Upgraded::downcast::<TokioIo<S>>);
+            // It is always S: that is what the connection was made of.
+            let Ok(Ok(parts)) = parts else { return };
+            gateway
+                .serve_websocket(parts.io.into_inner(), parts.read_buf, admission, half_open)
+                .await;
+        });
+        opening.response()
+    }
+}
+
+fn lock<A>(connection: &Mutex<Connection<A>>) -> MutexGuard<'_, Connection<A>> {
+    connection.lock()
+}
+
+/// Every answer but that which opens a `WebSocket` is the last on its connection, which counts as one that is not
+/// authenticated.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+pub(super) fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(format!("{text}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response.headers_mut().insert(header::CONNECTION, CLOSE);
+    response
+}
+
+/// Where a client connects from: the last address of `X-Forwarded-For` that no trusted proxy has, if a trusted proxy sent
+/// the header. Everything before that address is what the client says about itself.
+fn client_address(peer: IpAddr, headers: &HeaderMap, limits: &Limits) -> IpAddr {
+    if !limits.is_trusted_proxy(peer) {
+        return peer;
+    }
+    let values: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let mut client = peer;
+    for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
+        let Ok(address) = hop.trim().parse::<IpAddr>() else {
+            break;
+        };
+        client = address.to_canonical();
+        if !limits.is_trusted_proxy(client) {
+            break;
+        }
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::gateway::tests::Porter;
+
+    /// Answers for everything below `/console/`, with more than fits between the two ends.
+    struct LargePage;
+
+    impl Page for LargePage {
+        fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+            let text = format!("<html>{}</html>\n", " ".repeat(8 * 1024));
+            let is_below = request.uri().path().starts_with("/console/");
+            is_below.then(|| Response::new(Full::from(text)))
+        }
+    }
+
+    /// A connection that has just been accepted, and its other end. Little fits in between.
+    fn accepted(gateway: &Gateway<Porter>) -> (Connection<Porter>, DuplexStream, DuplexStream) {
+        let peer = [10, 0, 0, 1].into();
+        let half_open = gateway.gate().enter(peer).unwrap();
+        let connection = Connection {
+            gateway: gateway.clone(),
+            origins: Arc::default(),
+            page: Some(Arc::new(LargePage)),
+            peer,
+            until: half_open.until(),
+            half_open: Some(half_open),
+            fetches_page: false,
+        };
+        let (near, far) = duplex(64);
+        (connection, near, far)
+    }
+
+    /// Says this and then reads nothing, and tells how long that lasts.
+    async fn dawdle(said: &str) -> Duration {
+        let gateway = Porter::default().gateway();
+        let (connection, near, mut far) = accepted(&gateway);
+        let start = Instant::now();
+        let dawdler = async {
+            // It is cut while it speaks, or the answer waits for it.
+            let _ = far.write_all(said.as_bytes()).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = connection.start(near, None) => {}
+            () = dawdler => {}
+        }
+        assert_eq!(gateway.gate().half_open(), 0);
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_neither_asks_nor_reads_is_cut_in_time() {
+        let time = Limits::default().handshake;
+        assert_eq!(dawdle("").await, time);
+        assert_eq!(dawdle("GET / HTTP/1.1\r\n").await, time);
+        assert_eq!(dawdle("GET /elsewhere HTTP/1.1\r\nhost: x\r\n\r\n").await, time);
+        let pages = "GET /console/ HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
+        assert_eq!(dawdle(&pages).await, time + PAGE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_line_gets_the_page_and_one_page_is_all() {
+        let gateway = Porter::default().gateway();
+        let (connection, near, mut far) = accepted(&gateway);
+        let time = Limits::default().handshake;
+        let slowly = async {
+            let pages = "GET /console/ HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2);
+            far.write_all(pages.as_bytes()).await.unwrap();
+            tokio::time::sleep(time * 2).await;
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ((), answer) = tokio::join!(connection.start(near, None), slowly);
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+        assert!(
+            answer.contains("connection: close\r\n") && answer.ends_with("</html>\n"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tls_and_what_follows_share_their_time() {
+        let gateway = Porter::default().gateway();
+        let (mut connection, near, _far) = accepted(&gateway);
+        // As if TLS had taken the most of it.
+        connection.until = Instant::now() + Duration::from_secs(1);
+        let start = Instant::now();
+        connection.start(near, None).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_refused_opening_is_of_the_client_and_not_of_its_proxy() {
+        let porter = Porter::default();
+        let limits = Limits {
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Limits::default()
+        };
+        let observers: Vec<Box<dyn crate::admission::Observer>> = vec![Box::new(porter.clone())];
+        let gateway = Gateway::new(porter.clone(), observers, crate::limits::Gate::new(limits));
+        let (connection, near, mut far) = accepted(&gateway);
+        let ask = async {
+            let request = "GET /api/v1/console/ws HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 198.51.100.7\r\n\r\n";
+            far.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ((), answer) = tokio::join!(connection.start(near, None), ask);
+        assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
+        let refused = porter.refused.lock().pop().unwrap();
+        assert_eq!(
+            (refused.client.to_string().as_str(), refused.reason, refused.refusal.why),
+            ("198.51.100.7", "NotWebSocket", Close::TokenRefused)
+        );
+    }
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let limits = Limits {
+            trusted_proxies,
+            ..Limits::default()
+        };
+        client_address(peer.parse().unwrap(), &headers, &limits).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        assert_eq!(client("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(client("fd00::1", &["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_a_client_says_about_itself_does_not_count() {
+        assert_eq!(client("10.0.0.1", &["203.0.113.9, 198.51.100.7"]), "198.51.100.7");
+        assert_eq!(
+            client("10.0.0.1", &["203.0.113.9", "198.51.100.7, 10.0.0.2"]),
+            "198.51.100.7"
+        );
+        assert_eq!(client("10.0.0.1", &["203.0.113.9, not an address"]), "10.0.0.1");
+        assert_eq!(
+            client("10.0.0.1", &["203.0.113.9, not an address, 10.0.0.3"]),
+            "10.0.0.3"
+        );
+    }
+}

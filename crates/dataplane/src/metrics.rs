@@ -1,0 +1,305 @@
+//! Metrics of the gateway. No label holds a session, unless that is switched on, and none ever a user or an address.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, counter::Counter, family::Family, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use crate::{
+    admission::{Observer, Refused},
+    limits::{Gate, LimitReached},
+    registry::{Stream, StreamNumber, Transport},
+    relay::End,
+};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Beginning {
+    transport: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Opening {
+    transport: &'static str,
+    protocol: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Ending {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Refusing {
+    transport: &'static str,
+    reason: &'static str,
+}
+
+/// Counts what the gateway does. Clones share the counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    began: Family<Beginning, Counter>,
+    opened: Family<Opening, Counter>,
+    closed: Family<Ending, Counter>,
+    refused: Family<Refusing, Counter>,
+    carried: Arc<Carried>,
+}
+
+/// Read when somebody asks: streams count their own bytes.
+#[derive(Debug)]
+struct Carried {
+    gate: Gate,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    live: HashMap<StreamNumber, Stream>,
+    /// Bytes of the streams that are over: to viewers, and from them.
+    past: [u64; 2],
+}
+
+impl Metrics {
+    /// Makes the metrics of the gateway behind this gate and registers them.
+    #[must_use]
+    pub fn register(registry: &mut Registry, gate: Gate) -> Self {
+        let carried = Arc::new(Carried {
+            gate,
+            streams: Mutex::default(),
+        });
+        let metrics = Self {
+            began: Family::default(),
+            opened: Family::default(),
+            closed: Family::default(),
+            refused: Family::default(),
+            carried,
+        };
+        let registry = registry.sub_registry_with_prefix("novasphere_console");
+        registry.register("handshakes", "Handshakes begun", metrics.began.clone());
+        registry.register("streams_opened", "Streams opened", metrics.opened.clone());
+        registry.register(
+            "streams_closed",
+            "Streams that ended, by reason",
+            metrics.closed.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Viewers who got no stream and connections dropped by a limit, by reason",
+            metrics.refused.clone(),
+        );
+        registry.register_collector(Box::new(Arc::clone(&metrics.carried)));
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Registers a gauge for each session that has a stream. Its labels name sessions, so it is for installations with few.
+    pub fn register_sessions(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("novasphere_console");
+        registry.register_collector(Box::new(PerSession(Arc::clone(&self.carried))));
+    }
+}
+
+/// The streams of each session.
+#[derive(Debug)]
+struct PerSession(Arc<Carried>);
+
+impl Collector for PerSession {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut counts: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for stream in self.0.lock().live.values() {
+            let session = &stream.info.session;
+            *counts
+                .entry((session.namespace.clone(), session.name.clone()))
+                .or_default() += 1;
+        }
+        let mut metric =
+            encoder.encode_descriptor("session_streams", "Streams of a session", None, MetricType::Gauge)?;
+        for ((namespace, name), count) in counts {
+            let labels = [("namespace", namespace), ("session", name)];
+            ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Metrics {
+    fn refuse(&self, transport: Transport, reason: &'static str) {
+        let labels = Refusing {
+            transport: transport.into(),
+            reason,
+        };
+        self.refused.get_or_create(&labels).inc();
+    }
+}
+
+impl Observer for Metrics {
+    fn began(&self, transport: Transport) {
+        let transport = transport.into();
+        self.began.get_or_create(&Beginning { transport }).inc();
+    }
+
+    fn dropped(&self, transport: Transport, limit: LimitReached) {
+        self.refuse(transport, limit.reason());
+    }
+
+    fn opened(&self, stream: &Stream) {
+        let labels = Opening {
+            transport: stream.info.transport.into(),
+            protocol: stream.info.protocol.into(),
+        };
+        self.opened.get_or_create(&labels).inc();
+        self.carried.lock().live.insert(stream.number, stream.clone());
+    }
+
+    fn closed(&self, stream: &Stream, end: &End) {
+        self.closed
+            .get_or_create(&Ending {
+                reason: end.why.reason(),
+            })
+            .inc();
+        let mut streams = self.carried.lock();
+        if let Some(stream) = streams.live.remove(&stream.number) {
+            let [sent, received] = &mut streams.past;
+            *sent += stream.counters.to_viewer();
+            *received += stream.counters.from_viewer();
+        }
+    }
+
+    fn refused(&self, refused: &Refused) {
+        self.refuse(refused.transport, refused.reason);
+    }
+}
+
+impl Carried {
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock()
+    }
+}
+
+impl Collector for Carried {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let streams = self.lock();
+        let live = streams.live.len();
+        let [mut sent, mut received] = streams.past;
+        for stream in streams.live.values() {
+            sent += stream.counters.to_viewer();
+            received += stream.counters.from_viewer();
+        }
+        drop(streams);
+        let mut gauge = |name: &str, help: &str, value: usize| {
+            let value = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            value.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        };
+        gauge("streams", "Streams that are open", live)?;
+        gauge(
+            "half_open",
+            "Connections that are not authenticated yet",
+            self.gate.half_open(),
+        )?;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        };
+        counter("sent_bytes", "Bytes sent to viewers, without the transport's own", sent)?;
+        counter(
+            "received_bytes",
+            "Bytes received from viewers, without the transport's own",
+            received,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use novasphere_wire::{close::Close, websocket::opening::OpeningError};
+
+    use super::*;
+    use crate::{
+        admission::{Place, Refusal},
+        limits::Limits,
+        registry::{Protocol, SessionId, StreamInfo},
+    };
+
+    #[test]
+    fn bytes_are_seen_while_a_stream_runs_and_kept_when_it_is_over() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry, Gate::new(Limits::default()));
+        let text = |registry: &Registry| {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+            text
+        };
+        let handle = crate::registry::Registry::default().open(StreamInfo {
+            session: SessionId {
+                namespace: "team".into(),
+                name: "a".into(),
+                uid: "u".into(),
+            },
+            connection: String::new(),
+            user: "ann".into(),
+            target: "VmAccess/web".into(),
+            client: [192, 0, 2, 1].into(),
+            transport: Transport::Rfb,
+            protocol: Protocol::Vnc,
+        });
+        metrics.opened(handle.stream());
+        handle.stream().counters.sent(70);
+        handle.stream().counters.received(8);
+        let during = text(&registry);
+        for line in [
+            "console_streams 1",
+            "console_sent_bytes_total 70",
+            "console_received_bytes_total 8",
+        ] {
+            assert!(during.contains(&format!("novasphere_{line}\n")), "{line}: {during}");
+        }
+        metrics.closed(handle.stream(), &Close::Idle.into());
+        for reason in [Close::TokenRefused.reason(), OpeningError::Origin.reason()] {
+            metrics.refused(&Refused {
+                refusal: Refusal {
+                    why: Close::TokenRefused,
+                    detail: String::new(),
+                },
+                reason,
+                client: [192, 0, 2, 1].into(),
+                transport: Transport::WebSocket,
+                session: None,
+                user: None,
+                target: None,
+                place: Place::default(),
+            });
+        }
+        metrics.began(Transport::Rfb);
+        metrics.dropped(Transport::Rfb, LimitReached::HalfOpenPerAddress);
+        let after = text(&registry);
+        for line in [
+            "console_streams 0",
+            "console_half_open 0",
+            "console_sent_bytes_total 70",
+            "console_streams_opened_total{transport=\"Rfb\",protocol=\"Vnc\"} 1",
+            "console_streams_closed_total{reason=\"Idle\"} 1",
+            "console_refusals_total{transport=\"WebSocket\",reason=\"TokenRefused\"} 1",
+            "console_refusals_total{transport=\"WebSocket\",reason=\"OriginNotAllowed\"} 1",
+            "console_refusals_total{transport=\"Rfb\",reason=\"HalfOpenPerAddressLimit\"} 1",
+            "console_handshakes_total{transport=\"Rfb\"} 1",
+        ] {
+            assert!(after.contains(&format!("novasphere_{line}\n")), "{line}: {after}");
+        }
+        assert!(!after.contains("session_streams"), "{after}");
+        let mut named = Registry::default();
+        metrics.register_sessions(&mut named);
+        metrics.opened(handle.stream());
+        let named = text(&named);
+        let line = "novasphere_console_session_streams{namespace=\"team\",session=\"a\"} 1";
+        assert!(named.contains(line), "{named}");
+        assert!(!after.contains("ann") && !after.contains("192.0.2.1"), "{after}");
+    }
+}

@@ -1,0 +1,351 @@
+//! The relay: one task per stream that carries bytes both ways until something ends it.
+//!
+//! Memory: bytes are read into a buffer that the thread owns, not the stream, and written from there at once. Only what the
+//! other side does not take at that moment is kept, at most one buffer in each direction, and nothing more is read from the
+//! one side before the other has taken it. So an idle stream owns no buffer, and a slow one a bounded one.
+
+mod held;
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use novasphere_wire::{close::Close, rfb::filter::Filter, rules::Rules, serial::SerialFilter};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep_until, timeout},
+};
+
+use self::held::Held;
+use crate::{
+    idle::{IdleClock, Typing},
+    leg::{Leg, PING_INTERVAL},
+    registry::{Counters, Handle, Protocol},
+};
+
+/// Bytes read at once, and the most that a stream keeps in one direction for a peer that is slow.
+pub const BUFFER: usize = 64 * 1024;
+
+/// Reads in one turn, so that a fast stream lets others run.
+const ROUNDS: usize = 8;
+
+/// How long a peer has to take what is left for it when the stream ends, and then the time to close its side.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { read: vec![0; BUFFER], filtered: Vec::with_capacity(BUFFER) });
+}
+
+struct Scratch {
+    read: Vec<u8>,
+    filtered: Vec<u8>,
+}
+
+/// What is done with the viewer's bytes.
+#[derive(Debug)]
+pub enum ViewerFilter {
+    /// RFB after the handshake.
+    Rfb(Filter),
+    /// A terminal.
+    Serial(SerialFilter),
+    /// SSH, which nobody between its ends can read: it passes as it is.
+    Ssh(Typing),
+}
+
+impl ViewerFilter {
+    /// The filter for a console under these rules.
+    #[must_use]
+    pub fn new(protocol: Protocol, rules: Rules) -> Self {
+        match protocol {
+            Protocol::Vnc => Self::Rfb(Filter::new(rules)),
+            Protocol::Serial => Self::Serial(SerialFilter::new(&rules)),
+            Protocol::Ssh => Self::Ssh(Typing::default()),
+        }
+    }
+
+    /// Appends what may pass to `output`, and says whether a person did something.
+    fn push(&mut self, input: &[u8], output: &mut Vec<u8>, counters: &Counters) -> Result<bool, End> {
+        match self {
+            Self::Rfb(filter) => filter.push(input, output).map_err(|violation| End {
+                why: violation.close(),
+                detail: Some(violation.to_string()),
+            }),
+            Self::Serial(filter) => Ok(filter.push(input, output)),
+            Self::Ssh(typing) => {
+                output.extend_from_slice(input);
+                Ok(typing.message(Instant::now(), counters.to_viewer()))
+            }
+        }
+    }
+}
+
+/// Why a stream ended, and what the log should know beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub why: Close,
+    /// What exactly; for logs, never for viewers.
+    pub detail: Option<String>,
+}
+
+impl From<Close> for End {
+    fn from(why: Close) -> Self {
+        Self { why, detail: None }
+    }
+}
+
+/// What ends a stream beside its peers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clocks {
+    /// The stream ends then.
+    pub expires: Option<Instant>,
+    /// The stream ends after this time without human input.
+    pub idle: Option<Duration>,
+}
+
+/// A stream that is ready to run: both handshakes are over.
+pub struct Relay {
+    viewer: Box<dyn Leg>,
+    target: Box<dyn Leg>,
+    filter: ViewerFilter,
+    to_viewer: Held,
+    to_target: Held,
+    counters: Arc<Counters>,
+    idle: IdleClock,
+    expires: Option<Instant>,
+    next_ping: Instant,
+    /// The viewer's end, when what it sent before is still to be delivered.
+    ending: Option<End>,
+}
+
+impl Relay {
+    /// Puts a stream together.
+    #[must_use]
+    pub fn new(
+        viewer: Box<dyn Leg>,
+        target: Box<dyn Leg>,
+        filter: ViewerFilter,
+        clocks: Clocks,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            viewer,
+            target,
+            filter,
+            to_viewer: Held::default(),
+            to_target: Held::default(),
+            counters,
+            idle: IdleClock::new(clocks.idle, now),
+            expires: clocks.expires,
+            next_ping: now + PING_INTERVAL,
+            ending: None,
+        }
+    }
+
+    /// Carries bytes until something ends the stream; says what. The viewer has not been told yet: see [`Ended::tell`].
+    pub async fn run(mut self, handle: &mut Handle) -> Ended {
+        let mut timer = std::pin::pin!(sleep_until(self.deadline()));
+        let end = loop {
+            tokio::select! {
+                biased;
+                why = handle.ended() => break why.into(),
+                () = timer.as_mut() => match self.tick(Instant::now()) {
+                    Some(end) => break end,
+                    None => timer.as_mut().reset(self.deadline()),
+                },
+                end = std::future::poll_fn(|context| self.poll(context)) => break end,
+            }
+        };
+        // The target is let go first: from here on nothing of the viewer reaches it.
+        Ended {
+            end,
+            viewer: self.viewer,
+            left: self.to_viewer,
+            target: self.target,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        [self.expires, self.idle.deadline()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_ping, Instant::min)
+    }
+
+    fn tick(&mut self, now: Instant) -> Option<End> {
+        if self.expires.is_some_and(|expires| expires <= now) {
+            return Some(Close::Expired.into());
+        }
+        if self.idle.is_idle(now) {
+            return Some(Close::Idle.into());
+        }
+        if self.next_ping > now {
+            return None;
+        }
+        self.next_ping = now + PING_INTERVAL;
+        // A peer that is not read from because the other one is stuck cannot be heard.
+        if !self.viewer.ping() && self.to_target.is_empty() {
+            return Some(End {
+                why: Close::ViewerLost,
+                detail: Some("the viewer answers no pings".into()),
+            });
+        }
+        if !self.target.ping() && self.to_viewer.is_empty() {
+            return Some(End {
+                why: Close::TargetDisconnected,
+                detail: Some("the target answers no pings".into()),
+            });
+        }
+        None
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            // The viewer first: it sends little, and its keys shall not wait for a full screen.
+            if let Poll::Ready(end) = self.poll_to_target(context, scratch) {
+                return Poll::Ready(end);
+            }
+            if let Poll::Ready(end) = self.poll_to_viewer(context, scratch) {
+                return Poll::Ready(end);
+            }
+            // Queued pings and pongs, and what TLS has kept.
+            if let Poll::Ready(Err(error)) = Pin::new(&mut self.viewer).poll_flush(context) {
+                return Poll::Ready(viewer_lost(&error));
+            }
+            if let Poll::Ready(Err(error)) = Pin::new(&mut self.target).poll_flush(context) {
+                return Poll::Ready(target_lost(&error));
+            }
+            Poll::Pending
+        })
+    }
+
+    fn poll_to_target(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Poll<End> {
+        for _ in 0..ROUNDS {
+            match self.to_target.poll_drain(context, &mut self.target) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(target_lost(&error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            if let Some(end) = self.ending.take() {
+                return Poll::Ready(end);
+            }
+            let input = match ready!(poll_read(&mut self.viewer, context, &mut scratch.read)) {
+                Ok([]) => return Poll::Ready(Close::ViewerLeft.into()),
+                Ok(input) => input,
+                Err(error) => return Poll::Ready(viewer_lost(&error)),
+            };
+            self.counters.received(input.len());
+            scratch.filtered.clear();
+            match self.filter.push(input, &mut scratch.filtered, &self.counters) {
+                Ok(true) => {
+                    let now = Instant::now();
+                    self.idle.touch(now);
+                    self.counters.input(now);
+                }
+                Ok(false) => {}
+                Err(end) => self.ending = Some(end),
+            }
+            if let Err(error) = self.to_target.send(context, &mut self.target, &scratch.filtered) {
+                return Poll::Ready(target_lost(&error));
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_to_viewer(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Poll<End> {
+        for _ in 0..ROUNDS {
+            match self.to_viewer.poll_drain(context, &mut self.viewer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(viewer_lost(&error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let output = match ready!(poll_read(&mut self.target, context, &mut scratch.read)) {
+                Ok([]) => return Poll::Ready(Close::TargetDisconnected.into()),
+                Ok(output) => output,
+                Err(error) => return Poll::Ready(target_lost(&error)),
+            };
+            self.counters.sent(output.len());
+            if let Err(error) = self.to_viewer.send(context, &mut self.viewer, output) {
+                return Poll::Ready(viewer_lost(&error));
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// A stream that has ended, with a viewer who may not know it yet.
+pub struct Ended {
+    /// Why.
+    pub end: End,
+    viewer: Box<dyn Leg>,
+    left: Held,
+    target: Box<dyn Leg>,
+}
+
+impl Ended {
+    /// Closes both connections, and tells the viewer why. Takes at most about 3 s, and milliseconds with live peers.
+    pub async fn tell(self) {
+        let Self {
+            end: End { why, .. },
+            mut viewer,
+            mut left,
+            mut target,
+        } = self;
+        let close_target = async {
+            let closed = std::future::poll_fn(|context| Pin::new(&mut *target).poll_close(context, Close::ViewerLeft));
+            let _ = timeout(LINGER, closed).await;
+            drop(target);
+        };
+        let close_viewer = async {
+            let rest = std::future::poll_fn(|context| left.poll_drain(context, &mut viewer));
+            let _ = timeout(LAST_WORDS, rest).await;
+            let closed = std::future::poll_fn(|context| Pin::new(&mut *viewer).poll_close(context, why));
+            let _ = timeout(LINGER, closed).await;
+            drop(viewer);
+        };
+        tokio::join!(close_viewer, close_target);
+    }
+}
+
+/// Reads into a buffer that outlives the read only as long as the answer.
+fn poll_read<'a>(
+    leg: &mut Box<dyn Leg>,
+    context: &mut Context<'_>,
+    buffer: &'a mut [u8],
+) -> Poll<io::Result<&'a [u8]>> {
+    let mut read = ReadBuf::new(buffer);
+    ready!(Pin::new(leg).poll_read(context, &mut read))?;
+    let length = read.filled().len();
+    Poll::Ready(Ok(buffer.get(..length).unwrap_or_default()))
+}
+
+fn viewer_lost(error: &io::Error) -> End {
+    let why = if error.kind() == io::ErrorKind::InvalidData {
+        Close::ProtocolError
+    } else {
+        Close::ViewerLost
+    };
+    End {
+        why,
+        detail: Some(error.to_string()),
+    }
+}
+
+fn target_lost(error: &io::Error) -> End {
+    End {
+        why: Close::TargetDisconnected,
+        detail: Some(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Targets that a viewer may have to wait for: a desktop sleeps until somebody connects.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use novasphere_wire::close::Close;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{UpstreamError, tcp::TcpTarget};
+use crate::{admission::Refusal, leg::Leg, registry::Protocol};
+
+/// Between two tries to connect to a target that says that it is ready: at first, and at most.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// An answer that takes its time.
+pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Knows how a target stands.
+pub trait Wake: Send + Sync + 'static {
+    /// Returns when the target is ready to be connected to, and where it is then; asks it to wake when it sleeps. Asked again
+    /// when it was not to be connected to there.
+    ///
+    /// # Errors
+    ///
+    /// A target that does not become ready, whoever waits for it.
+    fn ready(&self) -> Answer<Result<TcpTarget, Refusal>>;
+
+    /// What is being waited for, in words for logs; empty when that is not known.
+    fn waits_for(&self) -> String {
+        String::new()
+    }
+}
+
+/// A target that a viewer may have to wait for.
+#[derive(Clone)]
+pub struct WaitingTarget {
+    /// Knows how it stands.
+    pub wake: Arc<dyn Wake>,
+    /// How long a viewer waits at most.
+    pub patience: Duration,
+}
+
+impl std::fmt::Debug for WaitingTarget {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Waiting({:?})", self.patience)
+    }
+}
+
+impl WaitingTarget {
+    /// Waits and connects; see [`Target::open`](super::Target::open). Also says where it has connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`UpstreamError`]; within [`patience`](Self::patience).
+    pub async fn open(&self, protocol: Protocol) -> Result<(Box<dyn Leg>, TcpTarget), UpstreamError> {
+        let until = Instant::now() + self.patience;
+        let mut pause = PAUSE;
+        loop {
+            let ready = timeout_at(until, self.wake.ready()).await;
+            let found = ready.map_err(|_| self.late(None))?.map_err(UpstreamError::NotReady)?;
+            match timeout_at(until, found.open(protocol)).await {
+                Ok(Ok(leg)) => return Ok((leg, found)),
+                // It has stopped meanwhile, or what is told of it is ahead of the network.
+                Ok(Err(
+                    error @ (UpstreamError::Connect { .. } | UpstreamError::Timeout | UpstreamError::BrokenOff(_)),
+                )) => {
+                    if Instant::now() + pause >= until {
+                        return Err(self.late(Some(&error)));
+                    }
+                    tracing::debug!("a target that is ready cannot be connected to and is tried again: {error}");
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(self.late(None)),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn late(&self, last: Option<&UpstreamError>) -> UpstreamError {
+        let last = last.map_or_else(|| self.wake.waits_for(), ToString::to_string);
+        UpstreamError::NotReady(Refusal {
+            why: Close::WakeTimeout,
+            detail: format!(
+                "the target was not ready within {} s (console.wakeTimeout): {last}",
+                self.patience.as_secs()
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use novasphere_wire::rfb::upstream::Authentication;
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    use super::*;
+
+    /// Answers these, the last one first, and then nothing any more.
+    struct Script(Mutex<Vec<Result<String, Close>>>);
+
+    impl Wake for Script {
+        fn ready(&self) -> Answer<Result<TcpTarget, Refusal>> {
+            let next = self.0.lock().pop();
+            Box::pin(async move {
+                match next {
+                    Some(Ok(address)) => Ok(TcpTarget {
+                        address,
+                        authentication: Authentication::None,
+                    }),
+                    Some(Err(why)) => Err(Refusal {
+                        why,
+                        detail: "because".into(),
+                    }),
+                    None => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    fn waiting(script: Vec<Result<String, Close>>) -> WaitingTarget {
+        WaitingTarget {
+            wake: Arc::new(Script(Mutex::new(script))),
+            patience: Duration::from_mins(5),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_ahead_of_its_network_is_tried_again() {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = there.local_addr().unwrap().to_string();
+        let target = waiting(vec![Ok(address.clone()), Ok(gone.to_string()), Ok(gone.to_string())]);
+        let server = tokio::spawn(async move { there.accept().await.unwrap().0.write_all(b"SSH-").await });
+        let (_leg, found) = target.open(Protocol::Ssh).await.unwrap();
+        assert_eq!(found.address, address);
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_or_in_vain() {
+        let start = Instant::now();
+        let late = waiting(Vec::new()).open(Protocol::Vnc).await.err().unwrap();
+        assert_eq!(
+            (late.close(), start.elapsed()),
+            (Close::WakeTimeout, Duration::from_mins(5))
+        );
+        let failed = waiting(vec![Err(Close::TargetFailed)])
+            .open(Protocol::Vnc)
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(
+            (failed.close(), failed.to_string()),
+            (Close::TargetFailed, "because".to_owned())
+        );
+        assert_eq!(start.elapsed(), Duration::from_mins(5));
+    }
+}

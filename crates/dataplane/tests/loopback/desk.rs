@@ -1,0 +1,131 @@
+//! An admission in memory, and an observer that remembers.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+
+use novasphere_dataplane::{
+    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused},
+    registry::{Protocol, SessionId, Stream, StreamInfo},
+    relay::End,
+    upstream::Target,
+};
+use novasphere_wire::{close::Close, rules::Rules, token::TokenHash};
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// Gives out tokens and knows how often they may still be used.
+#[derive(Clone, Default)]
+pub(crate) struct Desk(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    grants: Mutex<HashMap<String, (u32, Admitted)>>,
+    explanation: Mutex<Option<Close>>,
+    /// What the observer was told, in words.
+    log: Mutex<Vec<String>>,
+    requests: Mutex<Vec<AdmissionRequest>>,
+    views: Mutex<HashMap<String, Value>>,
+}
+
+/// A session named `team/<name>`, valid for an hour, for one use.
+pub(crate) fn session(name: &str, target: Target) -> Admitted {
+    Admitted {
+        session: SessionId {
+            namespace: "team".into(),
+            name: name.into(),
+            uid: format!("uid-{name}"),
+        },
+        user: "ann".into(),
+        target_name: "VmAccess/web".into(),
+        protocol: Protocol::Vnc,
+        rules: Rules::CONTROL,
+        target,
+        expires: Instant::now() + Duration::from_hours(1),
+        idle_timeout: None,
+        place: Place::default(),
+    }
+}
+
+impl Desk {
+    /// A token that opens a session this many times.
+    pub(crate) fn token(&self, uses: u32, admitted: Admitted) -> String {
+        let token: String = (0..43).map(|_| char::from(b'A' + rand::random::<u8>() % 26)).collect();
+        let hash = TokenHash::of_token(token.as_bytes()).unwrap().to_hex();
+        self.0.grants.lock().insert(hash, (uses, admitted));
+        token
+    }
+
+    /// What to tell whoever asks with this token how its target is.
+    pub(crate) fn show(&self, token: &str, view: Value) {
+        let hash = TokenHash::of_token(token.as_bytes()).unwrap().to_hex();
+        self.0.views.lock().insert(hash, view);
+    }
+
+    /// What to answer when a target has gone.
+    pub(crate) fn explain_by(&self, why: Close) {
+        *self.0.explanation.lock() = Some(why);
+    }
+
+    pub(crate) fn requests(&self) -> Vec<AdmissionRequest> {
+        self.0.requests.lock().clone()
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.0.log.lock().clone()
+    }
+
+    fn note(&self, line: String) {
+        self.0.log.lock().push(line);
+    }
+}
+
+fn refuse(detail: &str) -> Refusal {
+    Refusal {
+        why: Close::TokenRefused,
+        detail: detail.into(),
+    }
+}
+
+impl Admission for Desk {
+    type TargetView = Value;
+
+    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
+        self.0.requests.lock().push(request.clone());
+        let mut grants = self.0.grants.lock();
+        let (uses, admitted) = grants
+            .get_mut(&request.token.to_hex())
+            .ok_or_else(|| refuse("nobody has this token"))?;
+        if request
+            .session
+            .as_ref()
+            .is_some_and(|named| *named != admitted.session.to_string())
+        {
+            return Err(refuse("the token is of another session"));
+        }
+        *uses = uses.checked_sub(1).ok_or_else(|| refuse("the token is used up"))?;
+        Ok(admitted.clone())
+    }
+
+    fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<Value> {
+        let views = self.0.views.lock().unwrap();
+        views.get(&token.to_hex()).filter(|_| client.is_loopback()).cloned()
+    }
+
+    async fn explain(&self, _: &StreamInfo) -> Option<End> {
+        self.0.explanation.lock().map(End::from)
+    }
+}
+
+impl Observer for Desk {
+    fn opened(&self, stream: &Stream) {
+        self.note(format!("opened {}", stream.info.session));
+    }
+
+    fn closed(&self, stream: &Stream, end: &End) {
+        self.note(format!("closed {} {}", stream.info.session, end.why.reason()));
+    }
+
+    fn refused(&self, refused: &Refused) {
+        let session = refused.session.as_deref().unwrap_or("-");
+        self.note(format!("refused {session} {}", refused.refusal.why.reason()));
+    }
+}

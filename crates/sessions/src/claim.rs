@@ -1,0 +1,279 @@
+//! The pure part of an admission: who a token is of, by which way he may come, and the status once he has.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use novasphere_core::console_session::{
+    access::may_have_token,
+    connection::{ClaimError, NewConnection, claim, connect, leave},
+    grant,
+    policy::SessionPolicy,
+    target::kind_word,
+    validate::SessionError,
+};
+use novasphere_crd::{Clipboard, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, LastDisconnect, Time};
+use novasphere_dataplane::{
+    admission::{Refusal, Whose},
+    registry::Transport,
+};
+use novasphere_wire::{close::Close, rules::Rules, token::TokenHash};
+
+use super::{access::User, report::id_of};
+
+/// By what a viewer enters.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    Token(TokenHash),
+    User(User),
+}
+
+/// A viewer at the door.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) way: Way,
+    pub(crate) client: IpAddr,
+    pub(crate) transport: Transport,
+    /// The name that the stream is going to have.
+    pub(crate) connection: String,
+}
+
+pub(crate) fn refuse(why: Close, detail: impl Into<String>) -> Refusal {
+    Refusal {
+        why,
+        detail: detail.into(),
+    }
+}
+
+pub(crate) fn unknown(detail: impl Into<String>) -> Refusal {
+    refuse(Close::TokenRefused, detail)
+}
+
+/// What the log says of somebody who was turned away.
+pub(crate) fn whose(session: &ConsoleSession, user: &str) -> Whose {
+    Whose {
+        session: id_of(session).to_string(),
+        user: user.to_owned(),
+        target: target_name(session),
+    }
+}
+
+pub(crate) fn target_name(session: &ConsoleSession) -> String {
+    let target = &session.spec.target_ref;
+    format!("{}/{}", kind_word(target.kind), target.name)
+}
+
+/// Who it is, by a token that is good now or by kube-apiserver's word.
+pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Result<User, Refusal> {
+    match way {
+        Way::User(user) if may_have_token(&session.spec, &user.name, &user.groups) => Ok(user.clone()),
+        Way::User(user) => Err(refuse(
+            Close::AccessWithdrawn,
+            format!("spec.users and spec.groups do not name {}", user.name),
+        )),
+        Way::Token(hash) => {
+            let status = session.status.as_ref();
+            let grant = status.and_then(|status| grant::find(status, &hash.to_hex()));
+            let grant = grant.ok_or_else(|| unknown("the session no longer knows the token"))?;
+            if !grant::is_good(grant, now) {
+                let error = if grant.uses_left == 0 {
+                    ClaimError::TokenUsed
+                } else {
+                    ClaimError::TokenExpired
+                };
+                return Err(unknown(error.to_string()));
+            }
+            Ok(User {
+                name: grant.user.clone(),
+                groups: grant.groups.clone(),
+            })
+        }
+    }
+}
+
+pub(crate) fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), Refusal> {
+    if !policy.allows_address(caller.client) {
+        return Err(refuse(
+            Close::AddressNotAllowed,
+            format!("{} is in no allowed source range", caller.client),
+        ));
+    }
+    if caller.transport != Transport::Rfb {
+        return Ok(());
+    }
+    if policy.protocol != ConsoleProtocol::Vnc {
+        return Err(refuse(
+            Close::TransportNotAllowed,
+            "the console is not a screen, so it does not speak RFB",
+        ));
+    }
+    if policy.native {
+        Ok(())
+    } else {
+        Err(refuse(
+            Close::TransportNotAllowed,
+            "console.native is false: browsers only",
+        ))
+    }
+}
+
+pub(crate) fn claimed(
+    before: &ConsoleSessionStatus,
+    caller: &Caller,
+    connection: &NewConnection,
+    policy: &SessionPolicy,
+    replaced: &[String],
+    now: Timestamp,
+) -> Result<ConsoleSessionStatus, Refusal> {
+    let made_room = make_room(before, replaced, now);
+    let claimed = match &caller.way {
+        Way::Token(hash) => claim(&made_room, &hash.to_hex(), connection.clone(), policy.max_viewers, now),
+        Way::User(_) => connect(&made_room, connection.clone(), policy.max_viewers, now),
+    };
+    claimed.map_err(|error| {
+        let why = match error {
+            ClaimError::UnknownToken | ClaimError::TokenExpired | ClaimError::TokenUsed | ClaimError::Over => {
+                Close::TokenRefused
+            }
+            ClaimError::TooManyViewers => Close::TooManyViewers,
+            ClaimError::NotReady => Close::TargetNotRunning,
+            ClaimError::Duplicate => Close::Internal,
+        };
+        refuse(why, error.to_string())
+    })
+}
+
+/// Without the session's own streams that are replaced: their gateways see by the reason that they were not forgotten.
+fn make_room(before: &ConsoleSessionStatus, replaced: &[String], now: Timestamp) -> ConsoleSessionStatus {
+    let own = before
+        .connections
+        .iter()
+        .find(|connection| replaced.contains(&connection.id));
+    let Some(own) = own else { return before.clone() };
+    let ids: Vec<&str> = replaced.iter().map(String::as_str).collect();
+    let last = LastDisconnect {
+        user: own.user.clone(),
+        reason: Close::Replaced.reason().to_owned(),
+        at: Time(now),
+    };
+    let mut after = leave(before, &ids, last, now);
+    // It forgets grants that are used up; the one that is being used is not.
+    after.grants.clone_from(&before.grants);
+    after
+}
+
+pub(crate) fn close_of_error(error: &SessionError) -> Close {
+    match error {
+        SessionError::TargetNotFound { .. } | SessionError::TargetReplaced => Close::TargetGone,
+        SessionError::Policy(_) => Close::PolicyChanged,
+        SessionError::KubeVirtNotInstalled | SessionError::VncServer { .. } => Close::TargetUnreachable,
+        SessionError::NoIdentity | SessionError::NoSuchConsole { .. } | SessionError::TooManySessions { .. } => {
+            Close::TargetRefused
+        }
+    }
+}
+
+/// What a viewer may do: the policy, without what changes the guest for a user who may only look.
+pub(crate) const fn rules(policy: &SessionPolicy, drives: bool) -> Rules {
+    Rules {
+        input: drives,
+        clipboard_to_guest: matches!(policy.clipboard, Clipboard::Both | Clipboard::ToGuest),
+        clipboard_from_guest: matches!(policy.clipboard, Clipboard::Both | Clipboard::FromGuest),
+        power: policy.power,
+        resize: policy.resize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use novasphere_crd::{Connection, ConsoleInput, Takeover};
+
+    use super::*;
+
+    fn policy() -> SessionPolicy {
+        SessionPolicy {
+            protocol: ConsoleProtocol::Vnc,
+            duration: Duration::from_hours(1),
+            idle_timeout: None,
+            max_viewers: 1,
+            takeover: Takeover::Refuse,
+            input: ConsoleInput::Control,
+            clipboard: Clipboard::FromGuest,
+            power: true,
+            resize: true,
+            native: true,
+            allowed_source_ranges: vec!["192.0.2.0/24".parse().unwrap()],
+        }
+    }
+
+    fn told(policy: &SessionPolicy, client: &str, transport: Transport) -> Option<Close> {
+        let caller = Caller {
+            way: Way::User(User::default()),
+            client: client.parse().unwrap(),
+            transport,
+            connection: "c".into(),
+        };
+        check_way(policy, &caller).err().map(|refusal| refusal.why)
+    }
+
+    #[test]
+    fn addresses_and_ways_in_are_the_policys() {
+        assert_eq!(told(&policy(), "192.0.2.9", Transport::Rfb), None);
+        assert_eq!(told(&policy(), "::ffff:192.0.2.9", Transport::WebSocket), None);
+        assert_eq!(
+            told(&policy(), "198.51.100.1", Transport::WebSocket),
+            Some(Close::AddressNotAllowed)
+        );
+        let browsers = SessionPolicy {
+            native: false,
+            ..policy()
+        };
+        assert_eq!(
+            told(&browsers, "192.0.2.9", Transport::Rfb),
+            Some(Close::TransportNotAllowed)
+        );
+        assert_eq!(told(&browsers, "192.0.2.9", Transport::KubeApiserver), None);
+        let serial = SessionPolicy {
+            protocol: ConsoleProtocol::Serial,
+            ..policy()
+        };
+        assert_eq!(
+            told(&serial, "192.0.2.9", Transport::Rfb),
+            Some(Close::TransportNotAllowed)
+        );
+    }
+
+    #[test]
+    fn who_may_only_look_changes_nothing_in_the_guest() {
+        let drives = rules(&policy(), true);
+        assert!(drives.input && drives.power_messages() && drives.resize_messages());
+        assert!(!drives.text_to_guest() && drives.clipboard_from_guest);
+        let looks = rules(&policy(), false);
+        assert!(!looks.input && !looks.power_messages() && !looks.resize_messages() && !looks.text_to_guest());
+    }
+
+    #[test]
+    fn a_viewer_who_is_replaced_makes_room_and_the_token_stays_good() {
+        let now = Timestamp::now();
+        let connection = |id: &str| Connection {
+            id: id.into(),
+            user: "ann".into(),
+            gateway: "g1".into(),
+            client_address: "192.0.2.1".into(),
+            transport: novasphere_crd::Transport::WebSocket,
+            connected_at: Time(now),
+            last_input_at: None,
+            bytes_sent: 0,
+            bytes_received: 0,
+        };
+        let before = ConsoleSessionStatus {
+            connections: vec![connection("old"), connection("other")],
+            ..ConsoleSessionStatus::default()
+        };
+        assert_eq!(make_room(&before, &["elsewhere".into()], now), before);
+        let after = make_room(&before, &["old".into(), "elsewhere".into()], now);
+        assert_eq!(after.connections.len(), 1);
+        assert_eq!(after.last_disconnect.unwrap().reason, "Replaced");
+    }
+}

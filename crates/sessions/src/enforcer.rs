@@ -1,0 +1,269 @@
+//! Ends streams whose session no longer allows them: on each event of the watches, by looking at all of them again now and then,
+//! and by asking for the users' rights again.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use novasphere_core::console_session::{
+    end::{end, expires_at},
+    validate::validate,
+};
+use novasphere_crd::{CloseReason, ConsoleSession};
+use novasphere_dataplane::{
+    admission::{Observer, Refused},
+    registry::{Registry, SessionId, Stream},
+    relay::End,
+};
+use novasphere_wire::close::Close;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::{
+    access::{AccessChecker, RECHECK, User},
+    live::{Live, LiveStreams},
+    report::{Report, id_of},
+    sessions::Sessions,
+    status::StatusWriter,
+    watches::Change,
+};
+
+/// How often it is looked whose rights are to be asked for again.
+const TURN: Duration = Duration::from_secs(5);
+
+/// How many turns until all streams are looked at again. It costs as much as an event of each of their sessions.
+const LOOK_AGAIN: u32 = 6;
+
+/// Questions at the same time.
+const QUESTIONS: usize = 16;
+
+/// Ends streams. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Enforcer(Arc<Parts>);
+
+struct Parts {
+    sessions: Sessions,
+    live: LiveStreams,
+    registry: Registry,
+    access: AccessChecker,
+    writer: StatusWriter,
+    report: Report,
+    /// Sessions whose duration was shortened, with the end for which a timer runs.
+    timers: Mutex<HashMap<SessionId, Timestamp>>,
+}
+
+/// What viewers are told of a session's end.
+pub(crate) const fn close_of(reason: CloseReason) -> Close {
+    match reason {
+        CloseReason::Expired => Close::Expired,
+        CloseReason::Revoked => Close::Revoked,
+        CloseReason::Deleted | CloseReason::Finished => Close::Deleted,
+        CloseReason::TargetGone => Close::TargetGone,
+        CloseReason::PolicyChanged => Close::PolicyChanged,
+    }
+}
+
+impl Enforcer {
+    pub(crate) fn new(
+        sessions: Sessions,
+        live: LiveStreams,
+        registry: Registry,
+        access: AccessChecker,
+        writer: StatusWriter,
+        report: Report,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            sessions,
+            live,
+            registry,
+            access,
+            writer,
+            report,
+            timers: Mutex::default(),
+        }))
+    }
+
+    /// Looks at the sessions that an event is about. Called from the watches, so that nothing comes between the event and
+    /// the end of a stream.
+    pub(crate) fn changed(&self, change: &Change) {
+        let sessions = self.0.live.sessions(|id| match change {
+            Change::Session(namespace, name) => id.namespace == *namespace && id.name == *name,
+            Change::Targets(namespace) => id.namespace == *namespace,
+            Change::All => true,
+        });
+        for id in sessions {
+            self.check(&id);
+        }
+    }
+
+    /// Ends the streams of a session that may not go on, and puts those back into it that it does not know.
+    pub(crate) fn check(&self, id: &SessionId) {
+        let Some(session) = self.0.sessions.of(id) else {
+            self.0.registry.end_session(id, Close::Deleted);
+            return;
+        };
+        for live in self.end_refused(id, &session) {
+            self.0.report.rejoin(live);
+        }
+    }
+
+    /// Ends the streams of a session that may not go on. Returns those that go on and of which it knows nothing.
+    fn end_refused(&self, id: &SessionId, session: &ConsoleSession) -> Vec<Arc<Live>> {
+        let references = self.0.sessions.references(session);
+        if let Some(reason) = end(session, &references, Timestamp::now()) {
+            self.0.registry.end_session(id, close_of(reason));
+            return Vec::new();
+        }
+        self.follow_expiry(session);
+        let console = validate(session, &references).map(|valid| valid.target.console).ok();
+        let mut unknown = Vec::new();
+        for live in self.0.live.of_session(id) {
+            if console.as_ref().is_some_and(|console| *console != live.console) {
+                self.end(&live, Close::PolicyChanged);
+            } else if !is_noted(session, &live) {
+                // Somebody took it over, or took this process for dead.
+                if is_replaced(session, &live) {
+                    self.end(&live, Close::Replaced);
+                } else {
+                    unknown.push(live);
+                }
+            }
+        }
+        unknown
+    }
+
+    /// Looks at all sessions that have streams, for what has no event: a session that was deleted before the answer to the
+    /// claim of its stream was here is in no watch cache, and is believed to be there for as long as own writes are.
+    async fn look_again(&self) {
+        let sessions = self.0.live.sessions(|_| true);
+        futures::stream::iter(sessions)
+            .for_each_concurrent(QUESTIONS, |id| async move {
+                // Else a gateway with thousands of streams does nothing else meanwhile.
+                tokio::task::yield_now().await;
+                let session = self.0.sessions.of(&id).filter(|_| self.0.sessions.is_watched(&id));
+                if let Some(session) = session {
+                    self.end_refused(&id, &session);
+                } else if self.0.writer.is_gone(&id).await {
+                    self.0.registry.end_session(&id, Close::Deleted);
+                }
+            })
+            .await;
+    }
+
+    fn end(&self, live: &Live, why: Close) {
+        self.0
+            .registry
+            .end_where(|stream| stream.info.connection == live.id(), why);
+    }
+
+    /// A stream's own clock knows the end that the session had when it was opened.
+    fn follow_expiry(&self, session: &ConsoleSession) {
+        let Some(expires) = expires_at(session) else { return };
+        let id = id_of(session);
+        let is_shorter = self
+            .0
+            .live
+            .of_session(&id)
+            .iter()
+            .any(|live| expires.as_second() < live.expires.as_second());
+        if !is_shorter {
+            return;
+        }
+        let mut timers = self.0.timers.lock();
+        if timers.insert(id.clone(), expires) == Some(expires) {
+            return;
+        }
+        drop(timers);
+        let enforcer = self.clone();
+        tokio::spawn(async move {
+            let left = expires.duration_since(Timestamp::now());
+            sleep(Duration::try_from(left).unwrap_or_default()).await;
+            enforcer.timer_is_over(&id, expires);
+        });
+    }
+
+    fn timer_is_over(&self, id: &SessionId, expires: Timestamp) {
+        let mut timers = self.0.timers.lock();
+        if timers.get(id) == Some(&expires) {
+            timers.remove(id);
+        }
+        drop(timers);
+        self.check(id);
+    }
+
+    /// Looks at the streams and asks for the rights of those who are connected, again and again. An answer that cannot be had
+    /// changes nothing.
+    pub(crate) async fn watch_rights(self) {
+        let mut turns = interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for turn in (0..LOOK_AGAIN).cycle() {
+            turns.tick().await;
+            if turn == 0 {
+                self.look_again().await;
+            }
+            let questions = self.questions();
+            futures::stream::iter(questions)
+                .for_each_concurrent(QUESTIONS, |question| self.ask(question))
+                .await;
+        }
+    }
+
+    fn questions(&self) -> Vec<(User, ResourceAttributes)> {
+        let mut questions: Vec<(User, ResourceAttributes)> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for live in self.0.live.all() {
+            let key = (
+                live.user.clone(),
+                live.session.namespace.clone(),
+                live.kind,
+                live.target.clone(),
+                live.protocol,
+                live.drives,
+            );
+            if seen.insert(key) {
+                questions.extend(live.rights().into_iter().map(|right| (live.user.clone(), right)));
+            }
+        }
+        questions
+    }
+
+    async fn ask(&self, (user, right): (User, ResourceAttributes)) {
+        match self.0.access.allows(&user, &right, RECHECK).await {
+            Ok(true) => {}
+            Ok(false) => {
+                for live in self.0.live.all() {
+                    if live.user == user && live.rights().contains(&right) {
+                        self.end(&live, Close::AccessWithdrawn);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!("the right of a connected user is not known: {error}"),
+        }
+    }
+}
+
+/// Whether the last who left a session had to make room since the stream was opened.
+fn is_replaced(session: &ConsoleSession, live: &Live) -> bool {
+    let status = session.status.as_ref();
+    let last = status.and_then(|status| status.last_disconnect.as_ref());
+    last.is_some_and(|last| {
+        // Times in a status are whole seconds.
+        last.reason == Close::Replaced.reason() && last.at.0.as_second() >= live.opened_at.as_second()
+    })
+}
+
+fn is_noted(session: &ConsoleSession, live: &Live) -> bool {
+    let connections = session.status.iter().flat_map(|status| &status.connections);
+    connections.into_iter().any(|connection| connection.id == live.id())
+}
+
+/// What happened between the claim and the opening of a stream had no stream to end.
+impl Observer for Enforcer {
+    fn opened(&self, stream: &Stream) {
+        self.check(&stream.info.session);
+    }
+
+    fn closed(&self, _: &Stream, _: &End) {}
+
+    fn refused(&self, _: &Refused) {}
+}

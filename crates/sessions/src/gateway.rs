@@ -1,0 +1,340 @@
+//! A gateway of sessions, put together: watches, admission, enforcement, status and lease.
+
+use std::{io::Write, net::IpAddr, sync::Arc, time::Duration};
+
+use kube::Client;
+use novasphere_core::console_session::{
+    endpoints::Endpoints,
+    grant::{IssueError, NewGrant},
+};
+use novasphere_crd::ConsoleSession;
+use novasphere_dataplane::{
+    admission::{Admitted, Observer, Refusal},
+    audit::AuditLog,
+    gateway::Gateway,
+    limits::Gate,
+    metrics::Metrics,
+    registry::{Registry, Transport},
+};
+use novasphere_runtime::{
+    client::{self, ClientError},
+    events,
+    metrics::Metrics as RuntimeMetrics,
+    optional_api::OptionalApis,
+    shutdown::Shutdown,
+    watch::Guard,
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    access::{AccessChecker, User},
+    admission::{Parts, SessionAdmission},
+    claim,
+    counters::Counting,
+    desktops::Desktops,
+    enforcer::Enforcer,
+    lease::{self, GatewayLease, NotAName},
+    live::LiveStreams,
+    report::{self, Report},
+    sessions::Sessions,
+    status::{StatusWriter, WriteError},
+    upstream::Consoles,
+    watches::{OPTIONAL_APIS, Watches},
+};
+
+/// The name under which gateways report events.
+pub const REPORTER: &str = "novasphere/console";
+
+/// What a gateway is given from outside.
+pub struct SessionGatewayOptions {
+    /// How to connect to the cluster.
+    pub kube_config: kube::Config,
+    /// Only sessions of this namespace; all when it is absent.
+    pub watch_namespace: Option<String>,
+    /// Namespace of the gateway's lease: its own.
+    pub namespace: String,
+    /// Name of this process among the replicas, for example its Pod's name. A random part is added.
+    pub instance: String,
+    /// Where viewers connect; for the status of sessions that are made for one connection.
+    pub endpoints: Endpoints,
+    /// Limits before authentication.
+    pub gate: Gate,
+    /// How long a viewer waits at most for a desktop that sleeps or starts.
+    pub wake_timeout: Duration,
+    /// Counts streams.
+    pub metrics: Metrics,
+    /// Counts what the watches see.
+    pub runtime_metrics: RuntimeMetrics,
+    /// Where the audit log goes.
+    pub audit: Box<dyn Write + Send>,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The process's name does not fit.
+    #[error(transparent)]
+    Name(#[from] NotAName),
+    /// The client could not be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The first look at the cluster failed.
+    #[error(
+        "cannot find out which APIs the cluster serves: {0}. Check that the API server is reachable and that this account may read them"
+    )]
+    Discovery(#[source] Box<kube::Error>),
+    /// The process was asked to stop first.
+    #[error("asked to stop before the sessions were read")]
+    Stopped,
+    /// A watch ended, which it never should.
+    #[error("a watch ended by itself; the process ends to start over")]
+    TaskEnded,
+}
+
+/// What decides about streams and tells of them, without watches, listeners and a lease.
+struct Core {
+    holder: String,
+    sessions: Sessions,
+    live: LiveStreams,
+    registry: Registry,
+    writer: StatusWriter,
+    access: AccessChecker,
+    consoles: Consoles,
+    report: Report,
+    enforcer: Enforcer,
+}
+
+impl Core {
+    fn new(
+        client: &Client,
+        console_client: Client,
+        sessions: Sessions,
+        holder: &str,
+        reporter: events::Reporter,
+        wake_timeout: Duration,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let (live, registry) = (LiveStreams::default(), Registry::default());
+        let writer = StatusWriter::new(client.clone(), sessions.clone());
+        let access = AccessChecker::new(client.clone());
+        let report = Report::start(writer.clone(), live.clone(), reporter, tasks);
+        let enforcer = Enforcer::new(
+            sessions.clone(),
+            live.clone(),
+            registry.clone(),
+            access.clone(),
+            writer.clone(),
+            report.clone(),
+        );
+        Self {
+            holder: holder.to_owned(),
+            consoles: Consoles {
+                client: client.clone(),
+                console_client,
+                desktops: Desktops::new(client.clone(), sessions.clone(), wake_timeout),
+                sessions: sessions.clone(),
+            },
+            sessions,
+            live,
+            registry,
+            writer,
+            access,
+            report,
+            enforcer,
+        }
+    }
+
+    fn spawn(&self, tasks: &mut JoinSet<()>) {
+        let counting = Counting {
+            holder: self.holder.clone(),
+            registry: self.registry.clone(),
+            sessions: self.sessions.clone(),
+            writer: self.writer.clone(),
+            live: self.live.clone(),
+            report: self.report.clone(),
+        };
+        tasks.spawn(counting.run());
+        tasks.spawn(self.enforcer.clone().watch_rights());
+    }
+
+    fn admission(self, endpoints: Endpoints) -> SessionAdmission {
+        SessionAdmission::new(Parts {
+            holder: self.holder,
+            endpoints,
+            sessions: self.sessions,
+            writer: self.writer,
+            access: self.access,
+            consoles: self.consoles,
+            live: self.live,
+            registry: self.registry,
+            report: self.report,
+        })
+    }
+}
+
+/// A console gateway of `ConsoleSession` objects. Clones share everything.
+#[derive(Clone)]
+pub struct SessionGateway {
+    gateway: Gateway<SessionAdmission>,
+    admission: SessionAdmission,
+    sessions: Sessions,
+    access: AccessChecker,
+    client: Client,
+    report: Report,
+    lease: GatewayLease,
+    holder: String,
+}
+
+impl SessionGateway {
+    /// Starts the watches and everything else that a gateway needs as tasks of `tasks`, takes the lease, and returns when the
+    /// caches are filled. The tasks have to live until [`finish`](Self::finish) has returned; none of them ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; the process should end.
+    pub async fn start(options: SessionGatewayOptions, tasks: &mut JoinSet<()>) -> Result<Self, StartError> {
+        let holder = lease::identity(&options.instance)?;
+        let client = client::Builder::new(options.kube_config.clone())?.build()?;
+        let console_client = client::Builder::new(options.kube_config)?.without_retries().build()?;
+        let apis = OptionalApis::watch(
+            client.clone(),
+            OPTIONAL_APIS,
+            options.runtime_metrics.clone(),
+            options.shutdown.clone(),
+        )
+        .await
+        .map_err(|error| StartError::Discovery(Box::new(error)))?;
+        let watches = Watches {
+            client: client.clone(),
+            namespace: options.watch_namespace,
+            guard: Guard {
+                metrics: options.runtime_metrics,
+                tell: None,
+            },
+            sessions: Sessions::new(apis),
+        };
+        let sessions = watches.sessions.clone();
+        let reporter = events::Reporter::new(client.clone(), REPORTER, &holder);
+        let wake = options.wake_timeout;
+        let core = Core::new(
+            &client,
+            console_client,
+            sessions.clone(),
+            &holder,
+            reporter,
+            wake,
+            tasks,
+        );
+        let lease = GatewayLease::new(client.clone(), &options.namespace, &holder);
+        let changed = core.enforcer.clone();
+        watches.spawn(tasks, move |change| changed.changed(&change));
+        core.spawn(tasks);
+        tasks.spawn(lease.clone().keep());
+        let observers: Vec<Box<dyn Observer>> = vec![
+            Box::new(AuditLog::new(holder.clone(), options.audit)),
+            Box::new(options.metrics),
+            Box::new(core.report.clone()),
+            // Last: it may end the stream at once.
+            Box::new(core.enforcer.clone()),
+        ];
+        let (access, report, registry) = (core.access.clone(), core.report.clone(), core.registry.clone());
+        let admission = core.admission(options.endpoints);
+        let this = Self {
+            gateway: Gateway::with_registry(admission.clone(), observers, options.gate, registry),
+            admission,
+            sessions,
+            access,
+            client,
+            report,
+            lease,
+            holder,
+        };
+        tokio::select! {
+            () = this.sessions.filled() => Ok(this),
+            () = options.shutdown.wait() => Err(StartError::Stopped),
+            _ = tasks.join_next() => Err(StartError::TaskEnded),
+        }
+    }
+
+    /// Carries streams.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway<SessionAdmission> {
+        &self.gateway
+    }
+
+    /// The sessions and their targets.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The users' rights.
+    #[must_use]
+    pub fn access(&self) -> &AccessChecker {
+        &self.access
+    }
+
+    /// The client that everything but consoles goes through.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The name of this process in leases and connections.
+    #[must_use]
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Lets a user in whom kube-apiserver has authenticated; the answer goes to [`Gateway::serve_admitted`]. Checks all that a
+    /// token's use checks, and the right to the console. A session that was [made for one
+    /// connection](novasphere_core::console_session::made_for) is started with the same write, so it need not be in the watch
+    /// cache yet.
+    ///
+    /// # Errors
+    ///
+    /// What the user is told, and why; it is in the audit log already.
+    pub async fn admit_user(
+        &self,
+        session: &ConsoleSession,
+        user: &User,
+        client: IpAddr,
+        transport: Transport,
+    ) -> Result<Admitted, Refusal> {
+        let admitted = self.admission.admit_user(session, user, client, transport).await;
+        if let Err(refusal) = &admitted {
+            let whose = claim::whose(session, &user.name);
+            self.gateway.refused_before(refusal, whose, client, transport);
+        }
+        admitted
+    }
+
+    /// Adds a grant to the session's status, as everything that novasphere writes there, and tells of it by an event.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; nothing was granted then, unless the answer got lost.
+    pub async fn grant(
+        &self,
+        session: &ConsoleSession,
+        grant: &NewGrant,
+    ) -> Result<Arc<ConsoleSession>, WriteError<IssueError>> {
+        let granted = self.admission.grant(session, grant).await?;
+        self.report.granted(&report::id_of(session), grant);
+        Ok(granted)
+    }
+
+    /// Ends all streams in the way a restart wants, writes their ends and gives the lease back. The listeners must have stopped
+    /// before. Streams that end by themselves within `grace` do.
+    pub async fn finish(&self, grace: Duration) {
+        const LAST_WAIT: Duration = Duration::from_secs(4);
+        self.gateway.registry().drain(grace, LAST_WAIT).await;
+        self.report.flush(LAST_WAIT).await;
+        self.lease.release().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,489 @@
+//! Sessions in front of an apiserver in memory: claims, conflicts, ends and what is written about them.
+
+mod desktops;
+
+use std::{io, sync::Arc, time::Duration};
+
+use http::{Method, Request, Response};
+use kube::{Client, client::Body, runtime::watcher::Event};
+use novasphere_dataplane::{
+    admission::{Admission, AdmissionRequest},
+    registry::StreamInfo,
+};
+use novasphere_runtime::events;
+use novasphere_wire::{close::Close, token::TokenHash};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::watches::Change;
+
+const TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// How long viewers wait for a desktop.
+const WAIT: Duration = Duration::from_mins(5);
+
+type Edit = fn(&mut Value);
+
+/// An apiserver with one session.
+#[derive(Clone)]
+struct Server(Arc<Mutex<State>>);
+
+struct State {
+    session: Value,
+    /// Somebody else's write that comes before the next one of ours.
+    before_next_write: Option<Edit>,
+    writes: usize,
+    allowed: bool,
+    /// Whether `update` is allowed as well.
+    drives: bool,
+    workspace: Value,
+    /// How often the workspace was asked to wake.
+    wakes: usize,
+    /// Where a desktop is.
+    endpoint: Option<std::net::SocketAddr>,
+    /// The data of a desktop's Secret.
+    secret: Option<Value>,
+    /// The labels of the Secret `guest`, with the password of a VNC server in a guest.
+    labels: Value,
+    /// The session was deleted.
+    is_gone: bool,
+}
+
+impl Server {
+    fn new(session: Value) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            session,
+            before_next_write: None,
+            writes: 0,
+            allowed: true,
+            drives: true,
+            workspace: desktops::workspace(),
+            wakes: 0,
+            endpoint: None,
+            secret: None,
+            labels: json!({}),
+            is_gone: false,
+        })))
+    }
+
+    fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                // Others run in between, as they do on a network.
+                tokio::task::yield_now().await;
+                let (code, answer) = server.answer(&parts.method, parts.uri.path(), body);
+                let response = Response::builder().status(code);
+                Ok::<_, io::Error>(response.body(Body::from(serde_json::to_vec(&answer).unwrap())).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn answer(&self, method: &Method, path: &str, mut body: Value) -> (u16, Value) {
+        let mut state = self.0.lock();
+        if path.ends_with("/subjectaccessreviews") {
+            let is_update = body["spec"]["resourceAttributes"]["verb"] == "update";
+            body["status"] = json!({"allowed": state.allowed && (state.drives || !is_update)});
+            return (201, body);
+        }
+        if let Some(answer) = state.answer_of_desktop(path, &body) {
+            return answer;
+        }
+        if path.ends_with("/endpointslices") {
+            let slice = json!({
+                "metadata": {"name": "s"}, "addressType": "IPv4", "ports": [{"name": "vnc", "port": 5901}],
+                "endpoints": [{"addresses": ["192.0.2.7"]}],
+            });
+            let list = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": [slice]});
+            return (200, list);
+        }
+        if path.ends_with("/events") {
+            return (201, body);
+        }
+        if path.ends_with("/secrets/guest") {
+            let secret =
+                json!({"metadata": {"name": "guest", "labels": state.labels}, "data": {"password": "c2VjcmV0"}});
+            return (200, secret);
+        }
+        assert!(
+            path.starts_with("/apis/novasphere.io/v1alpha1/namespaces/team/consolesessions/look"),
+            "{path}"
+        );
+        if state.is_gone {
+            return (404, not_found());
+        }
+        if *method == Method::GET {
+            return (200, state.session.clone());
+        }
+        if let Some(edit) = state.before_next_write.take() {
+            edit(&mut state.session);
+            bump(&mut state.session);
+        }
+        if body["metadata"]["resourceVersion"] != state.session["metadata"]["resourceVersion"] {
+            let conflict = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "message": "", "code": 409});
+            return (409, conflict);
+        }
+        state.writes += 1;
+        state.session["status"] = body["status"].clone();
+        bump(&mut state.session);
+        (200, state.session.clone())
+    }
+
+    fn session(&self) -> ConsoleSession {
+        serde_json::from_value(self.0.lock().session.clone()).unwrap()
+    }
+
+    fn writes(&self) -> usize {
+        self.0.lock().writes
+    }
+}
+
+impl State {
+    fn answer_of_desktop(&mut self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        if path.ends_with("/vncworkspaces/desk/status") {
+            assert_eq!(body["metadata"], json!({"uid": "w1"}));
+            self.wakes += 1;
+            self.workspace["status"]["wakeRequestedAt"] = body["status"]["wakeRequestedAt"].clone();
+            bump(&mut self.workspace);
+            return Some((200, self.workspace.clone()));
+        }
+        if path.ends_with("/secrets/desk-credentials") {
+            return Some(self.secret.as_ref().map_or((404, not_found()), |data| {
+                (200, json!({"metadata": {"name": "desk-credentials"}, "data": data}))
+            }));
+        }
+        let endpoint = self.endpoint.filter(|_| path.ends_with("/endpointslices"))?;
+        let port = |name: &str| json!({"name": name, "port": endpoint.port()});
+        let slice = json!({
+            "metadata": {"name": "s"}, "addressType": "IPv4", "ports": [port("vnc"), port("ssh")],
+            "endpoints": [{"addresses": [endpoint.ip().to_string()]}],
+        });
+        let list =
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": [slice]});
+        Some((200, list))
+    }
+}
+
+fn not_found() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "", "code": 404})
+}
+
+fn bump(session: &mut Value) {
+    let version: u64 = session["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    session["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+}
+
+/// A session that is ready, with a token for this many streams.
+fn session(uses: u32) -> Value {
+    let now = jiff::Timestamp::now();
+    let later = now + Duration::from_hours(1);
+    let second = |time: jiff::Timestamp| json!(jiff::Timestamp::from_second(time.as_second()).unwrap());
+    json!({
+        "apiVersion": "novasphere.io/v1alpha1",
+        "kind": "ConsoleSession",
+        "metadata": {"name": "look", "namespace": "team", "uid": "s1", "resourceVersion": "1", "generation": 1},
+        "spec": {"targetRef": {"kind": "VmAccess", "name": "web"}},
+        "status": {
+            "phase": "Ready",
+            "targetUid": "t1",
+            "protocol": "vnc",
+            "startedAt": second(now),
+            "expiresAt": second(later),
+            "policy": {
+                "duration": "1h", "maxViewers": 8, "takeover": "Refuse", "input": "Control", "clipboard": "ToGuest", "power": false,
+                "resize": true, "native": true,
+            },
+            "grants": [{
+                "id": "g", "sha256": TokenHash::of_token(TOKEN.as_bytes()).unwrap().to_hex(), "user": "ann",
+                "issuedAt": second(now), "notAfter": second(later), "usesLeft": uses,
+            }],
+        },
+    })
+}
+
+struct Stage {
+    server: Server,
+    sessions: Sessions,
+    registry: Registry,
+    enforcer: Enforcer,
+    report: Report,
+    admission: SessionAdmission,
+    _tasks: JoinSet<()>,
+}
+
+impl Stage {
+    fn new(uses: u32) -> Self {
+        Self::with(session(uses))
+    }
+
+    fn with(session: Value) -> Self {
+        let server = Server::new(session);
+        let sessions = Sessions::with_kubevirt();
+        sessions.observe(&Event::Apply(server.session()));
+        let vm_access = json!({
+            "metadata": {"name": "web", "namespace": "team", "uid": "t1"},
+            "spec": {
+                "virtualMachine": {"name": "web"},
+                "services": [{"name": "desk", "ports": [{"name": "vnc", "port": 5901}]}],
+                "vncServer": {"service": "desk", "port": 5901},
+                "console": {"maxViewers": 8},
+            },
+        });
+        let instance =
+            json!({"metadata": {"name": "web", "namespace": "team", "uid": "i1"}, "status": {"phase": "Running"}});
+        sessions.fill(
+            serde_json::from_value(vm_access).unwrap(),
+            serde_json::from_value(instance).unwrap(),
+        );
+        let (client, mut tasks) = (server.client(), JoinSet::new());
+        let reporter = events::Reporter::new(client.clone(), REPORTER, "g1");
+        let core = Core::new(
+            &client,
+            client.clone(),
+            sessions.clone(),
+            "g1",
+            reporter,
+            WAIT,
+            &mut tasks,
+        );
+        Self {
+            server,
+            sessions,
+            registry: core.registry.clone(),
+            enforcer: core.enforcer.clone(),
+            report: core.report.clone(),
+            admission: core.admission(Endpoints::default()),
+            _tasks: tasks,
+        }
+    }
+
+    async fn enter(&self) -> Result<Admitted, Refusal> {
+        let request = AdmissionRequest {
+            token: TokenHash::of_token(TOKEN.as_bytes()).unwrap(),
+            session: Some("team/look".into()),
+            client: [192, 0, 2, 1].into(),
+            transport: Transport::WebSocket,
+        };
+        self.admission.admit(&request).await
+    }
+
+    /// The watch sees the session like this.
+    fn seen(&self, edit: impl Fn(&mut Value)) {
+        let mut state = self.server.0.lock();
+        edit(&mut state.session);
+        bump(&mut state.session);
+        drop(state);
+        self.sessions.observe(&Event::Apply(self.server.session()));
+        self.enforcer.changed(&Change::Session("team".into(), "look".into()));
+    }
+
+    fn open(&self, admitted: &Admitted) -> novasphere_dataplane::registry::Handle {
+        let handle = self.registry.open(StreamInfo {
+            session: admitted.session.clone(),
+            connection: admitted.place.id().to_owned(),
+            user: admitted.user.clone(),
+            target: admitted.target_name.clone(),
+            client: [192, 0, 2, 1].into(),
+            transport: Transport::WebSocket,
+            protocol: admitted.protocol,
+        });
+        Observer::opened(&self.enforcer, handle.stream());
+        handle
+    }
+
+    fn connections(&self) -> usize {
+        self.server.session().status.unwrap_or_default().connections.len()
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_with_one_token_gets_as_many_streams_as_it_is_good_for() {
+    for uses in [1, 3] {
+        let stage = Stage::new(uses);
+        let entries = futures::future::join_all((0..100).map(|_| stage.enter())).await;
+        let (open, refused): (Vec<_>, Vec<_>) = entries.into_iter().partition(Result::is_ok);
+        assert_eq!(open.len(), uses as usize);
+        for entry in refused {
+            assert_eq!(entry.unwrap_err().why, Close::TokenRefused);
+        }
+        assert_eq!(stage.server.writes(), uses as usize, "who is refused writes nothing");
+        assert_eq!(stage.connections(), uses as usize);
+    }
+}
+
+#[tokio::test]
+async fn a_use_that_another_replica_has_claimed_first_is_gone() {
+    let stage = Stage::new(1);
+    stage.server.0.lock().before_next_write = Some(|session| {
+        session["status"]["grants"][0]["usesLeft"] = json!(0);
+    });
+    assert_eq!(stage.enter().await.unwrap_err().why, Close::TokenRefused);
+    assert_eq!(stage.server.writes(), 0);
+}
+
+#[tokio::test]
+async fn another_write_in_between_does_not_matter() {
+    let stage = Stage::new(1);
+    stage.server.0.lock().before_next_write = Some(|session| {
+        session["status"]["conditions"] = json!([]);
+    });
+    let admitted = stage.enter().await.unwrap();
+    assert_eq!(
+        (admitted.user.as_str(), admitted.target_name.as_str()),
+        ("ann", "VmAccess/web")
+    );
+    assert!(admitted.rules.input && admitted.rules.clipboard_to_guest && !admitted.rules.clipboard_from_guest);
+    assert_eq!(stage.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_place_that_nobody_opens_is_given_back() {
+    let stage = Stage::new(1);
+    drop(stage.enter().await.unwrap());
+    stage.report.flush(Duration::from_secs(5)).await;
+    assert_eq!(stage.connections(), 0);
+    let last = stage.server.session().status.unwrap().last_disconnect.unwrap();
+    assert_eq!((last.user.as_str(), last.reason.as_str()), ("ann", "HandshakeTimeout"));
+}
+
+#[tokio::test]
+async fn who_may_not_look_is_turned_away_and_nothing_is_written() {
+    let stage = Stage::new(1);
+    stage.server.0.lock().allowed = false;
+    let refusal = stage.enter().await.unwrap_err();
+    assert_eq!(refusal.why, Close::AccessWithdrawn);
+    assert!(refusal.detail.contains("vmaccesses/console"), "{}", refusal.detail);
+    assert_eq!(stage.server.writes(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_ends_ends_its_streams() {
+    let ends: [(Edit, Close); 3] = [
+        (|session| session["spec"]["revoked"] = json!(true), Close::Revoked),
+        (|session| session["spec"]["duration"] = json!("0s"), Close::Expired),
+        (|session| session["metadata"]["uid"] = json!("s2"), Close::Deleted),
+    ];
+    for (edit, why) in ends {
+        let stage = Stage::new(1);
+        let admitted = stage.enter().await.unwrap();
+        let mut handle = stage.open(&admitted);
+        stage.seen(|_| {});
+        assert!(futures::FutureExt::now_or_never(handle.ended()).is_none());
+        stage.seen(edit);
+        assert_eq!(handle.ended().await, why);
+    }
+}
+
+#[tokio::test]
+async fn what_ended_between_claim_and_opening_ends_at_once() {
+    let stage = Stage::new(1);
+    let admitted = stage.enter().await.unwrap();
+    stage.seen(|session| session["spec"]["revoked"] = json!(true));
+    let mut handle = stage.open(&admitted);
+    assert_eq!(handle.ended().await, Close::Revoked);
+}
+
+#[tokio::test]
+async fn a_session_that_was_deleted_while_the_watch_was_down_ends_its_streams() {
+    let stage = Stage::new(1);
+    // The claim is an own write that the watch does not show any more.
+    let admitted = stage.enter().await.unwrap();
+    let mut handle = stage.open(&admitted);
+    stage.sessions.observe(&Event::Init);
+    stage.sessions.observe(&Event::InitDone);
+    stage.enforcer.changed(&Change::All);
+    assert_eq!(futures::FutureExt::now_or_never(handle.ended()), Some(Close::Deleted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_deletion_overtook_the_answer_to_a_claim_ends_its_streams() {
+    let stage = Stage::new(1);
+    let admitted = stage.enter().await.unwrap();
+    let answer = stage.server.session();
+    stage.sessions.observe(&Event::Delete(answer.clone()));
+    stage.sessions.written(answer);
+    let mut handle = stage.open(&admitted);
+    let mut turns = JoinSet::new();
+    turns.spawn(stage.enforcer.clone().watch_rights());
+    let early = tokio::time::timeout(Duration::from_mins(1), handle.ended()).await;
+    assert!(early.is_err(), "the watch need not have seen a session that is there");
+    stage.server.0.lock().is_gone = true;
+    let late = tokio::time::timeout(Duration::from_secs(31), handle.ended()).await;
+    assert_eq!(late, Ok(Close::Deleted));
+}
+
+#[tokio::test]
+async fn a_secret_is_a_guests_password_only_when_its_label_says_so() {
+    let stage = Stage::new(1);
+    let vm_access = json!({
+        "metadata": {"name": "web", "namespace": "team", "uid": "t1"},
+        "spec": {
+            "virtualMachine": {"name": "web"},
+            "services": [{"name": "desk", "ports": [{"name": "vnc", "port": 5901}]}],
+            "vncServer": {"service": "desk", "port": 5901, "passwordSecretName": "guest"},
+            "console": {"maxViewers": 8},
+        },
+    });
+    let instance =
+        json!({"metadata": {"name": "web", "namespace": "team", "uid": "i1"}, "status": {"phase": "Running"}});
+    stage.sessions.fill(
+        serde_json::from_value(vm_access).unwrap(),
+        serde_json::from_value(instance).unwrap(),
+    );
+    for labels in [json!({}), json!({"novasphere.io/vnc-password": "false"})] {
+        stage.server.0.lock().labels = labels;
+        let refusal = stage.enter().await.unwrap_err();
+        assert_eq!(refusal.why, Close::TargetRefused);
+        let how = "kubectl -n team label secret guest novasphere.io/vnc-password=true";
+        assert!(refusal.detail.contains(how), "{}", refusal.detail);
+    }
+    stage.server.0.lock().labels = json!({"novasphere.io/vnc-password": "true"});
+    stage.enter().await.unwrap();
+    assert_eq!(stage.server.writes(), 1, "who is refused writes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shortened_session_ends_by_the_clock() {
+    let stage = Stage::new(1);
+    let admitted = stage.enter().await.unwrap();
+    let mut handle = stage.open(&admitted);
+    stage.seen(|session| session["spec"]["duration"] = json!("20m"));
+    let start = tokio::time::Instant::now();
+    // The timer runs in the test's time, what it then checks in the real one: there the session is not over yet.
+    let early = tokio::time::timeout(Duration::from_mins(21), handle.ended()).await;
+    assert!(early.is_err() && start.elapsed() >= Duration::from_mins(20));
+    stage.seen(|session| session["status"]["startedAt"] = json!("2020-01-01T00:00:00Z"));
+    assert_eq!(handle.ended().await, Close::Expired);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_taken_for_dead_is_put_back_and_one_that_was_replaced_ends() {
+    let stage = Stage::new(1);
+    let admitted = stage.enter().await.unwrap();
+    let mut handle = stage.open(&admitted);
+    stage.seen(|session| {
+        session["status"]["connections"] = json!([]);
+        session["status"]["lastDisconnect"] =
+            json!({"user": "ann", "reason": "GatewayLost", "at": jiff::Timestamp::now().to_string()});
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stage.connections(), 1);
+    stage.seen(|session| {
+        session["status"]["connections"] = json!([]);
+        let later = jiff::Timestamp::now() + Duration::from_secs(1);
+        session["status"]["lastDisconnect"] = json!({"user": "ben", "reason": "Replaced", "at": later.to_string()});
+    });
+    assert_eq!(handle.ended().await, Close::Replaced);
+}

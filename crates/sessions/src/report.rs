@@ -1,0 +1,321 @@
+//! Tells what happens: in the sessions' status, in events, and once a minute how much a stream has carried.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Resource, ResourceExt};
+use novasphere_core::console_session::{
+    connection::{connect, leave},
+    grant::NewGrant,
+};
+use novasphere_crd::{ConsoleSession, LastDisconnect, Time};
+use novasphere_dataplane::{
+    admission::{Observer, Refused},
+    registry::{SessionId, Stream},
+    relay::End,
+};
+use novasphere_runtime::events;
+use novasphere_wire::close::Close;
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    live::{Live, LiveStreams},
+    status::{Decision, Pure, StatusWriter, WriteError},
+};
+
+/// How long to wait after a write that failed.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Sessions that are written at the same time.
+const WRITES: usize = 16;
+
+/// Events that wait to be written; more are lost, for events are best effort.
+const EVENTS: usize = 256;
+
+/// What is told about streams. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Report(Arc<Parts>);
+
+struct Parts {
+    writer: StatusWriter,
+    live: LiveStreams,
+    news: mpsc::Sender<News>,
+    leaving: Mutex<HashMap<SessionId, Vec<Leaving>>>,
+    wake: Notify,
+    /// Sessions whose leave is being written.
+    busy: AtomicUsize,
+    idle: Notify,
+}
+
+struct Leaving {
+    connection: String,
+    last: LastDisconnect,
+}
+
+/// An event to be written.
+struct News {
+    session: SessionId,
+    warning: bool,
+    reason: &'static str,
+    note: String,
+}
+
+impl Report {
+    /// A report, and the tasks that write it into `tasks`.
+    pub(crate) fn start(
+        writer: StatusWriter,
+        live: LiveStreams,
+        reporter: events::Reporter,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let (news, pending) = mpsc::channel(EVENTS);
+        let report = Self(Arc::new(Parts {
+            writer,
+            live,
+            news,
+            leaving: Mutex::default(),
+            wake: Notify::new(),
+            busy: AtomicUsize::new(0),
+            idle: Notify::new(),
+        }));
+        tasks.spawn(report.clone().write_leaves());
+        tasks.spawn(write_events(reporter, pending));
+        report
+    }
+
+    /// Notes that a stream is over; does nothing when that was noted already.
+    pub(crate) fn over(&self, session: &SessionId, connection: &str, why: Close) {
+        if let Some(live) = self.0.live.remove(session, connection) {
+            self.left(&live, why);
+        }
+    }
+
+    fn left(&self, live: &Live, why: Close) {
+        let leaving = Leaving {
+            connection: live.id().to_owned(),
+            last: LastDisconnect {
+                user: live.user.name.clone(),
+                reason: why.reason().to_owned(),
+                at: Time(Timestamp::now()),
+            },
+        };
+        self.lock().entry(live.session.clone()).or_default().push(leaving);
+        self.0.wake.notify_one();
+    }
+
+    /// Notes connections that the status has and that nobody carries.
+    pub(crate) fn forgotten(&self, session: &SessionId, user: &str, connection: &str) {
+        let leaving = Leaving {
+            connection: connection.to_owned(),
+            last: LastDisconnect {
+                user: user.to_owned(),
+                reason: Close::ViewerLost.reason().to_owned(),
+                at: Time(Timestamp::now()),
+            },
+        };
+        self.lock().entry(session.clone()).or_default().push(leaving);
+        self.0.wake.notify_one();
+    }
+
+    /// Notes that a token of a session was given out.
+    pub(crate) fn granted(&self, session: &SessionId, grant: &NewGrant) {
+        let streams = if grant.uses == 1 { "one stream" } else { "its streams" };
+        let seconds = grant.window.as_secs();
+        self.tell(News {
+            session: session.clone(),
+            warning: false,
+            reason: "Granted",
+            note: format!("{} got a token that opens {streams} within {seconds} s.", grant.user),
+        });
+    }
+
+    /// Notes that a known user was turned away from a session.
+    pub(crate) fn turned_away(&self, session: &SessionId, user: &str, why: Close) {
+        self.tell(News {
+            session: session.clone(),
+            warning: true,
+            reason: "ConnectionRefused",
+            note: format!("{user} was turned away ({}): {}", why.reason(), why.sentence()),
+        });
+    }
+
+    /// Puts a stream that lives back into its session: while this process could not renew its lease, somebody may have
+    /// taken it for dead.
+    pub(crate) fn rejoin(&self, live: Arc<Live>) {
+        let report = self.clone();
+        tokio::spawn(async move {
+            let mut again = Pure(|session: &ConsoleSession| {
+                let status = session.status.clone().unwrap_or_default();
+                let connected = connect(&status, live.connection.clone(), u16::MAX, Timestamp::now());
+                // Refused means that it is there, or that the session is over and the stream with it.
+                connected.map_or(Decision::Keep, |status| Decision::Write(Box::new(status)))
+            });
+            if let Err(error) = report.0.writer.update(&live.session, &mut again).await {
+                tracing::debug!(session = %live.session, "a stream is not put back into its session: {error}");
+            }
+        });
+    }
+
+    /// Returns when every end is in its session's status, at the latest after `bound`.
+    pub(crate) async fn flush(&self, bound: Duration) {
+        let all = async {
+            loop {
+                let idle = self.0.idle.notified();
+                if self.lock().is_empty() && self.0.busy.load(SeqCst) == 0 {
+                    return;
+                }
+                idle.await;
+            }
+        };
+        if timeout(bound, all).await.is_err() {
+            tracing::warn!("not every end of a stream could be written; the controller puts that right");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Vec<Leaving>>> {
+        self.0.leaving.lock()
+    }
+
+    fn tell(&self, news: News) {
+        if self.0.news.try_send(news).is_err() {
+            tracing::debug!("too many events about sessions; one is not told");
+        }
+    }
+
+    async fn write_leaves(self) {
+        let places = Arc::new(Semaphore::new(WRITES));
+        loop {
+            self.0.wake.notified().await;
+            let due: Vec<_> = {
+                let mut leaving = self.lock();
+                self.0.busy.fetch_add(leaving.len(), SeqCst);
+                leaving.drain().collect()
+            };
+            for (session, leaving) in due {
+                // Never closed.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    return;
+                };
+                let report = self.clone();
+                tokio::spawn(async move {
+                    report.write_leave(session, leaving).await;
+                    drop(place);
+                    report.0.busy.fetch_sub(1, SeqCst);
+                    report.0.idle.notify_waiters();
+                });
+            }
+        }
+    }
+
+    async fn write_leave(&self, id: SessionId, leaving: Vec<Leaving>) {
+        let Some(last) = leaving.last().map(|leaving| leaving.last.clone()) else {
+            return;
+        };
+        let ids: Vec<_> = leaving.iter().map(|leaving| leaving.connection.as_str()).collect();
+        let mut without = Pure(|session: &ConsoleSession| {
+            let before = session.status.clone().unwrap_or_default();
+            let after = leave(&before, &ids, last.clone(), Timestamp::now());
+            Decision::change(&before, after)
+        });
+        match self.0.writer.update(&id, &mut without).await {
+            Ok(_) | Err(WriteError::Gone | WriteError::Refused(_)) => {}
+            Err(error @ (WriteError::Contended | WriteError::Api(_) | WriteError::Timeout)) => {
+                tracing::warn!(session = %id, "the end of a stream is not in its session's status yet: {error}");
+                let mut waiting = self.lock();
+                waiting.entry(id).or_default().extend(leaving);
+                drop(waiting);
+                let report = self.clone();
+                tokio::spawn(async move {
+                    sleep(RETRY).await;
+                    report.0.wake.notify_one();
+                });
+            }
+        }
+    }
+}
+
+async fn write_events(reporter: events::Reporter, mut pending: mpsc::Receiver<News>) {
+    while let Some(news) = pending.recv().await {
+        let News {
+            session,
+            warning,
+            reason,
+            note,
+        } = news;
+        let about = ObjectReference {
+            api_version: Some(ConsoleSession::api_version(&()).into_owned()),
+            kind: Some(ConsoleSession::kind(&()).into_owned()),
+            namespace: Some(session.namespace),
+            name: Some(session.name),
+            uid: Some(session.uid),
+            ..ObjectReference::default()
+        };
+        if warning {
+            reporter.warning(&about, reason, "Connect", &note).await;
+        } else {
+            reporter.normal(&about, reason, "Connect", &note).await;
+        }
+    }
+}
+
+impl Observer for Report {
+    fn opened(&self, stream: &Stream) {
+        let info = &stream.info;
+        let transport: &str = info.transport.into();
+        self.tell(News {
+            session: info.session.clone(),
+            warning: false,
+            reason: "Connected",
+            note: format!("{} connected to {} by {transport}.", info.user, info.target),
+        });
+    }
+
+    fn closed(&self, stream: &Stream, end: &End) {
+        let info = &stream.info;
+        self.over(&info.session, &info.connection, end.why);
+        self.tell(News {
+            session: info.session.clone(),
+            warning: false,
+            reason: "Disconnected",
+            note: format!("{} ({}): {}", info.user, end.why.reason(), words(end)),
+        });
+    }
+
+    fn refused(&self, refused: &Refused) {
+        let Some(live) = self.0.live.find(refused.place.id()) else {
+            return;
+        };
+        let why = refused.refusal.why;
+        self.over(&live.session, live.id(), why);
+        self.turned_away(&live.session, &live.user.name, why);
+    }
+}
+
+/// What people are told of the end of a stream. Why a desktop went to sleep is in its workspace's own words.
+fn words(end: &End) -> &str {
+    match (end.why, &end.detail) {
+        (Close::TargetHibernated | Close::TargetExpired, Some(detail)) => detail,
+        (why, _) => why.sentence(),
+    }
+}
+
+/// The identity of a session object.
+pub(crate) fn id_of(session: &ConsoleSession) -> SessionId {
+    SessionId {
+        namespace: session.namespace().unwrap_or_default(),
+        name: session.name_any(),
+        uid: session.uid().unwrap_or_default(),
+    }
+}

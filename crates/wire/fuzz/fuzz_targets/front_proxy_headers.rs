@@ -1,0 +1,37 @@
+//! Who a request is from: lines `name: value`, the values of any bytes.
+
+#![no_main]
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use novasphere_wire::front_proxy::{HeaderNames, MAX_EXTRA, MAX_EXTRAS, MAX_GROUPS, MAX_NAME};
+
+fuzz_target!(|bytes: &[u8]| {
+    let names = HeaderNames {
+        user: vec![HeaderName::from_static("x-remote-user"), HeaderName::from_static("x-alias")],
+        uid: vec![HeaderName::from_static("x-remote-uid")],
+        group: vec![HeaderName::from_static("x-remote-group"), HeaderName::from_static("x-team")],
+        extra_prefix: vec!["x-remote-extra-".to_owned(), "x-".to_owned()],
+    };
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n').take(1000) {
+        let Some(colon) = line.windows(2).position(|pair| pair == b": ") else { continue };
+        let (name, value) = line.split_at(colon);
+        let parsed = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value.get(2..).unwrap_or_default()));
+        if let (Ok(name), Ok(value)) = parsed {
+            headers.append(name, value);
+        }
+    }
+    let Ok(who) = names.identity(&headers) else { return };
+    assert!(names.are_in(&headers), "an identity without a header of the front proxy");
+    assert!(!who.user.is_empty() && who.user.len() <= MAX_NAME);
+    assert!(who.uid.is_none_or(|uid| !uid.is_empty() && uid.len() <= MAX_NAME));
+    assert!(who.groups.len() <= MAX_GROUPS && who.groups.iter().all(|group| !group.is_empty() && group.len() <= MAX_NAME));
+    let values: Vec<_> = who.extra.values().flatten().collect();
+    assert!(values.len() <= MAX_EXTRAS && values.iter().all(|value| value.len() <= MAX_EXTRA));
+    // What is said is what was sent: nothing is made of nothing.
+    let sent = |text: &str| headers.values().any(|value| value.as_bytes().trim_ascii() == text.as_bytes() || {
+        str::from_utf8(value.as_bytes()).is_ok_and(|value| value.trim() == text)
+    });
+    assert!(sent(&who.user) && who.groups.iter().all(|group| sent(group)));
+});
