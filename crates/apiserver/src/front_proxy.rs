@@ -6,7 +6,7 @@
 
 mod settings;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use futures::TryStreamExt;
 use http::HeaderMap;
@@ -20,6 +20,7 @@ use kube::{
 };
 use novasphere_runtime::admin::Gate;
 use novasphere_wire::front_proxy::{Identity, IdentityError};
+use parking_lot::RwLock;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -76,14 +77,14 @@ impl FrontProxy {
     }
 
     fn settings(&self) -> Option<Arc<Settings>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 
     /// Takes the `ConfigMap` into use; one that cannot be used is logged, and the last good one stays.
     pub fn observe(&self, config_map: &ConfigMap) -> bool {
         match Settings::read(config_map) {
             Ok(settings) => {
-                *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(settings));
+                *self.0.write() = Some(Arc::new(settings));
                 tracing::info!("took over {NAMESPACE}/{CONFIG_MAP}");
                 true
             }

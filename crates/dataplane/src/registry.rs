@@ -12,6 +12,7 @@ use std::{
 };
 
 use novasphere_wire::close::Close;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,

@@ -24,6 +24,7 @@ use novasphere_dataplane::{
     },
 };
 use novasphere_wire::close::Close;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},

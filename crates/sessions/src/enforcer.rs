@@ -17,6 +17,7 @@ use novasphere_dataplane::{
     relay::End,
 };
 use novasphere_wire::close::Close;
+use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{

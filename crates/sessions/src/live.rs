@@ -12,6 +12,7 @@ use novasphere_core::console_session::{
 use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
 use novasphere_dataplane::registry::SessionId;
 use novasphere_wire::token::TokenHash;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{access::User, desktops::WorkspaceId};
 

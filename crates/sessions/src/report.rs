@@ -24,6 +24,7 @@ use novasphere_dataplane::{
 };
 use novasphere_runtime::events;
 use novasphere_wire::close::Close;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinSet,

@@ -19,6 +19,7 @@ use novasphere_dataplane::registry::SessionId;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{cache::Cache, optional_api::OptionalApis};
 use novasphere_wire::token::TokenHash;
+use parking_lot::RwLock;
 use tokio::{sync::watch, time::timeout};
 
 use super::{desktops::WorkspaceId, report::id_of, used_tokens::UsedTokens, watches::OPTIONAL_APIS};

@@ -10,6 +10,7 @@ use std::{
 use kube::{Api, Client, ResourceExt, api::PostParams};
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus};
 use novasphere_dataplane::registry::SessionId;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::sessions::Sessions;

@@ -3,6 +3,7 @@
 use std::future::pending;
 
 use novasphere_wire::{rfb::upstream::Authentication, rules::Rules};
+use parking_lot::Mutex;
 use tokio::io::duplex;
 
 use super::*;

@@ -11,6 +11,7 @@ use novasphere_wire::{
     close::Close,
     websocket::opening::{Opening, Origins},
 };
+use parking_lot::{Mutex, MutexGuard};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},

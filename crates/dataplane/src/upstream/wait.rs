@@ -93,6 +93,7 @@ impl WaitingTarget {
 mod tests {
 
     use novasphere_wire::rfb::upstream::Authentication;
+    use parking_lot::Mutex;
     use tokio::{io::AsyncWriteExt, net::TcpListener};
 
     use super::*;

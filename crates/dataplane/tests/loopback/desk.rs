@@ -9,6 +9,7 @@ use novasphere_dataplane::{
     upstream::Target,
 };
 use novasphere_wire::{close::Close, rules::Rules, token::TokenHash};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -106,7 +107,7 @@ impl Admission for Desk {
     }
 
     fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<Value> {
-        let views = self.0.views.lock().unwrap();
+        let views = self.0.views.lock();
         views.get(&token.to_hex()).filter(|_| client.is_loopback()).cloned()
     }
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use novasphere_dataplane::upstream::{Target, tcp::TcpTarget};
 use novasphere_wire::rfb::{security::vnc_auth::VncPassword, upstream::Authentication};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

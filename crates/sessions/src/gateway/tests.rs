@@ -12,6 +12,7 @@ use novasphere_dataplane::{
 };
 use novasphere_runtime::events;
 use novasphere_wire::{close::Close, token::TokenHash};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

@@ -13,7 +13,7 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
-use novasphere_console::{rfb::filter::Filter, rules::Rules, websocket::opening::Handshake};
+use novasphere_wire::{rfb::filter::Filter, rules::Rules, websocket::opening::Handshake};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
