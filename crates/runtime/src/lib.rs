@@ -5,7 +5,8 @@
 //! tasks that have names ([`tasks`]), a server with certificate, limits and a slow end ([`serve`]), an end ([`shutdown`]), a client whose
 //! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`]), APIs that may
 //! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
-//! ([`cache`], [`read_your_writes`]), what waits to be reconciled ([`queue`], [`backoff`]), certificates ([`tls`], [`ca`]),
+//! ([`cache`], [`read_your_writes`]), what waits to be reconciled or is remembered of each object ([`queue`], [`backoff`],
+//! [`per_object`]), certificates ([`tls`], [`ca`]),
 //! room for many connections ([`open_files`]), what people see of it all ([`events`]), how a role's permissions are
 //! written down ([`rbac`]), and which rights a user has ([`access`]).
 
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod namespaced;
 pub mod open_files;
 pub mod optional_api;
+pub mod per_object;
 pub mod queue;
 pub mod rbac;
 pub mod read_your_writes;
