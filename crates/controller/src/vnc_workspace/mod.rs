@@ -11,6 +11,8 @@ mod keep;
 mod ports;
 mod resize;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
