@@ -24,7 +24,7 @@ type object = map[string]any
 
 func (c *Cluster) auditLog() string { return c.path("audit.log") }
 
-// writeCertificates makes the authorities once, and the leaves anew: a node
+// writeCertificates makes the authorities once, and the leaves each time: a node
 // that is added later needs further names in them.
 func (c *Cluster) writeCertificates() error {
 	dir := c.path("pki")

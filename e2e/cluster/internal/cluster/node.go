@@ -32,7 +32,7 @@ func (c *Cluster) startNode(ctx context.Context, needed programs) error {
 	slot, err := nodens.Claim(ctx, c.dir, c.state.Index, keepsRange)
 	if err != nil {
 		if keepsRange {
-			err = fmt.Errorf("%w; make the cluster anew: novacluster down --name %s", err, c.state.Name)
+			err = fmt.Errorf("%w; remove the cluster and make it again: novacluster down --name %s", err, c.state.Name)
 		}
 		return err
 	}
@@ -156,14 +156,14 @@ func (c *Cluster) startPods(ctx context.Context, timeout time.Duration) error {
 }
 
 // startContainerd starts containerd with the basic images. Its root is kept
-// between clusters; a root that fails is made anew, once.
+// between clusters; a root that fails is removed and made again, once.
 func (c *Cluster) startContainerd(ctx context.Context, needed programs, timeout time.Duration) error {
 	defer c.progress.Step("containerd and basic images")()
 	err := c.tryContainerd(ctx, needed, timeout)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	c.progress.Note("containerd failed with its kept root %s; making that anew: %s", c.path("containerd-root"), firstLine(err))
+	c.progress.Note("containerd failed with its kept root %s; removing that and starting again: %s", c.path("containerd-root"), firstLine(err))
 	if err := c.Stop(ctx, containerd); err != nil {
 		return err
 	}

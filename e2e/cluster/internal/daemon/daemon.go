@@ -95,8 +95,9 @@ func launch(ctx context.Context, spec Spec) (Process, error) {
 	return findLaunched(ctx, id)
 }
 
-// findLaunched looks for the daemon, whose number only its namespace told. In
-// the middle of an exec a process shows no environment, so it looks again.
+// findLaunched looks for the daemon, whose process number is known only in its
+// namespace. In the middle of an exec a process shows no environment, so it
+// looks again.
 func findLaunched(ctx context.Context, id string) (Process, error) {
 	const bound = 2 * time.Second
 	deadline := time.Now().Add(bound)

@@ -13,7 +13,7 @@ import (
 // controller makes and removes volumes; snapshots.go has its other half.
 type controller struct {
 	csi.UnimplementedControllerServer
-	volumes, snapshots shelf
+	volumes, snapshots store
 
 	guard sync.Mutex
 	// busy are the volumes and snapshots that a request works on.
@@ -22,7 +22,7 @@ type controller struct {
 	asked map[string]time.Time
 }
 
-func newController(volumes, snapshots shelf) *controller {
+func newController(volumes, snapshots store) *controller {
 	return &controller{volumes: volumes, snapshots: snapshots, busy: map[string]bool{}, asked: map[string]time.Time{}}
 }
 
@@ -131,7 +131,7 @@ func (c *controller) timeLeft(id string, delay time.Duration) time.Duration {
 // source returns how a record names what to copy, and the folder of it.
 func (c *controller) source(content *csi.VolumeContentSource, capacity int64) (name, dir string, err error) {
 	var kind, id string
-	var from shelf
+	var from store
 	switch {
 	case content == nil:
 		return "", "", nil
@@ -163,7 +163,7 @@ func (c *controller) DeleteVolume(_ context.Context, request *csi.DeleteVolumeRe
 }
 
 // remove is no error when there is nothing.
-func (c *controller) remove(kind string, from shelf, id string) error {
+func (c *controller) remove(kind string, from store, id string) error {
 	unlock, err := c.lock(kind + " " + id)
 	if err != nil {
 		return err

@@ -18,11 +18,11 @@ var mountCapability = []*csi.VolumeCapability{{
 
 func testController(t *testing.T) *controller {
 	t.Helper()
-	volumes, err := openShelf(filepath.Join(t.TempDir(), "volumes"))
+	volumes, err := openStore(filepath.Join(t.TempDir(), "volumes"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	snapshots, err := openShelf(filepath.Join(t.TempDir(), "snapshots"))
+	snapshots, err := openStore(filepath.Join(t.TempDir(), "snapshots"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,14 +178,14 @@ func TestIDsOfOthersLeadNowhere(t *testing.T) {
 	}
 }
 
-func TestShelfForgetsWhatWasNotFinished(t *testing.T) {
+func TestStoreForgetsWhatWasNotFinished(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a" + partial, "b" + removed, "c"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := openShelf(dir); err != nil {
+	if _, err := openStore(dir); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)

@@ -44,11 +44,11 @@ type options struct{ endpoint, registrationDir, stateDir, node string }
 
 // run serves until ctx ends.
 func run(ctx context.Context, options options, mounts mounts) error {
-	volumes, err := openShelf(filepath.Join(options.stateDir, "volumes"))
+	volumes, err := openStore(filepath.Join(options.stateDir, "volumes"))
 	if err != nil {
 		return err
 	}
-	snapshots, err := openShelf(filepath.Join(options.stateDir, "snapshots"))
+	snapshots, err := openStore(filepath.Join(options.stateDir, "snapshots"))
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 type node struct {
 	csi.UnimplementedNodeServer
 	name    string
-	volumes shelf
+	volumes store
 	mounts  mounts
 }
 

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// record is what a shelf remembers of a volume or a snapshot.
+// record is what a store records of a volume or a snapshot.
 type record struct {
 	// Name is what the caller of the create request chose.
 	Name string
@@ -33,9 +33,9 @@ type record struct {
 
 func (r record) ready() bool { return !time.Now().Before(r.Created.Add(r.Delay)) }
 
-// shelf keeps folders with data: DIR/ID/data beside DIR/ID/record.json. A
+// store keeps folders with data: DIR/ID/data beside DIR/ID/record.json. A
 // folder with the name of an ID is whole.
-type shelf struct{ dir string }
+type store struct{ dir string }
 
 // Entries that are being made or removed have these endings; no ID has a dot.
 const (
@@ -43,23 +43,23 @@ const (
 	removed = ".removed"
 )
 
-// openShelf removes what a killed driver was making or removing.
-func openShelf(dir string) (shelf, error) {
+// openStore removes what a killed driver was making or removing.
+func openStore(dir string) (store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return shelf{}, err
+		return store{}, err
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return shelf{}, err
+		return store{}, err
 	}
 	for _, entry := range entries {
 		if strings.HasSuffix(entry.Name(), partial) || strings.HasSuffix(entry.Name(), removed) {
 			if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
-				return shelf{}, err
+				return store{}, err
 			}
 		}
 	}
-	return shelf{dir}, nil
+	return store{dir}, nil
 }
 
 var fileName = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9]{0,63}$`)
@@ -74,10 +74,10 @@ func idOf(name string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (s shelf) data(id string) string { return filepath.Join(s.dir, id, "data") }
+func (s store) data(id string) string { return filepath.Join(s.dir, id, "data") }
 
 // find returns a record, and whether there is one. Any string may be asked for.
-func (s shelf) find(id string) (record, bool, error) {
+func (s store) find(id string) (record, bool, error) {
 	var found record
 	if !fileName.MatchString(id) {
 		return found, false, nil
@@ -93,7 +93,7 @@ func (s shelf) find(id string) (record, bool, error) {
 }
 
 // list names all entries in the order of their IDs.
-func (s shelf) list() ([]string, error) {
+func (s store) list() ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func (s shelf) list() ([]string, error) {
 }
 
 // add makes an entry, with a copy of the folder from unless that is empty.
-func (s shelf) add(ctx context.Context, id string, entry record, from string) error {
+func (s store) add(ctx context.Context, id string, entry record, from string) error {
 	dir := filepath.Join(s.dir, id+partial)
 	if err := os.RemoveAll(dir); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (s shelf) add(ctx context.Context, id string, entry record, from string) er
 	return nil
 }
 
-func (s shelf) update(id string, entry record) error { return write(filepath.Join(s.dir, id), entry) }
+func (s store) update(id string, entry record) error { return write(filepath.Join(s.dir, id), entry) }
 
 func write(dir string, entry record) error {
 	content, err := json.Marshal(entry)
@@ -141,7 +141,7 @@ func write(dir string, entry record) error {
 	return os.Rename(path+partial, path)
 }
 
-func (s shelf) remove(id string) error {
+func (s store) remove(id string) error {
 	aside := filepath.Join(s.dir, id+removed)
 	if err := os.RemoveAll(aside); err != nil {
 		return err
