@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use novasphere_apiserver::rbac as apiserver;
 use novasphere_console::rbac as console;
-use novasphere_controller::rbac::{CLUSTER_RULES, NAMESPACE_RULES, USER_ROLES};
+use novasphere_controller::rbac::USER_ROLES;
 use novasphere_runtime::rbac::Rule;
 
 use crate::{
@@ -12,55 +12,7 @@ use crate::{
     roles::{ROLES, Role},
 };
 
-/// What one role of the program may do.
-struct Table {
-    /// The role, as the chart's values and components name it.
-    component: &'static str,
-    /// Where its table is written down.
-    source: &'static str,
-    /// Permissions in every namespace.
-    cluster: &'static [&'static [Rule]],
-    /// Permissions in its own namespace.
-    namespace: &'static [&'static [Rule]],
-    /// Built-in roles that it is bound to.
-    built_in: &'static [BuiltIn],
-}
-
-/// A `Role` that Kubernetes itself makes.
-struct BuiltIn {
-    name: &'static str,
-    namespace: &'static str,
-    /// What is added to the name of the binding.
-    suffix: &'static str,
-}
-
-const TABLES: &[Table] = &[
-    Table {
-        component: "controller",
-        source: "crates/controller/src/rbac.rs",
-        cluster: &[CLUSTER_RULES],
-        namespace: &[NAMESPACE_RULES],
-        built_in: &[],
-    },
-    Table {
-        component: "console",
-        source: "crates/console/src/rbac.rs",
-        cluster: &[console::CLUSTER_RULES],
-        namespace: &[console::NAMESPACE_RULES],
-        built_in: &[],
-    },
-    Table {
-        component: "apiserver",
-        source: "crates/apiserver/src/rbac.rs and crates/console/src/rbac.rs",
-        cluster: &[console::CLUSTER_RULES, apiserver::CLUSTER_RULES],
-        namespace: &[console::NAMESPACE_RULES],
-        built_in: &[BuiltIn {
-            name: apiserver::AUTHENTICATION_READER,
-            namespace: "kube-system",
-            suffix: "authentication-reader",
-        }],
-    },
-];
+const TEMPLATES: &str = "charts/novasphere/templates";
 
 /// Name of the role that lets gateways read the passwords of VNC servers, where it is bound.
 const PASSWORDS: &str = r#"{{ include "novasphere.fullname" . }}-console-passwords"#;
@@ -123,23 +75,12 @@ fn user_roles() -> anyhow::Result<(PathBuf, String)> {
     Ok((PathBuf::from(format!("{TEMPLATES}/user-roles.yaml")), text))
 }
 
-fn passwords() -> anyhow::Result<Files> {
-    let header = yaml_header("crates/console/src/rbac.rs");
-    let role = |name: &str, labels: &str| cluster_role(name, labels, console::PASSWORD_RULES);
-    let condition = "{{- if and .Values.rbac.create (or .Values.console.enabled .Values.apiserver.enabled) }}";
-    Ok(vec![
-        (
-            PathBuf::from("config/rbac/console_passwords_role.yaml"),
-            format!("{header}{}", role(PASSWORDS, PLAIN_LABELS)?),
-        ),
-        (
-            PathBuf::from("charts/novasphere/templates/console/passwords-role.yaml"),
-            format!(
-                "{header}{condition}\n{}{{{{- end }}}}\n",
-                role(HELM_PASSWORDS, HELM_LABELS)?
-            ),
-        ),
-    ])
+fn passwords() -> anyhow::Result<(PathBuf, String)> {
+    let mut text = yaml_header("crates/console/src/rbac.rs");
+    text.push_str("{{- if and .Values.rbac.create (or .Values.console.enabled .Values.apiserver.enabled) }}\n");
+    cluster_role(&mut text, PASSWORDS, LABELS, console::PASSWORD_RULES)?;
+    text.push_str("{{- end }}\n");
+    Ok((PathBuf::from(format!("{TEMPLATES}/console/passwords-role.yaml")), text))
 }
 
 fn roles(text: &mut String, role: &Role) -> std::fmt::Result {

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, path::PathBuf};
 use anyhow::Context;
 use novasphere::Configuration;
 use novasphere_apiserver::rbac as apiserver;
-use novasphere_console::role::rbac as console;
+use novasphere_console::rbac as console;
 use novasphere_controller::rbac as controller;
 use novasphere_runtime::rbac::Rule;
 use serde_json::Value;
@@ -78,7 +78,7 @@ pub(crate) const ROLES: &[Role] = &[
             },
         ],
         watches_as: "console",
-        rbac_source: "crates/console/src/role/rbac.rs",
+        rbac_source: "crates/console/src/rbac.rs",
         cluster_rules: &[console::CLUSTER_RULES],
         namespace_rules: &[console::NAMESPACE_RULES],
         built_in: &[],
@@ -92,7 +92,7 @@ pub(crate) const ROLES: &[Role] = &[
             setting: &["apiserver", "address"],
         }],
         watches_as: "console",
-        rbac_source: "crates/apiserver/src/rbac.rs and crates/console/src/role/rbac.rs",
+        rbac_source: "crates/apiserver/src/rbac.rs and crates/console/src/rbac.rs",
         cluster_rules: &[console::CLUSTER_RULES, apiserver::CLUSTER_RULES],
         namespace_rules: &[console::NAMESPACE_RULES],
         built_in: &[BuiltInRole {
