@@ -18,7 +18,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use novasphere_runtime::admin::Gate;
+use novasphere_runtime::health::GateHandle;
 use novasphere_wire::front_proxy::{Identity, IdentityError};
 use parking_lot::RwLock;
 use rustls::{
@@ -96,7 +96,7 @@ impl FrontProxy {
     }
 
     /// Follows the `ConfigMap` and opens `gate` when it was read once. Never returns by itself.
-    pub async fn follow(self, client: Client, gate: Gate) {
+    pub async fn follow(self, client: Client, gate: GateHandle) {
         gate.not_ready(format!("{NAMESPACE}/{CONFIG_MAP} was not read yet"));
         let config_maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
         let config = watcher::Config::default().fields(&format!("metadata.name={CONFIG_MAP}"));

@@ -8,7 +8,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use novasphere_crd::SessionTargetKind;
 use novasphere_dataplane::leg::prepare;
-use novasphere_runtime::admin::Health;
+use novasphere_runtime::health::Health;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
