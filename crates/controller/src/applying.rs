@@ -3,7 +3,7 @@
 use kube::{Resource, ResourceExt};
 use novasphere_core::vm_access::failure::{Failure, FailureKind};
 use novasphere_runtime::{
-    apply::{Applier, ApplyError, Outcome},
+    apply::{ApiReason, Applier, WriteError},
     cache::Cache,
     lease::NotLeader,
     namespaced::Namespaced,
@@ -20,13 +20,8 @@ pub(crate) async fn apply_one<K: Namespaced>(
     cache: &Cache<K>,
     retry: &mut Option<&'static str>,
 ) -> Result<Result<K, Failure>, NotLeader> {
-    let live = cache.get(&desired.namespace().unwrap_or_default(), &desired.name_any());
-    match applier.apply(desired, live.as_deref()).await {
-        Ok(Outcome::Unchanged(object)) => Ok(Ok(object)),
-        Ok(Outcome::Created(object) | Outcome::Patched(object)) => {
-            cache.written(object.clone());
-            Ok(Ok(object))
-        }
+    match applier.apply(desired, cache).await {
+        Ok(outcome) => Ok(Ok(outcome.into_object())),
         Err(error) => Ok(Err(refused::<K>(desired, &error, retry)?)),
     }
 }
@@ -38,10 +33,10 @@ pub(crate) async fn apply_one<K: Namespaced>(
 /// [`NotLeader`], as above.
 pub(crate) fn refused<K: Resource<DynamicType = ()>>(
     desired: &K,
-    error: &ApplyError,
+    error: &WriteError,
     retry: &mut Option<&'static str>,
 ) -> Result<Failure, NotLeader> {
-    if let ApplyError::NotLeader(lost) = error {
+    if let WriteError::NotLeader(lost) = error {
         return Err(*lost);
     }
     tracing::info!(kind = %K::kind(&()), name = desired.name_any(), %error, "not applied");
@@ -53,32 +48,29 @@ pub(crate) fn refused<K: Resource<DynamicType = ()>>(
 
 /// Whether to try again without an event. Beside what is transient by itself, these end by a change that no watch of ours
 /// shows: a quota is raised, a right is given, a foreign Service that holds the name or the port goes.
-fn retries(error: &ApplyError) -> bool {
-    error.is_transient()
-        || matches!(
-            error,
-            ApplyError::NotOwned { .. }
-                | ApplyError::Forbidden(_)
-                | ApplyError::Invalid(_)
-                | ApplyError::QuotaExceeded(_)
-                | ApplyError::NotFound(_)
-        )
+fn retries(error: &WriteError) -> bool {
+    match error {
+        WriteError::NotOwned { .. } => true,
+        WriteError::Api { reason, .. } => *reason != ApiReason::NamespaceTerminating,
+        WriteError::NotLeader(_) | WriteError::Internal(_) => false,
+    }
 }
 
-pub(crate) fn failure(error: &ApplyError) -> Failure {
+pub(crate) fn failure(error: &WriteError) -> Failure {
     let kind = match error {
-        ApplyError::NotOwned { .. } => FailureKind::NotOwned,
-        ApplyError::Invalid(_) => FailureKind::Rejected,
-        ApplyError::QuotaExceeded(_) => FailureKind::QuotaExceeded,
-        ApplyError::Forbidden(_) => FailureKind::Forbidden,
-        ApplyError::NamespaceTerminating(_) => FailureKind::NamespaceTerminating,
-        ApplyError::Conflict(_)
-        | ApplyError::AlreadyExists(_)
-        | ApplyError::NotFound(_)
-        | ApplyError::NotLeader(_)
-        | ApplyError::Timeout(_)
-        | ApplyError::Transport(_)
-        | ApplyError::Internal(_) => FailureKind::Unavailable,
+        WriteError::NotOwned { .. } => FailureKind::NotOwned,
+        WriteError::Api { reason, .. } => match reason {
+            ApiReason::Invalid => FailureKind::Rejected,
+            ApiReason::QuotaExceeded => FailureKind::QuotaExceeded,
+            ApiReason::Forbidden => FailureKind::Forbidden,
+            ApiReason::NamespaceTerminating => FailureKind::NamespaceTerminating,
+            ApiReason::Conflict
+            | ApiReason::AlreadyExists
+            | ApiReason::NotFound
+            | ApiReason::Timeout
+            | ApiReason::Unavailable => FailureKind::Unavailable,
+        },
+        WriteError::NotLeader(_) | WriteError::Internal(_) => FailureKind::Unavailable,
     };
     Failure::new(kind, error.to_string())
 }

@@ -20,7 +20,7 @@ use kube::{
     },
 };
 use novasphere_runtime::{
-    apply::ApplyError, backoff::Backoff, cache::Cache, lease::NotLeader, metrics::Metrics, queue::Queue,
+    apply::WriteError, backoff::Backoff, cache::Cache, lease::NotLeader, metrics::Metrics, queue::Queue,
 };
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -47,7 +47,7 @@ pub(crate) enum ReconcileError {
     },
     /// The object itself could not be written.
     #[error("the object could not be written: {0}")]
-    Object(#[source] ApplyError),
+    Object(#[source] WriteError),
 }
 
 impl ReconcileError {
@@ -69,10 +69,10 @@ impl ReconcileError {
     }
 }
 
-impl From<ApplyError> for ReconcileError {
-    fn from(error: ApplyError) -> Self {
+impl From<WriteError> for ReconcileError {
+    fn from(error: WriteError) -> Self {
         match error {
-            ApplyError::NotLeader(lost) => Self::NotLeader(lost),
+            WriteError::NotLeader(lost) => Self::NotLeader(lost),
             error => Self::Object(error),
         }
     }

@@ -10,6 +10,7 @@ mod error;
 pub mod list_type;
 mod quantity;
 mod settled;
+mod verbs;
 
 use std::sync::Arc;
 
@@ -21,9 +22,12 @@ use kube::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::{diff::differences, list_type::Schema, settled::Settled};
-pub use self::{document::APPLIED_HASH, error::ApplyError};
-use crate::{metrics::Metrics, namespaced::Namespaced};
+use self::{diff::differences, list_type::Schema, settled::Settled, verbs::Verb};
+pub use self::{
+    document::APPLIED_HASH,
+    error::{ApiReason, WriteError},
+};
+use crate::{cache::Cache, metrics::Metrics, namespaced::Namespaced};
 
 /// Whether two quantities such as `1Gi` and `1024Mi` have the same value; texts that are no quantities are the same when they are equal.
 #[must_use]
@@ -121,7 +125,21 @@ impl Applier {
         }
     }
 
-    /// Makes the cluster have `desired`. `live` is the cached object of that name, if there is one.
+    /// Makes the cluster have `desired`, compared with what `cache` has of it. What was written is in the cache at once.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn apply<K: Namespaced>(&self, desired: &K, cache: &Cache<K>) -> Result<Outcome<K>, WriteError> {
+        let live = cache.get(&desired.namespace().unwrap_or_default(), &desired.name_any());
+        let outcome = self.apply_over(desired, live.as_deref()).await?;
+        if let Outcome::Created(object) | Outcome::Patched(object) = &outcome {
+            cache.written(object.clone());
+        }
+        Ok(outcome)
+    }
+
+    /// The same for a kind that is not cached. `live` is the object of that name, if there is one.
     ///
     /// `desired` needs a name, a namespace and an owner (see [`Self::owner_label`]). A live object of another owner, or of none, is
     /// never taken over, also when the cache does not have it. A field that was desired in the apply before and is not any
@@ -129,11 +147,11 @@ impl Applier {
     ///
     /// # Errors
     ///
-    /// [`ApplyError`].
-    pub async fn apply<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, ApplyError> {
+    /// [`WriteError`].
+    pub async fn apply_over<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, WriteError> {
         let result = match self.try_apply(desired, live).await {
             // The cache trails, or does not hold objects like this one: what is there decides.
-            Err(ApplyError::Conflict(_)) => match self.read(desired).await {
+            Err(error) if error.is(ApiReason::Conflict) => match self.read(desired).await {
                 Ok(live) => self.try_apply(desired, live.as_ref()).await,
                 Err(error) => Err(error),
             },
@@ -141,12 +159,12 @@ impl Applier {
         };
         self.metrics.applied(
             &K::kind(&()),
-            result.as_ref().map_or_else(ApplyError::reason, Outcome::name),
+            result.as_ref().map_or_else(WriteError::reason, Outcome::name),
         );
         result
     }
 
-    async fn read<K: Namespaced>(&self, desired: &K) -> Result<Option<K>, ApplyError> {
+    async fn read<K: Namespaced>(&self, desired: &K) -> Result<Option<K>, WriteError> {
         let mut live = self.api(desired)?.get_opt(&desired.name_any()).await?;
         if let Some(live) = &mut live {
             live.meta_mut().managed_fields = None;
@@ -154,30 +172,30 @@ impl Applier {
         Ok(live)
     }
 
-    async fn try_apply<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, ApplyError> {
+    async fn try_apply<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, WriteError> {
         match live {
-            Some(live) => self.apply_over(desired, live).await,
+            Some(live) => self.patch(desired, live).await,
             None => self.create(desired).await,
         }
     }
 
-    async fn create<K: Namespaced>(&self, desired: &K) -> Result<Outcome<K>, ApplyError> {
+    async fn create<K: Namespaced>(&self, desired: &K) -> Result<Outcome<K>, WriteError> {
         self.owner_uid(desired).ok_or_else(|| no_owner(desired))?;
         let mut document = document_of(desired)?;
         document::set_metadata(&mut document, "resourceVersion", CREATE_ONLY);
         let created = self.send(desired, &document).await?;
-        tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), "created");
         self.note_answer(desired, &created)?;
         Ok(Outcome::Created(created))
     }
 
-    async fn apply_over<K: Namespaced>(&self, desired: &K, live: &K) -> Result<Outcome<K>, ApplyError> {
+    async fn patch<K: Namespaced>(&self, desired: &K, live: &K) -> Result<Outcome<K>, WriteError> {
         self.check_owner(desired, live)?;
         if live.meta().deletion_timestamp.is_some() {
             let (kind, name) = (K::kind(&()), desired.name_any());
-            return Err(ApplyError::Conflict(format!(
-                "{kind} {name} is being deleted; it is made again when it has gone"
-            )));
+            return Err(WriteError::api(
+                ApiReason::Conflict,
+                format!("{kind} {name} is being deleted; it is made again when it has gone"),
+            ));
         }
         let uid = live.uid().unwrap_or_default();
         let mut document = document_of(desired)?;
@@ -191,7 +209,7 @@ impl Applier {
             .map(|difference| difference.path.as_str())
             .take(10)
             .collect();
-        tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), ?changes, "patching");
+        tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), ?changes, "it differs from what is desired");
         // With the UID the apply cannot hit another object that got this name since.
         document::set_metadata(&mut document, "uid", &uid);
         let patched = self.send(desired, &document).await?;
@@ -199,17 +217,14 @@ impl Applier {
         Ok(Outcome::Patched(patched))
     }
 
-    async fn send<K: Namespaced>(&self, desired: &K, document: &Value) -> Result<K, ApplyError> {
+    async fn send<K: Namespaced>(&self, desired: &K, document: &Value) -> Result<K, WriteError> {
         let params = PatchParams::apply(&self.field_manager).force().validation_strict();
-        let mut answer = self
-            .api(desired)?
-            .patch(&desired.name_any(), &params, &Patch::Apply(document))
-            .await?;
-        answer.meta_mut().managed_fields = None;
-        Ok(answer)
+        let (api, name) = (self.api(desired)?, desired.name_any());
+        self.sent(Verb::Apply, desired, api.patch(&name, &params, &Patch::Apply(document)))
+            .await
     }
 
-    fn note_answer<K>(&self, desired: &K, answer: &K) -> Result<(), ApplyError>
+    fn note_answer<K>(&self, desired: &K, answer: &K) -> Result<(), WriteError>
     where
         K: Resource<DynamicType = ()> + Serialize,
     {
@@ -221,19 +236,20 @@ impl Applier {
     }
 
     /// Makes the status of `live` be `status`, by server-side apply on the status subresource, unless it equals `current` but
-    /// for `lastTransitionTime`. Returns the object when something was sent.
+    /// for `lastTransitionTime`. Returns whether something was sent; then it is in `cache` at once.
     ///
     /// `current` is the part of the live status that this field manager writes; what it held and `status` does not hold goes away.
     ///
     /// # Errors
     ///
-    /// [`ApplyError`].
+    /// [`WriteError`].
     pub async fn apply_status<K: Namespaced, S>(
         &self,
         live: &K,
         current: Option<&S>,
         status: &S,
-    ) -> Result<Option<K>, ApplyError>
+        cache: &Cache<K>,
+    ) -> Result<bool, WriteError>
     where
         S: Serialize,
     {
@@ -241,7 +257,7 @@ impl Applier {
         if let Some(current) = current
             && without_times(to_value(current)?) == without_times(new.clone())
         {
-            return Ok(None);
+            return Ok(false);
         }
         let document = json!({
             "apiVersion": K::api_version(&()),
@@ -251,20 +267,19 @@ impl Applier {
             "status": new,
         });
         let params = PatchParams::apply(&self.field_manager).force().validation_strict();
-        let mut answer: K = self
-            .api(live)?
-            .patch_status(&live.name_any(), &params, &Patch::Apply(&document))
-            .await?;
-        answer.meta_mut().managed_fields = None;
-        Ok(Some(answer))
+        let (api, name) = (self.api(live)?, live.name_any());
+        let patch = Patch::Apply(&document);
+        let answer = self.sent(Verb::ApplyStatus, live, api.patch_status(&name, &params, &patch));
+        cache.written(answer.await?);
+        Ok(true)
     }
 
     /// Deletes exactly the object `live` (by UID), its dependents in the background.
     ///
     /// # Errors
     ///
-    /// [`ApplyError`].
-    pub async fn delete<K: Namespaced>(&self, live: &K) -> Result<Deleted, ApplyError> {
+    /// [`WriteError`].
+    pub async fn delete<K: Namespaced>(&self, live: &K) -> Result<Deleted, WriteError> {
         self.delete_at(live, None).await
     }
 
@@ -273,13 +288,13 @@ impl Applier {
     ///
     /// # Errors
     ///
-    /// [`ApplyError::Conflict`] when it is another version now, or another object; and what else there is.
-    pub async fn delete_unchanged<K: Namespaced>(&self, live: &K) -> Result<Deleted, ApplyError> {
+    /// [`ApiReason::Conflict`] when it is another version now, or another object; and what else there is.
+    pub async fn delete_unchanged<K: Namespaced>(&self, live: &K) -> Result<Deleted, WriteError> {
         let version = live.resource_version().unwrap_or_default();
         self.delete_at(live, Some(version)).await
     }
 
-    async fn delete_at<K: Namespaced>(&self, live: &K, version: Option<String>) -> Result<Deleted, ApplyError> {
+    async fn delete_at<K: Namespaced>(&self, live: &K, version: Option<String>) -> Result<Deleted, WriteError> {
         let is_versioned = version.is_some();
         if live.meta().deletion_timestamp.is_some() {
             return Ok(Deleted::Underway);
@@ -296,21 +311,20 @@ impl Applier {
             .api(live)?
             .delete(&live.name_any(), &params)
             .await
-            .map_err(ApplyError::from)
+            .map_err(WriteError::from)
         {
             Ok(_) => Ok(Deleted::Requested),
-            Err(ApplyError::NotFound(_)) => Ok(Deleted::AlreadyGone),
-            Err(ApplyError::Conflict(_)) if !is_versioned => Ok(Deleted::AlreadyGone),
+            Err(error) if error.is(ApiReason::NotFound) => Ok(Deleted::AlreadyGone),
+            Err(error) if error.is(ApiReason::Conflict) && !is_versioned => Ok(Deleted::AlreadyGone),
             Err(error) => Err(error),
         };
-        if let Ok(deleted) = result {
-            let (kind, namespace, name) = (K::kind(&()), live.namespace(), live.name_any());
-            tracing::info!(%kind, namespace, name, outcome = ?deleted, "deleted");
+        self.note(Verb::Delete, live, result.as_ref().err());
+        if result.is_ok() {
             self.settled.forget(live.meta().uid.as_deref().unwrap_or_default());
         }
         self.metrics.applied(
             &K::kind(&()),
-            result.as_ref().map_or_else(ApplyError::reason, |_| "Deleted"),
+            result.as_ref().map_or_else(WriteError::reason, |_| "Deleted"),
         );
         result
     }
@@ -328,7 +342,7 @@ impl Applier {
         }
     }
 
-    fn check_owner<K: Resource<DynamicType = ()>>(&self, desired: &K, live: &K) -> Result<(), ApplyError> {
+    fn check_owner<K: Resource<DynamicType = ()>>(&self, desired: &K, live: &K) -> Result<(), WriteError> {
         let ours = self.owner_uid(desired).ok_or_else(|| no_owner(desired))?;
         if self.owner_uid(live) == Some(ours) {
             return Ok(());
@@ -343,21 +357,21 @@ impl Applier {
             (Some(theirs), _) => format!("it belongs to {} {}", theirs.kind, theirs.name),
             (None, _) => "somebody else made it".to_owned(),
         };
-        Err(ApplyError::NotOwned {
+        Err(WriteError::NotOwned {
             kind: K::kind(&()).into_owned(),
             name: desired.name_any(),
             owner,
         })
     }
 
-    fn api<K: Namespaced>(&self, object: &K) -> Result<Api<K>, ApplyError> {
+    fn api<K: Namespaced>(&self, object: &K) -> Result<Api<K>, WriteError> {
         let namespace = object
             .meta()
             .namespace
             .as_deref()
             .filter(|namespace| !namespace.is_empty());
         let namespace = namespace
-            .ok_or_else(|| ApplyError::Internal(format!("{} {} has no namespace", K::kind(&()), object.name_any())))?;
+            .ok_or_else(|| WriteError::Internal(format!("{} {} has no namespace", K::kind(&()), object.name_any())))?;
         Ok(Api::namespaced(self.client.clone(), namespace))
     }
 }
@@ -366,12 +380,12 @@ fn schema_of<K: Resource<DynamicType = ()>>() -> Schema {
     Schema::of_group(&K::group(&()))
 }
 
-fn document_of<K: Resource<DynamicType = ()> + Serialize>(desired: &K) -> Result<Value, ApplyError> {
-    document::desired(desired).map_err(|error| ApplyError::Internal(format!("cannot write as JSON: {error}")))
+fn document_of<K: Resource<DynamicType = ()> + Serialize>(desired: &K) -> Result<Value, WriteError> {
+    document::desired(desired).map_err(|error| WriteError::Internal(format!("cannot write as JSON: {error}")))
 }
 
-fn to_value(value: &impl Serialize) -> Result<Value, ApplyError> {
-    serde_json::to_value(value).map_err(|error| ApplyError::Internal(format!("cannot write as JSON: {error}")))
+fn to_value(value: &impl Serialize) -> Result<Value, WriteError> {
+    serde_json::to_value(value).map_err(|error| WriteError::Internal(format!("cannot write as JSON: {error}")))
 }
 
 fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
@@ -383,8 +397,8 @@ fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
         .find(|owner| owner.controller == Some(true))
 }
 
-fn no_owner<K: Resource<DynamicType = ()>>(desired: &K) -> ApplyError {
-    ApplyError::Internal(format!(
+fn no_owner<K: Resource<DynamicType = ()>>(desired: &K) -> WriteError {
+    WriteError::Internal(format!(
         "{} {} is desired without an owner",
         K::kind(&()),
         desired.name_any()

@@ -29,6 +29,13 @@ struct ApplyLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WriteLabels {
+    kind: String,
+    verb: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
     kind: String,
 }
@@ -44,6 +51,7 @@ pub struct Metrics {
     reconciles: Family<ReconcileLabels, Counter>,
     reconcile_duration: Family<ControllerLabels, Histogram, fn() -> Histogram>,
     applies: Family<ApplyLabels, Counter>,
+    writes: Family<WriteLabels, Counter>,
     leading: Gauge,
     undecodable: Family<KindLabels, Counter>,
     watch_errors: Family<KindLabels, Counter>,
@@ -56,6 +64,7 @@ impl Default for Metrics {
             reconciles: Family::default(),
             reconcile_duration: Family::new_with_constructor(|| Histogram::new(RECONCILE_BUCKETS)),
             applies: Family::default(),
+            writes: Family::default(),
             leading: Gauge::default(),
             undecodable: Family::default(),
             watch_errors: Family::default(),
@@ -85,6 +94,11 @@ impl Metrics {
             "applies",
             "Objects compared with the cluster, by kind and by what had to be done",
             metrics.applies.clone(),
+        );
+        registry.register(
+            "writes",
+            "Requests that write, by kind, verb and result",
+            metrics.writes.clone(),
         );
         registry.register(
             "leading",
@@ -129,6 +143,17 @@ impl Metrics {
             .inc();
     }
 
+    /// Notes one request that writes. `outcome` is `Succeeded` or an error's `reason()`.
+    pub fn written(&self, kind: &str, verb: &'static str, outcome: &'static str) {
+        self.writes
+            .get_or_create(&WriteLabels {
+                kind: kind.to_owned(),
+                verb,
+                outcome,
+            })
+            .inc();
+    }
+
     /// Notes whether this process leads.
     pub fn leading(&self, leading: bool) {
         self.leading.set(i64::from(leading));
@@ -155,6 +180,17 @@ impl Metrics {
             .set(i64::from(available));
     }
 
+    /// How many writes of a kind have had this outcome so far.
+    #[must_use]
+    pub fn writes(&self, kind: &str, verb: &'static str, outcome: &'static str) -> u64 {
+        let labels = WriteLabels {
+            kind: kind.to_owned(),
+            verb,
+            outcome,
+        };
+        self.writes.get_or_create(&labels).get()
+    }
+
     /// How many objects of `kind` could not be decoded so far.
     #[must_use]
     pub fn undecodable_count(&self, kind: &str) -> u64 {
@@ -176,6 +212,7 @@ mod tests {
         let metrics = Metrics::register(&mut registry);
         metrics.reconciled("vmaccess", "Succeeded", Duration::from_millis(3));
         metrics.applied("Service", "Unchanged");
+        metrics.written("Service", "merge", "Conflict");
         metrics.leading(true);
         metrics.undecodable("VmAccess");
         metrics.watch_error("Service");
@@ -186,6 +223,7 @@ mod tests {
             r#"novasphere_reconciles_total{controller="vmaccess",reason="Succeeded"} 1"#,
             r#"novasphere_reconcile_duration_seconds_bucket{le="0.005",controller="vmaccess"} 1"#,
             r#"novasphere_applies_total{kind="Service",outcome="Unchanged"} 1"#,
+            r#"novasphere_writes_total{kind="Service",verb="merge",outcome="Conflict"} 1"#,
             "novasphere_leading 1",
             r#"novasphere_undecodable_objects_total{kind="VmAccess"} 1"#,
             r#"novasphere_watch_errors_total{kind="Service"} 1"#,

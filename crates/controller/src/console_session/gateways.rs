@@ -17,7 +17,7 @@ use kube::{
     api::{DeleteParams, Preconditions},
     runtime::watcher::{self, Event},
 };
-use novasphere_runtime::apply::ApplyError;
+use novasphere_runtime::apply::WriteError;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::MissedTickBehavior;
 
@@ -166,7 +166,7 @@ pub(crate) async fn watch_over(watches: Watches, client: Client) {
                     watches.gateways.lock().ended(&lease, Instant::now());
                     watches.gateway_ended(holder(&lease).unwrap_or_default());
                 }
-                Err(ApplyError::NotLeader(_)) => {}
+                Err(WriteError::NotLeader(_)) => {}
                 // It was renewed after all, or has gone, or nobody can tell: the watch goes on, and so does the time.
                 Err(error) => {
                     tracing::debug!(lease = lease.name_any(), %error, "cannot delete an expired lease");
@@ -184,7 +184,7 @@ pub(crate) async fn watch_over(watches: Watches, client: Client) {
     }
 }
 
-async fn delete(lease: &Lease, client: &Client) -> Result<(), ApplyError> {
+async fn delete(lease: &Lease, client: &Client) -> Result<(), WriteError> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &lease.namespace().unwrap_or_default());
     let as_seen = DeleteParams {
         preconditions: Some(Preconditions {

@@ -10,7 +10,7 @@ use novasphere_core::console_session::{
     validate::validate,
 };
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus};
-use novasphere_runtime::apply::ApplyError;
+use novasphere_runtime::apply::{ApiReason, WriteError};
 
 use super::{Context, dereference::dereference};
 
@@ -31,7 +31,7 @@ pub(super) struct Settled {
 /// # Errors
 ///
 /// When the write was refused or did not come through.
-pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result<Option<Settled>, ApplyError> {
+pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result<Option<Settled>, WriteError> {
     let mut session = Arc::new(session.clone());
     let mut conflict = None;
     for _ in 0..ATTEMPTS {
@@ -51,8 +51,8 @@ pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result
                 tell(&session, &new, context).await;
                 return Ok(Some(settled(Arc::new(written))));
             }
-            Err(ApplyError::NotFound(_)) => return Ok(None),
-            Err(error @ ApplyError::Conflict(_)) => conflict = Some(error),
+            Err(error) if error.is(ApiReason::NotFound) => return Ok(None),
+            Err(error) if error.is(ApiReason::Conflict) => conflict = Some(error),
             Err(error) => return Err(error),
         }
         match read(&session, context).await? {
@@ -60,7 +60,7 @@ pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result
             None => return Ok(None),
         }
     }
-    Err(conflict.unwrap_or_else(|| ApplyError::Internal("no attempt was made".to_owned())))
+    Err(conflict.unwrap_or_else(|| WriteError::Internal("no attempt was made".to_owned())))
 }
 
 struct Decided {
@@ -95,7 +95,7 @@ async fn replace(
     session: &ConsoleSession,
     status: &ConsoleSessionStatus,
     context: &Context,
-) -> Result<ConsoleSession, ApplyError> {
+) -> Result<ConsoleSession, WriteError> {
     let mut new = session.clone();
     new.status = Some(status.clone());
     let mut written = api(session, context)
@@ -105,7 +105,7 @@ async fn replace(
     Ok(written)
 }
 
-async fn read(session: &ConsoleSession, context: &Context) -> Result<Option<ConsoleSession>, ApplyError> {
+async fn read(session: &ConsoleSession, context: &Context) -> Result<Option<ConsoleSession>, WriteError> {
     let read = api(session, context).get_opt(&session.name_any()).await?;
     Ok(read.filter(|read| read.uid() == session.uid()).map(|mut read| {
         read.metadata.managed_fields = None;

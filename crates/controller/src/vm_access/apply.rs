@@ -17,7 +17,7 @@ use novasphere_core::{
     },
 };
 use novasphere_foreign::kubevirt::VirtualMachine;
-use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
+use novasphere_runtime::{apply::WriteError, lease::NotLeader};
 
 use self::order::{Step, order};
 use super::Context;
@@ -124,7 +124,7 @@ async fn prune(
     for orphan in orphans.collect::<Vec<Arc<_>>>() {
         match context.applier.delete(orphan.as_ref()).await {
             Ok(_) => context.caches.services.deleted(&orphan),
-            Err(ApplyError::NotLeader(lost)) => return Err(lost),
+            Err(WriteError::NotLeader(lost)) => return Err(lost),
             Err(error) => {
                 tracing::warn!(service = orphan.name_any(), %error, "cannot delete a Service that is no longer wanted");
                 *retry = Some(error.reason());

@@ -25,7 +25,7 @@ use novasphere_core::vm_access::{
 use novasphere_crd::VmAccess;
 use novasphere_foreign::kubevirt::PowerSubresource;
 use novasphere_runtime::{
-    apply::{Applier, ApplyError},
+    apply::{Applier, WriteError},
     cache::Cache,
     events::Reporter,
     optional_api::OptionalApis,
@@ -143,7 +143,7 @@ async fn carry_out(
                 }
                 done.look_again = awaited.map(|awaited| awaited.left);
             }
-            Err(ApplyError::NotLeader(lost)) => return Err(lost.into()),
+            Err(WriteError::NotLeader(lost)) => return Err(lost.into()),
             Err(error) => {
                 done.retry = Some(error.reason());
                 done.power_failure = Some(power::refusal(&error));

@@ -12,7 +12,7 @@ use novasphere_core::vm_access::{
     observed::LiveMachine,
 };
 use novasphere_foreign::kubevirt::PowerSubresource;
-use novasphere_runtime::apply::ApplyError;
+use novasphere_runtime::apply::{ApiReason, WriteError};
 use parking_lot::Mutex;
 
 use crate::applying::failure;
@@ -60,7 +60,7 @@ impl PowerCalls {
         subresource: PowerSubresource,
         live: LiveMachine<'_>,
         client: &Client,
-    ) -> Result<Option<Awaited>, ApplyError> {
+    ) -> Result<Option<Awaited>, WriteError> {
         let Some(machine) = live.machine else { return Ok(None) };
         let (namespace, name) = (machine.namespace().unwrap_or_default(), machine.name_any());
         let call = Call {
@@ -76,8 +76,8 @@ impl PowerCalls {
             .uri(subresource.path(&namespace, &name))
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(b"{}".to_vec())
-            .map_err(|error| ApplyError::Internal(error.to_string()))?;
-        client.request_text(request).await.map_err(ApplyError::from)?;
+            .map_err(|error| WriteError::Internal(error.to_string()))?;
+        client.request_text(request).await.map_err(WriteError::from)?;
         self.lock().insert(machine.uid().unwrap_or_default(), call);
         Ok(Some(Awaited {
             is_new: true,
@@ -116,12 +116,18 @@ fn shown_by(subresource: PowerSubresource, live: LiveMachine<'_>) -> Versions {
 /// A refused call in the words of the conditions. KubeVirt answers 409 when the machine is not in the state for the call, which
 /// the next look may show, so that is no refusal yet. It answers 403 to what it does not do at all, such as pausing a machine with a
 /// liveness probe (kubevirt/kubevirt `pkg/virt-api/rest/lifecycle.go`).
-pub(super) fn refusal(error: &ApplyError) -> Failure {
+pub(super) fn refusal(error: &WriteError) -> Failure {
     match error {
-        ApplyError::Conflict(message) => Failure::new(FailureKind::Unavailable, message.clone()),
-        ApplyError::Forbidden(message) if !is_lack_of_rights(message) => {
-            Failure::new(FailureKind::Rejected, message.clone())
-        }
+        WriteError::Api {
+            reason: ApiReason::Conflict,
+            message,
+            ..
+        } => Failure::new(FailureKind::Unavailable, message.clone()),
+        WriteError::Api {
+            reason: ApiReason::Forbidden,
+            message,
+            ..
+        } if !is_lack_of_rights(message) => Failure::new(FailureKind::Rejected, message.clone()),
         other => failure(other),
     }
 }
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn only_a_lack_of_rights_is_told_as_one() {
-        let refused = |message: &str| refusal(&ApplyError::Forbidden(message.to_owned())).kind;
+        let refused = |message: &str| refusal(&WriteError::api(ApiReason::Forbidden, message)).kind;
         let probe = "virtualmachineinstance.kubevirt.io \"web-1\" is forbidden: Pausing VMIs with LivenessProbe is currently not supported";
         assert_eq!(refused(probe), FailureKind::Rejected);
         let rights = "virtualmachineinstances.subresources.kubevirt.io \"web-1\" is forbidden: User \"x\" cannot update resource \"virtualmachineinstances/pause\"";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kube::{Resource, ResourceExt};
 use novasphere_core::vm_access::urgency::{Urgency, urgency, warnings};
 use novasphere_crd::{VmAccess, VmAccessStatus};
-use novasphere_runtime::apply::ApplyError;
+use novasphere_runtime::apply::WriteError;
 
 use super::Context;
 
@@ -19,7 +19,7 @@ pub(super) async fn write(
     vm_access: &VmAccess,
     status: &VmAccessStatus,
     context: &Context,
-) -> Result<Option<Duration>, ApplyError> {
+) -> Result<Option<Duration>, WriteError> {
     let uid = vm_access.uid().unwrap_or_default();
     let old = vm_access.status.as_ref();
     let urgency = urgency(old, status);
@@ -32,9 +32,10 @@ pub(super) async fn write(
         }
         Urgency::Now => {}
     }
-    if let Some(written) = context.applier.apply_status(vm_access, old, status).await? {
-        context.caches.vm_accesses.written(written);
-    }
+    context
+        .applier
+        .apply_status(vm_access, old, status, &context.caches.vm_accesses)
+        .await?;
     let only_details = urgency == Urgency::Soon;
     context.status_writes.written(uid, only_details, Instant::now());
     let about = vm_access.object_ref(&());

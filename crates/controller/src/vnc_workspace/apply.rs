@@ -23,7 +23,7 @@ use novasphere_core::{
     },
 };
 use novasphere_runtime::{
-    apply::{ApplyError, larger_quantity},
+    apply::{WriteError, larger_quantity},
     lease::NotLeader,
 };
 use serde_json::{Value, json};
@@ -181,7 +181,7 @@ async fn patch_home(
             look.context.caches.claims.written(claim.clone());
             Ok(Ok(claim))
         }
-        Err(error) => Ok(Err(refused(live, &ApplyError::from(error), &mut look.retry)?)),
+        Err(error) => Ok(Err(refused(live, &WriteError::from(error), &mut look.retry)?)),
     }
 }
 

@@ -11,7 +11,7 @@ use novasphere_core::{
         validated::ValidatedWorkspace,
     },
 };
-use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
+use novasphere_runtime::{apply::WriteError, lease::NotLeader};
 use rand::Rng as _;
 
 use super::Look;
@@ -31,7 +31,7 @@ pub(super) async fn ensure(
     let secrets: Api<Secret> = Api::namespaced(look.context.client.clone(), &valid.owner.namespace);
     let live = match secrets.get_metadata_opt(&wanted.name_any()).await {
         Ok(live) => live.map(|live| live.metadata),
-        Err(error) => return Ok(Err(refused(wanted, &ApplyError::from(error), &mut look.retry)?)),
+        Err(error) => return Ok(Err(refused(wanted, &WriteError::from(error), &mut look.retry)?)),
     };
     let rotated = |live: &&kube::core::ObjectMeta| {
         let annotations = live.annotations.as_ref();
@@ -49,7 +49,7 @@ pub(super) async fn ensure(
             ..Secret::default()
         }
     });
-    match look.context.applier.apply(&secret, live.as_ref()).await {
+    match look.context.applier.apply_over(&secret, live.as_ref()).await {
         Ok(written) => Ok(Ok(written.object().uid().unwrap_or_default())),
         Err(error) => Ok(Err(refused(wanted, &error, &mut look.retry)?)),
     }

@@ -16,7 +16,7 @@ use novasphere_core::{
     },
 };
 use novasphere_crd::{SessionTargetKind, VncWorkspace};
-use novasphere_runtime::apply::ApplyError;
+use novasphere_runtime::apply::{ApiReason, WriteError};
 use parking_lot::Mutex;
 
 use super::Context;
@@ -27,7 +27,7 @@ use crate::watches::VOLUME_SNAPSHOTS;
 /// # Errors
 ///
 /// When a Secret could not be read.
-pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> Result<References, ApplyError> {
+pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> Result<References, WriteError> {
     let caches = &context.caches;
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     let home = caches.claims.get(&namespace, &home_of(workspace));
@@ -64,7 +64,7 @@ async fn is_used(
     workspace: &VncWorkspace,
     home: &PersistentVolumeClaim,
     context: &Context,
-) -> Result<bool, ApplyError> {
+) -> Result<bool, WriteError> {
     let owner = label::owner_uid(&home.metadata).unwrap_or_default();
     if Some(owner) == workspace.metadata.uid.as_deref() {
         return Ok(false);
@@ -84,15 +84,16 @@ async fn is_used(
 }
 
 /// Those of the Secrets that desktops may read. Only their metadata is read.
-async fn shared(named: BTreeSet<String>, namespace: &str, context: &Context) -> Result<BTreeSet<String>, ApplyError> {
+async fn shared(named: BTreeSet<String>, namespace: &str, context: &Context) -> Result<BTreeSet<String>, WriteError> {
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let mut shared = BTreeSet::new();
     for name in named {
-        match secrets.get_metadata_opt(&name).await.map_err(ApplyError::from) {
+        match secrets.get_metadata_opt(&name).await.map_err(WriteError::from) {
             Ok(Some(secret)) if secret.labels().get(KEY_SHARED).is_some_and(|value| value == "true") => {
                 shared.insert(name);
             }
-            Ok(_) | Err(ApplyError::Forbidden(_) | ApplyError::Invalid(_)) => {}
+            Ok(_) => {}
+            Err(error) if error.is(ApiReason::Forbidden) || error.is(ApiReason::Invalid) => {}
             Err(error) => return Err(error),
         }
     }

@@ -22,7 +22,7 @@ use novasphere_core::{
 };
 use novasphere_crd::ReclaimPolicy;
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
-use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
+use novasphere_runtime::{apply::WriteError, lease::NotLeader};
 
 use super::{
     Look,
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Reads Pod and home from the cluster itself, before what cannot be taken back.
-async fn look_again(look: &mut Look<'_>) -> Result<(), ApplyError> {
+async fn look_again(look: &mut Look<'_>) -> Result<(), WriteError> {
     let (client, workspace) = (&look.context.client, look.workspace);
     let namespace = workspace.namespace().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
@@ -127,7 +127,7 @@ async fn is_saved(
     let mut found = snapshot(look, owner, &name, claim).await?;
     if was_known {
         let snapshots: Api<VolumeSnapshot> = Api::namespaced(look.context.client.clone(), &owner.namespace);
-        let live = snapshots.get_opt(&name).await.map_err(ApplyError::from)?;
+        let live = snapshots.get_opt(&name).await.map_err(WriteError::from)?;
         let live: Vec<_> = live.map(Arc::new).into_iter().collect();
         found = progress(&live, &name);
         if found != Progress::Ready {

@@ -18,7 +18,10 @@ use novasphere_core::{
     },
 };
 use novasphere_crd::VncWorkspace;
-use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
+use novasphere_runtime::{
+    apply::{ApiReason, WriteError},
+    lease::NotLeader,
+};
 use serde_json::{Value, json};
 
 use super::Look;
@@ -54,7 +57,7 @@ pub(super) async fn keep_finalizer(look: &Look<'_>) -> Result<(), ReconcileError
 /// When the workspace could not be written.
 pub(super) async fn set_finalizer(look: &Look<'_>, wanted: bool) -> Result<(), ReconcileError> {
     let result = if wanted { add(look).await } else { remove(look).await };
-    match result.map_err(ApplyError::from) {
+    match result.map_err(WriteError::from) {
         Ok(mut written) => {
             written.metadata.managed_fields = None;
             let cache = &look.context.caches.vnc_workspaces;
@@ -66,7 +69,7 @@ pub(super) async fn set_finalizer(look: &Look<'_>, wanted: bool) -> Result<(), R
             }
             Ok(())
         }
-        Err(ApplyError::NotFound(_)) => Ok(()),
+        Err(error) if error.is(ApiReason::NotFound) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -156,7 +159,7 @@ pub(super) async fn keep_home(look: &mut Look<'_>, owner: &Owner, applied: &mut 
                 applied.home = Some(Ok(claim));
             }
         }
-        Err(error) => applied.home = Some(Err(refused(claim.as_ref(), &ApplyError::from(error), &mut look.retry)?)),
+        Err(error) => applied.home = Some(Err(refused(claim.as_ref(), &WriteError::from(error), &mut look.retry)?)),
     }
     Ok(())
 }

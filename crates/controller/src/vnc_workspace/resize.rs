@@ -10,7 +10,7 @@ use novasphere_core::{
     vnc_workspace::resize::{Change, Obstacle, change},
 };
 use novasphere_runtime::{
-    apply::{ApplyError, same_quantity},
+    apply::{ApiReason, WriteError, same_quantity},
     lease::NotLeader,
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn resize(look: &mut Look<'_>, live: &Pod, desired: &Pod) -> Re
     let result = pods
         .patch_resize(&live.name_any(), &parameters, &Patch::Strategic(patch))
         .await;
-    match result.map_err(ApplyError::from) {
+    match result.map_err(WriteError::from) {
         Ok(mut pod) => {
             tracing::info!(namespace = live.namespace(), name = live.name_any(), "resized in place");
             pod.metadata.managed_fields = None;
@@ -54,7 +54,9 @@ pub(super) async fn resize(look: &mut Look<'_>, live: &Pod, desired: &Pod) -> Re
             Ok(Resized::Done)
         }
         // What the apiserver cannot change in place, as another QoS class; or it has no such subresource.
-        Err(ApplyError::Invalid(why) | ApplyError::NotFound(why)) => Ok(Resized::Impossible(Obstacle::NotAllowed, why)),
+        Err(error) if error.is(ApiReason::Invalid) || error.is(ApiReason::NotFound) => {
+            Ok(Resized::Impossible(Obstacle::NotAllowed, error.to_string()))
+        }
         Err(error) => Ok(Resized::Refused(refused(live, &error, &mut look.retry)?)),
     }
 }

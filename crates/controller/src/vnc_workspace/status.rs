@@ -11,7 +11,7 @@ use novasphere_core::vnc_workspace::{
     validated::ValidatedWorkspace,
 };
 use novasphere_crd::VncWorkspaceStatus;
-use novasphere_runtime::apply::ApplyError;
+use novasphere_runtime::apply::WriteError;
 
 use super::Look;
 
@@ -27,7 +27,7 @@ pub(super) async fn write(
     decision: Option<&Decision>,
     applied: &Applied,
     now: Timestamp,
-) -> Result<Option<Duration>, ApplyError> {
+) -> Result<Option<Duration>, WriteError> {
     let (workspace, context) = (look.workspace, look.context);
     let new = status(&Observed {
         workspace,
@@ -51,9 +51,10 @@ pub(super) async fn write(
     if !is_news && let Some(left) = context.status_writes.wait(&uid, Instant::now()) {
         return Ok(Some(left));
     }
-    if let Some(written) = context.applier.apply_status(workspace, old.as_ref(), &new).await? {
-        context.caches.vnc_workspaces.written(written);
-    }
+    context
+        .applier
+        .apply_status(workspace, old.as_ref(), &new, &context.caches.vnc_workspaces)
+        .await?;
     context.status_writes.written(uid, !is_news, Instant::now());
     let about = workspace.object_ref(&());
     for (is_warning, reason, message) in news(old.as_ref(), &new) {

@@ -1,15 +1,15 @@
 //! What can go wrong with a write, told apart by what helps.
 
-use kube::core::Status;
+use kube::core::{Status, response::StatusCause};
 
 use crate::{
     client::TimedOut,
     lease::{self, NotLeader},
 };
 
-/// Why a write did not happen. The texts are the apiserver's own where there are any.
+/// Why a write did not happen. The messages are the apiserver's own where there are any.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
+pub enum WriteError {
     /// An object with this name exists and is not ours.
     #[error(
         "{kind} {name} exists already and does not belong to this object: {owner}. Delete or rename it, or choose another name"
@@ -19,62 +19,93 @@ pub enum ApplyError {
         kind: String,
         /// Its name.
         name: String,
-        /// Whose it is, in words.
+        /// Its owner, in words.
         owner: String,
     },
-    /// Somebody else changed or deletes the object at the same time.
-    #[error("{0}")]
-    Conflict(String),
-    /// The apiserver does not let us.
-    #[error("{0}")]
-    Forbidden(String),
-    /// The apiserver or an admission webhook refuses the content.
-    #[error("{0}")]
-    Invalid(String),
-    /// It exists already, although the cache does not have it yet.
-    #[error("{0}")]
-    AlreadyExists(String),
-    /// A `ResourceQuota` of the namespace is used up.
-    #[error("{0}")]
-    QuotaExceeded(String),
-    /// The namespace is being deleted: nothing new can be made in it.
-    #[error("{0}")]
-    NamespaceTerminating(String),
-    /// The API of the object is not served, or its namespace has gone.
-    #[error("{0}")]
-    NotFound(String),
     /// This process does not lead (any more).
     #[error(transparent)]
     NotLeader(#[from] NotLeader),
-    /// No answer in time. Whether the write happened is not known.
-    #[error("{0}")]
-    Timeout(String),
-    /// The apiserver could not be reached, or failed, or has too much to do.
-    #[error("{0}")]
-    Transport(String),
+    /// The apiserver refused the request, failed, or could not be reached.
+    #[error("{message}")]
+    Api {
+        /// What helps.
+        reason: ApiReason,
+        /// The apiserver's sentence, or what the connection failed with.
+        message: String,
+        /// `Status.details.causes`: the fields that were refused, one by one.
+        causes: Vec<StatusCause>,
+    },
     /// The desired object cannot be sent: a fault of ours.
     #[error("{0}")]
     Internal(String),
 }
 
-impl ApplyError {
+/// Failed requests, told apart by what helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ApiReason {
+    /// Somebody else changed or deletes the object at the same time.
+    Conflict,
+    /// It exists already, although the cache does not have it yet.
+    AlreadyExists,
+    /// The apiserver does not let us.
+    Forbidden,
+    /// The apiserver or an admission webhook refuses the content.
+    Invalid,
+    /// A `ResourceQuota` of the namespace is used up.
+    QuotaExceeded,
+    /// The namespace is being deleted: nothing new can be created in it.
+    NamespaceTerminating,
+    /// The API of the object is not served, or the object or its namespace has gone.
+    NotFound,
+    /// No answer in time. Whether the write happened is not known.
+    Timeout,
+    /// The apiserver could not be reached, or failed, or has too much to do.
+    Unavailable,
+}
+
+impl ApiReason {
     /// `PascalCase` word for conditions, events and metrics.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "Conflict",
+            Self::AlreadyExists => "AlreadyExists",
+            Self::Forbidden => "Forbidden",
+            Self::Invalid => "Invalid",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::NamespaceTerminating => "NamespaceTerminating",
+            Self::NotFound => "NotFound",
+            Self::Timeout => "Timeout",
+            Self::Unavailable => "ApiServerUnavailable",
+        }
+    }
+}
+
+impl WriteError {
+    /// A failed request without causes.
+    pub fn api(reason: ApiReason, message: impl Into<String>) -> Self {
+        Self::Api {
+            reason,
+            message: message.into(),
+            causes: Vec::new(),
+        }
+    }
+
+    /// `PascalCase` word for conditions, events and metrics.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
         match self {
             Self::NotOwned { .. } => "NotOwned",
-            Self::Conflict(_) => "Conflict",
-            Self::Forbidden(_) => "Forbidden",
-            Self::Invalid(_) => "Invalid",
-            Self::AlreadyExists(_) => "AlreadyExists",
-            Self::QuotaExceeded(_) => "QuotaExceeded",
-            Self::NamespaceTerminating(_) => "NamespaceTerminating",
-            Self::NotFound(_) => "NotFound",
             Self::NotLeader(_) => "NotLeader",
-            Self::Timeout(_) => "Timeout",
-            Self::Transport(_) => "ApiServerUnavailable",
+            Self::Api { reason, .. } => reason.as_str(),
             Self::Internal(_) => "InternalError",
         }
+    }
+
+    /// Whether a request failed for this reason.
+    #[must_use]
+    pub fn is(&self, wanted: ApiReason) -> bool {
+        matches!(self, Self::Api { reason, .. } if *reason == wanted)
     }
 
     /// Whether trying again soon can help although nobody changes anything. (A quota that is raised, a right that is given or a
@@ -82,60 +113,79 @@ impl ApplyError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Conflict(_) | Self::AlreadyExists(_) | Self::Timeout(_) | Self::Transport(_) => true,
-            Self::NotOwned { .. }
-            | Self::Forbidden(_)
-            | Self::Invalid(_)
-            | Self::QuotaExceeded(_)
-            | Self::NamespaceTerminating(_)
-            | Self::NotFound(_)
-            | Self::NotLeader(_)
-            | Self::Internal(_) => false,
+            Self::Api { reason, .. } => match reason {
+                ApiReason::Conflict | ApiReason::AlreadyExists | ApiReason::Timeout | ApiReason::Unavailable => true,
+                ApiReason::Forbidden
+                | ApiReason::Invalid
+                | ApiReason::QuotaExceeded
+                | ApiReason::NamespaceTerminating
+                | ApiReason::NotFound => false,
+            },
+            Self::NotOwned { .. } | Self::NotLeader(_) | Self::Internal(_) => false,
+        }
+    }
+
+    /// The port on nodes that belongs to another Service of the cluster, when that is why a Service was refused.
+    ///
+    /// The apiserver has no reason of its own for it. Its cause names the field `spec.ports[0].nodePort` and says `Invalid value:
+    /// 30022: provided port is already allocated` (kubernetes/kubernetes `pkg/registry/core/service/storage/alloc.go`, and
+    /// `ErrAllocated` in `portallocator/allocator.go`).
+    #[must_use]
+    pub fn node_port_in_use(&self) -> Option<u16> {
+        let Self::Api { causes, .. } = self else { return None };
+        let mut of_ports = causes.iter().filter(|cause| cause.field.ends_with(".nodePort"));
+        let cause = of_ports.find(|cause| cause.message.ends_with("provided port is already allocated"))?;
+        let value = cause.message.strip_prefix("Invalid value: ")?;
+        value.split(':').next()?.trim_matches('"').parse().ok()
+    }
+
+    fn of_status(status: &Status) -> Self {
+        let causes = status.details.as_ref().map(|details| details.causes.clone());
+        Self::Api {
+            reason: reason_of(status),
+            message: status.message.clone(),
+            causes: causes.unwrap_or_default(),
         }
     }
 }
 
-impl From<kube::Error> for ApplyError {
+impl From<kube::Error> for WriteError {
     fn from(error: kube::Error) -> Self {
         if lease::is_not_leader(&error) {
             return Self::NotLeader(NotLeader);
         }
         match error {
+            kube::Error::Api(status) if matches!(status.code, 406 | 415) => Self::Internal(status.message),
             kube::Error::Api(status) => Self::of_status(&status),
-            kube::Error::Service(cause) if cause.is::<TimedOut>() => Self::Timeout(cause.to_string()),
+            kube::Error::Service(cause) if cause.is::<TimedOut>() => Self::api(ApiReason::Timeout, cause.to_string()),
             kube::Error::BuildRequest(error) => Self::Internal(error.to_string()),
-            error => Self::Transport(with_causes(&error)),
+            error => Self::api(ApiReason::Unavailable, with_causes(&error)),
         }
     }
 }
 
-impl ApplyError {
-    fn of_status(status: &Status) -> Self {
-        let message = status.message.clone();
-        match (status.code, status.reason.as_str()) {
-            (409, "AlreadyExists") => Self::AlreadyExists(message),
-            (409, _) => Self::Conflict(message),
-            (403, _)
-                if has_cause(status, "NamespaceTerminating") || message.contains("because it is being terminated") =>
-            {
-                Self::NamespaceTerminating(message)
-            }
-            (403, _) if message.contains("exceeded quota") => Self::QuotaExceeded(message),
-            // A webhook that denies without a status of its own is a 403, too (`ToStatusErr` in k8s.io/apiserver's webhook/errors).
-            (403, _) if is_denied_by_webhook(&message) => Self::Invalid(message),
-            (401 | 403, _) => Self::Forbidden(message),
-            // A server-side apply that names another UID than the live object's: the name has a new bearer.
-            (422, _) if has_field(status, "metadata.uid") => Self::Conflict(message),
-            (400 | 413 | 422, _) => Self::Invalid(message),
-            (404 | 405, _) => Self::NotFound(message),
-            (408 | 504, _) => Self::Timeout(message),
-            (406 | 415, _) => Self::Internal(message),
-            // What a server-side apply with an unknown field or a wrong type is answered with, for want of a better code
-            // (`structuredmerge.go` in k8s.io/apimachinery).
-            (500, _) if message.starts_with("failed to create typed patch object") => Self::Invalid(message),
-            // 500 is also what a webhook that cannot be reached looks like.
-            _ => Self::Transport(message),
+fn reason_of(status: &Status) -> ApiReason {
+    let message = &status.message;
+    match (status.code, status.reason.as_str()) {
+        (409, "AlreadyExists") => ApiReason::AlreadyExists,
+        (409, _) => ApiReason::Conflict,
+        (403, _) if has_cause(status, "NamespaceTerminating") || message.contains("because it is being terminated") => {
+            ApiReason::NamespaceTerminating
         }
+        (403, _) if message.contains("exceeded quota") => ApiReason::QuotaExceeded,
+        // A webhook that denies without a status of its own is a 403, too (`ToStatusErr` in k8s.io/apiserver's webhook/errors).
+        (403, _) if is_denied_by_webhook(message) => ApiReason::Invalid,
+        (401 | 403, _) => ApiReason::Forbidden,
+        // A server-side apply that names another UID than the live object's: the name has a new bearer.
+        (422, _) if has_field(status, "metadata.uid") => ApiReason::Conflict,
+        (400 | 413 | 422, _) => ApiReason::Invalid,
+        (404 | 405, _) => ApiReason::NotFound,
+        (408 | 504, _) => ApiReason::Timeout,
+        // The answer to a server-side apply with an unknown field or a wrong type, which has no better code
+        // (`structuredmerge.go` in k8s.io/apimachinery).
+        (500, _) if message.starts_with("failed to create typed patch object") => ApiReason::Invalid,
+        // 500 is also what a webhook that cannot be reached looks like.
+        _ => ApiReason::Unavailable,
     }
 }
 
@@ -182,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    fn of(status: serde_json::Value) -> ApplyError {
+    fn of(status: serde_json::Value) -> WriteError {
         let status: Status = serde_json::from_value(status).unwrap();
         kube::Error::Api(status.boxed()).into()
     }
@@ -282,15 +332,33 @@ mod tests {
     }
 
     #[test]
+    fn a_node_port_of_somebody_else_is_told_from_other_refusals() {
+        // As kube-apiserver 1.36 writes them.
+        let refused = |message: &str| {
+            of(json!({
+                "code": 422, "reason": "Invalid",
+                "message": format!("Service \"web-ssh\" is invalid: spec.ports[0].nodePort: {message}"),
+                "details": {"causes": [{"reason": "FieldValueInvalid", "field": "spec.ports[0].nodePort", "message": message}]},
+            }))
+        };
+        let clash = refused("Invalid value: 30022: provided port is already allocated");
+        assert_eq!(clash.node_port_in_use(), Some(30022));
+        let range = refused(
+            "Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+        );
+        assert_eq!(range.node_port_in_use(), None);
+    }
+
+    #[test]
     fn errors_of_the_way_there_are_told_apart() {
-        let timeout: ApplyError = kube::Error::Service(Box::new(TimedOut(Duration::from_secs(10)))).into();
+        let timeout: WriteError = kube::Error::Service(Box::new(TimedOut(Duration::from_secs(10)))).into();
         assert_eq!(
             (timeout.reason(), timeout.to_string().as_str()),
             ("Timeout", "no answer from the apiserver within 10s")
         );
-        let not_leader: ApplyError = kube::Error::Service(Box::new(NotLeader)).into();
-        assert!(matches!(not_leader, ApplyError::NotLeader(_)));
-        let refused: ApplyError = kube::Error::Service(Box::new(std::io::Error::other("connection refused"))).into();
+        let not_leader: WriteError = kube::Error::Service(Box::new(NotLeader)).into();
+        assert!(matches!(not_leader, WriteError::NotLeader(_)));
+        let refused: WriteError = kube::Error::Service(Box::new(std::io::Error::other("connection refused"))).into();
         assert!(refused.is_transient() && refused.to_string().contains("connection refused"));
     }
 }

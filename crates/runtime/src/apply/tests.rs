@@ -98,7 +98,7 @@ async fn an_object_that_is_as_desired_costs_no_call() {
     let (applier, calls) = applier();
     let desired = service(|_| {});
     let live = stored(&desired);
-    let outcome = applier.apply(&desired, Some(&live)).await.unwrap();
+    let outcome = applier.apply_over(&desired, Some(&live)).await.unwrap();
     assert_eq!(outcome, Outcome::Unchanged(live));
     expect_none(calls);
 }
@@ -108,7 +108,7 @@ async fn a_missing_object_is_made_by_a_forced_apply_that_only_creates() {
     let (applier, mut calls) = applier();
     let desired = service(|_| {});
     let answer = stored(&desired);
-    let (outcome, call) = tokio::join!(applier.apply(&desired, None), expect(&mut calls, 201, &answer));
+    let (outcome, call) = tokio::join!(applier.apply_over(&desired, None), expect(&mut calls, 201, &answer));
     let Outcome::Created(created) = outcome.unwrap() else {
         panic!("not created")
     };
@@ -123,7 +123,7 @@ async fn a_missing_object_is_made_by_a_forced_apply_that_only_creates() {
     assert_eq!(call.body["metadata"]["resourceVersion"], "1");
     assert!(call.body["metadata"]["annotations"][APPLIED_HASH].is_string());
     assert_eq!(
-        applier.apply(&desired, Some(&created)).await.unwrap(),
+        applier.apply_over(&desired, Some(&created)).await.unwrap(),
         Outcome::Unchanged(created)
     );
 }
@@ -138,7 +138,10 @@ async fn drift_and_dropped_fields_are_patched_with_the_uid() {
         let (applier, mut calls) = applier();
         let desired = service(|_| {});
         let answer = stored(&desired);
-        let (outcome, call) = tokio::join!(applier.apply(&desired, Some(&live)), expect(&mut calls, 200, &answer));
+        let (outcome, call) = tokio::join!(
+            applier.apply_over(&desired, Some(&live)),
+            expect(&mut calls, 200, &answer)
+        );
         assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
         assert_eq!(call.body["metadata"]["uid"], "s1");
         assert_eq!(call.body["spec"].get("sessionAffinity"), None);
@@ -152,25 +155,28 @@ async fn a_difference_that_the_server_insists_on_is_patched_once() {
     let mut insisted = stored(&desired);
     insisted.spec.as_mut().unwrap().type_ = Some("Normalised".to_owned());
     let (outcome, _) = tokio::join!(
-        applier.apply(&desired, Some(&insisted)),
+        applier.apply_over(&desired, Some(&insisted)),
         expect(&mut calls, 200, &insisted)
     );
     assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
     assert!(matches!(
-        applier.apply(&desired, Some(&insisted)).await.unwrap(),
+        applier.apply_over(&desired, Some(&insisted)).await.unwrap(),
         Outcome::Unchanged(_)
     ));
     // Another difference, or another wish, is not that one.
     let mut drifted = insisted.clone();
     drifted.spec.as_mut().unwrap().selector = None;
     let (outcome, _) = tokio::join!(
-        applier.apply(&desired, Some(&drifted)),
+        applier.apply_over(&desired, Some(&drifted)),
         expect(&mut calls, 200, &insisted)
     );
     assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
     let other = service(|value| value["spec"]["ports"][0]["port"] = json!(81));
     let answer = stored(&other);
-    let (outcome, _) = tokio::join!(applier.apply(&other, Some(&insisted)), expect(&mut calls, 200, &answer));
+    let (outcome, _) = tokio::join!(
+        applier.apply_over(&other, Some(&insisted)),
+        expect(&mut calls, 200, &answer)
+    );
     assert!(matches!(outcome.unwrap(), Outcome::Patched(_)));
     expect_none(calls);
 }
@@ -190,9 +196,9 @@ async fn a_foreign_object_is_never_taken_over() {
     ] {
         let (applier, calls) = applier();
         let foreign = stored(&service(|value| value["metadata"]["ownerReferences"] = owners));
-        let error = applier.apply(&service(|_| {}), Some(&foreign)).await.unwrap_err();
+        let error = applier.apply_over(&service(|_| {}), Some(&foreign)).await.unwrap_err();
         assert!(
-            matches!(error, ApplyError::NotOwned { .. }) && error.to_string().contains(words),
+            matches!(error, WriteError::NotOwned { .. }) && error.to_string().contains(words),
             "{error}"
         );
         expect_none(calls);
@@ -204,7 +210,7 @@ async fn a_foreign_object_that_the_cache_does_not_have_is_not_taken_over() {
     let (applier, mut calls) = applier();
     let desired = service(|_| {});
     let foreign = stored(&service(|value| value["metadata"]["ownerReferences"] = json!(null)));
-    let (result, ()) = tokio::join!(applier.apply(&desired, None), async {
+    let (result, ()) = tokio::join!(applier.apply_over(&desired, None), async {
         expect(
             &mut calls,
             409,
@@ -214,7 +220,7 @@ async fn a_foreign_object_that_the_cache_does_not_have_is_not_taken_over() {
         let call = expect(&mut calls, 200, &foreign).await;
         assert_eq!(call.method, Method::GET);
     });
-    assert!(matches!(result.unwrap_err(), ApplyError::NotOwned { .. }));
+    assert!(matches!(result.unwrap_err(), WriteError::NotOwned { .. }));
     expect_none(calls);
 }
 
@@ -223,7 +229,7 @@ async fn our_own_object_that_the_cache_does_not_have_yet_is_used() {
     let (applier, mut calls) = applier();
     let desired = service(|_| {});
     let ours = stored(&desired);
-    let (result, ()) = tokio::join!(applier.apply(&desired, None), async {
+    let (result, ()) = tokio::join!(applier.apply_over(&desired, None), async {
         expect(
             &mut calls,
             409,
@@ -242,7 +248,10 @@ async fn an_object_that_is_going_is_left_alone() {
     let desired = service(|_| {});
     let mut going = stored(&desired);
     going.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
-    let (result, call) = tokio::join!(applier.apply(&desired, Some(&going)), expect(&mut calls, 200, &going));
+    let (result, call) = tokio::join!(
+        applier.apply_over(&desired, Some(&going)),
+        expect(&mut calls, 200, &going)
+    );
     let error = result.unwrap_err();
     assert_eq!(call.method, Method::GET);
     assert!(
@@ -259,7 +268,7 @@ async fn an_object_that_went_and_that_the_cache_has_still_is_made_again() {
     let desired = service(|_| {});
     let drifted = stored(&service(|value| value["spec"]["type"] = json!("NodePort")));
     let answer = stored(&desired);
-    let (result, ()) = tokio::join!(applier.apply(&desired, Some(&drifted)), async {
+    let (result, ()) = tokio::join!(applier.apply_over(&desired, Some(&drifted)), async {
         let gone = status(409, "Conflict", "uid mismatch: no existing object was found");
         let first = expect(&mut calls, 409, &gone).await;
         assert_eq!(first.body["metadata"]["uid"], "s1");
@@ -280,8 +289,8 @@ async fn an_object_without_a_controller_or_namespace_is_a_fault_of_ours() {
         service(|value| value["metadata"]["namespace"] = json!(null)),
     ] {
         assert!(matches!(
-            applier.apply(&desired, None).await.unwrap_err(),
-            ApplyError::Internal(_)
+            applier.apply_over(&desired, None).await.unwrap_err(),
+            WriteError::Internal(_)
         ));
     }
     expect_none(calls);
@@ -328,19 +337,23 @@ async fn a_status_that_differs_in_times_alone_is_not_sent() {
     let (applier, mut calls) = applier();
     let live = stored(&service(|_| {}));
     let old = conditions("True", 1);
+    let cache = Cache::new(|_| None);
     assert!(
-        applier
-            .apply_status(&live, Some(&old), &conditions("True", 2))
+        !applier
+            .apply_status(&live, Some(&old), &conditions("True", 2), &cache)
             .await
             .unwrap()
-            .is_none()
     );
     let new = conditions("False", 2);
     let (sent, call) = tokio::join!(
-        applier.apply_status(&live, Some(&old), &new),
+        applier.apply_status(&live, Some(&old), &new, &cache),
         expect(&mut calls, 200, &live)
     );
-    assert!(sent.unwrap().is_some());
+    assert!(sent.unwrap());
+    assert!(
+        cache.get("ns", "web").is_some(),
+        "the answer is seen before the watch shows it"
+    );
     assert_eq!(
         (call.method, call.path.as_str()),
         (Method::PATCH, "/api/v1/namespaces/ns/services/web/status")
@@ -363,7 +376,16 @@ async fn what_was_changed_meanwhile_is_not_deleted() {
         "the ResourceVersion in the precondition (7) does not match",
     );
     let (result, call) = tokio::join!(applier.delete_unchanged(&live), expect(&mut calls, 409, &changed));
-    assert!(matches!(result, Err(ApplyError::Conflict(_))), "{result:?}");
+    assert!(
+        matches!(
+            result,
+            Err(WriteError::Api {
+                reason: ApiReason::Conflict,
+                ..
+            })
+        ),
+        "{result:?}"
+    );
     assert_eq!(call.method, Method::DELETE);
     assert_eq!(call.body["preconditions"], json!({"uid": "s1", "resourceVersion": "7"}));
     // Of which version it is does not matter to who only wants it gone.
@@ -371,4 +393,79 @@ async fn what_was_changed_meanwhile_is_not_deleted() {
     assert_eq!(result.unwrap(), Deleted::AlreadyGone);
     assert_eq!(call.body["preconditions"], json!({"uid": "s1"}));
     expect_none(calls);
+}
+
+#[tokio::test]
+async fn every_write_has_a_manager_and_is_seen_and_counted_at_once() {
+    let (applier, mut calls) = applier();
+    let cache = Cache::new(|_| None);
+    let live = stored(&service(|_| {}));
+    let mut answer = live.clone();
+    answer.metadata.resource_version = Some("8".into());
+
+    let patch = json!({"spec": {"ports": []}});
+    let (written, call) = tokio::join!(
+        applier.merge_unchanged(&live, patch, &cache),
+        expect(&mut calls, 200, &answer)
+    );
+    assert_eq!(written.unwrap().metadata.managed_fields, None);
+    assert_eq!(
+        call.body,
+        json!({"metadata": {"uid": "s1", "resourceVersion": "7"}, "spec": {"ports": []}})
+    );
+    assert!(call.query.contains("fieldManager=novasphere%2Ftest"), "{}", call.query);
+    let seen = cache.get("ns", "web").unwrap();
+    assert_eq!(seen.metadata.resource_version.as_deref(), Some("8"));
+
+    let conflict = status(409, "Conflict", "the object has been modified");
+    let (written, call) = tokio::join!(
+        applier.replace_status(&live, &cache),
+        expect(&mut calls, 409, &conflict)
+    );
+    assert!(written.unwrap_err().is(ApiReason::Conflict));
+    assert_eq!(
+        (call.method, call.path.as_str()),
+        (Method::PUT, "/api/v1/namespaces/ns/services/web/status")
+    );
+    assert!(call.query.contains("fieldManager=novasphere%2Ftest"), "{}", call.query);
+
+    assert_eq!(applier.metrics.writes("Service", "merge", "Succeeded"), 1);
+    assert_eq!(applier.metrics.writes("Service", "replace_status", "Conflict"), 1);
+}
+
+#[tokio::test]
+async fn a_finalizer_is_set_by_a_manager_of_its_own() {
+    let (applier, mut calls) = applier();
+    let cache = Cache::new(|_| None);
+    let live = stored(&service(|_| {}));
+    let (written, call) = tokio::join!(
+        applier.set_finalizer(&live, "novasphere.io/home", true, &cache),
+        expect(&mut calls, 200, &live)
+    );
+    written.unwrap();
+    assert_eq!(call.body["metadata"]["finalizers"], json!(["novasphere.io/home"]));
+    assert!(
+        call.query.contains("fieldManager=novasphere%2Ftest-finalizer"),
+        "{}",
+        call.query
+    );
+
+    // It was the last one of an object that is being deleted: that was its end.
+    let mut held = live;
+    held.metadata.finalizers = Some(vec!["novasphere.io/home".to_owned()]);
+    held.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+    let mut last = held.clone();
+    last.metadata.finalizers = None;
+    let (written, call) = tokio::join!(
+        applier.set_finalizer(&held, "novasphere.io/home", false, &cache),
+        expect(&mut calls, 200, &last)
+    );
+    written.unwrap();
+    assert_eq!(call.body[2], json!({"op": "remove", "path": "/metadata/finalizers/0"}));
+    assert!(
+        call.query.contains("fieldManager=novasphere%2Ftest-finalizer"),
+        "{}",
+        call.query
+    );
+    assert!(cache.get("ns", "web").is_none());
 }

@@ -7,7 +7,7 @@ use kube::{
 };
 use novasphere_core::label::{self, Owner};
 use novasphere_foreign::kubevirt::VirtualMachine;
-use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
+use novasphere_runtime::{apply::WriteError, lease::NotLeader};
 use serde_json::json;
 
 use super::Context;
@@ -47,8 +47,8 @@ pub(super) async fn let_go(desired: &VirtualMachine, owner: &Owner, context: &Co
             machine.metadata.managed_fields = None;
             context.caches.virtual_machines.written(machine);
         }
-        Err(error) => match ApplyError::from(error) {
-            ApplyError::NotLeader(lost) => return Err(lost),
+        Err(error) => match WriteError::from(error) {
+            WriteError::NotLeader(lost) => return Err(lost),
             error => tracing::warn!(namespace, name, %error, "cannot take the owner off a machine that is to stay"),
         },
     }

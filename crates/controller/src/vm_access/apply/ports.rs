@@ -8,7 +8,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use novasphere_core::label::{self, Owner};
-use novasphere_runtime::{apply::ApplyError, lease::NotLeader};
+use novasphere_runtime::{apply::WriteError, lease::NotLeader};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -97,8 +97,8 @@ async fn patch_spec(live: &Service, spec: Value, context: &Context) -> Result<bo
             context.caches.services.written(service);
             Ok(true)
         }
-        Err(error) => match ApplyError::from(error) {
-            ApplyError::NotLeader(lost) => Err(lost),
+        Err(error) => match WriteError::from(error) {
+            WriteError::NotLeader(lost) => Err(lost),
             error => {
                 tracing::info!(name = live.name_any(), %error, "the ports were not changed");
                 Ok(false)
