@@ -164,7 +164,8 @@ impl Applier {
         result
     }
 
-    async fn read<K: Namespaced>(&self, desired: &K) -> Result<Option<K>, WriteError> {
+    /// The object of this name, as the apiserver has it now.
+    pub(crate) async fn read<K: Namespaced>(&self, desired: &K) -> Result<Option<K>, WriteError> {
         let mut live = self.api(desired)?.get_opt(&desired.name_any()).await?;
         if let Some(live) = &mut live {
             live.meta_mut().managed_fields = None;
