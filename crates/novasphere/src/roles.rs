@@ -6,7 +6,7 @@ use anyhow::Context;
 use kube::Config;
 use novasphere::{Configuration, Role};
 use novasphere_apiserver::metrics::ApiMetrics;
-use novasphere_runtime::{client, shutdown::Shutdown};
+use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown};
 use novasphere_sessions::{SessionGateway, SessionGatewayOptions, StartError};
 use tokio::task::JoinSet;
 
