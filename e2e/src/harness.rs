@@ -6,7 +6,7 @@ use std::{future::Future, process::ExitCode};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::cluster::{self, Cluster};
+use crate::fixtures::cluster::{self, Cluster};
 
 /// Cases mostly wait, so run more than there are processors.
 const THREADS: usize = 4;

@@ -1,24 +1,9 @@
-//! What the tests on a real cluster share: clusters, namespaces, bounded waits,
-//! the audit log, consoles of guests, faults and controllers.
+//! What the tests on a real cluster and the benchmark share: [`fixtures`], and the harness that runs the cases.
 
-pub mod account;
-pub mod apiserver;
-pub mod audit;
-pub mod browser;
-pub mod cluster;
-pub mod console;
-pub mod controller;
-pub mod desktop;
-pub mod desktop_image;
-pub mod fault;
-pub mod gateway;
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "a fixture fails when what it asks for is refused or does not come in time, and the error says which"
+)]
+
+pub mod fixtures;
 pub mod harness;
-pub mod install;
-pub mod kubevirt;
-pub mod namespace;
-pub mod paths;
-pub mod pod;
-pub mod rfb;
-pub mod ssh;
-pub mod vnc;
-pub mod wait;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use novasphere_e2e::{
+use novasphere_e2e::fixtures::{
     controller::program,
     wait::{self, Seen},
 };

@@ -6,17 +6,17 @@ use anyhow::{Context as _, Result, bail};
 use kube::{Api, api::PostParams};
 use novasphere_console::rbac;
 use novasphere_crd::VmAccess;
-use novasphere_e2e::{
+use novasphere_e2e::fixtures::{
     account::Account,
     cluster::Cluster,
-    console::Console,
+    console_socket::{ConsoleSocket, KUBEVIRT_SUBPROTOCOL},
     gateway::Gateway,
     namespace::{Context, PodSecurity, with_namespace},
-    rfb::Viewer,
+    rfb::{Security, Viewer},
+    serial_console::SerialConsole,
     wait::{self, Seen},
 };
 use serde_json::json;
-use tokio_tungstenite::{connect_async, tungstenite::client::IntoClientRequest};
 
 use crate::{
     controller::Controller,
@@ -64,7 +64,7 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     let account = Account::with_rules(cluster, &context.namespace, "console", cluster_rules, rules).await?;
     guest(context).await.context("the guest")?;
     sessions::allow(context).await?;
-    let gateway = Gateway::start(cluster, &account, "bench", &context.output, None).await?;
+    let gateway = Gateway::start(context, &account, "bench").await?;
     let tokens = sessions::sessions(context, 1, u32::try_from(rounds())? * TRIES_LIMIT).await?;
     let token = tokens.into_iter().next().context("no token")?;
     let bench = Bench {
@@ -107,7 +107,7 @@ async fn guest(context: &Context<'_>) -> Result<()> {
     let api: Api<VmAccess> = context.api();
     api.create(&PostParams::default(), &object).await?;
     let mut console = wait::until("the guest to run", wait::LONG, || async {
-        let console = Console::open(&context.client, &context.namespace, TARGET).await?;
+        let console = SerialConsole::open(&context.client, &context.namespace, TARGET).await?;
         Ok(Seen::Done(console))
     })
     .await?;
@@ -149,32 +149,27 @@ impl Bench<'_, '_> {
             viewer.part(1, 1).await?;
             side.pixel.push(began.elapsed());
         }
-        let cpu = process::cpu_seconds(self.gateway.id())?;
+        let cpu = process::cpu_seconds(self.gateway.id()?)?;
         for _ in 0..pictures() {
             let began = Instant::now();
             side.bytes += viewer.picture().await?.len();
             side.picture.push(began.elapsed());
         }
-        side.cpu += process::cpu_seconds(self.gateway.id())? - cpu;
-        viewer.close().await
+        side.cpu += process::cpu_seconds(self.gateway.id()?)? - cpu;
+        viewer.stream.leave().await
     }
 
-    async fn first_picture(&self, through_gateway: bool) -> Result<Viewer> {
-        let mut viewer = if through_gateway {
-            let mut request =
-                format!("ws://{}/api/v1/console/ws?token={}", self.gateway.http, self.token).into_client_request()?;
-            let headers = request.headers_mut();
-            headers.insert("sec-websocket-protocol", "binary".parse()?);
-            headers.insert("origin", "https://vms.example.org".parse()?);
-            let (stream, _) = connect_async(request).await?;
-            Viewer::over(Box::new(stream)).await?
+    async fn first_picture(&self, through_gateway: bool) -> Result<Viewer<ConsoleSocket>> {
+        let stream = if through_gateway {
+            ConsoleSocket::open_by_url(self.gateway.http, &self.token).await?
         } else {
             let path = format!(
                 "/apis/subresources.kubevirt.io/v1/namespaces/{}/virtualmachineinstances/{TARGET}/vnc?preserveSession=true",
                 self.context.namespace
             );
-            Viewer::open(&self.context.client, &path).await?
+            ConsoleSocket::connect(&self.context.client, &path, KUBEVIRT_SUBPROTOCOL).await?
         };
+        let mut viewer = Viewer::enter(stream, Security::None).await?;
         if viewer.picture().await?.is_empty() {
             bail!("the picture is empty");
         }

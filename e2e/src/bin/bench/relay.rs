@@ -9,13 +9,13 @@ mod memory;
 mod proxy;
 pub(crate) mod viewer;
 
-use anyhow::{Context, Result};
-use futures::{StreamExt, TryStreamExt, stream};
-
 use self::{
     proxy::{Desktop, Kind, Proxy},
     viewer::Viewer,
 };
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+
 use crate::{settings::full_or_small, summary::Summary};
 
 const HOW: &str = "BENCH_PARTS=relay make bench";

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kube::{
-    Api, Client,
+    Api,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::GroupVersionKind,
     discovery::ApiResource,
@@ -14,13 +14,14 @@ use kube::{
 use novasphere_console::rbac;
 use novasphere_core::console_session::grant::{NewGrant, issue};
 use novasphere_crd::{ConsoleSession, SessionPhase};
-use novasphere_e2e::{
+use novasphere_e2e::fixtures::{
     account::Account,
     cluster::Cluster,
     controller::InProcess,
-    gateway::{Gateway, VncServer},
-    kubevirt::{STAND_IN, StandIn},
+    gateway::Gateway,
+    kubevirt::KubeVirtStandIn,
     namespace::{Context, PodSecurity, with_namespace},
+    vnc_server::VncServer,
     wait::{self, Seen},
 };
 use novasphere_wire::token::TokenHash;
@@ -66,13 +67,13 @@ pub(crate) async fn run(summary: &mut Summary) -> Result<()> {
 
 async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     let cluster = context.cluster;
-    let _kubevirt = StandIn::start(Client::try_from(cluster.config(STAND_IN).await?)?, &context.namespace);
+    let _kubevirt = KubeVirtStandIn::start(context).await?;
     let _controller = InProcess::start_usual(context).await?;
     let desktop = VncServer::start().await?;
     target(context, &desktop).await?;
     let (cluster_rules, rules) = (rbac::CLUSTER_RULES, rbac::NAMESPACE_RULES);
     let account = Account::with_rules(cluster, &context.namespace, "console", cluster_rules, rules).await?;
-    let starts = REPLICAS.map(|name| Gateway::start(cluster, &account, name, &context.output, None));
+    let starts = REPLICAS.map(|name| Gateway::start(context, &account, name));
     let gateways = futures::future::try_join_all(starts).await?;
     let tokens = sessions(context, session_count(), u32::try_from(viewer_count())?).await?;
 

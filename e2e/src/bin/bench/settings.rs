@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use novasphere_e2e::paths;
+use novasphere_e2e::fixtures::paths;
 
 /// What can be measured. What takes longest comes last.
 pub(crate) const PARTS: &str = "relay,sessions,workspaces,kubevirt,vm-access";

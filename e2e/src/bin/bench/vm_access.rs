@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{Api, Client, api::PostParams};
 use novasphere_crd::VmAccess;
-use novasphere_e2e::{
+use novasphere_e2e::fixtures::{
     audit::{Mark, Write},
     cluster::Cluster,
     wait::{self, Seen},

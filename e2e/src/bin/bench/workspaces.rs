@@ -15,7 +15,7 @@ use kube::{
 };
 use novasphere_core::vnc_workspace::{home_name, secret_name};
 use novasphere_crd::VncWorkspace;
-use novasphere_e2e::{
+use novasphere_e2e::fixtures::{
     account::Account,
     audit::{Mark, Write},
     cluster::Cluster,

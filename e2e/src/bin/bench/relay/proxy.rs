@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use novasphere_e2e::wait::{self, Seen};
+use novasphere_e2e::fixtures::wait::{self, Seen};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{

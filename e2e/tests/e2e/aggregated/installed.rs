@@ -1,0 +1,170 @@
+//! The aggregated API as the chart installs it on a node, and what is left when it is removed.
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Secret},
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use novasphere_apiserver::API_SERVICE;
+use novasphere_crd::ConsoleSession;
+use novasphere_e2e::{
+    fixtures::{
+        apiserver::{BASE, answered, text},
+        cluster::Cluster,
+        install::{self, NAMESPACE, RELEASE},
+        namespace::{Context, PodSecurity, with_namespace},
+        wait::{self, Seen},
+    },
+    harness::{Case, Needs},
+};
+use novasphere_runtime::ca::SECRET_NAME;
+use serde_json::json;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new("aggregated::installed::chart", Needs::Node, chart)]
+}
+
+async fn chart() -> Result<()> {
+    let cluster = Cluster::own_node("agg-chart")?;
+    install::install(&cluster)?;
+    with_namespace(
+        &cluster,
+        "aggregated::installed::chart",
+        PodSecurity::Restricted,
+        async |context| {
+            answered(context, BASE, "discovery", |list| {
+                text(list, "/kind") == "APIResourceList"
+            })
+            .await?;
+            trusted(context).await?;
+            replicas_serve_in_turn(context).await?;
+            status_is_ours(context).await?;
+            removed(context).await
+        },
+    )
+    .await
+}
+
+/// kube-apiserver trusts the server by our own authority, also when that is replaced.
+async fn trusted(context: &Context<'_>) -> Result<()> {
+    let before = bundle(context).await?;
+    ensure!(!before.is_empty(), "the APIService has no caBundle");
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), NAMESPACE);
+    let data = secrets.get(SECRET_NAME).await?.data.unwrap_or_default();
+    ensure!(
+        data.get("ca.crt").is_some_and(|own| own.0 == before),
+        "caBundle is not the authority's"
+    );
+    secrets.delete(SECRET_NAME, &DeleteParams::default()).await?;
+    wait::until("caBundle follows a new authority", wait::SHORT, || async {
+        let now = bundle(context).await?;
+        Ok(Seen::some((now != before).then_some(()), "it is the old one"))
+    })
+    .await?;
+    // Those who still trust the old one alone are served until its end; those who trust both in any case.
+    answered(context, BASE, "discovery by the new authority", |list| {
+        text(list, "/kind") == "APIResourceList"
+    })
+    .await?;
+    Ok(())
+}
+
+async fn bundle(context: &Context<'_>) -> Result<Vec<u8>> {
+    let api: Api<APIService> = Api::all(context.client.clone());
+    let spec = api.get(API_SERVICE).await?.spec.context("no spec")?;
+    Ok(spec.ca_bundle.map(|bundle| bundle.0).unwrap_or_default())
+}
+
+/// One of the two replicas is restarted after the other, and discovery goes on.
+async fn replicas_serve_in_turn(context: &Context<'_>) -> Result<()> {
+    let name = format!("{RELEASE}-apiserver");
+    let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), NAMESPACE);
+    deployments.restart(&name).await?;
+    context.cluster.kubectl(&[
+        "--namespace",
+        NAMESPACE,
+        "rollout",
+        "status",
+        "--timeout=180s",
+        &format!("deployment/{name}"),
+    ])?;
+    answered(context, BASE, "discovery after a roll-out", |list| {
+        text(list, "/kind") == "APIResourceList"
+    })
+    .await?;
+    context.cluster.kubectl(&["api-resources"]).map(drop)
+}
+
+/// Not even an administrator writes the status of a session.
+async fn status_is_ours(context: &Context<'_>) -> Result<()> {
+    let sessions: Api<ConsoleSession> = context.api();
+    let session = json!({"metadata": {"name": "mine"}, "spec": {"targetRef": {"name": "web"}}});
+    sessions
+        .create(&PostParams::default(), &serde_json::from_value(session)?)
+        .await?;
+    // The controller may, and does.
+    wait::object(&sessions, "mine", "a status", wait::SHORT, |session| {
+        session.status.as_ref().map(drop).ok_or_else(|| "none".to_owned())
+    })
+    .await?;
+    let forged = json!({"status": {"phase": "Ready"}});
+    let written = sessions
+        .patch_status("mine", &PatchParams::default(), &Patch::Merge(&forged))
+        .await;
+    match written {
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            ensure!(status.message.contains("only novasphere itself"), "{}", status.message);
+        }
+        other => anyhow::bail!("a forged status: {other:?}"),
+    }
+    sessions.delete("mine", &DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// `helm uninstall` takes the `APIService` away before the server, so nothing of the cluster's API is ever without one.
+async fn removed(context: &Context<'_>) -> Result<()> {
+    let mark = context.cluster.audit().mark()?;
+    context.cluster.helm(&[
+        "uninstall",
+        RELEASE,
+        "--namespace",
+        NAMESPACE,
+        "--wait",
+        "--timeout",
+        "120s",
+    ])?;
+    let writes = context.cluster.audit().since(mark)?;
+    let position = |resource: &str, name: &str| {
+        let mut writes = writes.iter();
+        let found = writes.position(|write| write.resource() == resource && write.name() == name);
+        found.with_context(|| format!("{resource} {name} was not deleted"))
+    };
+    let api_service = position("apiservices", API_SERVICE)?;
+    for (resource, name) in [
+        ("deployments", format!("{RELEASE}-apiserver")),
+        ("services", format!("{RELEASE}-apiserver")),
+    ] {
+        ensure!(
+            api_service < position(resource, &name)?,
+            "{resource} {name} went before the APIService"
+        );
+    }
+    let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), NAMESPACE);
+    let left = deployments.list(&ListParams::default()).await?.items;
+    ensure!(
+        left.is_empty(),
+        "left: {:?}",
+        left.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
+    );
+    context.cluster.kubectl(&["api-resources"])?;
+    // A namespace can be deleted.
+    context.cluster.kubectl(&["create", "namespace", "after"])?;
+    context
+        .cluster
+        .kubectl(&["delete", "namespace", "after", "--timeout=60s"])?;
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The aggregated API.
+
+pub(crate) mod console;
+pub(crate) mod contract;
+pub(crate) mod installed;

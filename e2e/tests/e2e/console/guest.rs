@@ -1,0 +1,240 @@
+//! The consoles of a real guest on a real KubeVirt: in a real browser, and through kube-apiserver, under the rights of three
+//! users. What reaches the guest is read in the guest, on its serial console.
+
+use std::{collections::HashSet, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use kube::Client;
+use novasphere_e2e::{
+    fixtures::{
+        browser::Browser,
+        cluster::Cluster,
+        console_session::apply_session,
+        console_socket::{ConsoleSocket, KUBEVIRT_SUBPROTOCOL},
+        installed,
+        namespace::{Context, PodSecurity, with_namespace},
+        rfb::{Security, Viewer},
+        rights::{VM_CONSOLES, client_of},
+        serial_console::SerialConsole,
+        users::{allow_consoles, nobody_is_connected, request_token},
+        vm_access::{apply_vm_access, ready_as, template},
+        wait::{self, Seen},
+    },
+    harness::{Case, Needs},
+};
+use serde_json::json;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new("console::guest::consoles", Needs::Node, consoles)]
+}
+
+const GUEST: &str = "guest";
+
+/// Has no right.
+const NORA: &str = "nora";
+/// May view.
+const LOU: &str = "lou";
+/// May control.
+const DORA: &str = "dora";
+
+/// Between two keys: a guest in emulation loses those that come faster than it reads.
+const KEY_PAUSE: Duration = Duration::from_millis(30);
+
+/// Black.
+const BACKGROUND: [u8; 3] = [0; 3];
+
+async fn consoles() -> Result<()> {
+    let cluster = Cluster::with_novasphere()?;
+    with_namespace(
+        cluster,
+        "console::guest::consoles",
+        PodSecurity::Privileged,
+        async |context| {
+            let undisturbed = installed::undisturbed().await;
+            allow_consoles(context, LOU, VM_CONSOLES, &["get"]).await?;
+            allow_consoles(context, DORA, VM_CONSOLES, &["get", "update"]).await?;
+            let spec = json!({
+                "virtualMachine": {"template": template()},
+                "power": {"state": "Running"},
+                "console": {"maxConcurrentSessions": 16},
+            });
+            apply_vm_access(context, GUEST, &spec).await?;
+            ready_as(context, GUEST, "Running", wait::LONG).await?;
+            let mut guest = Guest::open(context).await.context("the guest's shell")?;
+
+            let browser = Browser::start(&context.output)?;
+            screen(context, &browser, &mut guest).await.context("the screen")?;
+            views_only(context, &browser, &mut guest)
+                .await
+                .context("a user who may only view")?;
+            through_apiserver(context, &mut guest)
+                .await
+                .context("through kube-apiserver")?;
+            drop(guest);
+            serial(context, &browser).await.context("the serial console")?;
+            drop(undisturbed);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// The serial console, by KubeVirt itself: what is true in the guest.
+struct Guest(SerialConsole);
+
+impl Guest {
+    async fn open(context: &Context<'_>) -> Result<Self> {
+        let mut console = wait::until("the console opens", wait::LONG, || async {
+            let console = SerialConsole::open(&context.client, &context.namespace, GUEST).await?;
+            Ok(Seen::Done(console))
+        })
+        .await?;
+        console.ask("echo booted=$((40 + 2))", "booted=42", wait::LONG).await?;
+        Ok(Self(console))
+    }
+
+    /// Waits until the file is there that a line typed on the screen makes. Such lines have no character that needs the
+    /// shift key: neither driver presses it.
+    async fn files(&mut self, wanted: &str) -> Result<()> {
+        // The variable keeps the echo of the line from being the answer.
+        let ask = format!("[ -e /tmp/{wanted} ] && n={wanted} && echo \"there=$n.\"");
+        self.0.ask(&ask, &format!("there={wanted}."), wait::SHORT).await
+    }
+
+    async fn has_not(&mut self, unwanted: &str) -> Result<()> {
+        let ask = format!("n={unwanted}; [ -e /tmp/$n ] && echo \"it=is.$n.\" || echo \"it=is not.$n.\"");
+        self.0.ask(&ask, &format!("it=is not.{unwanted}."), wait::SHORT).await
+    }
+}
+
+/// Makes a session of the guest, asks for a token as this user, and returns the link of the answer.
+async fn link(context: &Context<'_>, user: &str, name: &str, protocol: &str) -> Result<String> {
+    let spec = json!({"targetRef": {"name": GUEST}, "protocol": protocol});
+    apply_session(context, name, spec).await?;
+    request_token(context, user, name).await?.link()
+}
+
+/// Opens the page and waits for the guest's picture: letters on a background.
+async fn shows(browser: &Browser, link: &str) -> Result<novasphere_e2e::fixtures::browser::Look> {
+    browser.open(link).await?;
+    browser
+        .until("the guest's screen", wait::SHORT, BACKGROUND, |look| {
+            let all = look.width * look.height;
+            look.state == "connected" && look.colours >= 2 && look.of_colour > all / 2 && look.of_colour < all
+        })
+        .await
+}
+
+async fn screen(context: &Context<'_>, browser: &Browser, guest: &mut Guest) -> Result<()> {
+    let link = link(context, DORA, "control", "vnc").await?;
+    ensure!(
+        !link.contains("input=ViewOnly"),
+        "the link of a user who may control says that they may not"
+    );
+    let before = shows(browser, &link).await?;
+    browser.type_text("touch /tmp/control\n").await?;
+    let arrived = guest.files("control").await;
+    browser.screenshot("guest-screen").await?;
+    arrived?;
+    let after = browser
+        .until("what was typed", wait::SHORT, BACKGROUND, |look| {
+            look.hash != before.hash
+        })
+        .await?;
+    ensure!(after.of_colour < before.of_colour, "no letters were added: {after:?}");
+    ensure!(after.problems.is_empty(), "{:?}", after.problems);
+    Ok(())
+}
+
+/// The page of a user who may only view, as it comes and made to send keys all the same.
+async fn views_only(context: &Context<'_>, browser: &Browser, guest: &mut Guest) -> Result<()> {
+    for (name, says_so) in [("view", true), ("view-with-keys", false)] {
+        let link = link(context, LOU, name, "vnc").await?;
+        ensure!(
+            link.contains("&input=ViewOnly"),
+            "the link of a user who may only view does not say so"
+        );
+        let link = if says_so {
+            link
+        } else {
+            link.replace("&input=ViewOnly", "")
+        };
+        browser.open("about:blank").await?;
+        nobody_is_connected(context).await?;
+        let look = shows(browser, &link).await?;
+        ensure!((look.view_only == "View only") == says_so, "{look:?}");
+        browser.click("#view canvas").await?;
+        browser.type_text("touch /tmp/view\n").await?;
+        browser.screenshot(name).await?;
+    }
+    // Keys of before would have arrived before these.
+    let link = link(context, DORA, "control-again", "vnc").await?;
+    browser.open("about:blank").await?;
+    nobody_is_connected(context).await?;
+    shows(browser, &link).await?;
+    browser.type_text("touch /tmp/after\n").await?;
+    guest.files("after").await?;
+    guest.has_not("view").await?;
+    browser.open("about:blank").await?;
+    nobody_is_connected(context).await
+}
+
+/// Opens the guest's screen through kube-apiserver, as `virtctl` would.
+async fn screen_of(client: &Client, path: &str) -> Result<Viewer<ConsoleSocket>> {
+    Viewer::enter(
+        ConsoleSocket::connect(client, path, KUBEVIRT_SUBPROTOCOL).await?,
+        Security::None,
+    )
+    .await
+}
+
+async fn through_apiserver(context: &Context<'_>, guest: &mut Guest) -> Result<()> {
+    let path = format!(
+        "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/vmaccesses/{GUEST}/console?protocol=vnc",
+        context.namespace
+    );
+    let Err(refused) = screen_of(&client_of(context, NORA, &[]).await?, &path).await else {
+        bail!("a user without a right sees the screen");
+    };
+    let refused = format!("{refused:#}");
+    for part in ["403", "get", "vmaccesses/console"] {
+        ensure!(refused.contains(part), "the refusal does not say {part:?}: {refused}");
+    }
+
+    for (user, file) in [(LOU, "ws-view"), (DORA, "ws-control")] {
+        nobody_is_connected(context).await?;
+        let mut viewer = screen_of(&client_of(context, user, &[]).await?, &path).await?;
+        let before = viewer.picture().await?;
+        ensure!(before.len() == usize::from(viewer.width) * usize::from(viewer.height) * 4);
+        ensure!(
+            before.as_chunks::<4>().0.iter().collect::<HashSet<_>>().len() >= 2,
+            "the picture of {user} has one colour"
+        );
+        viewer.type_text(&format!("touch /tmp/{file}\n"), KEY_PAUSE).await?;
+        if user == DORA {
+            guest.files(file).await?;
+            ensure!(viewer.picture().await? != before, "typing does not change the picture");
+        }
+        viewer.stream.leave().await?;
+    }
+    guest.has_not("ws-view").await
+}
+
+/// A shell in the browser.
+async fn serial(context: &Context<'_>, browser: &Browser) -> Result<()> {
+    let link = link(context, DORA, "serial", "serial").await?;
+    browser.open(&link).await?;
+    browser.connected().await?;
+    wait::until("the shell answers in the page", wait::SHORT, || async {
+        browser.type_text("\necho sum=$((40 + 2))\n").await?;
+        let look = browser.look(BACKGROUND).await?;
+        Ok(Seen::some(
+            look.terminal.contains("sum=42").then_some(()),
+            format!("{look:?}"),
+        ))
+    })
+    .await?;
+    let look = browser.look(BACKGROUND).await?;
+    ensure!(look.problems.is_empty(), "{:?}", look.problems);
+    browser.screenshot("guest-serial").await.map(drop)
+}

@@ -1,0 +1,13 @@
+//! Consoles, their sessions, and what ends them.
+
+pub(crate) mod browser;
+pub(crate) mod disruption;
+pub(crate) mod guest;
+pub(crate) mod kubevirt;
+pub(crate) mod page;
+pub(crate) mod revoke;
+pub(crate) mod session;
+pub(crate) mod session_status;
+pub(crate) mod ssh;
+pub(crate) mod tokens;
+pub(crate) mod viewers;

@@ -1,0 +1,276 @@
+//! A token opens as many streams as it was given for, over all replicas, and nothing else opens one.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures::StreamExt;
+use novasphere_crd::ConsoleSession;
+use novasphere_e2e::{
+    fixtures::{
+        audit,
+        cluster::Cluster,
+        console::{ANN, ConsoleFixture},
+        console_session::{Grant, TARGET, connections, grant_token, open_session, random_token, revoke},
+        console_socket::{ConsoleSocket, Entry},
+        gateway::Gateway,
+        namespace::{Context, PodSecurity, with_namespace},
+        rfb::{self, RfbRefusal, Transport as _},
+        wait::{self, Seen},
+    },
+    harness::{Case, Needs},
+};
+use serde_json::{Value, json};
+
+/// Viewers who try the same token at the same time.
+const TRIES: usize = 1000;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(
+            "console::tokens::once_over_replicas",
+            Needs::ControlPlane,
+            once_over_replicas,
+        ),
+        Case::new("console::tokens::refusals", Needs::ControlPlane, refusals),
+        Case::new(
+            "console::tokens::writes_of_a_session",
+            Needs::ControlPlane,
+            writes_of_a_session,
+        ),
+    ]
+}
+
+async fn once_over_replicas() -> Result<()> {
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "console::tokens::once_over_replicas",
+        PodSecurity::Restricted,
+        async |context| {
+            let policy = json!({"maxViewers": 64, "maxSessionDuration": "1h"});
+            let fixture = ConsoleFixture::start(context, &policy).await?;
+            let gateways = fixture.gateways(context, &["g1", "g2", "g3"]).await?;
+            for uses in [1, 5] {
+                let name = format!("uses-{uses}");
+                open_session(context, &name, json!({})).await?;
+                let token = grant_token(
+                    &context.api(),
+                    &name,
+                    Grant::to(ANN).within(Duration::from_mins(1)).uses(uses),
+                )
+                .await?;
+                let (open, closed) = crowd(&gateways, &token).await?;
+                ensure!(
+                    open.len() == usize::try_from(uses)?,
+                    "a token for {uses} streams opened {}",
+                    open.len()
+                );
+                ensure!(
+                    closed.iter().all(|end| *end == (4040, "TokenRefused".to_owned())),
+                    "others were told {:?}",
+                    closed.iter().find(|end| end.0 != 4040)
+                );
+                connections(context, &name, open.len()).await?;
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Tries one token many times at once, spread over the gateways.
+async fn crowd(gateways: &[Gateway], token: &str) -> Result<(Vec<ConsoleSocket>, Vec<(u16, String)>)> {
+    let tries = (0..TRIES).zip(gateways.iter().cycle()).map(|(_, gateway)| async move {
+        let mut viewer = ConsoleSocket::open(gateway.http, token).await?;
+        let entry = viewer.entry().await?;
+        anyhow::Ok((viewer, entry))
+    });
+    let entries: Vec<_> = futures::stream::iter(tries).buffer_unordered(TRIES).collect().await;
+    let (mut open, mut closed) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match entry? {
+            (viewer, Entry::Open) => open.push(viewer),
+            (_, Entry::Closed(code, word)) => closed.push((code, word)),
+        }
+    }
+    Ok((open, closed))
+}
+
+async fn refusals() -> Result<()> {
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "console::tokens::refusals",
+        PodSecurity::Restricted,
+        async |context| {
+            let fixture = ConsoleFixture::start(context, &json!({"maxViewers": 4})).await?;
+            let gateways = fixture.gateways(context, &["g1", "g2"]).await?;
+            let [first, second] = gateways.as_slice() else {
+                bail!("two gateways were started")
+            };
+            one_sentence(context, first).await.context("one sentence")?;
+            known_users(context, &fixture, first, second)
+                .await
+                .context("known users")
+        },
+    )
+    .await
+}
+
+/// Expired, used, unknown and foreign tokens and a wrong name are told apart by nobody outside.
+async fn one_sentence(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
+    for name in ["mine", "other"] {
+        open_session(context, name, json!({})).await?;
+    }
+    let window = Duration::from_mins(1);
+    let mine = format!("{}/mine", context.namespace);
+    let used = grant_token(&context.api(), "mine", Grant::to(ANN).within(window)).await?;
+    let stream = native(gateway.vnc, &mine, &used).await?;
+    ensure!(stream == Native::Open, "a good token opens a stream, not {stream:?}");
+    let expired = grant_token(&context.api(), "mine", Grant::to(ANN).within(Duration::from_secs(1))).await?;
+    let api = context.api::<ConsoleSession>();
+    wait::object(&api, "mine", "the token is too old", wait::SHORT, |session| {
+        let grants = session.status.iter().flat_map(|status| &status.grants);
+        let last = grants.map(|grant| grant.not_after.0).max();
+        let is_over = last.is_none_or(|last| last < jiff::Timestamp::now());
+        if is_over {
+            Ok(())
+        } else {
+            Err(format!("until {last:?}"))
+        }
+    })
+    .await?;
+    let foreign = grant_token(&context.api(), "other", Grant::to(ANN).within(window)).await?;
+    let mut sentences = Vec::new();
+    for token in [&used, &expired, &foreign, &random_token()?] {
+        sentences.push(native(gateway.vnc, &mine, token).await?);
+    }
+    let good = grant_token(&context.api(), "mine", Grant::to(ANN).within(window)).await?;
+    sentences.push(native(gateway.vnc, &format!("{}/other", context.namespace), &good).await?);
+    let told = Native::Refused("Access refused. Ask for a new token.".to_owned());
+    ensure!(sentences.iter().all(|sentence| *sentence == told), "{sentences:?}");
+    let details = audited(gateway, "TokenRefused", 5).await?;
+    let text = format!("{details:?}");
+    for token in [&used, &expired, &foreign, &good] {
+        ensure!(!text.contains(token.as_str()), "a token is in the audit log");
+    }
+    Ok(())
+}
+
+/// The lines of the audit log with this reason. They are written when the viewer has been told.
+async fn audited(gateway: &Gateway, reason: &str, count: usize) -> Result<Vec<Value>> {
+    wait::until(format!("{count} audit lines say {reason}"), wait::SHORT, || async {
+        let lines = gateway.audit()?;
+        let told: Vec<_> = lines
+            .iter()
+            .filter(|line| line.get("reason") == Some(&json!(reason)))
+            .cloned()
+            .collect();
+        Ok(Seen::some((told.len() == count).then_some(told), format!("{lines:?}")))
+    })
+    .await
+}
+
+/// The owner of a good token reads what stands in the way.
+async fn known_users(context: &Context<'_>, fixture: &ConsoleFixture, first: &Gateway, second: &Gateway) -> Result<()> {
+    let window = Duration::from_mins(1);
+    open_session(context, "range", json!({"allowedSourceRanges": ["192.0.2.0/24"]})).await?;
+    let token = grant_token(&context.api(), "range", Grant::to(ANN).within(window)).await?;
+    refused(first, &token, 4042).await.context("a foreign address")?;
+    let lines = audited(first, "AddressNotAllowed", 1).await?;
+    let line = lines.first().context("a line")?;
+    ensure!(
+        line.get("user") == Some(&json!(ANN)) && line.get("target") == Some(&json!("VmAccess/web")),
+        "{line}"
+    );
+
+    open_session(context, "full", json!({"maxViewers": 1})).await?;
+    let token = grant_token(&context.api(), "full", Grant::to(ANN).within(window).uses(2)).await?;
+    let _present = ConsoleSocket::enter(first.http, &token).await?;
+    refused(second, &token, 4041)
+        .await
+        .context("all places are taken, on another replica")?;
+
+    open_session(context, "right", json!({})).await?;
+    let token = grant_token(&context.api(), "right", Grant::to("nobody-knows-me").within(window)).await?;
+    refused(first, &token, 4006).await.context("no right to the target")?;
+
+    // Another policy, so it comes last.
+    fixture.add_target(context, TARGET, &json!({"native": false})).await?;
+    open_session(context, "browsers", json!({})).await?;
+    let token = grant_token(&context.api(), "browsers", Grant::to(ANN).within(window)).await?;
+    let user = format!("{}/browsers", context.namespace);
+    let told = native(first.vnc, &user, &token).await?;
+    ensure!(
+        told == Native::Refused("The session does not allow this kind of viewer.".to_owned()),
+        "{told:?}"
+    );
+    let _browser = ConsoleSocket::enter(first.http, &token).await?;
+    Ok(())
+}
+
+async fn refused(gateway: &Gateway, token: &str, code: u16) -> Result<()> {
+    let mut viewer = ConsoleSocket::open(gateway.http, token).await?;
+    match viewer.entry().await? {
+        Entry::Closed(told, _) if told == code => Ok(()),
+        other => bail!("expected {code}, got {other:?}"),
+    }
+}
+
+/// What became of a stock viewer.
+#[derive(Debug, PartialEq, Eq)]
+enum Native {
+    Open,
+    Refused(String),
+}
+
+/// Connects as a stock viewer does, up to where it says whether it shares.
+async fn native(to: SocketAddr, user: &str, password: &str) -> Result<Native> {
+    match rfb::x509_plain(to, user, password).await {
+        Ok(_stream) => Ok(Native::Open),
+        Err(error) => error.downcast().map(|RfbRefusal(words)| Native::Refused(words)),
+    }
+}
+
+/// From its making to its deletion, novasphere writes a session at most six times.
+async fn writes_of_a_session() -> Result<()> {
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "console::tokens::writes_of_a_session",
+        PodSecurity::Restricted,
+        async |context| {
+            let fixture = ConsoleFixture::start(context, &json!({})).await?;
+            let gateways = fixture.gateways(context, &["g1"]).await?;
+            let gateway = gateways.first().context("a gateway was started")?;
+            let mark = cluster.audit().mark()?;
+            open_session(context, "life", json!({"ttlAfterFinished": "0s"})).await?;
+            let token = grant_token(&context.api(), "life", Grant::to(ANN).within(Duration::from_mins(1))).await?;
+            let mut viewer = ConsoleSocket::enter(gateway.http, &token).await?;
+            // A key, so that there is input to tell of.
+            viewer.send(&[4, 1, 0, 0, 0, 0, 0, 65]).await?;
+            connections(context, "life", 1).await?;
+            viewer.leave().await?;
+            connections(context, "life", 0).await?;
+            let api = context.api::<ConsoleSession>();
+            revoke(context, "life").await?;
+            wait::gone(&api, "life", wait::SHORT).await?;
+            let writes = cluster.audit().since(mark)?;
+            let of_session: Vec<_> = writes
+                .into_iter()
+                .filter(|write| {
+                    write.namespace() == context.namespace && write.resource().starts_with("consolesessions")
+                })
+                // What a person does: makes it and revokes it.
+                .filter(|write| !(write.resource() == "consolesessions" && write.verb == "patch"))
+                .collect();
+            let all = audit::describe(&of_session);
+            ensure!(of_session.len() <= 6, "{} writes: {all}", of_session.len());
+            ensure!(of_session.len() >= 5, "not everything was written: {all}");
+            ensure!(!all.contains(ANN), "the person wrote nothing else");
+            eprintln!("writes of a whole session: {}{all}", of_session.len());
+            Ok(())
+        },
+    )
+    .await
+}

@@ -1,0 +1,7 @@
+//! `VmAccess`.
+
+pub(crate) mod bad_input;
+pub(crate) mod dry_run;
+pub(crate) mod lifecycle;
+pub(crate) mod node_ports;
+pub(crate) mod settled;
