@@ -1,7 +1,7 @@
 //! Applying one child of an object: what every kind does alike.
 
 use kube::{Resource, ResourceExt};
-use novasphere_core::vm_access::failure::{Failure, FailureKind};
+use novasphere_core::failure::{Failure, FailureKind};
 use novasphere_runtime::{
     apply::{ApiReason, Applier, WriteError},
     cache::Cache,

@@ -11,8 +11,7 @@ use k8s_openapi::api::{
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use novasphere_core::{
     console_session::{end::is_open, target::kind_word},
-    label,
-    vm_access::node,
+    label, node,
 };
 use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::{

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::Client;
-use novasphere_core::{console_session::endpoints::Endpoints, label, vnc_workspace::build::Gateway};
+use novasphere_core::{console_session::endpoints::Endpoints, label, vnc_workspace::build::GatewayLocation};
 use novasphere_runtime::{
     apply::Applier,
     client,
@@ -318,7 +318,7 @@ impl Role {
             ports: vnc_workspace::Ports::new(&config.node_ports),
             inputs: vnc_workspace::Inputs::default(),
             ends: vnc_workspace::Ends::default(),
-            gateway: Gateway {
+            gateway: GatewayLocation {
                 namespace: self.namespace.clone(),
             },
         }

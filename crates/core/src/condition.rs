@@ -5,7 +5,9 @@
 //! (`sigs.k8s.io/cli-utils`, `pkg/kstatus/status/generic.go`). Whatever mends itself is `Ready=False` alone.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::time::kubernetes_time;
 
 /// The condition type that says that only a change of the spec helps.
 pub const STALLED: &str = "Stalled";
@@ -26,7 +28,7 @@ pub enum ConditionStatus {
 
 /// A condition before it is known when its status last changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct NewCondition {
     /// The condition's type.
     pub type_: &'static str,
     /// Its status.
@@ -37,22 +39,22 @@ pub struct Finding {
     pub message: String,
 }
 
-impl Finding {
-    /// A condition that holds.
+impl NewCondition {
+    /// A condition with status `True`.
     #[must_use]
-    pub fn holds(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
+    pub fn new_true(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
         Self::new(type_, ConditionStatus::True, reason, message)
     }
 
-    /// A condition that does not hold.
+    /// A condition with status `False`.
     #[must_use]
-    pub fn fails(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
+    pub fn new_false(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
         Self::new(type_, ConditionStatus::False, reason, message)
     }
 
-    /// A condition that could not be found out.
+    /// A condition with status `Unknown`.
     #[must_use]
-    pub fn unknown(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
+    pub fn new_unknown(type_: &'static str, reason: impl Into<&'static str>, message: impl Into<String>) -> Self {
         Self::new(type_, ConditionStatus::Unknown, reason, message)
     }
 
@@ -83,12 +85,12 @@ impl Finding {
 /// all that `metav1.Time` carries.
 #[must_use]
 pub fn conditions(
-    findings: Vec<Finding>,
+    findings: Vec<NewCondition>,
     generation: Option<i64>,
     old: &[Condition],
     now: Timestamp,
 ) -> Vec<Condition> {
-    let now = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
+    let now = kubernetes_time(now);
     findings
         .into_iter()
         .map(|finding| {
@@ -125,6 +127,8 @@ fn shortened(message: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -133,9 +137,14 @@ mod tests {
 
     #[test]
     fn the_transition_time_changes_with_the_status_alone() {
-        let first = conditions(vec![Finding::fails("Ready", "Starting", "a")], Some(1), &[], at(10));
+        let first = conditions(
+            vec![NewCondition::new_false("Ready", "Starting", "a")],
+            Some(1),
+            &[],
+            at(10),
+        );
         let second = conditions(
-            vec![Finding::fails("Ready", "ErrImagePull", "b")],
+            vec![NewCondition::new_false("Ready", "ErrImagePull", "b")],
             Some(2),
             &first,
             at(20),
@@ -145,20 +154,30 @@ mod tests {
             (second[0].reason.as_str(), second[0].observed_generation),
             ("ErrImagePull", Some(2))
         );
-        let third = conditions(vec![Finding::holds("Ready", "Running", "c")], Some(2), &second, at(30));
+        let third = conditions(
+            vec![NewCondition::new_true("Ready", "Running", "c")],
+            Some(2),
+            &second,
+            at(30),
+        );
         assert_eq!(third[0].last_transition_time, Time(at(30)));
     }
 
     #[test]
     fn times_are_whole_seconds() {
         let now = Timestamp::new(10, 999_000_000).unwrap();
-        let found = conditions(vec![Finding::unknown("Ready", "X", "")], None, &[], now);
+        let found = conditions(vec![NewCondition::new_unknown("Ready", "X", "")], None, &[], now);
         assert_eq!(found[0].last_transition_time, Time(at(10)));
     }
 
     #[test]
     fn long_messages_are_cut() {
-        let found = conditions(vec![Finding::fails("Ready", "X", "ä".repeat(5000))], None, &[], at(0));
+        let found = conditions(
+            vec![NewCondition::new_false("Ready", "X", "ä".repeat(5000))],
+            None,
+            &[],
+            at(0),
+        );
         assert_eq!(found[0].message.chars().count(), MAX_MESSAGE);
     }
 }

@@ -5,9 +5,13 @@
 
 pub mod condition;
 pub mod console_session;
+pub mod failure;
 pub mod label;
 pub mod merge;
 pub mod name;
+pub mod node;
+pub mod time;
+pub mod transition;
 pub mod undecodable;
 pub mod vm_access;
 pub mod vnc_workspace;

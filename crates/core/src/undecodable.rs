@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use novasphere_crd::condition::READY;
 
-use crate::condition::{Finding, conditions};
+use crate::condition::{NewCondition, conditions};
 
 /// Reason of the condition and of the event.
 pub const UNDECODABLE: &str = "Undecodable";
@@ -12,7 +12,13 @@ pub const UNDECODABLE: &str = "Undecodable";
 /// `Ready=False/Undecodable`; `None` when `old` says so already.
 #[must_use]
 pub fn condition(old: &[Condition], generation: Option<i64>, message: &str, now: Timestamp) -> Option<Condition> {
-    let new = conditions(vec![Finding::fails(READY, UNDECODABLE, message)], generation, old, now).pop()?;
+    let new = conditions(
+        vec![NewCondition::new_false(READY, UNDECODABLE, message)],
+        generation,
+        old,
+        now,
+    )
+    .pop()?;
     (!old.contains(&new)).then_some(new)
 }
 

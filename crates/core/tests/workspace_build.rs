@@ -15,8 +15,8 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 use novasphere_core::vnc_workspace::{
-    build::{Gateway, Prepared, build},
-    lifecycle::{Memory, decide},
+    build::{GatewayLocation, Prepared, build},
+    lifecycle::{LifecycleHistory, decide},
     node_ports::NodePorts,
     references::References,
     validate::validate,
@@ -57,12 +57,17 @@ fn built(workspace: &VncWorkspace) -> Prepared {
     };
     let valid = validate(workspace, &references).unwrap();
     let now = "2026-03-02T08:00:00Z".parse().unwrap();
-    let decision = decide(&valid.lifecycle, &Memory::default(), &references.activity, now);
+    let decision = decide(
+        &valid.lifecycle,
+        &LifecycleHistory::default(),
+        &references.activity,
+        now,
+    );
     let ports = NodePorts {
         vnc: Some(30000),
         ssh: Some(31001),
     };
-    let gateway = Gateway {
+    let gateway = GatewayLocation {
         namespace: "novasphere-system".to_owned(),
     };
     build(&valid, &decision, ports, &gateway)

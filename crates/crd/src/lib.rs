@@ -53,7 +53,7 @@ pub use vm_access::{
     DiskSource, EmptyDisk, HttpSource, ImagePullPolicy, InstancetypeKind, InstancetypeMatcher, InterfaceStatus,
     MultusNetwork, Network, NetworkBinding, PersistentVolumeClaimDisk, PodNetwork, Power, PowerState, PreferenceKind,
     PreferenceMatcher, PvcSource, RegistrySource, RootDisk, Scheduling, SnapshotSource, VirtualMachineSource,
-    VirtualMachineStatus, VirtualMachineTemplate, VmAccess, VmAccessSpec, VmAccessStatus, VmRoute, VncServer,
+    VirtualMachineTemplate, VmAccess, VmAccessMachineStatus, VmAccessSpec, VmAccessStatus, VmRoute, VncServer,
     VolumeAccessMode, VolumeMode,
 };
 pub use vnc_workspace::{

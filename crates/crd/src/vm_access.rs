@@ -17,7 +17,7 @@ pub use self::{
         VolumeAccessMode, VolumeMode,
     },
     service::{AccessService, AccessServicePort, VmRoute, VncServer},
-    status::{AccessServicePortStatus, AccessServiceStatus, InterfaceStatus, VirtualMachineStatus, VmAccessStatus},
+    status::{AccessServicePortStatus, AccessServiceStatus, InterfaceStatus, VmAccessMachineStatus, VmAccessStatus},
     template::{
         CloudInit, CloudInitType, Cpu, InstancetypeKind, InstancetypeMatcher, MultusNetwork, Network, NetworkBinding,
         PodNetwork, PreferenceKind, PreferenceMatcher, Scheduling, VirtualMachineTemplate,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt, api::PostParams};
 use novasphere_core::console_session::{
-    news::news,
     status::{Observed, Outcome, status},
+    transition::transition,
     validate::validate,
 };
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus};
@@ -118,19 +118,18 @@ fn api(session: &ConsoleSession, context: &Context) -> Api<ConsoleSession> {
 }
 
 async fn tell(session: &ConsoleSession, new: &ConsoleSessionStatus, context: &Context) {
-    let Some(news) = news(session.status.as_ref(), new) else {
-        return;
-    };
     let about = session.object_ref(&());
-    if news.is_warning {
-        context
-            .reporter
-            .warning(&about, &news.reason, "Reconcile", &news.note)
-            .await;
-    } else {
-        context
-            .reporter
-            .normal(&about, &news.reason, "Reconcile", &news.note)
-            .await;
+    for event in transition(session.status.as_ref(), new).events {
+        if event.is_warning {
+            context
+                .reporter
+                .warning(&about, &event.reason, "Reconcile", &event.message)
+                .await;
+        } else {
+            context
+                .reporter
+                .normal(&about, &event.reason, "Reconcile", &event.message)
+                .await;
+        }
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use novasphere_core::{
+    failure::Failure,
     label::Owner,
     vm_access::{
         build::{Prepared, PreparedService},
-        failure::Failure,
         observed::{Applied, AppliedService},
     },
 };

@@ -11,16 +11,18 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{Client, Resource, ResourceExt, runtime::controller::Action};
-use novasphere_core::vm_access::{
-    build::build,
+use novasphere_core::{
     failure::Failure,
-    observed::{Applied, LiveMachine},
-    power::{Decision, decide},
-    references::References,
-    status::{Observed, status},
-    validate::validate,
-    validated::ValidatedVmAccess,
-    virtual_machine_name,
+    vm_access::{
+        build::build,
+        observed::{Applied, LiveMachine},
+        power::{PowerDecision, decide},
+        references::References,
+        status::{Observed, status},
+        validate::validate,
+        validated::ValidatedVmAccess,
+        virtual_machine_name,
+    },
 };
 use novasphere_crd::VmAccess;
 use novasphere_foreign::kubevirt::PowerSubresource;
@@ -106,7 +108,7 @@ async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, Reco
 #[derive(Default)]
 struct CarriedOut {
     applied: Option<Applied>,
-    power: Decision,
+    power: PowerDecision,
     power_failure: Option<Failure>,
     /// Why to try again without an event.
     retry: Option<&'static str>,

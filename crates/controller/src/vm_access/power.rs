@@ -7,9 +7,9 @@ use std::{
 
 use http::{Method, Request};
 use kube::{Client, ResourceExt};
-use novasphere_core::vm_access::{
+use novasphere_core::{
     failure::{Failure, FailureKind},
-    observed::LiveMachine,
+    vm_access::observed::LiveMachine,
 };
 use novasphere_foreign::kubevirt::PowerSubresource;
 use novasphere_runtime::apply::{ApiReason, WriteError};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kube::{Resource, ResourceExt};
-use novasphere_core::vm_access::urgency::{Urgency, urgency, warnings};
+use novasphere_core::{transition::WritePriority, vm_access::transition::transition};
 use novasphere_crd::{VmAccess, VmAccessStatus};
 use novasphere_runtime::apply::WriteError;
 
@@ -22,27 +22,27 @@ pub(super) async fn write(
 ) -> Result<Option<Duration>, WriteError> {
     let uid = vm_access.uid().unwrap_or_default();
     let old = vm_access.status.as_ref();
-    let urgency = urgency(old, status);
-    match urgency {
-        Urgency::None => return Ok(None),
-        Urgency::Soon => {
+    let transition = transition(old, status);
+    match transition.priority {
+        WritePriority::Never => return Ok(None),
+        WritePriority::Soon => {
             if let Some(left) = context.status_writes.wait(&uid, Instant::now()) {
                 return Ok(Some(left));
             }
         }
-        Urgency::Now => {}
+        WritePriority::Now => {}
     }
     context
         .applier
         .apply_status(vm_access, old, status, &context.caches.vm_accesses)
         .await?;
-    let only_details = urgency == Urgency::Soon;
+    let only_details = transition.priority == WritePriority::Soon;
     context.status_writes.written(uid, only_details, Instant::now());
     let about = vm_access.object_ref(&());
-    for warning in warnings(old, status) {
+    for event in transition.events {
         context
             .reporter
-            .warning(&about, &warning.reason, "Reconcile", &warning.message)
+            .warning(&about, &event.reason, "Reconcile", &event.message)
             .await;
     }
     Ok(None)

@@ -12,12 +12,12 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use novasphere_core::{
+    failure::{Failure, FailureKind},
     label,
-    vm_access::failure::{Failure, FailureKind},
     vnc_workspace::{
         build::{Prepared, TEMPLATE_HASH, build, with_secret},
         failure::{end_of, has_ended},
-        lifecycle::Decision,
+        lifecycle::LifecycleDecision,
         status::Applied,
         validated::{HomeSource, ValidatedWorkspace},
     },
@@ -50,7 +50,7 @@ const PORT_TRIES: usize = 8;
 pub(super) async fn apply(
     look: &mut Look<'_>,
     valid: &ValidatedWorkspace,
-    decision: &Decision,
+    decision: &LifecycleDecision,
 ) -> Result<Applied, NotLeader> {
     let context = look.context;
     let mut applied = Applied::default();
@@ -190,7 +190,7 @@ async fn patch_home(
 async fn apply_service(
     look: &mut Look<'_>,
     valid: &ValidatedWorkspace,
-    decision: &Decision,
+    decision: &LifecycleDecision,
     mut service: Service,
     applied: &mut Applied,
 ) -> Result<Option<Result<Service, Failure>>, NotLeader> {
@@ -206,8 +206,7 @@ async fn apply_service(
         let mut retry = None;
         let result = apply_one(&context.applier, &service, &context.caches.services, &mut retry).await?;
         let Err(failure) = &result else { return Ok(Some(result)) };
-        let is_port =
-            failure.kind == FailureKind::Rejected && failure.message.contains("provided port is already allocated");
+        let is_port = failure.node_port_in_use().is_some();
         if !is_port || !context.ports.refused(valid, &failure.message) {
             look.retry = look.retry.or(retry);
             return Ok(Some(result));
@@ -229,7 +228,7 @@ async fn apply_pod(
     is_complete: bool,
     applied: &mut Applied,
 ) -> Result<(), NotLeader> {
-    applied.ended = look
+    applied.crash_loop = look
         .context
         .ends
         .recent(&look.workspace.uid().unwrap_or_default(), Instant::now());
@@ -295,7 +294,7 @@ async fn follow_ended(look: &mut Look<'_>, live: &Pod, applied: &mut Applied) ->
     let why = format!("it has ended ({})", end.said);
     let exists = |uid: &str| !context.caches.vnc_workspaces.indexed(uid).is_empty();
     let (ended, pause) = context.ends.note(end, Instant::now(), exists);
-    applied.ended = ended;
+    applied.crash_loop = ended;
     if !pause.is_zero() {
         look.pause = Some(pause);
         applied.pod = Some(Ok(live.clone()));

@@ -3,11 +3,11 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 use novasphere_core::{
+    failure::Failure,
     label,
-    vm_access::failure::Failure,
     vnc_workspace::{
         build::{ROTATED_FOR, build_secret},
-        credentials::{Credentials, Seed, credentials},
+        credentials::{DesktopCredentials, Seed, credentials},
         validated::ValidatedWorkspace,
     },
 };
@@ -55,7 +55,7 @@ pub(super) async fn ensure(
     }
 }
 
-fn new(comment: &str) -> Credentials {
+fn new(comment: &str) -> DesktopCredentials {
     loop {
         let mut seed = Seed {
             password: [0; 64],

@@ -9,8 +9,8 @@ use novasphere_core::{
     label,
     vnc_workspace::{
         activity::Activity,
+        allowed_references::{KEY_SHARED, PodReferences},
         home::made_for,
-        reads::{KEY_SHARED, Named},
         references::{References, home_of},
         service_name,
     },
@@ -37,7 +37,7 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
     };
     let from = workspace.spec.storage.restore_from.as_ref();
     let restored = from.and_then(|from| from.volume_snapshot_name.as_deref());
-    let named = Named::of(workspace);
+    let named = PodReferences::of(workspace);
     // Of claims, the cache has those of workspaces alone.
     let foreign_homes = named.claims.into_iter();
     let foreign_homes = foreign_homes.filter(|claim| caches.claims.get(&namespace, claim).is_some());

@@ -8,16 +8,17 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, ResourceExt};
 use novasphere_core::{
+    failure::FailureKind,
     label::Owner,
-    vm_access::failure::FailureKind,
     vnc_workspace::{
         lifecycle::Sleep,
         references::home_of,
         snapshots::{
-            Occasion, Progress, Taking, build, ended, has_volume, hibernation_name, last_name, progress, surplus,
+            PendingSnapshot, SnapshotProgress, SnapshotTrigger, build, ended, expired_snapshots, has_volume,
+            hibernation_name, last_name, progress,
         },
         status::Applied,
-        validate::{has_finalizer, wished},
+        validate::{has_finalizer, snapshot_policy},
     },
 };
 use novasphere_crd::ReclaimPolicy;
@@ -62,25 +63,25 @@ async fn snapshot(
     owner: &Owner,
     name: &str,
     claim: &PersistentVolumeClaim,
-) -> Result<Progress, NotLeader> {
+) -> Result<SnapshotProgress, NotLeader> {
     if !look.references.snapshot_api {
         let missing =
             "the cluster does not serve snapshot.storage.k8s.io; install the snapshot-controller and its CRDs";
-        return Ok(Progress::Refused(missing.to_owned()));
+        return Ok(SnapshotProgress::Refused(missing.to_owned()));
     }
     let found = progress(&look.references.snapshots, name);
-    if found != Progress::Missing {
+    if found != SnapshotProgress::Missing {
         return Ok(found);
     }
-    let class = wished(&look.workspace.spec).class;
+    let class = snapshot_policy(&look.workspace.spec).class;
     let desired = build(owner, name, &claim.name_any(), class.as_deref());
     let context = look.context;
     let cache = &context.caches.volume_snapshots;
     Ok(
         match apply_one(&context.applier, &desired, cache, &mut look.retry).await? {
-            Ok(_) => Progress::Underway,
-            Err(failure) if failure.kind == FailureKind::NamespaceTerminating => Progress::Ready,
-            Err(failure) => Progress::Refused(failure.message),
+            Ok(_) => SnapshotProgress::Underway,
+            Err(failure) if failure.kind == FailureKind::NamespaceTerminating => SnapshotProgress::Ready,
+            Err(failure) => SnapshotProgress::Refused(failure.message),
         },
     )
 }
@@ -99,15 +100,15 @@ pub(super) async fn save_at_hibernation(
     let Some(claim) = home(look).filter(|claim| has_volume(claim)) else {
         return Ok(());
     };
-    if !wished(&look.workspace.spec).on_hibernate || applied.pod_is_ending {
+    if !snapshot_policy(&look.workspace.spec).on_hibernate || applied.pod_is_ending {
         return Ok(());
     }
     let name = hibernation_name(owner, sleep);
     let progress = snapshot(look, owner, &name, &claim).await?;
-    if matches!(progress, Progress::Failed(_) | Progress::Refused(_)) {
-        applied.snapshot = Some(Taking {
+    if matches!(progress, SnapshotProgress::Failed(_) | SnapshotProgress::Refused(_)) {
+        applied.snapshot = Some(PendingSnapshot {
             name,
-            occasion: Occasion::Hibernation,
+            trigger: SnapshotTrigger::Hibernation,
             progress,
         });
     }
@@ -119,25 +120,25 @@ async fn is_saved(
     look: &mut Look<'_>,
     owner: &Owner,
     claim: &PersistentVolumeClaim,
-    occasion: Occasion,
+    trigger: SnapshotTrigger,
     applied: &mut Applied,
 ) -> Result<bool, ReconcileError> {
     let name = last_name(owner, ended(look.workspace, Timestamp::now()));
-    let was_known = progress(&look.references.snapshots, &name) == Progress::Ready;
+    let was_known = progress(&look.references.snapshots, &name) == SnapshotProgress::Ready;
     let mut found = snapshot(look, owner, &name, claim).await?;
     if was_known {
         let snapshots: Api<VolumeSnapshot> = Api::namespaced(look.context.client.clone(), &owner.namespace);
         let live = snapshots.get_opt(&name).await.map_err(WriteError::from)?;
         let live: Vec<_> = live.map(Arc::new).into_iter().collect();
         found = progress(&live, &name);
-        if found != Progress::Ready {
+        if found != SnapshotProgress::Ready {
             look.retry = Some("WatchLags");
         }
     }
-    let is_saved = found == Progress::Ready;
-    applied.snapshot = Some(Taking {
+    let is_saved = found == SnapshotProgress::Ready;
+    applied.snapshot = Some(PendingSnapshot {
         name,
-        occasion,
+        trigger,
         progress: found,
     });
     Ok(is_saved)
@@ -170,10 +171,10 @@ pub(super) async fn expire(look: &mut Look<'_>, owner: &Owner, applied: &mut App
         return Ok(false);
     }
     let spec = &look.workspace.spec;
-    let is_wanted = wished(spec).on_expire || spec.storage.reclaim == ReclaimPolicy::Snapshot;
+    let is_wanted = snapshot_policy(spec).on_expire || spec.storage.reclaim == ReclaimPolicy::Snapshot;
     if is_wanted
         && let Some(claim) = home(look).filter(|claim| has_volume(claim))
-        && !is_saved(look, owner, &claim, Occasion::Expiry, applied).await?
+        && !is_saved(look, owner, &claim, SnapshotTrigger::Expiry, applied).await?
     {
         return Ok(false);
     }
@@ -206,7 +207,7 @@ pub(super) async fn delete(look: &mut Look<'_>) -> Result<Option<Applied>, Recon
         let reclaim = look.workspace.spec.storage.reclaim;
         if reclaim == ReclaimPolicy::Snapshot
             && has_volume(&claim)
-            && !is_saved(look, &owner, &claim, Occasion::Deletion, &mut applied).await?
+            && !is_saved(look, &owner, &claim, SnapshotTrigger::Deletion, &mut applied).await?
         {
             applied.home = Some(Ok(claim.as_ref().clone()));
             return Ok(Some(applied));
@@ -225,7 +226,7 @@ pub(super) async fn delete(look: &mut Look<'_>) -> Result<Option<Applied>, Recon
 ///
 /// [`NotLeader`] when this process may not write any more.
 pub(super) async fn prune_snapshots(look: &mut Look<'_>) -> Result<(), NotLeader> {
-    for old in surplus(&look.references.snapshots, wished(&look.workspace.spec).keep) {
+    for old in expired_snapshots(&look.references.snapshots, snapshot_policy(&look.workspace.spec).keep) {
         match look.context.applier.delete(old.as_ref()).await {
             Ok(_) => look.context.caches.volume_snapshots.deleted(&old),
             Err(error) => {

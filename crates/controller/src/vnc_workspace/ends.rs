@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use novasphere_core::vnc_workspace::status::Ended;
+use novasphere_core::vnc_workspace::status::CrashLoop;
 use parking_lot::{Mutex, MutexGuard};
 
 /// The pause before the third Pod; it doubles with each. The second one comes at once: most ends are a node's.
@@ -51,10 +51,10 @@ impl Row {
     }
 
     /// What a person is told; a single end is no news.
-    fn told(&self) -> Option<Ended> {
-        (self.times > 1).then(|| Ended {
-            said: self.said.clone(),
-            times: self.times,
+    fn told(&self) -> Option<CrashLoop> {
+        (self.times > 1).then(|| CrashLoop {
+            message: self.said.clone(),
+            exits: self.times,
         })
     }
 }
@@ -74,7 +74,7 @@ pub(super) struct End {
 impl Ends {
     /// Takes in the end of a Pod, once, and returns what to tell of it and how long to wait from now. `exists` says whether there is
     /// a workspace of a UID.
-    pub(super) fn note(&self, end: End, now: Instant, exists: impl Fn(&str) -> bool) -> (Option<Ended>, Duration) {
+    pub(super) fn note(&self, end: End, now: Instant, exists: impl Fn(&str) -> bool) -> (Option<CrashLoop>, Duration) {
         let mut rows = self.lock();
         let last = rows.get(&end.workspace);
         if last.is_none_or(|last| last.pod != end.pod) {
@@ -96,7 +96,7 @@ impl Ends {
     }
 
     /// The row of ends that is not over yet.
-    pub(super) fn recent(&self, workspace: &str, now: Instant) -> Option<Ended> {
+    pub(super) fn recent(&self, workspace: &str, now: Instant) -> Option<CrashLoop> {
         let rows = self.lock();
         rows.get(workspace).filter(|row| !row.is_over(now))?.told()
     }
@@ -138,7 +138,7 @@ mod tests {
         }
         assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 300, 300, 300]);
         let told = ends.recent("a", now).unwrap();
-        assert_eq!((told.times, told.said.as_str()), (9, "no device"));
+        assert_eq!((told.exits, told.message.as_str()), (9, "no device"));
     }
 
     #[test]

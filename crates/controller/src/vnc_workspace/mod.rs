@@ -21,9 +21,8 @@ use kube::{Client, runtime::controller::Action};
 use novasphere_core::{
     label::Owner,
     vnc_workspace::{
-        build::Gateway,
-        decision::decision,
-        lifecycle::{Decision, State},
+        build::GatewayLocation,
+        lifecycle::{DesktopState, LifecycleDecision, decide_for},
         references::References,
         status::Applied,
         validate::{ValidateError, ends_at, validate},
@@ -54,7 +53,7 @@ pub(crate) struct Context {
     pub(crate) ports: Ports,
     pub(crate) inputs: Inputs,
     pub(crate) ends: Ends,
-    pub(crate) gateway: Gateway,
+    pub(crate) gateway: GatewayLocation,
 }
 
 /// One look at one workspace.
@@ -93,7 +92,7 @@ impl Look<'_> {
     async fn attempt(&mut self) -> Result<Action, ReconcileError> {
         let validated = validate(self.workspace, &self.references);
         let now = Timestamp::now();
-        let decision = decision(self.workspace, &self.references, now);
+        let decision = decide_for(self.workspace, &self.references, now);
         let is_deleted = self.workspace.metadata.deletion_timestamp.is_some();
         let applied = match (&validated, &decision) {
             _ if is_deleted => Box::pin(end::delete(self)).await?,
@@ -119,7 +118,7 @@ impl Look<'_> {
     async fn carry_out(
         &mut self,
         valid: &ValidatedWorkspace,
-        decision: &Decision,
+        decision: &LifecycleDecision,
     ) -> Result<Option<Applied>, ReconcileError> {
         keep::keep_finalizer(self).await?;
         let mut applied = Box::pin(apply::apply(self, valid, decision)).await?;
@@ -129,14 +128,14 @@ impl Look<'_> {
 
     /// The same for a spec that cannot be carried out: nothing is made or changed, but the desktop sleeps and ends, and its home stays
     /// or goes, for which the rest of the spec does not matter.
-    async fn go_on(&mut self, decision: Option<&Decision>) -> Result<Option<Applied>, ReconcileError> {
+    async fn go_on(&mut self, decision: Option<&LifecycleDecision>) -> Result<Option<Applied>, ReconcileError> {
         let Some(owner) = Owner::of(self.workspace) else {
             return Ok(Some(Applied::default()));
         };
         keep::keep_finalizer(self).await?;
         let mut applied = Applied::default();
         keep::keep_home(self, &owner, &mut applied).await?;
-        if decision.is_none_or(Decision::is_awake) {
+        if decision.is_none_or(LifecycleDecision::is_awake) {
             applied.pod = apply::own_pod(self).map(|pod| Ok(pod.as_ref().clone()));
         } else {
             applied.pod_is_ending = !apply::end_pod(self).await?;
@@ -148,13 +147,13 @@ impl Look<'_> {
     async fn finish(
         &mut self,
         owner: &Owner,
-        state: Option<State>,
+        state: Option<DesktopState>,
         mut applied: Applied,
     ) -> Result<Option<Applied>, ReconcileError> {
         match state {
-            None | Some(State::Awake { .. }) => {}
-            Some(State::Asleep(sleep)) => end::save_at_hibernation(self, owner, sleep, &mut applied).await?,
-            Some(State::Expired) => {
+            None | Some(DesktopState::Awake { .. }) => {}
+            Some(DesktopState::Asleep(sleep)) => end::save_at_hibernation(self, owner, sleep, &mut applied).await?,
+            Some(DesktopState::Expired) => {
                 if Box::pin(end::expire(self, owner, &mut applied)).await? {
                     return Ok(None);
                 }

@@ -6,8 +6,8 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use novasphere_core::{
-    vm_access::failure::Failure,
-    vnc_workspace::resize::{Change, Obstacle, change},
+    failure::Failure,
+    vnc_workspace::resize::{ResizeChange, ResizeObstacle, change},
 };
 use novasphere_runtime::{
     apply::{ApiReason, WriteError, same_quantity},
@@ -24,7 +24,7 @@ pub(super) enum Resized {
     /// It keeps those that it has, and goes on.
     Refused(Failure),
     /// It has to be made anew, because of this.
-    Impossible(Obstacle, String),
+    Impossible(ResizeObstacle, String),
 }
 
 /// Gives a running Pod the resources of `desired`.
@@ -34,9 +34,9 @@ pub(super) enum Resized {
 /// [`NotLeader`] when this process may not write any more.
 pub(super) async fn resize(look: &mut Look<'_>, live: &Pod, desired: &Pod) -> Result<Resized, NotLeader> {
     let patch = match change(live, desired, same_quantity) {
-        Change::Nothing => return Ok(Resized::Done),
-        Change::Anew(obstacle, why) => return Ok(Resized::Impossible(obstacle, why)),
-        Change::InPlace(patch) => patch,
+        ResizeChange::Nothing => return Ok(Resized::Done),
+        ResizeChange::Recreate(obstacle, why) => return Ok(Resized::Impossible(obstacle, why)),
+        ResizeChange::InPlace(patch) => patch,
     };
     let pods: Api<Pod> = Api::namespaced(look.context.client.clone(), &live.namespace().unwrap_or_default());
     let parameters = PatchParams {
@@ -55,7 +55,7 @@ pub(super) async fn resize(look: &mut Look<'_>, live: &Pod, desired: &Pod) -> Re
         }
         // What the apiserver cannot change in place, as another QoS class; or it has no such subresource.
         Err(error) if error.is(ApiReason::Invalid) || error.is(ApiReason::NotFound) => {
-            Ok(Resized::Impossible(Obstacle::NotAllowed, error.to_string()))
+            Ok(Resized::Impossible(ResizeObstacle::NotAllowed, error.to_string()))
         }
         Err(error) => Ok(Resized::Refused(refused(live, &error, &mut look.retry)?)),
     }

@@ -4,11 +4,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
-use novasphere_core::vnc_workspace::{
-    lifecycle::Decision,
-    status::{Applied, Observed, is_news, news, status},
-    validate::ValidateError,
-    validated::ValidatedWorkspace,
+use novasphere_core::{
+    transition::WritePriority,
+    vnc_workspace::{
+        lifecycle::LifecycleDecision,
+        status::{Applied, Observed, status},
+        transition::transition,
+        validate::ValidateError,
+        validated::ValidatedWorkspace,
+    },
 };
 use novasphere_crd::VncWorkspaceStatus;
 use novasphere_runtime::apply::WriteError;
@@ -24,7 +28,7 @@ use super::Look;
 pub(super) async fn write(
     look: &Look<'_>,
     validated: Result<&ValidatedWorkspace, &ValidateError>,
-    decision: Option<&Decision>,
+    decision: Option<&LifecycleDecision>,
     applied: &Applied,
     now: Timestamp,
 ) -> Result<Option<Duration>, WriteError> {
@@ -43,25 +47,32 @@ pub(super) async fn write(
         wake_requested_at: None,
         ..old
     });
-    if old.as_ref() == Some(&new) {
+    let transition = transition(old.as_ref(), &new);
+    if transition.priority == WritePriority::Never {
         return Ok(None);
     }
     let uid = workspace.uid().unwrap_or_default();
-    let is_news = is_news(old.as_ref(), &new);
-    if !is_news && let Some(left) = context.status_writes.wait(&uid, Instant::now()) {
+    let only_details = transition.priority == WritePriority::Soon;
+    if only_details && let Some(left) = context.status_writes.wait(&uid, Instant::now()) {
         return Ok(Some(left));
     }
     context
         .applier
         .apply_status(workspace, old.as_ref(), &new, &context.caches.vnc_workspaces)
         .await?;
-    context.status_writes.written(uid, !is_news, Instant::now());
+    context.status_writes.written(uid, only_details, Instant::now());
     let about = workspace.object_ref(&());
-    for (is_warning, reason, message) in news(old.as_ref(), &new) {
-        if is_warning {
-            context.reporter.warning(&about, &reason, "Reconcile", &message).await;
+    for event in transition.events {
+        if event.is_warning {
+            context
+                .reporter
+                .warning(&about, &event.reason, "Reconcile", &event.message)
+                .await;
         } else {
-            context.reporter.normal(&about, &reason, "Reconcile", &message).await;
+            context
+                .reporter
+                .normal(&about, &event.reason, "Reconcile", &event.message)
+                .await;
         }
     }
     Ok(None)

@@ -3,10 +3,8 @@
 use jiff::Timestamp;
 use novasphere_crd::{Connection, ConsoleSessionStatus, LastDisconnect, SessionPhase, Time, Transport};
 
-use super::{
-    grant::{State, is_good, position, pruned, state},
-    whole_second,
-};
+use super::grant::{State, is_good, position, pruned, state};
+use crate::time::kubernetes_time;
 
 /// A stream that is to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +123,7 @@ pub fn connect(
         gateway: new.gateway,
         client_address: new.client_address,
         transport: new.transport,
-        connected_at: whole_second(now),
+        connected_at: kubernetes_time(now),
         last_input_at: None,
         bytes_sent: 0,
         bytes_received: 0,
@@ -150,7 +148,7 @@ pub fn leave(
         return status;
     }
     status.last_disconnect = Some(LastDisconnect {
-        at: whole_second(last.at.0),
+        at: kubernetes_time(last.at.0),
         ..last
     });
     recounted(pruned(status, now))
@@ -169,7 +167,7 @@ pub fn count(
     if let Some(connection) = status.connections.iter_mut().find(|connection| connection.id == id) {
         connection.bytes_sent = i64::try_from(bytes_sent).unwrap_or(i64::MAX);
         connection.bytes_received = i64::try_from(bytes_received).unwrap_or(i64::MAX);
-        let last: Option<Time> = last_input_at.map(whole_second);
+        let last: Option<Time> = last_input_at.map(kubernetes_time);
         connection.last_input_at = last.or_else(|| connection.last_input_at.take());
     }
     status

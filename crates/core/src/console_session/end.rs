@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use novasphere_crd::{CloseReason, ConsoleSession};
 
 use super::{
-    after, made_for,
+    made_for,
     policy::SessionPolicy,
     references::References,
     validate::{SessionError, validate},
 };
+use crate::time::after;
 
 /// Why the session is over now; `None` while it is not.
 #[must_use]

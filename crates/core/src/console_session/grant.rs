@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use novasphere_crd::{ConsoleSessionStatus, Grant, SessionPhase};
 use subtle::ConstantTimeEq as _;
 
-use super::{after, whole_second};
+use crate::time::{after, kubernetes_time};
 
 /// How many grants a session holds at most; the schema's limit.
 pub const MAX_GRANTS: usize = 256;
@@ -82,7 +82,7 @@ pub fn issue(status: &ConsoleSessionStatus, new: NewGrant, now: Timestamp) -> Re
     if status.grants.len() >= MAX_GRANTS {
         return Err(IssueError::TooManyGrants);
     }
-    let issued_at = whole_second(now);
+    let issued_at = kubernetes_time(now);
     let not_after = after(issued_at.0, new.window.min(MAX_WINDOW)).min(expires);
     status.user = Some(new.user.clone());
     status.grants.push(Grant {
@@ -91,7 +91,7 @@ pub fn issue(status: &ConsoleSessionStatus, new: NewGrant, now: Timestamp) -> Re
         user: new.user,
         groups: new.groups,
         issued_at,
-        not_after: whole_second(not_after),
+        not_after: kubernetes_time(not_after),
         uses_left: new.uses.max(1),
     });
     Ok(status)

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use novasphere_crd::ConsoleSession;
 
-use super::{after, end::is_started};
+use super::end::is_started;
+use crate::time::after;
 
 /// The label of a session that was made for one connection. It goes with [`CONSOLE`].
 pub const LABEL: &str = "novasphere.io/made-for";

@@ -14,26 +14,13 @@ pub mod endpoints;
 pub mod gateway;
 pub mod grant;
 pub mod made_for;
-pub mod news;
 pub mod policy;
 pub mod reason;
 pub mod references;
 pub mod status;
 pub mod target;
+pub mod transition;
 pub mod validate;
 
 #[cfg(test)]
 mod samples;
-
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-/// `metav1.Time` carries whole seconds.
-fn whole_second(time: Timestamp) -> Time {
-    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
-}
-
-/// `time` and `duration`, at most the end of representable time.
-fn after(time: Timestamp, duration: std::time::Duration) -> Timestamp {
-    time.checked_add(duration).unwrap_or(Timestamp::MAX)
-}

@@ -7,7 +7,7 @@ use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 
 use super::end::is_started;
-use crate::vm_access;
+use crate::{time::creation_order, vm_access};
 
 /// The objects that a session refers to, as the watch caches have them. What was not found is `None`.
 #[derive(Clone, Debug, Default)]
@@ -56,13 +56,7 @@ pub fn holds_place_before(other: &ConsoleSession, session: &ConsoleSession) -> b
         return true;
     }
     let is_refused = status.is_some_and(|status| status.phase == Some(novasphere_crd::SessionPhase::Failed));
-    !is_refused && age(other) < age(session)
-}
-
-/// Sorts the oldest first, and those of one second always in the same way.
-fn age(session: &ConsoleSession) -> (Option<jiff::Timestamp>, Option<&str>) {
-    let created = session.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    (created, session.metadata.uid.as_deref())
+    !is_refused && creation_order(&other.metadata) < creation_order(&session.metadata)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use novasphere_crd::{
 };
 
 use super::{
-    after,
     connection::recounted,
     desktop,
     end::{end, is_started},
@@ -21,9 +20,11 @@ use super::{
     references::References,
     target::{TargetState, kind_word},
     validate::{SessionError, ValidatedSession},
-    whole_second,
 };
-use crate::condition::{Finding, STALLED, conditions};
+use crate::{
+    condition::{NewCondition, STALLED, conditions},
+    time::{after, kubernetes_time},
+};
 
 /// Everything that a status is worked out from.
 #[derive(Clone, Copy, Debug)]
@@ -110,8 +111,8 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
     if let Ok(valid) = observed.validated {
         status.protocol = Some(valid.policy.protocol);
         if is_ready || is_started(observed.session) {
-            let started = status.started_at.get_or_insert_with(|| whole_second(observed.now)).0;
-            status.expires_at = Some(whole_second(after(started, valid.policy.duration)));
+            let started = status.started_at.get_or_insert_with(|| kubernetes_time(observed.now)).0;
+            status.expires_at = Some(kubernetes_time(after(started, valid.policy.duration)));
             status.target_uid = Some(valid.target.uid.clone());
             status.policy = Some(valid.policy.granted());
             status.endpoints =
@@ -124,20 +125,20 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
         Some(_) => SessionPhase::Failed,
         None => SessionPhase::Pending,
     });
-    let closed = Finding::fails(types::CLOSED, ClosedReason::NotOver, "The session is not over.");
-    let stalled = refusal.map(|error| Finding::holds(STALLED, error.reason(), error.to_string()));
+    let closed = NewCondition::new_false(types::CLOSED, ClosedReason::NotOver, "The session is not over.");
+    let stalled = refusal.map(|error| NewCondition::new_true(STALLED, error.reason(), error.to_string()));
     let findings = [ready, target(observed), closed].into_iter().chain(stalled).collect();
     written(observed.session, recounted(status), findings, observed.now)
 }
 
-fn ready(observed: &Observed<'_>) -> Finding {
+fn ready(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::READY;
     match observed.validated {
-        Err(error) => Finding::fails(type_, error.reason(), error.to_string()),
+        Err(error) => NewCondition::new_false(type_, error.reason(), error.to_string()),
         Ok(valid) if !valid.target.state.is_open() => {
-            Finding::fails(type_, ReadyReason::TargetNotRunning, not_running(observed))
+            NewCondition::new_false(type_, ReadyReason::TargetNotRunning, not_running(observed))
         }
-        Ok(valid) => Finding::holds(
+        Ok(valid) => NewCondition::new_true(
             type_,
             ReadyReason::Open,
             format!(
@@ -150,22 +151,24 @@ fn ready(observed: &Observed<'_>) -> Finding {
     }
 }
 
-fn target(observed: &Observed<'_>) -> Finding {
+fn target(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::TARGET_READY;
     match observed.validated {
         Ok(valid) => match valid.target.state {
-            TargetState::Running => Finding::holds(type_, TargetReason::Running, running(valid.target.kind)),
+            TargetState::Running => NewCondition::new_true(type_, TargetReason::Running, running(valid.target.kind)),
             // One word for both: a session's status is not written anew with each step of a desktop.
-            TargetState::Starting | TargetState::Asleep => Finding::holds(
+            TargetState::Starting | TargetState::Asleep => NewCondition::new_true(
                 type_,
                 TargetReason::WakesOnConnect,
                 "The desktop does not run now. Whoever connects wakes it, and waits for it.",
             ),
-            TargetState::Stopped => Finding::fails(type_, TargetReason::TargetNotRunning, not_running(observed)),
+            TargetState::Stopped => {
+                NewCondition::new_false(type_, TargetReason::TargetNotRunning, not_running(observed))
+            }
         },
         Err(error) => match error.target_reason() {
-            Some(reason) => Finding::fails(type_, reason, error.to_string()),
-            None => Finding::unknown(
+            Some(reason) => NewCondition::new_false(type_, reason, error.to_string()),
+            None => NewCondition::new_unknown(
                 type_,
                 TargetReason::NotChecked,
                 "The target's console was not looked at, because the session may not open it.",
@@ -216,7 +219,7 @@ fn over(
     now: Timestamp,
 ) -> ConsoleSessionStatus {
     status.close_reason = Some(reason);
-    status.closed_at = Some(whole_second(now));
+    status.closed_at = Some(kubernetes_time(now));
     status.phase = Some(match reason {
         CloseReason::Expired => SessionPhase::Expired,
         _ => SessionPhase::Closed,
@@ -225,10 +228,10 @@ fn over(
     status.grants.clear();
     let (word, sentence) = (close_word(reason), close_sentence(reason));
     let findings = vec![
-        Finding::fails(types::READY, word, sentence),
-        Finding::holds(types::CLOSED, word, sentence),
+        NewCondition::new_false(types::READY, word, sentence),
+        NewCondition::new_true(types::CLOSED, word, sentence),
         // Nothing but a new session helps, so nobody should wait for this one.
-        Finding::holds(STALLED, word, sentence),
+        NewCondition::new_true(STALLED, word, sentence),
     ];
     written(session, recounted(status), findings, now)
 }
@@ -246,7 +249,7 @@ fn still_closed(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> Co
 fn written(
     session: &ConsoleSession,
     mut status: ConsoleSessionStatus,
-    findings: Vec<Finding>,
+    findings: Vec<NewCondition>,
     now: Timestamp,
 ) -> ConsoleSessionStatus {
     let generation = session.metadata.generation;
@@ -274,7 +277,7 @@ fn without_dead_gateways(
     status.last_disconnect = Some(novasphere_crd::LastDisconnect {
         user,
         reason: GATEWAY_LOST.to_owned(),
-        at: whole_second(now),
+        at: kubernetes_time(now),
     });
     recounted(status)
 }

@@ -2,14 +2,13 @@
 //! [`validate`](validate::validate) → [`build`](build::build) → (apply) → [`power::decide`] → (call) → [`status::status`].
 
 pub mod build;
-pub mod failure;
-pub mod node;
+mod failure;
 pub mod observed;
 pub mod power;
 pub mod reason;
 pub mod references;
 pub mod status;
-pub mod urgency;
+pub mod transition;
 pub mod validate;
 pub mod validated;
 

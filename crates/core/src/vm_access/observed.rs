@@ -3,8 +3,7 @@
 use k8s_openapi::api::core::v1::Service;
 use novasphere_foreign::kubevirt::{Condition, VirtualMachine, VirtualMachineInstance};
 
-use super::failure::Failure;
-use crate::label;
+use crate::{failure::Failure, label};
 
 /// What became of [`Prepared`](super::build::Prepared).
 #[derive(Clone, Debug, Default)]

@@ -15,7 +15,7 @@ use super::{
 
 /// What to do about the power of a machine now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decision {
+pub struct PowerDecision {
     /// The call to make. What it does is seen by a later pass, which decides about the next one.
     pub call: Option<PowerSubresource>,
     /// Why the wanted state cannot be reached, and what to do.
@@ -24,7 +24,7 @@ pub struct Decision {
     pub next: Option<Timestamp>,
 }
 
-impl Decision {
+impl PowerDecision {
     fn call(call: PowerSubresource) -> Self {
         Self {
             call: Some(call),
@@ -46,12 +46,12 @@ impl Decision {
 
 /// What to do about the power of the machine now. `now` is compared with `restartedAt` alone.
 #[must_use]
-pub fn decide(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, now: Timestamp) -> Decision {
+pub fn decide(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, now: Timestamp) -> PowerDecision {
     let (Ok(machine), Some(object)) = (&vm_access.machine, live.machine) else {
-        return Decision::wait();
+        return PowerDecision::wait();
     };
-    if object.metadata.deletion_timestamp.is_some() || vm_access.power_taken.is_some() {
-        return Decision::wait();
+    if object.metadata.deletion_timestamp.is_some() || vm_access.power_conflict.is_some() {
+        return PowerDecision::wait();
     }
     let run = Run::of(live);
     // KubeVirt takes one start or stop at a time and answers 500 to a second one.
@@ -59,18 +59,18 @@ pub fn decide(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, now: Timesta
         .status()
         .is_some_and(|status| !status.state_change_requests.is_empty());
     if is_pending {
-        return Decision::wait();
+        return PowerDecision::wait();
     }
     let wanted = vm_access.power.state;
     let is_adopted = matches!(machine, Machine::Adopted);
     let decision = match (wanted, run) {
         (WantedState::Running | WantedState::Paused, Run::None | Run::Ended { .. }) if is_adopted => start(live, run),
         (WantedState::Stopped, _) if is_adopted => stop(live, run),
-        (WantedState::Paused, Run::Running) => Decision::call(PowerSubresource::Pause),
+        (WantedState::Paused, Run::Running) => PowerDecision::call(PowerSubresource::Pause),
         (WantedState::Running, Run::Paused { by_user: true }) => unpause(live),
-        _ => Decision::wait(),
+        _ => PowerDecision::wait(),
     };
-    if decision == Decision::wait() {
+    if decision == PowerDecision::wait() {
         restart(vm_access, live, run, now)
     } else {
         decision
@@ -133,62 +133,62 @@ fn paused_by(instance: &VirtualMachineInstance) -> Option<&str> {
 }
 
 /// Starts an adopted machine that has no live run.
-fn start(live: LiveMachine<'_>, run: Run) -> Decision {
+fn start(live: LiveMachine<'_>, run: Run) -> PowerDecision {
     match run_strategy(live).as_str() {
         // KubeVirt starts these by itself and answers 409 to whoever asks for it.
-        "Always" => Decision::wait(),
-        "RerunOnFailure" if run == (Run::Ended { failed: true }) => Decision::wait(),
-        "Once" if run == Run::None => Decision::wait(),
-        "Once" => Decision::refused(
+        "Always" => PowerDecision::wait(),
+        "RerunOnFailure" if run == (Run::Ended { failed: true }) => PowerDecision::wait(),
+        "Once" if run == Run::None => PowerDecision::wait(),
+        "Once" => PowerDecision::refused(
             "The machine has run once, and KubeVirt does not start one with runStrategy Once again. Change its runStrategy, or \
              remove spec.power.",
         ),
-        "WaitAsReceiver" => Decision::refused(
+        "WaitAsReceiver" => PowerDecision::refused(
             "The machine waits for a migration from elsewhere (runStrategy WaitAsReceiver), and KubeVirt does not start it. \
              Remove spec.power.",
         ),
-        _ => Decision::call(PowerSubresource::Start),
+        _ => PowerDecision::call(PowerSubresource::Start),
     }
 }
 
 /// Stops an adopted machine.
-fn stop(live: LiveMachine<'_>, run: Run) -> Decision {
+fn stop(live: LiveMachine<'_>, run: Run) -> PowerDecision {
     let lives = matches!(run, Run::Starting | Run::Running | Run::Paused { .. });
     match run_strategy(live).as_str() {
         // Also without a run: KubeVirt would start one. It makes the strategy Halted.
-        "Always" | "Once" => Decision::call(PowerSubresource::Stop),
-        "Manual" | "RerunOnFailure" if lives => Decision::call(PowerSubresource::Stop),
-        "WaitAsReceiver" => Decision::refused(
+        "Always" | "Once" => PowerDecision::call(PowerSubresource::Stop),
+        "Manual" | "RerunOnFailure" if lives => PowerDecision::call(PowerSubresource::Stop),
+        "WaitAsReceiver" => PowerDecision::refused(
             "The machine waits for a migration from elsewhere (runStrategy WaitAsReceiver), and KubeVirt does not stop it. \
              Remove spec.power.",
         ),
-        _ => Decision::wait(),
+        _ => PowerDecision::wait(),
     }
 }
 
-fn unpause(live: LiveMachine<'_>) -> Decision {
+fn unpause(live: LiveMachine<'_>) -> PowerDecision {
     // KubeVirt answers 409 during a snapshot, and changes the machine's status when it is over.
     let in_snapshot = live
         .status()
         .is_some_and(|status| status.snapshot_in_progress.is_some());
     if in_snapshot {
-        Decision::wait()
+        PowerDecision::wait()
     } else {
-        Decision::call(PowerSubresource::Unpause)
+        PowerDecision::call(PowerSubresource::Unpause)
     }
 }
 
 /// Restarts a run that began before `restartedAt`, once: the next run begins after it.
 ///
 /// A time to come is waited for. Acting on it at once would restart the new run again, which also begins before it.
-fn restart(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, run: Run, now: Timestamp) -> Decision {
+fn restart(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, run: Run, now: Timestamp) -> PowerDecision {
     let Some(restarted_at) = vm_access.power.restarted_at else {
-        return Decision::wait();
+        return PowerDecision::wait();
     };
     if restarted_at > now {
-        return Decision {
+        return PowerDecision {
             next: Some(restarted_at),
-            ..Decision::default()
+            ..PowerDecision::default()
         };
     }
     let began = live
@@ -198,13 +198,13 @@ fn restart(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, run: Run, now: 
     let is_due = matches!(run, Run::Starting | Run::Running | Run::Paused { .. })
         && began.is_some_and(|began| began.0 < restarted_at);
     match run_strategy(live).as_str() {
-        _ if !is_due => Decision::wait(),
+        _ if !is_due => PowerDecision::wait(),
         // It is being stopped.
-        "Halted" => Decision::wait(),
-        "Once" => Decision::refused(
+        "Halted" => PowerDecision::wait(),
+        "Once" => PowerDecision::refused(
             "KubeVirt does not restart a machine with runStrategy Once. Change its runStrategy, or remove spec.power.restartedAt.",
         ),
-        _ => Decision::call(PowerSubresource::Restart),
+        _ => PowerDecision::call(PowerSubresource::Restart),
     }
 }
 
@@ -317,7 +317,7 @@ mod tests {
             self
         }
 
-        fn decide(&self) -> Decision {
+        fn decide(&self) -> PowerDecision {
             let machine = json!({
                 "metadata": {"name": "web-1", "namespace": "a", "uid": "machine", "labels": {"novasphere.io/owner-uid": "u"}},
                 "spec": {"runStrategy": self.strategy},
@@ -541,9 +541,9 @@ mod tests {
             .instance("Running")
             .restarted_at("2026-01-01T18:00:00Z")
             .decide();
-        let expected = Decision {
+        let expected = PowerDecision {
             next: Some("2026-01-01T18:00:00Z".parse().unwrap()),
-            ..Decision::default()
+            ..PowerDecision::default()
         };
         assert_eq!(decision, expected);
     }

@@ -7,15 +7,18 @@ use jiff::Timestamp;
 use novasphere_crd::{VmAccess, VmAccessStatus, condition as types};
 
 use super::{
-    failure::Failure,
+    failure::{of_service, of_virtual_machine},
     observed::{Applied, LiveMachine, is_ours},
-    power::Decision,
+    power::PowerDecision,
     reason::RoutesReason,
     references::References,
     validate::{Part, ValidateError},
     validated::ValidatedVmAccess,
 };
-use crate::condition::{ConditionStatus, Finding, STALLED, conditions};
+use crate::{
+    condition::{ConditionStatus, NewCondition, STALLED, conditions},
+    failure::Failure,
+};
 
 /// Everything that a status is worked out from.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +32,10 @@ pub struct Observed<'a> {
     /// What became of the objects that it wants; `None` when nothing was applied.
     pub applied: Option<&'a Applied>,
     /// What [`decide`](super::power::decide) said.
-    pub power: &'a Decision,
+    pub power: &'a PowerDecision,
     /// Why the call that it said did not succeed.
     pub power_failure: Option<&'a Failure>,
-    /// Addresses of nodes, from [`addresses`](super::node::addresses).
+    /// Addresses of nodes, from [`addresses`](crate::node::addresses).
     pub node_addresses: &'a [String],
     /// How many console sessions are open on the machine.
     pub active_sessions: u32,
@@ -94,17 +97,17 @@ pub fn status(observed: &Observed<'_>) -> Outcome {
 }
 
 /// `Ready`: what is wrong first, else what is unknown first, else the machine's state.
-fn ready(parts: [&Finding; 3]) -> Finding {
+fn ready(parts: [&NewCondition; 3]) -> NewCondition {
     let first = |status| parts.into_iter().find(|part| part.status == status);
     if let Some(part) = first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown)) {
-        return Finding::fails(types::READY, part.reason, part.message.clone());
+        return NewCondition::new_false(types::READY, part.reason, part.message.clone());
     }
     let [machine, ..] = parts;
-    Finding::holds(types::READY, machine.reason, machine.message.clone())
+    NewCondition::new_true(types::READY, machine.reason, machine.message.clone())
 }
 
 /// `Stalled`, while only a person can help.
-fn stalled(observed: &Observed<'_>) -> Option<Finding> {
+fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
     let error = observed
         .validated
         .err()
@@ -112,8 +115,8 @@ fn stalled(observed: &Observed<'_>) -> Option<Finding> {
     let machine = observed
         .applied
         .and_then(|applied| applied.virtual_machine.as_ref()?.as_ref().err());
-    let machine = machine.filter(|failure| failure.needs_a_change()).map(|failure| {
-        let (reason, message) = failure.of_virtual_machine();
+    let machine = machine.filter(|failure| failure.needs_spec_change()).map(|failure| {
+        let (reason, message) = of_virtual_machine(failure);
         (reason.into(), message)
     });
     let service = || {
@@ -122,23 +125,23 @@ fn stalled(observed: &Observed<'_>) -> Option<Finding> {
                 .result
                 .as_ref()
                 .err()
-                .filter(|failure| failure.needs_a_change())?;
-            let (reason, message) = failure.of_service();
+                .filter(|failure| failure.needs_spec_change())?;
+            let (reason, message) = of_service(failure);
             Some((reason.into(), format!("Service {}: {message}", service.name)))
         })
     };
     let (reason, message): (&'static str, String) = error.or(machine).or_else(service)?;
-    Some(Finding::holds(STALLED, reason, message))
+    Some(NewCondition::new_true(STALLED, reason, message))
 }
 
-fn routes(observed: &Observed<'_>) -> Finding {
+fn routes(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::ROUTES_READY;
     match observed.validated {
         Err(error) => invalid(type_, error, Part::Routes, RoutesReason::InvalidSpec),
         Ok(vm_access) if vm_access.routes.is_empty() => {
-            Finding::holds(type_, RoutesReason::NoRoutes, "No route is wanted.")
+            NewCondition::new_true(type_, RoutesReason::NoRoutes, "No route is wanted.")
         }
-        Ok(vm_access) => Finding::fails(
+        Ok(vm_access) => NewCondition::new_false(
             type_,
             RoutesReason::NoGatewayConfigured,
             format!(
@@ -151,11 +154,11 @@ fn routes(observed: &Observed<'_>) -> Finding {
 }
 
 /// An invalid spec: `False` for the part that is wrong, `Unknown` for the others, which were not looked at.
-fn invalid(type_: &'static str, error: &ValidateError, part: Part, reason: impl Into<&'static str>) -> Finding {
+fn invalid(type_: &'static str, error: &ValidateError, part: Part, reason: impl Into<&'static str>) -> NewCondition {
     if error.part() == part {
-        Finding::fails(type_, reason, error.to_string())
+        NewCondition::new_false(type_, reason, error.to_string())
     } else {
-        Finding::unknown(
+        NewCondition::new_unknown(
             type_,
             reason,
             "Nothing was done, because another part of the spec is invalid.",

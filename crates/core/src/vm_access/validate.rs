@@ -3,7 +3,7 @@
 mod cloud_init;
 mod machine;
 mod overrides;
-mod rival;
+mod power_conflict;
 mod template;
 
 use std::borrow::Cow;
@@ -12,12 +12,13 @@ use novasphere_crd::{PowerState, VmAccess, VmAccessSpec};
 
 use super::{
     references::References,
-    validated::{Machine, OwnedMachine, Power, Service, ValidatedVmAccess, WantedState},
+    validated::{Machine, OwnedMachine, ValidatedPower, ValidatedService, ValidatedVmAccess, WantedState},
     virtual_machine_name,
 };
 use crate::{
     label::Owner,
     name::{self, DnsSubdomain, NameError},
+    time::whole_second,
 };
 
 /// Why a `VmAccess` cannot be carried out before a person changes it.
@@ -160,7 +161,7 @@ pub fn validate(vm_access: &VmAccess, references: &References) -> Result<Validat
         machine,
         machine_name,
         power,
-        power_taken: rival::power_taken(vm_access, references),
+        power_conflict: power_conflict::power_conflict(vm_access, references),
         services: services(spec, &owner.name),
         routes: routes(spec)?,
         owner,
@@ -179,9 +180,9 @@ fn machine_name(vm_access: &VmAccess) -> Result<DnsSubdomain, ValidateError> {
     })
 }
 
-fn power(spec: &VmAccessSpec) -> Result<Power, ValidateError> {
+fn power(spec: &VmAccessSpec) -> Result<ValidatedPower, ValidateError> {
     let Some(power) = &spec.power else {
-        return Ok(Power::default());
+        return Ok(ValidatedPower::default());
     };
     let state = match power.state {
         None => WantedState::Any,
@@ -196,16 +197,11 @@ fn power(spec: &VmAccessSpec) -> Result<Power, ValidateError> {
             problem: "a stopped or paused machine is not restarted; remove it, or set state to Running",
         });
     }
-    Ok(Power { state, restarted_at })
+    Ok(ValidatedPower { state, restarted_at })
 }
 
-/// A creation time has whole seconds, and is compared with this one.
-fn whole_second(time: jiff::Timestamp) -> jiff::Timestamp {
-    jiff::Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-fn services(spec: &VmAccessSpec, owner: &str) -> Vec<Service> {
-    let service = |service: &novasphere_crd::AccessService| Service {
+fn services(spec: &VmAccessSpec, owner: &str) -> Vec<ValidatedService> {
+    let service = |service: &novasphere_crd::AccessService| ValidatedService {
         name: service.name.clone(),
         object_name: name::joined(&[owner, &service.name]),
         service_type: service.r#type,

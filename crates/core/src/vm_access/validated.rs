@@ -29,11 +29,11 @@ pub struct ValidatedVmAccess {
     /// The name of the virtual machine, also while it is unavailable.
     pub machine_name: DnsSubdomain,
     /// The wanted power state.
-    pub power: Power,
+    pub power: ValidatedPower,
     /// Why `power` is not carried out here: another `VmAccess` decides the machine's power.
-    pub power_taken: Option<String>,
+    pub power_conflict: Option<String>,
     /// The Services.
-    pub services: Vec<Service>,
+    pub services: Vec<ValidatedService>,
     /// The names of the routes.
     pub routes: Vec<String>,
 }
@@ -83,7 +83,7 @@ pub enum RunStrategy {
 
 /// The wanted power state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Power {
+pub struct ValidatedPower {
     /// The state to hold.
     pub state: WantedState,
     /// A run that began before this time is restarted, in whole seconds.
@@ -116,11 +116,11 @@ pub struct Template {
     /// The preference.
     pub preference: Option<PreferenceMatcher>,
     /// All disks, the root disk first.
-    pub disks: Vec<Disk>,
+    pub disks: Vec<ValidatedDisk>,
     /// All networks, at least one.
-    pub networks: Vec<Network>,
+    pub networks: Vec<ValidatedNetwork>,
     /// The cloud-init disk.
-    pub cloud_init: Option<CloudInit>,
+    pub cloud_init: Option<ValidatedCloudInit>,
     /// The guest's host name.
     pub hostname: Option<DnsLabel>,
     /// How long the guest has to shut down, in seconds.
@@ -155,7 +155,7 @@ pub enum Size {
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Disk {
+pub struct ValidatedDisk {
     /// Its name in the machine.
     pub name: String,
     /// The kind of drive.
@@ -167,12 +167,12 @@ pub struct Disk {
     /// The serial number that the guest sees.
     pub serial: Option<String>,
     /// Where the contents come from.
-    pub source: DiskSource,
+    pub source: ValidatedDiskSource,
 }
 
 /// Where a disk's contents come from.
 #[derive(Clone, Debug, PartialEq)]
-pub enum DiskSource {
+pub enum ValidatedDiskSource {
     /// A container image.
     ContainerDisk(ContainerDisk),
     /// A volume that CDI fills, under this name.
@@ -187,7 +187,7 @@ pub enum DiskSource {
 
 /// A network and the interface in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct ValidatedNetwork {
     /// Its name in the machine.
     pub name: String,
     /// What it joins.
@@ -211,18 +211,18 @@ pub enum Attachment {
 
 /// A cloud-init disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloudInit {
+pub struct ValidatedCloudInit {
     /// Its format.
     pub format: CloudInitType,
     /// The user data, with the SSH keys in it.
-    pub user_data: Content,
+    pub user_data: CloudInitContent,
     /// The network data.
-    pub network_data: Option<Content>,
+    pub network_data: Option<CloudInitContent>,
 }
 
 /// Text, or where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum CloudInitContent {
     /// The text.
     Inline(String),
     /// The name of a Secret.
@@ -231,7 +231,7 @@ pub enum Content {
 
 /// A checked Service.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Service {
+pub struct ValidatedService {
     /// The name in the spec.
     pub name: String,
     /// The name of the Service object.

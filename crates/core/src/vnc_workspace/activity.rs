@@ -69,7 +69,7 @@ mod tests {
 
     use super::{
         super::{
-            lifecycle::{Decision, Lifecycle, Memory, State, decide},
+            lifecycle::{DesktopState, LifecycleDecision, LifecycleHistory, ValidatedLifecycle, decide},
             samples::{at, workspace},
             validate::lifecycle,
         },
@@ -164,8 +164,8 @@ mod tests {
 
     /// A desktop with these sessions from time to time.
     struct Desktop {
-        lifecycle: Lifecycle,
-        memory: Memory,
+        lifecycle: ValidatedLifecycle,
+        history: LifecycleHistory,
         known: Option<Timestamp>,
     }
 
@@ -173,9 +173,9 @@ mod tests {
         fn new(idle_timeout: &str) -> Self {
             let mut desktop = Self {
                 lifecycle: lifecycle(&workspace(&json!({"lifecycle": {"idleTimeout": idle_timeout}}))).unwrap(),
-                memory: Memory {
+                history: LifecycleHistory {
                     ready_since: Some(at(0)),
-                    ..Memory::default()
+                    ..LifecycleHistory::default()
                 },
                 known: None,
             };
@@ -183,14 +183,14 @@ mod tests {
             desktop
         }
 
-        fn decide(&mut self, second: i64, statuses: &[Value]) -> Decision {
+        fn decide(&mut self, second: i64, statuses: &[Value]) -> LifecycleDecision {
             let activity = of(statuses).or_known(self.known);
             self.known = activity.last_input_at;
-            let decision = decide(&self.lifecycle, &self.memory, &activity, at(second));
-            self.memory.hibernation = decision.hibernation;
-            self.memory.awake_since = match decision.state {
-                State::Awake { since, .. } => Some(since),
-                State::Asleep(_) | State::Expired => None,
+            let decision = decide(&self.lifecycle, &self.history, &activity, at(second));
+            self.history.hibernation = decision.hibernation;
+            self.history.awake_since = match decision.state {
+                DesktopState::Awake { since, .. } => Some(since),
+                DesktopState::Asleep(_) | DesktopState::Expired => None,
             };
             decision
         }
@@ -236,7 +236,7 @@ mod tests {
     fn input_in_the_last_minutes_takes_the_warning_back() {
         let mut desktop = Desktop::new("10m");
         let decision = desktop.decide(550, &[json!({"connections": [connection(0, None)]})]);
-        let State::Awake {
+        let DesktopState::Awake {
             warning: Some(sleep), ..
         } = decision.state
         else {
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(sleep.since, at(665));
         let decision = desktop.decide(600, &[json!({"connections": [connection(0, Some(590))]})]);
         assert!(
-            matches!(decision.state, State::Awake { warning: None, .. }),
+            matches!(decision.state, DesktopState::Awake { warning: None, .. }),
             "{decision:?}"
         );
         // The next warning: a fifth of the timeout before the sleep.

@@ -19,7 +19,7 @@ pub struct Seed {
 
 /// Credentials of a workspace. They are for its Secret alone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
+pub struct DesktopCredentials {
     /// The VNC password.
     pub password: String,
     /// The SSH host key, as sshd reads it.
@@ -29,15 +29,15 @@ pub struct Credentials {
 }
 
 /// Never shows what it holds.
-impl std::fmt::Debug for Credentials {
+impl std::fmt::Debug for DesktopCredentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Credentials")
+        formatter.write_str("DesktopCredentials")
     }
 }
 
 /// Makes credentials. `None` when the seed is not random: it has too few different bytes for a password.
 #[must_use]
-pub fn credentials(seed: &Seed, comment: &str) -> Option<Credentials> {
+pub fn credentials(seed: &Seed, comment: &str) -> Option<DesktopCredentials> {
     let fair = usize::from(u8::MAX) / ALPHABET.len() * ALPHABET.len();
     let characters = seed
         .password
@@ -53,7 +53,7 @@ pub fn credentials(seed: &Seed, comment: &str) -> Option<Credentials> {
     }
     let mut key = PrivateKey::from(Ed25519Keypair::from_seed(&seed.host_key));
     key.set_comment(comment);
-    Some(Credentials {
+    Some(DesktopCredentials {
         password,
         host_key: key.to_openssh(LineEnding::LF).ok()?.to_string(),
         host_key_public: key.public_key().to_openssh().ok()?,
@@ -86,7 +86,7 @@ mod tests {
             first.host_key_public
         );
         assert!(first.host_key_public.ends_with(" alice"));
-        assert_eq!(format!("{first:?}"), "Credentials");
+        assert_eq!(format!("{first:?}"), "DesktopCredentials");
     }
 
     #[test]

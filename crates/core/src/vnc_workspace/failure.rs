@@ -7,10 +7,10 @@ use super::{
     build::pod::CONTAINER,
     reason::{PodReason, StorageReason},
     references::References,
-    status::Ended,
+    status::CrashLoop,
     validated::Home,
 };
-use crate::vm_access::failure::{Failure, FailureKind};
+use crate::failure::{Failure, FailureKind};
 
 /// An explained failure.
 pub type Explained<R> = (R, String);
@@ -48,7 +48,7 @@ pub fn of_write(what: &str, failure: &Failure) -> Explained<PodReason> {
             PodReason::Forbidden,
             format!("The {what} may not be made: {said}. Ask the administrator; it is tried again."),
         ),
-        FailureKind::Rejected if said.contains("provided port is already allocated") => (
+        FailureKind::Rejected if failure.node_port_in_use().is_some() => (
             PodReason::NodePortInUse,
             format!(
                 "A port on nodes belongs to another Service of the cluster: {said}. Choose another one in \
@@ -334,15 +334,15 @@ pub fn end_of(pod: &Pod) -> String {
     )
 }
 
-/// A Pod that was made and ended, more than once.
+/// Pods that were made and ended, more than once.
 #[must_use]
-pub fn of_end(ended: &Ended) -> Explained<PodReason> {
+pub fn of_crash_loop(crash_loop: &CrashLoop) -> Explained<PodReason> {
     (
         PodReason::Ended,
         format!(
             "The Pod ended {} time(s) soon after it was made: {}. It is made anew with growing pauses, at most 5 minutes. Change \
              spec.resources, spec.gpu or spec.podOverrides as it says, or ask the administrator.",
-            ended.times, ended.said
+            crash_loop.exits, crash_loop.message
         ),
     )
 }

@@ -1,28 +1,32 @@
 //! Whether a desktop is awake or asleep, and why; when that is looked at next.
 //!
-//! What it decided before is in the status ([`Memory`]): an input that is told late must not wake a desktop again, and one that
+//! What it decided before is in the status ([`LifecycleHistory`]): an input that is told late must not wake a desktop again, and one that
 //! somebody woke must not fall asleep for the reason that it slept before.
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use novasphere_crd::{HibernationReason, LifecycleState, VncWorkspaceStatus};
+use novasphere_crd::{HibernationReason, LifecycleState, VncWorkspace, VncWorkspaceStatus};
 
-use super::{activity::Activity, failure::ready_since, schedule::Cron};
+use super::{activity::Activity, failure::ready_since, references::References, schedule::Cron, validate};
+use crate::{
+    label,
+    time::{after, before, whole_second},
+};
 
-/// How long before its sleep a desktop is warned of, at most; never longer than a fifth of the time that makes it idle.
-pub const WARNING: Duration = Duration::from_mins(5);
+/// How long before it hibernates a desktop is warned, at most; never longer than a fifth of the idle timeout.
+pub const WARNING_LEAD_LIMIT: Duration = Duration::from_mins(5);
 
 /// The idle timeout of a desktop that is to hibernate and that somebody woke, when none is given.
-pub const WOKEN_FOR: Duration = Duration::from_mins(30);
+pub const WOKEN_IDLE_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// Gateways tell of input once a minute, so with somebody connected nothing is known of the last minute.
-pub const REPORTS_WITHIN: Duration = Duration::from_secs(65);
+/// Gateways report input once a minute, so with somebody connected nothing is known about the last minute.
+pub const INPUT_REPORT_TIMEOUT: Duration = Duration::from_secs(65);
 
 /// When a desktop is wanted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Lifecycle {
+pub struct ValidatedLifecycle {
     /// Whether it may run.
     pub state: LifecycleState,
     /// Without input for so long it sleeps.
@@ -39,7 +43,7 @@ pub struct Lifecycle {
 
 /// What was decided and asked before, from the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct LifecycleHistory {
     /// Since when it is awake; `None` while it sleeps, and for a new object.
     pub awake_since: Option<Timestamp>,
     /// Its present sleep, or that out of which a connection woke it.
@@ -50,7 +54,7 @@ pub struct Memory {
     pub ready_since: Option<Timestamp>,
 }
 
-impl Memory {
+impl LifecycleHistory {
     /// What a status remembers.
     #[must_use]
     pub fn of(status: &VncWorkspaceStatus) -> Self {
@@ -86,7 +90,7 @@ pub struct Sleep {
 
 /// What a desktop is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum DesktopState {
     /// It runs.
     Awake {
         /// Since when.
@@ -102,58 +106,82 @@ pub enum State {
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct LifecycleDecision {
     /// What the desktop is to be.
-    pub state: State,
+    pub state: DesktopState,
     /// The sleep to remember.
     pub hibernation: Option<Sleep>,
     /// When to decide again, unless something changes before.
     pub next: Option<Timestamp>,
 }
 
-impl Decision {
+impl LifecycleDecision {
     /// Whether the Pod is wanted.
     #[must_use]
     pub const fn is_awake(&self) -> bool {
-        matches!(self.state, State::Awake { .. })
+        matches!(self.state, DesktopState::Awake { .. })
+    }
+}
+
+/// Decides about a workspace, also while the rest of its spec is invalid: it hibernates and expires all the same.
+///
+/// Of a workspace whose schedule is malformed nothing is known but its end: `None` before that.
+#[must_use]
+pub fn decide_for(workspace: &VncWorkspace, references: &References, now: Timestamp) -> Option<LifecycleDecision> {
+    let history = workspace.status.as_ref().map(LifecycleHistory::of).unwrap_or_default();
+    let uid = workspace.metadata.uid.as_deref();
+    let pod = references.pod.as_deref();
+    let history = history.with_pod(pod.filter(|pod| label::owner_uid(&pod.metadata) == uid));
+    match validate::lifecycle(workspace) {
+        Ok(lifecycle) => Some(decide(&lifecycle, &history, &references.activity, now)),
+        Err(_) => (validate::ends_at(workspace)? <= now).then_some(LifecycleDecision {
+            state: DesktopState::Expired,
+            hibernation: history.hibernation,
+            next: None,
+        }),
     }
 }
 
 /// Decides. Times are compared in whole seconds, which is what the status carries.
 #[must_use]
-pub fn decide(lifecycle: &Lifecycle, memory: &Memory, activity: &Activity, now: Timestamp) -> Decision {
+pub fn decide(
+    lifecycle: &ValidatedLifecycle,
+    history: &LifecycleHistory,
+    activity: &Activity,
+    now: Timestamp,
+) -> LifecycleDecision {
     let now = whole_second(now);
     if lifecycle.ends_at.is_some_and(|ends_at| ends_at <= now) {
-        return Decision {
-            state: State::Expired,
-            hibernation: memory.hibernation,
+        return LifecycleDecision {
+            state: DesktopState::Expired,
+            hibernation: history.hibernation,
             next: None,
         };
     }
-    let decision = match (memory.awake_since, memory.hibernation) {
-        (None, Some(sleep)) if !wakes(lifecycle, memory, sleep, now) => asleep(lifecycle, sleep, now),
+    let decision = match (history.awake_since, history.hibernation) {
+        (None, Some(sleep)) if !wakes(lifecycle, history, sleep, now) => asleep(lifecycle, sleep, now),
         (None, Some(sleep)) => {
             // Awake by a connection although it is to hibernate: that is remembered, or it would sleep again at once.
             let remembered = (lifecycle.state == LifecycleState::Hibernated).then_some(Sleep {
                 reason: HibernationReason::Asked,
                 ..sleep
             });
-            awake(lifecycle, memory, remembered, now, activity, now)
+            awake(lifecycle, history, remembered, now, activity, now)
         }
-        (None, None) => awake(lifecycle, memory, None, now, activity, now),
+        (None, None) => awake(lifecycle, history, None, now, activity, now),
         (Some(since), hibernation) => {
             let remembered = hibernation.filter(|_| lifecycle.state == LifecycleState::Hibernated);
-            awake(lifecycle, memory, remembered, since, activity, now)
+            awake(lifecycle, history, remembered, since, activity, now)
         }
     };
-    Decision {
+    LifecycleDecision {
         next: decision.next.into_iter().chain(lifecycle.ends_at).min(),
         ..decision
     }
 }
 
-fn wakes(lifecycle: &Lifecycle, memory: &Memory, sleep: Sleep, now: Timestamp) -> bool {
-    if memory
+fn wakes(lifecycle: &ValidatedLifecycle, history: &LifecycleHistory, sleep: Sleep, now: Timestamp) -> bool {
+    if history
         .wake_requested_at
         .is_some_and(|at| whole_second(at) >= sleep.since)
     {
@@ -177,10 +205,10 @@ fn wakes(lifecycle: &Lifecycle, memory: &Memory, sleep: Sleep, now: Timestamp) -
         }
 }
 
-fn asleep(lifecycle: &Lifecycle, sleep: Sleep, now: Timestamp) -> Decision {
+fn asleep(lifecycle: &ValidatedLifecycle, sleep: Sleep, now: Timestamp) -> LifecycleDecision {
     let may_wake = lifecycle.state == LifecycleState::Running;
-    Decision {
-        state: State::Asleep(sleep),
+    LifecycleDecision {
+        state: DesktopState::Asleep(sleep),
         hibernation: Some(sleep),
         next: lifecycle
             .wake
@@ -191,16 +219,16 @@ fn asleep(lifecycle: &Lifecycle, sleep: Sleep, now: Timestamp) -> Decision {
 }
 
 fn awake(
-    lifecycle: &Lifecycle,
-    memory: &Memory,
+    lifecycle: &ValidatedLifecycle,
+    history: &LifecycleHistory,
     remembered: Option<Sleep>,
     since: Timestamp,
     activity: &Activity,
     now: Timestamp,
-) -> Decision {
-    let Some((sleep, lead)) = sleep(lifecycle, memory, remembered, since, activity, now) else {
-        return Decision {
-            state: State::Awake { since, warning: None },
+) -> LifecycleDecision {
+    let Some((sleep, lead)) = sleep(lifecycle, history, remembered, since, activity, now) else {
+        return LifecycleDecision {
+            state: DesktopState::Awake { since, warning: None },
             hibernation: remembered,
             next: None,
         };
@@ -208,10 +236,10 @@ fn awake(
     if sleep.since <= now {
         return asleep(lifecycle, Sleep { since: now, ..sleep }, now);
     }
-    let warns_at = earlier(sleep.since, lead);
+    let warns_at = before(sleep.since, lead);
     let warning = (warns_at <= now).then_some(sleep);
-    Decision {
-        state: State::Awake { since, warning },
+    LifecycleDecision {
+        state: DesktopState::Awake { since, warning },
         hibernation: remembered,
         next: Some(if warning.is_some() { sleep.since } else { warns_at }),
     }
@@ -219,8 +247,8 @@ fn awake(
 
 /// When and why an awake desktop sleeps next, and how long before to warn.
 fn sleep(
-    lifecycle: &Lifecycle,
-    memory: &Memory,
+    lifecycle: &ValidatedLifecycle,
+    history: &LifecycleHistory,
     remembered: Option<Sleep>,
     since: Timestamp,
     activity: &Activity,
@@ -231,12 +259,12 @@ fn sleep(
         let reason = HibernationReason::Asked;
         return Some((Sleep { reason, since: now }, Duration::ZERO));
     }
-    let timeout = lifecycle.idle_timeout.or(is_asked.then_some(WOKEN_FOR));
+    let timeout = lifecycle.idle_timeout.or(is_asked.then_some(WOKEN_IDLE_TIMEOUT));
     // One that does not answer is not idle: asleep it would look as if nothing were wrong. One that is to hibernate goes back to that.
-    let usable_since = if is_asked { Some(since) } else { memory.ready_since };
+    let usable_since = if is_asked { Some(since) } else { history.ready_since };
     let idle = timeout.zip(usable_since).map(|(timeout, usable_since)| {
         let lag = if activity.connected {
-            REPORTS_WITHIN
+            INPUT_REPORT_TIMEOUT
         } else {
             Duration::ZERO
         };
@@ -251,9 +279,9 @@ fn sleep(
         (
             Sleep {
                 reason,
-                since: later(later(active, timeout), lag),
+                since: after(after(active, timeout), lag),
             },
-            WARNING.min(timeout / 5),
+            WARNING_LEAD_LIMIT.min(timeout / 5),
         )
     });
     let scheduled = lifecycle
@@ -267,7 +295,7 @@ fn sleep(
             });
             let at = missed.or_else(|| hibernate.next(now))?;
             let reason = HibernationReason::Schedule;
-            Some((Sleep { reason, since: at }, WARNING))
+            Some((Sleep { reason, since: at }, WARNING_LEAD_LIMIT))
         });
     let kept_until = lifecycle.keep_awake_until.filter(|_| !is_asked);
     let (sleep, lead) = [idle, scheduled]
@@ -276,21 +304,6 @@ fn sleep(
         .min_by_key(|(sleep, _)| sleep.since)?;
     let since = kept_until.map_or(sleep.since, |until| sleep.since.max(until));
     Some((Sleep { since, ..sleep }, lead))
-}
-
-/// What `metav1.Time` carries.
-pub(super) fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-fn later(time: Timestamp, by: Duration) -> Timestamp {
-    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
-fn earlier(time: Timestamp, by: Duration) -> Timestamp {
-    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-    time.checked_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! `VncWorkspace`: what it asks for, the objects that make it, and what to say about it.
 
 pub mod activity;
+pub mod allowed_references;
 pub mod build;
 pub mod credentials;
-pub mod decision;
 pub mod failure;
 pub mod home;
 pub mod lifecycle;
 pub mod node_ports;
 mod pod_security;
-pub mod reads;
 pub mod reason;
 pub mod references;
 pub mod resize;
 pub mod schedule;
 pub mod snapshots;
 pub mod status;
+pub mod transition;
 pub mod validate;
 pub mod validated;
 

@@ -23,7 +23,7 @@ const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 
 /// Why a change cannot be made in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
-pub enum Obstacle {
+pub enum ResizeObstacle {
     /// The kubelet says that its node never has that much.
     Infeasible,
     /// Something that was asked for is not any more.
@@ -34,21 +34,21 @@ pub enum Obstacle {
 
 /// How a running Pod gets the resources that are wanted.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum ResizeChange {
     /// It has them.
     Nothing,
     /// By this strategic merge patch of its subresource `resize`.
     InPlace(Value),
     /// By a new Pod alone, because of this, in words as well.
-    Anew(Obstacle, String),
+    Recreate(ResizeObstacle, String),
 }
 
 /// How `live` gets the resources of `desired`. They differ in nothing else that would need a new Pod. `equal` compares two
 /// quantities by value.
 #[must_use]
-pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> Change {
+pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> ResizeChange {
     let (Some(live_spec), Some(spec)) = (&live.spec, &desired.spec) else {
-        return Change::Nothing;
+        return ResizeChange::Nothing;
     };
     let annotation = live.metadata.annotations.as_ref().and_then(|all| all.get(RESOURCES));
     let before: Asked = annotation
@@ -56,8 +56,8 @@ pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> 
         .unwrap_or_default();
     let now = asked(spec);
     if let Some(taken_away) = taken_away(&before, &now) {
-        return Change::Anew(
-            Obstacle::TakenAway,
+        return ResizeChange::Recreate(
+            ResizeObstacle::TakenAway,
             format!("{taken_away} of a running Pod cannot be taken away"),
         );
     }
@@ -66,7 +66,7 @@ pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> 
         .filter_map(|(name, wanted)| of_container(live_spec, name, wanted, &equal))
         .collect();
     if !patches.is_empty() {
-        return Change::InPlace(json!({
+        return ResizeChange::InPlace(json!({
             // With the UID the patch cannot hit another Pod that got this name since.
             "metadata": {"uid": live.metadata.uid},
             "spec": {"containers": patches},
@@ -75,9 +75,9 @@ pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> 
     match condition(live, "PodResizePending").filter(|condition| condition.reason.as_deref() == Some("Infeasible")) {
         Some(condition) => {
             let why = format!("its node can never give them: {}", words(condition));
-            Change::Anew(Obstacle::Infeasible, why)
+            ResizeChange::Recreate(ResizeObstacle::Infeasible, why)
         }
-        None => Change::Nothing,
+        None => ResizeChange::Nothing,
     }
 }
 
@@ -218,14 +218,14 @@ mod tests {
         pod
     }
 
-    fn changed(from: &Value, to: &Value) -> Change {
+    fn changed(from: &Value, to: &Value) -> ResizeChange {
         let equal = |left: &str, right: &str| matches!((left, right), ("1Gi", "1024Mi") | ("1024Mi", "1Gi"));
         change(&pod(from, &json!([])), &pod(to, &json!([])), equal)
     }
 
     #[test]
     fn more_and_less_are_changed_in_place() {
-        let Change::InPlace(patch) = changed(
+        let ResizeChange::InPlace(patch) = changed(
             &json!({"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}),
             &json!({"requests": {"cpu": "1", "memory": "1024Mi"}, "limits": {"memory": "2Gi"}}),
         ) else {
@@ -247,7 +247,7 @@ mod tests {
         let resources = live.spec.as_mut().unwrap().containers[0].resources.as_mut().unwrap();
         resources.requests = resources.limits.clone();
         let wanted = pod(&json!({"limits": {"memory": "2Gi"}}), &json!([]));
-        let Change::InPlace(patch) = change(&live, &wanted, |left, right| left == right) else {
+        let ResizeChange::InPlace(patch) = change(&live, &wanted, |left, right| left == right) else {
             panic!("not in place")
         };
         let resources = &patch["spec"]["containers"][0]["resources"];
@@ -261,7 +261,7 @@ mod tests {
                 &pod(&json!({"limits": {"memory": "1Gi"}}), &json!([])),
                 |_, _| false
             ),
-            Change::Nothing
+            ResizeChange::Nothing
         );
     }
 
@@ -270,7 +270,7 @@ mod tests {
         let asked = json!({"requests": {"memory": "1Gi"}});
         assert_eq!(
             changed(&asked, &json!({"requests": {"memory": "1024Mi"}})),
-            Change::Nothing
+            ResizeChange::Nothing
         );
         let mut live = pod(&asked, &json!([]));
         let requests = &mut live.spec.as_mut().unwrap().containers[0]
@@ -282,12 +282,17 @@ mod tests {
             .as_mut()
             .unwrap()
             .insert("cpu".to_owned(), Quantity("100m".to_owned()));
-        assert_eq!(change(&live, &pod(&asked, &json!([])), |_, _| false), Change::Nothing);
+        assert_eq!(
+            change(&live, &pod(&asked, &json!([])), |_, _| false),
+            ResizeChange::Nothing
+        );
     }
 
     #[test]
     fn what_is_taken_away_needs_a_new_pod() {
-        let Change::Anew(Obstacle::TakenAway, why) = changed(&json!({"limits": {"memory": "2Gi"}}), &json!({})) else {
+        let ResizeChange::Recreate(ResizeObstacle::TakenAway, why) =
+            changed(&json!({"limits": {"memory": "2Gi"}}), &json!({}))
+        else {
             panic!("in place")
         };
         assert!(why.starts_with("limits.memory of the container desktop"), "{why}");
@@ -304,10 +309,17 @@ mod tests {
             |conditions: &Value| change(&pod(&resources, conditions), &pod(&resources, &json!([])), |_, _| false);
         assert_eq!(
             change(&said("Infeasible", 3)),
-            Change::Anew(Obstacle::Infeasible, "its node can never give them: no cpu".into())
+            ResizeChange::Recreate(
+                ResizeObstacle::Infeasible,
+                "its node can never give them: no cpu".into()
+            )
         );
-        assert_eq!(change(&said("Infeasible", 2)), Change::Nothing, "about an earlier wish");
-        assert_eq!(change(&said("Deferred", 3)), Change::Nothing);
+        assert_eq!(
+            change(&said("Infeasible", 2)),
+            ResizeChange::Nothing,
+            "about an earlier wish"
+        );
+        assert_eq!(change(&said("Deferred", 3)), ResizeChange::Nothing);
         assert!(
             pending(&pod(&resources, &said("Deferred", 3)))
                 .unwrap()

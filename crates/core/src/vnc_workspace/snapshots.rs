@@ -16,7 +16,7 @@ use crate::{
 
 /// How a snapshot stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum SnapshotProgress {
     /// It has to be made.
     Missing,
     /// One of its name is being deleted; it can be made when that has gone.
@@ -33,7 +33,7 @@ pub enum Progress {
 
 /// What a snapshot is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Occasion {
+pub enum SnapshotTrigger {
     /// The desktop went to sleep; its home stays.
     Hibernation,
     /// The workspace's time is over.
@@ -44,13 +44,13 @@ pub enum Occasion {
 
 /// A snapshot that is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taking {
+pub struct PendingSnapshot {
     /// Its name.
     pub name: String,
     /// What for.
-    pub occasion: Occasion,
+    pub trigger: SnapshotTrigger,
     /// How it stands.
-    pub progress: Progress,
+    pub progress: SnapshotProgress,
 }
 
 /// The end of a workspace's time, once that has passed. A workspace that is being deleted stays what it was when that was asked for.
@@ -101,19 +101,19 @@ pub fn build(owner: &Owner, name: &str, claim: &str, class: Option<&str>) -> Vol
 
 /// How the snapshot of a name stands.
 #[must_use]
-pub fn progress(snapshots: &[Arc<VolumeSnapshot>], name: &str) -> Progress {
+pub fn progress(snapshots: &[Arc<VolumeSnapshot>], name: &str) -> SnapshotProgress {
     let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.name_any() == name) else {
-        return Progress::Missing;
+        return SnapshotProgress::Missing;
     };
     if snapshot.metadata.deletion_timestamp.is_some() {
-        return Progress::Ending;
+        return SnapshotProgress::Ending;
     }
     if snapshot.is_ready() {
-        return Progress::Ready;
+        return SnapshotProgress::Ready;
     }
     match snapshot.error() {
-        Some(error) => Progress::Failed(error.to_owned()),
-        None => Progress::Underway,
+        Some(error) => SnapshotProgress::Failed(error.to_owned()),
+        None => SnapshotProgress::Underway,
     }
 }
 
@@ -130,7 +130,7 @@ pub fn has_volume(claim: &PersistentVolumeClaim) -> bool {
 /// The snapshots beyond the newest `keep`; none when nobody asks for that. Only those that are ready and stay count, so that none
 /// goes before a newer one can stand for it.
 #[must_use]
-pub fn surplus(snapshots: &[Arc<VolumeSnapshot>], keep: Option<usize>) -> Vec<Arc<VolumeSnapshot>> {
+pub fn expired_snapshots(snapshots: &[Arc<VolumeSnapshot>], keep: Option<usize>) -> Vec<Arc<VolumeSnapshot>> {
     let Some(keep) = keep else { return Vec::new() };
     let mut ready: Vec<_> = snapshots
         .iter()
@@ -181,7 +181,7 @@ mod tests {
             snapshot("d", 4, &json!({"readyToUse": false})),
         ];
         let names = |keep| {
-            surplus(&all, keep)
+            expired_snapshots(&all, keep)
                 .iter()
                 .map(|snapshot| snapshot.name_any())
                 .collect::<Vec<_>>()
@@ -191,7 +191,11 @@ mod tests {
         assert_eq!(names(Some(1)), ["b", "a"]);
         assert_eq!(names(None), Vec::<String>::new(), "nobody asks for fewer");
         let all = [all[0].clone(), all[1].clone(), going(&all[2])];
-        assert_eq!(surplus(&all, Some(2)), Vec::new(), "one that goes stands for none");
+        assert_eq!(
+            expired_snapshots(&all, Some(2)),
+            Vec::new(),
+            "one that goes stands for none"
+        );
     }
 
     fn going(snapshot: &VolumeSnapshot) -> Arc<VolumeSnapshot> {
@@ -235,10 +239,10 @@ mod tests {
                 &json!({"readyToUse": true, "error": {"message": "no space"}}),
             ),
         ];
-        assert_eq!(progress(&all, "missing"), Progress::Missing);
-        assert_eq!(progress(&all, "failed"), Progress::Failed("no space".into()));
-        assert_eq!(progress(&all, "new"), Progress::Underway);
-        assert_eq!(progress(&all, "ready"), Progress::Ready);
-        assert_eq!(progress(&[going(&all[2])], "ready"), Progress::Ending);
+        assert_eq!(progress(&all, "missing"), SnapshotProgress::Missing);
+        assert_eq!(progress(&all, "failed"), SnapshotProgress::Failed("no space".into()));
+        assert_eq!(progress(&all, "new"), SnapshotProgress::Underway);
+        assert_eq!(progress(&all, "ready"), SnapshotProgress::Ready);
+        assert_eq!(progress(&[going(&all[2])], "ready"), SnapshotProgress::Ending);
     }
 }

@@ -1,7 +1,6 @@
 //! What was found → the status of a `VncWorkspace`.
 
 mod endpoints;
-mod news;
 mod pod;
 mod sleep;
 mod storage;
@@ -17,26 +16,27 @@ use kube::ResourceExt as _;
 use novasphere_crd::{SnapshotStatus, VncWorkspace, VncWorkspaceStatus, WorkspacePhase, condition as types};
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
-pub use self::news::{is_news, news};
 use self::{
     endpoints::{endpoints, routes},
     pod::pod,
     sleep::{hibernated, last_input_at, remember},
-    storage::{is_on_its_way, storage},
+    storage::storage,
 };
+pub(super) use self::{sleep::is_much_newer, storage::is_on_its_way};
 use super::{
     failure,
-    lifecycle::{Decision, State, whole_second},
+    lifecycle::{DesktopState, LifecycleDecision},
     reason::PodReason,
     references::{References, home_of},
     secret_name,
-    snapshots::{Taking, taken_at},
+    snapshots::{PendingSnapshot, taken_at},
     validate::{ValidateError, ends_at},
     validated::ValidatedWorkspace,
 };
 use crate::{
-    condition::{ConditionStatus, Finding, STALLED, conditions},
-    vm_access::failure::Failure,
+    condition::{ConditionStatus, NewCondition, STALLED, conditions},
+    failure::Failure,
+    time::kubernetes_time,
 };
 
 /// How many snapshots are told.
@@ -58,20 +58,20 @@ pub struct Applied {
     /// An old Pod is ending.
     pub pod_is_ending: bool,
     /// How the Pod last ended by itself, while the next one has not shown that it lasts.
-    pub ended: Option<Ended>,
+    pub crash_loop: Option<CrashLoop>,
     /// All ports on nodes of the range for this are taken.
     pub ports_used_up: Option<&'static str>,
     /// The snapshot that is waited for.
-    pub snapshot: Option<Taking>,
+    pub snapshot: Option<PendingSnapshot>,
 }
 
-/// A Pod that ended by itself, and soon.
+/// Pods that end by themselves, soon after they were made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// What it said of it.
-    pub said: String,
-    /// How many did so in a row, this one included.
-    pub times: u32,
+pub struct CrashLoop {
+    /// Why the last Pod ended.
+    pub message: String,
+    /// How many Pods ended in a row, this one included.
+    pub exits: u32,
 }
 
 /// Everything that a status is worked out from.
@@ -81,13 +81,13 @@ pub struct Observed<'a> {
     pub workspace: &'a VncWorkspace,
     /// The outcome of [`validate`](super::validate::validate).
     pub validated: Result<&'a ValidatedWorkspace, &'a ValidateError>,
-    /// The outcome of [`decision`](super::decision::decision).
-    pub decision: Option<&'a Decision>,
+    /// The outcome of [`decide_for`](super::lifecycle::decide_for).
+    pub decision: Option<&'a LifecycleDecision>,
     /// What it refers to.
     pub references: &'a References,
     /// What became of the objects that it wants.
     pub applied: &'a Applied,
-    /// Addresses of nodes, from [`addresses`](crate::vm_access::node::addresses).
+    /// Addresses of nodes, from [`addresses`](crate::node::addresses).
     pub node_addresses: &'a [String],
     /// The present time.
     pub now: Timestamp,
@@ -95,7 +95,7 @@ pub struct Observed<'a> {
 
 impl Observed<'_> {
     /// What the desktop is to be, as far as that is known.
-    fn state(&self) -> Option<State> {
+    fn state(&self) -> Option<DesktopState> {
         self.decision.map(|decision| decision.state)
     }
 }
@@ -154,8 +154,8 @@ fn live_pod<'a>(observed: &Observed<'a>) -> Option<&'a Pod> {
 }
 
 /// `Ready`: what is wrong first. A desktop that sleeps is as its spec wants it.
-fn ready(observed: &Observed<'_>, pod: &Finding, storage: &Finding, routes: &Finding) -> Finding {
-    let sleeps = matches!(observed.state(), Some(State::Asleep(_)));
+fn ready(observed: &Observed<'_>, pod: &NewCondition, storage: &NewCondition, routes: &NewCondition) -> NewCondition {
+    let sleeps = matches!(observed.state(), Some(DesktopState::Asleep(_)));
     let waits = is_on_its_way(storage.reason);
     // Asleep, a Service or Secret that is refused is still wrong.
     let rests = sleeps && pod.reason == <&str>::from(PodReason::Hibernated);
@@ -173,29 +173,32 @@ fn ready(observed: &Observed<'_>, pod: &Finding, storage: &Finding, routes: &Fin
         } else {
             part
         };
-        return Finding::fails(types::READY, part.reason, part.message.clone());
+        return NewCondition::new_false(types::READY, part.reason, part.message.clone());
     }
-    Finding::holds(types::READY, pod.reason, pod.message.clone())
+    NewCondition::new_true(types::READY, pod.reason, pod.message.clone())
 }
 
 /// `Stalled`, while only a person can help.
-fn stalled(observed: &Observed<'_>) -> Option<Finding> {
+fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
     let applied = observed.applied;
     if let Err(error) = observed.validated {
-        return (!error.may_mend_itself()).then(|| Finding::holds(STALLED, "InvalidSpec", error.to_string()));
+        return (!error.may_mend_itself()).then(|| NewCondition::new_true(STALLED, "InvalidSpec", error.to_string()));
     }
     let pod = applied
         .pod
         .as_ref()
         .and_then(|pod| pod.as_ref().err())
-        .filter(|failure| failure.needs_a_change());
+        .filter(|failure| failure.needs_spec_change());
     let (reason, message) = failure::of_write("Pod", pod?);
-    Some(Finding::holds(STALLED, reason, message))
+    Some(NewCondition::new_true(STALLED, reason, message))
 }
 
-fn phase(observed: &Observed<'_>, findings: &[Finding]) -> WorkspacePhase {
+fn phase(observed: &Observed<'_>, findings: &[NewCondition]) -> WorkspacePhase {
     let is_valid = observed.validated.is_ok();
-    let Some(state) = observed.state().filter(|state| is_valid || *state == State::Expired) else {
+    let Some(state) = observed
+        .state()
+        .filter(|state| is_valid || *state == DesktopState::Expired)
+    else {
         return WorkspacePhase::Failed;
     };
     let reason = |type_: &str| {
@@ -206,10 +209,10 @@ fn phase(observed: &Observed<'_>, findings: &[Finding]) -> WorkspacePhase {
     };
     let ends = observed.applied.pod_is_ending;
     match state {
-        State::Expired => WorkspacePhase::Expiring,
-        State::Asleep(_) if ends => WorkspacePhase::Hibernating,
-        State::Asleep(_) => WorkspacePhase::Hibernated,
-        State::Awake { .. } => match reason(types::POD_READY) {
+        DesktopState::Expired => WorkspacePhase::Expiring,
+        DesktopState::Asleep(_) if ends => WorkspacePhase::Hibernating,
+        DesktopState::Asleep(_) => WorkspacePhase::Hibernated,
+        DesktopState::Awake { .. } => match reason(types::POD_READY) {
             Some("Running") => WorkspacePhase::Running,
             Some("Starting" | "Stopping") => WorkspacePhase::Starting,
             _ => WorkspacePhase::Failed,
@@ -223,7 +226,7 @@ fn snapshots(references: &References) -> Vec<SnapshotStatus> {
     let told = all.into_iter().filter_map(|snapshot| {
         Some(SnapshotStatus {
             name: snapshot.name_any(),
-            created_at: Time(whole_second(taken_at(snapshot)?)),
+            created_at: kubernetes_time(taken_at(snapshot)?),
             ready_to_use: snapshot.is_ready(),
         })
     });

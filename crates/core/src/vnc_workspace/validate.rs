@@ -8,12 +8,14 @@ use novasphere_crd::{ReclaimPolicy, VncWorkspace, VncWorkspaceSpec};
 use serde_json::Value;
 
 use super::{
-    FINALIZER, KEY_ROTATE, build,
-    lifecycle::Lifecycle,
-    pod_security, reads,
+    FINALIZER, KEY_ROTATE, allowed_references, build,
+    lifecycle::ValidatedLifecycle,
+    pod_security,
     references::{References, home_of},
     schedule::{Cron, time_zone},
-    validated::{Backup, Home, HomeSource, Network, PodTemplate, Service, ValidatedWorkspace},
+    validated::{
+        Home, HomeSource, PodTemplate, SnapshotPolicy, ValidatedNetwork, ValidatedService, ValidatedWorkspace,
+    },
 };
 use crate::{label::Owner, merge::merge_pod};
 
@@ -153,11 +155,11 @@ pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<Val
     let home = home(workspace, references, &owner)?;
     let backup = backup(spec, references)?;
     let pod = pod(&owner.name, spec, &home.name)?;
-    reads::check(workspace, &pod.spec, references)?;
+    allowed_references::check(workspace, &pod.spec, references)?;
     Ok(ValidatedWorkspace {
         pod,
         authorized_keys: authorized_keys(spec),
-        service: Service {
+        service: ValidatedService {
             service_type: spec.service.r#type,
             vnc_node_port: spec.service.node_ports.and_then(|ports| ports.vnc),
             ssh_node_port: spec.service.node_ports.and_then(|ports| ports.ssh),
@@ -232,10 +234,10 @@ fn home(workspace: &VncWorkspace, references: &References, owner: &Owner) -> Res
 
 /// The snapshots that a workspace wishes for, whether or not they can be taken.
 #[must_use]
-pub fn wished(spec: &VncWorkspaceSpec) -> Backup {
+pub fn snapshot_policy(spec: &VncWorkspaceSpec) -> SnapshotPolicy {
     let backup = spec.backup.as_ref();
     let ends = spec.lifecycle.expires_at.is_some() || spec.lifecycle.max_lifetime.is_some();
-    Backup {
+    SnapshotPolicy {
         on_hibernate: backup.is_some_and(|backup| backup.on_hibernate),
         on_expire: backup.is_some_and(|backup| backup.on_expire) && ends,
         class: backup.and_then(|backup| backup.volume_snapshot_class_name.clone()),
@@ -243,8 +245,8 @@ pub fn wished(spec: &VncWorkspaceSpec) -> Backup {
     }
 }
 
-fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<Backup, ValidateError> {
-    let backup = wished(spec);
+fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<SnapshotPolicy, ValidateError> {
+    let backup = snapshot_policy(spec);
     let wishes = [
         (
             spec.storage.reclaim == ReclaimPolicy::Snapshot,
@@ -259,7 +261,7 @@ fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<Backup, Va
     Ok(backup)
 }
 
-fn network(spec: &VncWorkspaceSpec) -> Result<Network, ValidateError> {
+fn network(spec: &VncWorkspaceSpec) -> Result<ValidatedNetwork, ValidateError> {
     let rules = spec.network.egress.as_deref().unwrap_or_default();
     let hidden = rules
         .iter()
@@ -267,7 +269,7 @@ fn network(spec: &VncWorkspaceSpec) -> Result<Network, ValidateError> {
         .find(|cidr| build::network_policy::is_metadata(*cidr));
     match hidden {
         Some(cidr) => Err(ValidateError::MetadataAddress(cidr.to_string())),
-        None => Ok(Network {
+        None => Ok(ValidatedNetwork {
             ingress: spec.network.ingress,
             egress: spec.network.egress.clone(),
         }),
@@ -279,7 +281,7 @@ fn network(spec: &VncWorkspaceSpec) -> Result<Network, ValidateError> {
 /// # Errors
 ///
 /// When its schedule is malformed.
-pub fn lifecycle(workspace: &VncWorkspace) -> Result<Lifecycle, ValidateError> {
+pub fn lifecycle(workspace: &VncWorkspace) -> Result<ValidatedLifecycle, ValidateError> {
     let spec = &workspace.spec.lifecycle;
     let schedule = spec.schedule.as_ref();
     let cron = |field: &'static str, text: Option<&String>| {
@@ -293,7 +295,7 @@ pub fn lifecycle(workspace: &VncWorkspace) -> Result<Lifecycle, ValidateError> {
         };
         Cron::parse(text, zone).ok_or_else(malformed).map(Some)
     };
-    Ok(Lifecycle {
+    Ok(ValidatedLifecycle {
         state: spec.state,
         idle_timeout: spec.idle_timeout.map(novasphere_crd::Duration::get),
         keep_awake_until: spec.keep_awake_until.as_ref().map(|time| time.0),

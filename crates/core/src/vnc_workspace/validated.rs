@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quantity};
 use novasphere_crd::{EgressRule, NetworkIngress, ReclaimPolicy, ServiceType, VolumeAccessMode};
 
-use super::lifecycle::Lifecycle;
+use super::lifecycle::ValidatedLifecycle;
 use crate::label::Owner;
 
 /// What is to be made.
@@ -20,13 +20,13 @@ pub struct ValidatedWorkspace {
     /// The home.
     pub home: Home,
     /// The Service.
-    pub service: Service,
+    pub service: ValidatedService,
     /// The `NetworkPolicy`.
-    pub network: Network,
+    pub network: ValidatedNetwork,
     /// When it runs, sleeps and ends.
-    pub lifecycle: Lifecycle,
+    pub lifecycle: ValidatedLifecycle,
     /// Snapshots of the home.
-    pub backup: Backup,
+    pub backup: SnapshotPolicy,
     /// Names of the routes, which no gateway carries yet.
     pub routes: Vec<String>,
     /// What the annotation says that rotates credentials; empty when there is none.
@@ -82,7 +82,7 @@ pub enum HomeSource {
 
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct ValidatedService {
     /// How it is reached.
     pub service_type: ServiceType,
     /// The port on nodes for VNC that is asked for.
@@ -95,7 +95,7 @@ pub struct Service {
 
 /// Who may connect to the Pod, and to what it may connect.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Network {
+pub struct ValidatedNetwork {
     /// Who may connect beside the console gateway.
     pub ingress: NetworkIngress,
     /// To what it may connect; `None` is everything but metadata addresses.
@@ -104,7 +104,7 @@ pub struct Network {
 
 /// Snapshots of a home.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
+pub struct SnapshotPolicy {
     /// Take one at each hibernation.
     pub on_hibernate: bool,
     /// Take one before the workspace ends because its time is over.

@@ -22,7 +22,7 @@ pub struct VmAccessStatus {
 
     /// The virtual machine as it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub virtual_machine: Option<VirtualMachineStatus>,
+    pub virtual_machine: Option<VmAccessMachineStatus>,
 
     /// The Services, in the order of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -43,7 +43,7 @@ pub struct VmAccessStatus {
 /// A virtual machine as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct VirtualMachineStatus {
+pub struct VmAccessMachineStatus {
     /// The name of the `VirtualMachine`.
     pub name: String,
 

@@ -47,7 +47,7 @@ fn only_a_ready_session_gives_tokens() {
     let mut status = ready_status();
     status.phase = Some(SessionPhase::Pending);
     assert_eq!(issue(&status, new("a", 1), at(1)), Err(IssueError::NotReady));
-    status.closed_at = Some(whole_second(at(1)));
+    status.closed_at = Some(kubernetes_time(at(1)));
     assert_eq!(issue(&status, new("a", 1), at(1)), Err(IssueError::Over));
     assert_eq!(
         issue(&ConsoleSessionStatus::default(), new("a", 1), at(1)),

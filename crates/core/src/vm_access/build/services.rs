@@ -6,14 +6,14 @@ use k8s_openapi::{
 };
 use novasphere_crd::{AccessServicePort, Protocol, ServiceType};
 
-use super::super::validated::Service as Validated;
+use super::super::validated::ValidatedService;
 use crate::{
     label::{Component, Owner},
     name::launcher_pod_selector,
 };
 
 /// The Service object of a service.
-pub(super) fn build(owner: &Owner, machine: &str, service: &Validated) -> Service {
+pub(super) fn build(owner: &Owner, machine: &str, service: &ValidatedService) -> Service {
     let service_type = match service.service_type {
         ServiceType::ClusterIP => "ClusterIP",
         ServiceType::NodePort => "NodePort",

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::validated::{
-        Attachment, CloudInit, Content, Disk, DiskSource, Network, OwnedMachine, RunStrategy, Size, Template,
+        Attachment, CloudInitContent, OwnedMachine, RunStrategy, Size, Template, ValidatedCloudInit, ValidatedDisk,
+        ValidatedDiskSource, ValidatedNetwork,
     },
     data_volume,
 };
@@ -50,7 +51,7 @@ pub(super) fn build(owner: &Owner, name: &str, machine: &OwnedMachine) -> Virtua
 fn spec(namespace: &str, machine: &OwnedMachine) -> Value {
     let template = &machine.template;
     let data_volumes = template.disks.iter().filter_map(|disk| match &disk.source {
-        DiskSource::DataVolume(name, volume) => Some(data_volume::build(name.as_str(), namespace, volume)),
+        ValidatedDiskSource::DataVolume(name, volume) => Some(data_volume::build(name.as_str(), namespace, volume)),
         _ => None,
     });
     let data_volumes = data_volumes.collect::<Vec<_>>();
@@ -143,7 +144,7 @@ fn domain(template: &Template) -> Value {
     without_absent([("cpu", cpu), ("memory", memory), ("devices", Some(devices))])
 }
 
-fn disk(disk: &Disk) -> Value {
+fn disk(disk: &ValidatedDisk) -> Value {
     let drive = match disk.device {
         DiskDevice::Disk => "disk",
         DiskDevice::CdRom => "cdrom",
@@ -165,9 +166,9 @@ fn bus(bus: DiskBus) -> &'static str {
     }
 }
 
-fn volume(disk: &Disk) -> Value {
+fn volume(disk: &ValidatedDisk) -> Value {
     let (kind, source) = match &disk.source {
-        DiskSource::ContainerDisk(container) => {
+        ValidatedDiskSource::ContainerDisk(container) => {
             let policy = container.image_pull_policy.map(|policy| match policy {
                 ImagePullPolicy::Always => "Always",
                 ImagePullPolicy::IfNotPresent => "IfNotPresent",
@@ -180,15 +181,15 @@ fn volume(disk: &Disk) -> Value {
             ]);
             ("containerDisk", source)
         }
-        DiskSource::DataVolume(name, _) => ("dataVolume", json!({"name": name.as_str()})),
-        DiskSource::PersistentVolumeClaim(claim) => ("persistentVolumeClaim", json!({"claimName": claim})),
-        DiskSource::Ephemeral(claim) => ("ephemeral", json!({"persistentVolumeClaim": {"claimName": claim}})),
-        DiskSource::EmptyDisk(size) => ("emptyDisk", json!({"capacity": size})),
+        ValidatedDiskSource::DataVolume(name, _) => ("dataVolume", json!({"name": name.as_str()})),
+        ValidatedDiskSource::PersistentVolumeClaim(claim) => ("persistentVolumeClaim", json!({"claimName": claim})),
+        ValidatedDiskSource::Ephemeral(claim) => ("ephemeral", json!({"persistentVolumeClaim": {"claimName": claim}})),
+        ValidatedDiskSource::EmptyDisk(size) => ("emptyDisk", json!({"capacity": size})),
     };
     json!({"name": disk.name, kind: source})
 }
 
-fn cloud_init_volume(cloud_init: &CloudInit) -> Value {
+fn cloud_init_volume(cloud_init: &ValidatedCloudInit) -> Value {
     let kind = match cloud_init.format {
         CloudInitType::NoCloud => "cloudInitNoCloud",
         CloudInitType::ConfigDrive => "cloudInitConfigDrive",
@@ -200,15 +201,15 @@ fn cloud_init_volume(cloud_init: &CloudInit) -> Value {
     ];
     for (inline, secret, content) in contents {
         match content {
-            Some(Content::Inline(text)) => source.insert(inline.to_owned(), text.as_str().into()),
-            Some(Content::Secret(name)) => source.insert(secret.to_owned(), json!({ "name": name })),
+            Some(CloudInitContent::Inline(text)) => source.insert(inline.to_owned(), text.as_str().into()),
+            Some(CloudInitContent::Secret(name)) => source.insert(secret.to_owned(), json!({ "name": name })),
             None => None,
         };
     }
     json!({"name": CLOUD_INIT, kind: source})
 }
 
-fn network(network: &Network) -> Value {
+fn network(network: &ValidatedNetwork) -> Value {
     match &network.attachment {
         Attachment::PodMasquerade | Attachment::PodBridge => json!({"name": network.name, "pod": {}}),
         Attachment::MultusBridge(name) | Attachment::MultusSriov(name) => {
@@ -217,7 +218,7 @@ fn network(network: &Network) -> Value {
     }
 }
 
-fn interface(network: &Network) -> Value {
+fn interface(network: &ValidatedNetwork) -> Value {
     let binding = match network.attachment {
         Attachment::PodMasquerade => "masquerade",
         Attachment::PodBridge | Attachment::MultusBridge(_) => "bridge",

@@ -1,12 +1,12 @@
 //! `VirtualMachineReady` and `status.virtualMachine`.
 
-use novasphere_crd::{InterfaceStatus, VirtualMachineStatus, condition as types};
+use novasphere_crd::{InterfaceStatus, VmAccessMachineStatus, condition as types};
 use novasphere_foreign::kubevirt::{GuestOsInfo, PowerSubresource};
 use serde_json::Value;
 
 use super::{
     super::{
-        failure::FailureKind,
+        failure::of_virtual_machine,
         observed::{LiveMachine, NO_STATUS},
         reason::VirtualMachineReason as Reason,
         validate::Part,
@@ -15,7 +15,7 @@ use super::{
     },
     Observed, invalid,
 };
-use crate::condition::Finding;
+use crate::{condition::NewCondition, failure::FailureKind};
 
 /// How many interfaces are told.
 const MAX_INTERFACES: usize = 32;
@@ -24,28 +24,30 @@ const MAX_INTERFACES: usize = 32;
 const MAX_ADDRESSES: usize = 32;
 
 /// `VirtualMachineReady`.
-pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> Finding {
+pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> NewCondition {
     let type_ = types::VIRTUAL_MACHINE_READY;
     let vm_access = match observed.validated {
         Err(error) => return invalid(type_, error, Part::VirtualMachine, Reason::InvalidSpec),
         Ok(vm_access) => vm_access,
     };
     if let Err(unavailable) = &vm_access.machine {
-        return Finding::fails(type_, unavailable.reason, unavailable.message.clone());
+        return NewCondition::new_false(type_, unavailable.reason, unavailable.message.clone());
     }
     if is_going(live) {
-        return Finding::fails(type_, Reason::Terminating, "The VirtualMachine is being deleted.");
+        return NewCondition::new_false(type_, Reason::Terminating, "The VirtualMachine is being deleted.");
     }
     if let Some(Err(failure)) = observed.applied.and_then(|applied| applied.virtual_machine.as_ref()) {
-        let (reason, message) = failure.of_virtual_machine();
-        return Finding::fails(type_, reason, message);
+        let (reason, message) = of_virtual_machine(failure);
+        return NewCondition::new_false(type_, reason, message);
     }
     if let Some((reason, message)) = trouble(observed, live) {
-        return Finding::fails(type_, reason, message);
+        return NewCondition::new_false(type_, reason, message);
     }
     match state(vm_access.power.state, live) {
-        State::AsWanted(reason, message) => Finding::holds(type_, reason, message + &restart_required(live)),
-        State::NotAsWanted(reason, message) => Finding::fails(type_, reason, message + &restart_required(live)),
+        State::AsWanted(reason, message) => NewCondition::new_true(type_, reason, message + &restart_required(live)),
+        State::NotAsWanted(reason, message) => {
+            NewCondition::new_false(type_, reason, message + &restart_required(live))
+        }
     }
 }
 
@@ -66,7 +68,7 @@ fn trouble(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<(Reason, St
         return Some((Reason::KubeVirtFailure, message));
     }
     if let Some(failure) = observed.power_failure {
-        let (reason, _) = failure.of_virtual_machine();
+        let (reason, _) = of_virtual_machine(failure);
         let said = &failure.message;
         return Some(match failure.kind {
             FailureKind::Rejected => (
@@ -79,7 +81,7 @@ fn trouble(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<(Reason, St
             ),
         });
     }
-    if let Some(why) = observed.validated.ok().and_then(|valid| valid.power_taken.as_ref()) {
+    if let Some(why) = observed.validated.ok().and_then(|valid| valid.power_conflict.as_ref()) {
         return Some((Reason::PowerTaken, why.clone()));
     }
     if let Some(why) = &observed.power.refused {
@@ -287,7 +289,7 @@ fn restart_required(live: LiveMachine<'_>) -> String {
 }
 
 /// `status.virtualMachine`.
-pub(super) fn details(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<VirtualMachineStatus> {
+pub(super) fn details(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<VmAccessMachineStatus> {
     let machine = live.machine?;
     let spec = machine
         .spec
@@ -299,7 +301,7 @@ pub(super) fn details(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<
         .map(|instance| instance.interfaces.as_slice())
         .unwrap_or_default();
     let printed = live.printable_status();
-    Some(VirtualMachineStatus {
+    Some(VmAccessMachineStatus {
         name: virtual_machine_name(observed.vm_access),
         uid: machine.metadata.uid.clone(),
         printable_status: (printed != NO_STATUS).then(|| printed.to_owned()),

@@ -6,23 +6,23 @@ use novasphere_crd::{
 };
 
 use super::{
-    super::{reason::ServicesReason, validate::Part, validated},
+    super::{failure::of_service, reason::ServicesReason, validate::Part, validated::ValidatedService},
     Observed, invalid,
 };
-use crate::condition::Finding;
+use crate::{condition::NewCondition, failure::Failure};
 
 /// How many addresses of a Service are told.
 const MAX_ADDRESSES: usize = 32;
 
 /// `ServicesReady`.
-pub(super) fn finding(observed: &Observed<'_>) -> Finding {
+pub(super) fn finding(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::SERVICES_READY;
     let vm_access = match observed.validated {
         Err(error) => return invalid(type_, error, Part::Services, ServicesReason::InvalidSpec),
         Ok(vm_access) => vm_access,
     };
     if vm_access.services.is_empty() {
-        return Finding::holds(type_, ServicesReason::NoServices, "No Service is wanted.");
+        return NewCondition::new_true(type_, ServicesReason::NoServices, "No Service is wanted.");
     }
     let problems: Vec<_> = vm_access
         .services
@@ -30,22 +30,22 @@ pub(super) fn finding(observed: &Observed<'_>) -> Finding {
         .filter_map(|service| problem(observed, service))
         .collect();
     match problems.first() {
-        None => Finding::holds(
+        None => NewCondition::new_true(
             type_,
             ServicesReason::AllReady,
             "All Services exist and have addresses.",
         ),
         Some((reason, _)) => {
             let messages: Vec<_> = problems.iter().map(|(_, message)| message.as_str()).collect();
-            Finding::fails(type_, *reason, messages.join(" "))
+            NewCondition::new_false(type_, *reason, messages.join(" "))
         }
     }
 }
 
-fn problem(observed: &Observed<'_>, service: &validated::Service) -> Option<(ServicesReason, String)> {
+fn problem(observed: &Observed<'_>, service: &ValidatedService) -> Option<(ServicesReason, String)> {
     let (reason, message) = match applied(observed, &service.name) {
         None => (ServicesReason::ApiUnavailable, "it was not applied yet.".to_owned()),
-        Some(Err(failure)) => failure.of_service(),
+        Some(Err(failure)) => of_service(failure),
         Some(Ok(live)) if service.service_type == ServiceType::LoadBalancer && ingress(live).is_empty() => (
             ServicesReason::LoadBalancerPending,
             "the cluster has given it no address yet. A cloud provider, MetalLB or K3s' ServiceLB does that; without one, use \
@@ -62,19 +62,19 @@ pub(super) fn details(observed: &Observed<'_>, old: &VmAccessStatus) -> Vec<Acce
     let Ok(vm_access) = observed.validated else {
         return old.services.clone();
     };
-    let detail = |service: &validated::Service| match applied(observed, &service.name) {
+    let detail = |service: &ValidatedService| match applied(observed, &service.name) {
         Some(Ok(live)) => Some(detail(service, live, observed.node_addresses)),
         _ => old.services.iter().find(|old| old.name == service.name).cloned(),
     };
     vm_access.services.iter().filter_map(detail).collect()
 }
 
-fn applied<'a>(observed: &Observed<'a>, name: &str) -> Option<Result<&'a Service, &'a super::super::failure::Failure>> {
+fn applied<'a>(observed: &Observed<'a>, name: &str) -> Option<Result<&'a Service, &'a Failure>> {
     let service = observed.applied?.services.iter().find(|service| service.name == name)?;
     Some(service.result.as_ref())
 }
 
-fn detail(service: &validated::Service, live: &Service, node_addresses: &[String]) -> AccessServiceStatus {
+fn detail(service: &ValidatedService, live: &Service, node_addresses: &[String]) -> AccessServiceStatus {
     let addresses = match service.service_type {
         ServiceType::ClusterIP => cluster_ips(live),
         ServiceType::NodePort => node_addresses.to_vec(),

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     condition::find,
-    vm_access::{failure::FailureKind, observed::AppliedService, power::decide, references::Apis, validate::validate},
+    failure::FailureKind,
+    vm_access::{observed::AppliedService, power::decide, references::Apis, validate::validate},
 };
 
 const NOW: &str = "2026-01-01T12:00:00Z";
@@ -32,7 +33,7 @@ struct Found {
     instance: Option<Value>,
     machine_failure: Option<Failure>,
     services: Vec<(&'static str, Result<Value, Failure>)>,
-    power: Option<Decision>,
+    power: Option<PowerDecision>,
     power_failure: Option<Failure>,
     others: Vec<VmAccess>,
 }

@@ -8,7 +8,7 @@
 use novasphere_crd::{CloudInit as Spec, VirtualMachineTemplate};
 
 use super::{
-    super::validated::{CloudInit, Content},
+    super::validated::{CloudInitContent, ValidatedCloudInit},
     ValidateError,
 };
 
@@ -18,34 +18,34 @@ pub(super) const MAX_USER_DATA: usize = 2048;
 const HEADER: &str = "#cloud-config";
 
 /// The cloud-init disk of a template, if it needs one.
-pub(super) fn validate(template: &VirtualMachineTemplate) -> Result<Option<CloudInit>, ValidateError> {
+pub(super) fn validate(template: &VirtualMachineTemplate) -> Result<Option<ValidatedCloudInit>, ValidateError> {
     let keys = &template.ssh_authorized_keys;
     let Some(spec) = &template.cloud_init else {
         if keys.is_empty() {
             return Ok(None);
         }
-        let user_data = Content::Inline(within_limit(with_keys(&format!("{HEADER}\n"), keys))?);
-        return Ok(Some(CloudInit {
+        let user_data = CloudInitContent::Inline(within_limit(with_keys(&format!("{HEADER}\n"), keys))?);
+        return Ok(Some(ValidatedCloudInit {
             format: novasphere_crd::CloudInitType::default(),
             user_data,
             network_data: None,
         }));
     };
-    Ok(Some(CloudInit {
+    Ok(Some(ValidatedCloudInit {
         format: spec.r#type,
         user_data: user_data(spec, keys)?,
         network_data: network_data(spec)?,
     }))
 }
 
-fn user_data(spec: &Spec, keys: &[String]) -> Result<Content, ValidateError> {
+fn user_data(spec: &Spec, keys: &[String]) -> Result<CloudInitContent, ValidateError> {
     match (&spec.user_data, &spec.secret_ref) {
-        (Some(text), None) if keys.is_empty() => Ok(Content::Inline(within_limit(text.clone())?)),
+        (Some(text), None) if keys.is_empty() => Ok(CloudInitContent::Inline(within_limit(text.clone())?)),
         (Some(text), None) => {
             takes_keys(text).map_err(ValidateError::SshKeys)?;
-            Ok(Content::Inline(within_limit(with_keys(text, keys))?))
+            Ok(CloudInitContent::Inline(within_limit(with_keys(text, keys))?))
         }
-        (None, Some(secret)) if keys.is_empty() => Ok(Content::Secret(secret.clone())),
+        (None, Some(secret)) if keys.is_empty() => Ok(CloudInitContent::Secret(secret.clone())),
         (None, Some(_)) => Err(ValidateError::SshKeys(
             "keys cannot be added to user data that is in a Secret; write them into the Secret, as ssh_authorized_keys",
         )),
@@ -56,11 +56,11 @@ fn user_data(spec: &Spec, keys: &[String]) -> Result<Content, ValidateError> {
     }
 }
 
-fn network_data(spec: &Spec) -> Result<Option<Content>, ValidateError> {
+fn network_data(spec: &Spec) -> Result<Option<CloudInitContent>, ValidateError> {
     match (&spec.network_data, &spec.network_data_secret_ref) {
         (None, None) => Ok(None),
-        (Some(text), None) => Ok(Some(Content::Inline(text.clone()))),
-        (None, Some(secret)) => Ok(Some(Content::Secret(secret.clone()))),
+        (Some(text), None) => Ok(Some(CloudInitContent::Inline(text.clone()))),
+        (None, Some(secret)) => Ok(Some(CloudInitContent::Secret(secret.clone()))),
         (Some(_), Some(_)) => Err(ValidateError::Excluded {
             field: "spec.virtualMachine.template.cloudInit.networkData".into(),
             problem: "networkDataSecretRef is given as well; keep one of them",
@@ -140,8 +140,8 @@ mod tests {
 
     fn user_data_of(template: &VirtualMachineTemplate) -> String {
         match validate(template).unwrap().unwrap().user_data {
-            Content::Inline(text) => text,
-            Content::Secret(name) => panic!("a Secret {name}"),
+            CloudInitContent::Inline(text) => text,
+            CloudInitContent::Secret(name) => panic!("a Secret {name}"),
         }
     }
 

@@ -7,7 +7,7 @@ use super::super::{
     observed::is_ours,
     reason::VirtualMachineReason,
     references::References,
-    validated::{DiskSource, MachineUnavailable, RunStrategy, Template, WantedState},
+    validated::{MachineUnavailable, RunStrategy, Template, ValidatedDiskSource, WantedState},
 };
 use crate::{
     label::{self, Owner},
@@ -42,7 +42,7 @@ pub(super) fn owned<'a>(
         && template
             .disks
             .iter()
-            .any(|disk| matches!(disk.source, DiskSource::DataVolume(..)))
+            .any(|disk| matches!(disk.source, ValidatedDiskSource::DataVolume(..)))
     {
         return Err(MachineUnavailable {
             reason: VirtualMachineReason::CdiNotInstalled,

@@ -6,7 +6,7 @@ use novasphere_crd::{
 };
 
 use super::{
-    super::validated::{Attachment, Disk, DiskSource, Network, Size, Template},
+    super::validated::{Attachment, Size, Template, ValidatedDisk, ValidatedDiskSource, ValidatedNetwork},
     ValidateError, cloud_init, overrides,
 };
 use crate::name::{self, DnsLabel};
@@ -52,8 +52,9 @@ pub(super) fn validate(template: &VirtualMachineTemplate, machine: &str) -> Resu
 impl Template {
     /// Whether the machine is, or may be by its overrides, on the Pod network.
     pub(super) fn may_have_pod_network(&self) -> bool {
-        let is_pod =
-            |network: &Network| matches!(network.attachment, Attachment::PodMasquerade | Attachment::PodBridge);
+        let is_pod = |network: &ValidatedNetwork| {
+            matches!(network.attachment, Attachment::PodMasquerade | Attachment::PodBridge)
+        };
         self.networks.iter().any(is_pod) || overrides::touch_networks(&self.overrides)
     }
 }
@@ -74,8 +75,8 @@ fn size(template: &VirtualMachineTemplate) -> Result<Size, ValidateError> {
     }
 }
 
-fn disks(template: &VirtualMachineTemplate, machine: &str) -> Result<Vec<Disk>, ValidateError> {
-    let root = Disk {
+fn disks(template: &VirtualMachineTemplate, machine: &str) -> Result<Vec<ValidatedDisk>, ValidateError> {
+    let root = ValidatedDisk {
         name: ROOT.to_owned(),
         device: DiskDevice::Disk,
         bus: template.root_disk.bus,
@@ -89,11 +90,11 @@ fn disks(template: &VirtualMachineTemplate, machine: &str) -> Result<Vec<Disk>, 
     std::iter::once(Ok(root)).chain(further).collect()
 }
 
-fn further_disk(disk: &DiskSpec, machine: &str) -> Result<Disk, ValidateError> {
+fn further_disk(disk: &DiskSpec, machine: &str) -> Result<ValidatedDisk, ValidateError> {
     let empty = disk
         .empty_disk
         .as_ref()
-        .map(|empty| DiskSource::EmptyDisk(empty.size.0.clone()));
+        .map(|empty| ValidatedDiskSource::EmptyDisk(empty.size.0.clone()));
     let source = source(&disk.source, empty, machine, &disk.name, || {
         format!("{FIELD}.disks[{}]", disk.name)
     })?;
@@ -101,7 +102,7 @@ fn further_disk(disk: &DiskSpec, machine: &str) -> Result<Disk, ValidateError> {
         DiskDevice::Disk => DiskBus::Virtio,
         DiskDevice::CdRom => DiskBus::Sata,
     });
-    Ok(Disk {
+    Ok(ValidatedDisk {
         name: disk.name.clone(),
         device: disk.device,
         bus,
@@ -114,28 +115,28 @@ fn further_disk(disk: &DiskSpec, machine: &str) -> Result<Disk, ValidateError> {
 /// The one source that is given; `empty` is that of a scratch disk.
 fn source(
     spec: &SourceSpec,
-    empty: Option<DiskSource>,
+    empty: Option<ValidatedDiskSource>,
     machine: &str,
     disk: &str,
     field: impl Fn() -> String,
-) -> Result<DiskSource, ValidateError> {
+) -> Result<ValidatedDiskSource, ValidateError> {
     let given = [
         empty,
-        spec.container_disk.clone().map(DiskSource::ContainerDisk),
+        spec.container_disk.clone().map(ValidatedDiskSource::ContainerDisk),
         // The hash keeps disk `b-c` of machine `a` from being disk `c` of machine `a-b`.
         spec.data_volume
             .clone()
-            .map(|volume| DiskSource::DataVolume(name::hashed(&[machine, disk]), Box::new(volume))),
+            .map(|volume| ValidatedDiskSource::DataVolume(name::hashed(&[machine, disk]), Box::new(volume))),
         spec.persistent_volume_claim
             .clone()
-            .map(|claim| DiskSource::PersistentVolumeClaim(claim.claim_name)),
+            .map(|claim| ValidatedDiskSource::PersistentVolumeClaim(claim.claim_name)),
         spec.ephemeral
             .clone()
-            .map(|claim| DiskSource::Ephemeral(claim.claim_name)),
+            .map(|claim| ValidatedDiskSource::Ephemeral(claim.claim_name)),
     ];
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {
-        (Some(DiskSource::DataVolume(_, volume)), None) if !has_one_data_source(&volume.source) => {
+        (Some(ValidatedDiskSource::DataVolume(_, volume)), None) if !has_one_data_source(&volume.source) => {
             Err(ValidateError::NotExactlyOne {
                 field: format!("{}.dataVolume.source", field()),
                 options: "http, registry, pvc, snapshot and blank",
@@ -160,10 +161,10 @@ fn has_one_data_source(source: &novasphere_crd::DataVolumeSource) -> bool {
     given.into_iter().filter(|given| *given).count() == 1
 }
 
-fn networks(networks: &[NetworkSpec]) -> Result<Vec<Network>, ValidateError> {
+fn networks(networks: &[NetworkSpec]) -> Result<Vec<ValidatedNetwork>, ValidateError> {
     if networks.is_empty() {
         // Written out, because KubeVirt's own default is a bridge, which takes the Pod's address away from the Pod.
-        return Ok(vec![Network {
+        return Ok(vec![ValidatedNetwork {
             name: "default".to_owned(),
             attachment: Attachment::PodMasquerade,
             mac_address: None,
@@ -172,7 +173,7 @@ fn networks(networks: &[NetworkSpec]) -> Result<Vec<Network>, ValidateError> {
     networks.iter().map(network).collect()
 }
 
-fn network(network: &NetworkSpec) -> Result<Network, ValidateError> {
+fn network(network: &NetworkSpec) -> Result<ValidatedNetwork, ValidateError> {
     let excluded = |problem| ValidateError::Excluded {
         field: format!("{FIELD}.networks[{}].binding", network.name).into(),
         problem,
@@ -197,7 +198,7 @@ fn network(network: &NetworkSpec) -> Result<Network, ValidateError> {
             });
         }
     };
-    Ok(Network {
+    Ok(ValidatedNetwork {
         name: network.name.clone(),
         attachment,
         mac_address: network.mac_address.clone(),

@@ -12,11 +12,11 @@ use k8s_openapi::api::{
 };
 
 pub use self::{
-    network_policy::Gateway,
+    network_policy::GatewayLocation,
     pod::{TEMPLATE_HASH, with_secret},
     secret::{ROTATED_FOR, build as build_secret},
 };
-use super::{lifecycle::Decision, node_ports::NodePorts, validated::ValidatedWorkspace};
+use super::{lifecycle::LifecycleDecision, node_ports::NodePorts, validated::ValidatedWorkspace};
 
 /// The objects to apply, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,12 @@ pub struct Prepared {
 
 /// The objects that `workspace` wants.
 #[must_use]
-pub fn build(workspace: &ValidatedWorkspace, decision: &Decision, ports: NodePorts, gateway: &Gateway) -> Prepared {
+pub fn build(
+    workspace: &ValidatedWorkspace,
+    decision: &LifecycleDecision,
+    ports: NodePorts,
+    gateway: &GatewayLocation,
+) -> Prepared {
     Prepared {
         secret: secret::build(&workspace.owner, &workspace.rotation, None),
         home: home::build(workspace),

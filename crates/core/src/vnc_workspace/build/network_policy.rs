@@ -41,7 +41,7 @@ const KEY_NAMESPACE: &str = "kubernetes.io/metadata.name";
 
 /// Where novasphere's console gateways run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gateway {
+pub struct GatewayLocation {
     /// Their namespace.
     pub namespace: String,
 }
@@ -56,7 +56,7 @@ fn metadata() -> impl Iterator<Item = IpNet> {
 }
 
 /// The `NetworkPolicy` of a workspace.
-pub(super) fn build(workspace: &ValidatedWorkspace, gateway: &Gateway) -> NetworkPolicy {
+pub(super) fn build(workspace: &ValidatedWorkspace, gateway: &GatewayLocation) -> NetworkPolicy {
     let owner = &workspace.owner;
     let mut labels = owner.labels(Component::Desktop);
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
@@ -80,7 +80,7 @@ pub(super) fn build(workspace: &ValidatedWorkspace, gateway: &Gateway) -> Networ
     }
 }
 
-fn ingress(workspace: &ValidatedWorkspace, gateway: &Gateway) -> Vec<NetworkPolicyIngressRule> {
+fn ingress(workspace: &ValidatedWorkspace, gateway: &GatewayLocation) -> Vec<NetworkPolicyIngressRule> {
     let mut names = vec![VNC_PORT];
     if workspace.has_ssh() {
         names.push(SSH_PORT);
@@ -118,7 +118,7 @@ fn ingress(workspace: &ValidatedWorkspace, gateway: &Gateway) -> Vec<NetworkPoli
 }
 
 /// The Pods that carry streams: those of the console and apiserver roles, or of both in one.
-fn gateway_pods(gateway: &Gateway) -> NetworkPolicyPeer {
+fn gateway_pods(gateway: &GatewayLocation) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         namespace_selector: Some(namespace(&gateway.namespace)),
         pod_selector: Some(LabelSelector {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
-use super::super::{KEY_WORKSPACE, PASSWORD_KEY, credentials::Credentials, secret_name};
+use super::super::{KEY_WORKSPACE, PASSWORD_KEY, credentials::DesktopCredentials, secret_name};
 use crate::label::{Component, Owner};
 
 /// Annotation of the Secret: the rotation that it was made for.
@@ -12,7 +12,7 @@ pub const ROTATED_FOR: &str = "novasphere.io/rotated-for";
 
 /// The Secret of a workspace.
 #[must_use]
-pub fn build(owner: &Owner, rotation: &str, credentials: Option<Credentials>) -> Secret {
+pub fn build(owner: &Owner, rotation: &str, credentials: Option<DesktopCredentials>) -> Secret {
     let mut labels = owner.labels(Component::Desktop);
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
     let data = credentials.map(|credentials| {

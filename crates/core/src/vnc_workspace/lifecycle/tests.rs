@@ -1,6 +1,14 @@
 use proptest::prelude::*;
 
-use super::{super::schedule::time_zone, *};
+use serde_json::{Value, json};
+
+use super::{
+    super::{
+        samples::{references, workspace},
+        schedule::time_zone,
+    },
+    *,
+};
 
 fn at(second: i64) -> Timestamp {
     let start: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
@@ -11,7 +19,7 @@ fn cron(text: &str) -> Option<Cron> {
     Cron::parse(text, time_zone("Etc/UTC").unwrap())
 }
 
-const ALWAYS: Lifecycle = Lifecycle {
+const ALWAYS: ValidatedLifecycle = ValidatedLifecycle {
     state: LifecycleState::Running,
     idle_timeout: None,
     keep_awake_until: None,
@@ -20,32 +28,32 @@ const ALWAYS: Lifecycle = Lifecycle {
     hibernate: None,
 };
 
-fn idle_after(seconds: u64) -> Lifecycle {
-    Lifecycle {
+fn idle_after(seconds: u64) -> ValidatedLifecycle {
+    ValidatedLifecycle {
         idle_timeout: Some(Duration::from_secs(seconds)),
         ..ALWAYS
     }
 }
 
-fn to_hibernate() -> Lifecycle {
-    Lifecycle {
+fn to_hibernate() -> ValidatedLifecycle {
+    ValidatedLifecycle {
         state: LifecycleState::Hibernated,
         ..ALWAYS
     }
 }
 
-/// A desktop and its memory, as reconciles carry it on. Its Pod answers from the start.
+/// A desktop and its history, as reconciles carry it on. Its Pod answers from the start.
 struct Desktop {
-    memory: Memory,
+    history: LifecycleHistory,
     activity: Activity,
 }
 
 impl Default for Desktop {
     fn default() -> Self {
         Self {
-            memory: Memory {
+            history: LifecycleHistory {
                 ready_since: Some(at(0)),
-                ..Memory::default()
+                ..LifecycleHistory::default()
             },
             activity: Activity::default(),
         }
@@ -53,20 +61,20 @@ impl Default for Desktop {
 }
 
 impl Desktop {
-    fn decide(&mut self, lifecycle: &Lifecycle, second: i64) -> Decision {
-        let decision = decide(lifecycle, &self.memory, &self.activity, at(second));
-        self.memory.awake_since = match decision.state {
-            State::Awake { since, .. } => Some(since),
-            State::Asleep(_) | State::Expired => None,
+    fn decide(&mut self, lifecycle: &ValidatedLifecycle, second: i64) -> LifecycleDecision {
+        let decision = decide(lifecycle, &self.history, &self.activity, at(second));
+        self.history.awake_since = match decision.state {
+            DesktopState::Awake { since, .. } => Some(since),
+            DesktopState::Asleep(_) | DesktopState::Expired => None,
         };
-        self.memory.hibernation = decision.hibernation;
+        self.history.hibernation = decision.hibernation;
         decision
     }
 
-    fn sleeps(&mut self, lifecycle: &Lifecycle, second: i64) -> Option<HibernationReason> {
+    fn sleeps(&mut self, lifecycle: &ValidatedLifecycle, second: i64) -> Option<HibernationReason> {
         match self.decide(lifecycle, second).state {
-            State::Asleep(sleep) => Some(sleep.reason),
-            State::Awake { .. } | State::Expired => None,
+            DesktopState::Asleep(sleep) => Some(sleep.reason),
+            DesktopState::Awake { .. } | DesktopState::Expired => None,
         }
     }
 
@@ -75,7 +83,7 @@ impl Desktop {
     }
 
     fn connects(&mut self, second: i64) {
-        self.memory.wake_requested_at = Some(at(second));
+        self.history.wake_requested_at = Some(at(second));
     }
 }
 
@@ -102,7 +110,7 @@ fn it_sleeps_when_nobody_types_and_input_that_is_told_late_does_not_wake_it() {
     };
     assert_eq!(
         decision.state,
-        State::Awake {
+        DesktopState::Awake {
             since: at(0),
             warning: Some(warning)
         }
@@ -127,21 +135,21 @@ fn one_that_does_not_answer_is_not_idle() {
     use HibernationReason::{Asked, Idle};
     let lifecycle = idle_after(100);
     let mut desktop = Desktop::default();
-    desktop.memory.ready_since = None;
+    desktop.history.ready_since = None;
     assert_eq!(desktop.decide(&lifecycle, 0).next, None);
     assert_eq!(desktop.sleeps(&lifecycle, 5000), None);
-    desktop.memory.ready_since = Some(at(5000));
+    desktop.history.ready_since = Some(at(5000));
     assert_eq!(desktop.decide(&lifecycle, 5001).next, Some(at(5080)), "the warning");
     assert_eq!(desktop.sleeps(&lifecycle, 5099), None);
-    desktop.memory.ready_since = None;
+    desktop.history.ready_since = None;
     assert_eq!(desktop.sleeps(&lifecycle, 6000), None, "it fails again");
-    desktop.memory.ready_since = Some(at(6000));
+    desktop.history.ready_since = Some(at(6000));
     assert_eq!(desktop.sleeps(&lifecycle, 6100), Some(Idle));
 
     let mut woken = Desktop::default();
     woken.sleeps(&to_hibernate(), 0);
     woken.connects(10);
-    woken.memory.ready_since = None;
+    woken.history.ready_since = None;
     assert_eq!(woken.sleeps(&to_hibernate(), 11), None);
     assert_eq!(
         woken.sleeps(&to_hibernate(), 11 + 1800),
@@ -190,7 +198,7 @@ fn one_that_sleeps_for_another_reason_is_woken_by_a_connection_also_when_it_is_t
 fn the_schedule_wakes_and_lets_sleep_and_misses_nothing() {
     use HibernationReason::Schedule;
     // Begins on a Monday at 8:00.
-    let lifecycle = Lifecycle {
+    let lifecycle = ValidatedLifecycle {
         wake: cron("0 8 * * 1-5"),
         hibernate: cron("0 18 * * *"),
         ..ALWAYS
@@ -221,7 +229,7 @@ fn the_schedule_wakes_and_lets_sleep_and_misses_nothing() {
 
 #[test]
 fn keep_awake_until_holds_off_and_wakes() {
-    let kept = Lifecycle {
+    let kept = ValidatedLifecycle {
         keep_awake_until: Some(at(500)),
         ..idle_after(100)
     };
@@ -229,7 +237,7 @@ fn keep_awake_until_holds_off_and_wakes() {
     desktop.decide(&kept, 0);
     assert_eq!(desktop.sleeps(&kept, 499), None);
     assert_eq!(desktop.sleeps(&kept, 500), Some(HibernationReason::Idle));
-    let longer = Lifecycle {
+    let longer = ValidatedLifecycle {
         keep_awake_until: Some(at(900)),
         ..idle_after(100)
     };
@@ -238,13 +246,13 @@ fn keep_awake_until_holds_off_and_wakes() {
 
 #[test]
 fn its_end_comes_before_everything() {
-    let lifecycle = Lifecycle {
+    let lifecycle = ValidatedLifecycle {
         ends_at: Some(at(50)),
         ..idle_after(100)
     };
     let mut desktop = Desktop::default();
     assert_eq!(desktop.decide(&lifecycle, 0).next, Some(at(50)));
-    assert_eq!(desktop.decide(&lifecycle, 50).state, State::Expired);
+    assert_eq!(desktop.decide(&lifecycle, 50).state, DesktopState::Expired);
 }
 
 proptest! {
@@ -260,7 +268,7 @@ proptest! {
         first in 0_i64..100_000,
         part in 0.0_f64..1.0,
     ) {
-        let lifecycle = Lifecycle {
+        let lifecycle = ValidatedLifecycle {
             state: if asked { LifecycleState::Hibernated } else { LifecycleState::Running },
             idle_timeout: idle.map(Duration::from_secs),
             wake: scheduled.then(|| cron("0 9 * * *").unwrap()),
@@ -270,8 +278,8 @@ proptest! {
         let mut desktop = Desktop::default();
         desktop.decide(&lifecycle, 0);
         desktop.activity.last_input_at = typed.map(at);
-        desktop.memory.wake_requested_at = connects.map(at);
-        desktop.memory.ready_since = answers.map(at);
+        desktop.history.wake_requested_at = connects.map(at);
+        desktop.history.ready_since = answers.map(at);
         desktop.decide(&lifecycle, first);
         let decision = desktop.decide(&lifecycle, first);
         if let Some(next) = decision.next {
@@ -282,4 +290,31 @@ proptest! {
             prop_assert_eq!(desktop.decide(&lifecycle, between).state, decision.state);
         }
     }
+}
+
+fn state_of_invalid(lifecycle: &Value, second: i64) -> Option<DesktopState> {
+    let invalid = workspace(&json!({
+        "lifecycle": lifecycle, "podOverrides": {"spec": {"hostNetwork": true}},
+    }));
+    validate::validate(&invalid, &references()).unwrap_err();
+    decide_for(&invalid, &references(), at(second)).map(|decision| decision.state)
+}
+
+#[test]
+fn an_invalid_desktop_sleeps_and_ends() {
+    let asked = state_of_invalid(&json!({"state": "Hibernated"}), 5);
+    assert!(matches!(asked, Some(DesktopState::Asleep(_))), "{asked:?}");
+    let awake = state_of_invalid(&json!({"maxLifetime": "1h"}), 5);
+    assert!(matches!(awake, Some(DesktopState::Awake { .. })), "{awake:?}");
+    assert_eq!(
+        state_of_invalid(&json!({"maxLifetime": "1h"}), 3600),
+        Some(DesktopState::Expired)
+    );
+}
+
+#[test]
+fn a_malformed_schedule_ends_too_and_is_left_alone_before() {
+    let lifecycle = json!({"maxLifetime": "1h", "schedule": {"timeZone": "Nowhere/Land", "hibernate": "0 18 * * *"}});
+    assert_eq!(state_of_invalid(&lifecycle, 5), None);
+    assert_eq!(state_of_invalid(&lifecycle, 3600), Some(DesktopState::Expired));
 }

@@ -6,12 +6,12 @@ use super::{
     super::{SSH_PORT, VNC_PORT, reason::RoutesReason},
     Observed,
 };
-use crate::condition::Finding;
+use crate::condition::NewCondition;
 
-pub(super) fn routes(observed: &Observed<'_>) -> Finding {
+pub(super) fn routes(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::ROUTES_READY;
     if observed.workspace.spec.routes.is_empty() {
-        return Finding::holds(type_, RoutesReason::NoRoutes, "No route is wanted.");
+        return NewCondition::new_true(type_, RoutesReason::NoRoutes, "No route is wanted.");
     }
     let names: Vec<_> = observed
         .workspace
@@ -20,7 +20,7 @@ pub(super) fn routes(observed: &Observed<'_>) -> Finding {
         .iter()
         .map(|route| route.name.as_str())
         .collect();
-    Finding::fails(
+    NewCondition::new_false(
         type_,
         RoutesReason::NoGatewayConfigured,
         format!(

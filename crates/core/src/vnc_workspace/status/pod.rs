@@ -3,22 +3,22 @@
 use novasphere_crd::condition as types;
 
 use super::{
-    super::{failure, lifecycle::State, reason::PodReason, resize, validate::Part},
+    super::{failure, lifecycle::DesktopState, reason::PodReason, resize, validate::Part},
     Observed,
 };
-use crate::{condition::Finding, vm_access::failure::Failure};
+use crate::{condition::NewCondition, failure::Failure};
 
-pub(super) fn pod(observed: &Observed<'_>) -> Finding {
+pub(super) fn pod(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::POD_READY;
-    let fails = |reason: PodReason, message: &str| Finding::fails(type_, reason, message);
+    let fails = |reason: PodReason, message: &str| NewCondition::new_false(type_, reason, message);
     if observed.workspace.metadata.deletion_timestamp.is_some() {
         return fails(PodReason::Deleting, "The workspace is being deleted.");
     }
     match observed.validated {
-        Err(_) if observed.state() == Some(State::Expired) => return expired(),
+        Err(_) if observed.state() == Some(DesktopState::Expired) => return expired(),
         Err(error) if error.part() == Part::Pod => return fails(PodReason::InvalidSpec, &error.to_string()),
         Err(_) => {
-            return Finding::unknown(
+            return NewCondition::new_unknown(
                 type_,
                 PodReason::InvalidSpec,
                 "No Pod is made or changed, because the home cannot be made; see StorageReady.",
@@ -36,11 +36,11 @@ pub(super) fn pod(observed: &Observed<'_>) -> Finding {
         return fails(reason, &message);
     }
     match observed.state() {
-        Some(State::Expired) => return expired(),
-        Some(State::Asleep(_)) => {
+        Some(DesktopState::Expired) => return expired(),
+        Some(DesktopState::Asleep(_)) => {
             return fails(PodReason::Hibernated, "The desktop sleeps. Whoever connects wakes it.");
         }
-        Some(State::Awake { .. }) | None => {}
+        Some(DesktopState::Awake { .. }) | None => {}
     }
     if let Some(which) = applied.ports_used_up {
         return fails(
@@ -57,8 +57,8 @@ pub(super) fn pod(observed: &Observed<'_>) -> Finding {
         Some(Err(_)) => true,
         _ => false,
     };
-    if let Some(ended) = applied.ended.as_ref().filter(|_| !answers && !explained) {
-        let (reason, message) = failure::of_end(ended);
+    if let Some(crash_loop) = applied.crash_loop.as_ref().filter(|_| !answers && !explained) {
+        let (reason, message) = failure::of_crash_loop(crash_loop);
         return fails(reason, &message);
     }
     match &applied.pod {
@@ -74,7 +74,7 @@ pub(super) fn pod(observed: &Observed<'_>) -> Finding {
                 || "The desktop answers.".to_owned(),
                 |resources| format!("The desktop answers. {resources}"),
             );
-            Finding::holds(type_, PodReason::Running, message)
+            NewCondition::new_true(type_, PodReason::Running, message)
         }
         Some(Ok(pod)) => match failure::of_pod(pod) {
             Some((reason, message)) => fails(reason, &message),
@@ -83,8 +83,8 @@ pub(super) fn pod(observed: &Observed<'_>) -> Finding {
     }
 }
 
-fn expired() -> Finding {
-    Finding::fails(types::POD_READY, PodReason::Expired, "The workspace's time is over.")
+fn expired() -> NewCondition {
+    NewCondition::new_false(types::POD_READY, PodReason::Expired, "The workspace's time is over.")
 }
 
 /// The desktop goes on with what it has.

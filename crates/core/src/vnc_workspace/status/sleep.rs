@@ -1,36 +1,40 @@
 //! `Hibernated`, and what the next decision about sleep needs to know.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use novasphere_crd::{Hibernation, HibernationReason, VncWorkspaceStatus, condition as types};
 
 use super::{
     super::{
         activity::Activity,
-        lifecycle::{Decision, State, whole_second},
+        lifecycle::{DesktopState, LifecycleDecision},
         reason::HibernatedReason,
     },
     Observed,
 };
-use crate::condition::{Finding, find};
+use crate::{
+    condition::{NewCondition, find},
+    time::{kubernetes_time, whole_second},
+};
 
-/// `status.lastInputAt` trails by at most so much while somebody types.
-const TOLD_EVERY: SignedDuration = SignedDuration::from_mins(10);
+/// `status.lastInputAt` trails by at most this while somebody types.
+const LAST_INPUT_WRITE_INTERVAL: SignedDuration = SignedDuration::from_mins(10);
 
-pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> Finding {
+pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> NewCondition {
     let type_ = types::HIBERNATED;
     let Some(decision) = observed.decision else {
         let was = find(&old.conditions, type_).is_some_and(|condition| condition.status == "True");
         let message = "The schedule is invalid, so the desktop was left as it was.";
         return if was {
-            Finding::holds(type_, HibernatedReason::InvalidSpec, message)
+            NewCondition::new_true(type_, HibernatedReason::InvalidSpec, message)
         } else {
-            Finding::fails(type_, HibernatedReason::InvalidSpec, message)
+            NewCondition::new_false(type_, HibernatedReason::InvalidSpec, message)
         };
     };
     match decision.state {
-        State::Expired => Finding::fails(type_, HibernatedReason::Expired, "The workspace's time is over."),
-        State::Asleep(sleep) => {
+        DesktopState::Expired => {
+            NewCondition::new_false(type_, HibernatedReason::Expired, "The workspace's time is over.")
+        }
+        DesktopState::Asleep(sleep) => {
             let (reason, message) = match sleep.reason {
                 HibernationReason::Asked => (
                     HibernatedReason::Asked,
@@ -47,11 +51,11 @@ pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> F
                      spec.lifecycle.keepAwakeUntil.",
                 ),
             };
-            Finding::holds(type_, reason, message)
+            NewCondition::new_true(type_, reason, message)
         }
-        State::Awake {
+        DesktopState::Awake {
             warning: Some(sleep), ..
-        } => Finding::fails(
+        } => NewCondition::new_false(
             type_,
             HibernatedReason::SleepsSoon,
             format!(
@@ -60,8 +64,8 @@ pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> F
                 stay_awake(sleep.reason)
             ),
         ),
-        State::Awake { warning: None, .. } => {
-            Finding::fails(type_, HibernatedReason::Awake, "The desktop is to be awake.")
+        DesktopState::Awake { warning: None, .. } => {
+            NewCondition::new_false(type_, HibernatedReason::Awake, "The desktop is to be awake.")
         }
     }
 }
@@ -74,21 +78,21 @@ const fn stay_awake(reason: HibernationReason) -> &'static str {
 }
 
 /// The parts of the status that the next decision needs.
-pub(super) fn remember(status: &mut VncWorkspaceStatus, decision: &Decision) {
+pub(super) fn remember(status: &mut VncWorkspaceStatus, decision: &LifecycleDecision) {
     status.hibernation = decision.hibernation.map(|sleep| Hibernation {
         reason: sleep.reason,
-        since: Time(whole_second(sleep.since)),
+        since: kubernetes_time(sleep.since),
     });
     status.awake_since = None;
     status.sleeps_at = None;
-    if let State::Awake { since, warning } = decision.state {
-        status.awake_since = Some(Time(whole_second(since)));
-        status.sleeps_at = warning.map(|sleep| Time(whole_second(sleep.since)));
+    if let DesktopState::Awake { since, warning } = decision.state {
+        status.awake_since = Some(kubernetes_time(since));
+        status.sleeps_at = warning.map(|sleep| kubernetes_time(sleep.since));
     }
 }
 
 /// What is told of the last input. While somebody types it moves every minute, which is not worth a write each time: it is told
-/// together with what else is new, when it is [`TOLD_EVERY`] newer, and when the session that showed it has gone.
+/// together with what else is new, when it is [`LAST_INPUT_WRITE_INTERVAL`] newer, and when the session that showed it has gone.
 pub(super) fn last_input_at(activity: &Activity, told: Option<Timestamp>, with_others: bool) -> Option<Timestamp> {
     let newest = activity.last_input_at.map(whole_second).max(told);
     let is_due = with_others || !activity.is_shown || is_much_newer(told, newest);
@@ -96,9 +100,9 @@ pub(super) fn last_input_at(activity: &Activity, told: Option<Timestamp>, with_o
 }
 
 /// Whether an input is worth a write of its own.
-pub(super) fn is_much_newer(told: Option<Timestamp>, newest: Option<Timestamp>) -> bool {
+pub(in super::super) fn is_much_newer(told: Option<Timestamp>, newest: Option<Timestamp>) -> bool {
     match (told, newest) {
-        (Some(told), Some(newest)) => newest.duration_since(told) >= TOLD_EVERY,
+        (Some(told), Some(newest)) => newest.duration_since(told) >= LAST_INPUT_WRITE_INTERVAL,
         (told, newest) => told != newest,
     }
 }

@@ -8,31 +8,31 @@ use super::{
         failure,
         reason::StorageReason,
         references::home_of,
-        snapshots::{Occasion, Progress, Taking},
+        snapshots::{PendingSnapshot, SnapshotProgress, SnapshotTrigger},
         validate::Part,
     },
     Observed,
 };
-use crate::condition::Finding;
+use crate::condition::NewCondition;
 
-pub(super) fn storage(observed: &Observed<'_>) -> Finding {
+pub(super) fn storage(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::STORAGE_READY;
     if let Some(finding) = observed.applied.snapshot.as_ref().and_then(waited_for) {
         return finding;
     }
     if let Some(Err(failure)) = &observed.applied.home {
         let (reason, message) = failure::of_home_write(&home_of(observed.workspace), failure);
-        return Finding::fails(type_, reason, message);
+        return NewCondition::new_false(type_, reason, message);
     }
     if observed.workspace.metadata.deletion_timestamp.is_some() {
         return deleting(observed);
     }
     let valid = match observed.validated {
         Err(error) if error.part() == Part::Storage => {
-            return Finding::fails(type_, StorageReason::InvalidSpec, error.to_string());
+            return NewCondition::new_false(type_, StorageReason::InvalidSpec, error.to_string());
         }
         Err(_) => {
-            return Finding::unknown(
+            return NewCondition::new_unknown(
                 type_,
                 StorageReason::NotChecked,
                 "The home was left as it is, because another part of the spec is invalid.",
@@ -42,26 +42,25 @@ pub(super) fn storage(observed: &Observed<'_>) -> Finding {
     };
     match &observed.applied.home {
         None | Some(Err(_)) => {
-            Finding::unknown(type_, StorageReason::ApiUnavailable, "The home was not looked at yet.")
+            NewCondition::new_unknown(type_, StorageReason::ApiUnavailable, "The home was not looked at yet.")
         }
         Some(Ok(claim)) => match failure::of_home(claim, &valid.home, observed.references) {
-            Some((reason, message)) => Finding::fails(type_, reason, message),
-            None => {
-                resizing(claim).unwrap_or_else(|| Finding::holds(type_, StorageReason::Bound, "The home is there."))
-            }
+            Some((reason, message)) => NewCondition::new_false(type_, reason, message),
+            None => resizing(claim)
+                .unwrap_or_else(|| NewCondition::new_true(type_, StorageReason::Bound, "The home is there.")),
         },
     }
 }
 
 /// What is said while the workspace goes and its home is not the matter.
-fn deleting(observed: &Observed<'_>) -> Finding {
+fn deleting(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::STORAGE_READY;
     let phase = |claim: &PersistentVolumeClaim| claim.status.as_ref()?.phase.clone();
     match &observed.applied.home {
         Some(Ok(claim)) if phase(claim).as_deref() == Some("Bound") => {
-            Finding::holds(type_, StorageReason::Bound, "The home is there.")
+            NewCondition::new_true(type_, StorageReason::Bound, "The home is there.")
         }
-        _ => Finding::unknown(
+        _ => NewCondition::new_unknown(
             type_,
             StorageReason::NotChecked,
             "The workspace is being deleted, and has no home that holds anything.",
@@ -70,70 +69,70 @@ fn deleting(observed: &Observed<'_>) -> Finding {
 }
 
 /// What is said of a snapshot that is not there yet.
-fn waited_for(taking: &Taking) -> Option<Finding> {
-    let why = match taking.occasion {
-        Occasion::Hibernation => "because the desktop went to sleep",
-        Occasion::Expiry => "because the workspace's time is over",
-        Occasion::Deletion => "before the home is deleted",
+fn waited_for(taking: &PendingSnapshot) -> Option<NewCondition> {
+    let why = match taking.trigger {
+        SnapshotTrigger::Hibernation => "because the desktop went to sleep",
+        SnapshotTrigger::Expiry => "because the workspace's time is over",
+        SnapshotTrigger::Deletion => "before the home is deleted",
     };
     let name = &taking.name;
     let (reason, message) = match &taking.progress {
-        Progress::Ready => return None,
-        Progress::Missing | Progress::Underway => (
+        SnapshotProgress::Ready => return None,
+        SnapshotProgress::Missing | SnapshotProgress::Underway => (
             StorageReason::TakingSnapshot,
             format!("A snapshot is being taken {why}."),
         ),
-        Progress::Ending => (
+        SnapshotProgress::Ending => (
             StorageReason::TakingSnapshot,
             format!(
                 "A snapshot is taken {why}, as soon as the VolumeSnapshot {name}, which is being deleted, has gone."
             ),
         ),
-        Progress::Refused(said) => (
+        SnapshotProgress::Refused(said) => (
             StorageReason::SnapshotFailed,
             format!(
                 "The snapshot that is taken {why} cannot be made, and the home is kept: {said}. It is tried again. {}",
-                without(taking.occasion)
+                without(taking.trigger)
             ),
         ),
-        Progress::Failed(said) => (
+        SnapshotProgress::Failed(said) => (
             StorageReason::SnapshotFailed,
             format!(
                 "The snapshot that is taken {why} failed, and the home is kept: {said}. The driver tries again; see `kubectl describe \
                  volumesnapshot {name}`. After a change of spec.backup.volumeSnapshotClassName, delete that VolumeSnapshot: another one \
                  is taken. {}",
-                without(taking.occasion)
+                without(taking.trigger)
             ),
         ),
     };
-    Some(Finding::fails(types::STORAGE_READY, reason, message))
+    Some(NewCondition::new_false(types::STORAGE_READY, reason, message))
 }
 
 /// What to do to go on without a snapshot.
-const fn without(occasion: Occasion) -> &'static str {
-    match occasion {
-        Occasion::Hibernation => {
+const fn without(trigger: SnapshotTrigger) -> &'static str {
+    match trigger {
+        SnapshotTrigger::Hibernation => {
             "The desktop wakes all the same; to take none when it sleeps, set spec.backup.onHibernate to false."
         }
-        Occasion::Expiry => {
+        SnapshotTrigger::Expiry => {
             "To go on working, move the end of its time on. To end without a snapshot, set spec.backup.onExpire to false and \
              spec.storage.reclaim to Retain, which keeps the home."
         }
-        Occasion::Deletion => {
+        SnapshotTrigger::Deletion => {
             "To end without a snapshot, set spec.storage.reclaim to Retain, which keeps the home, or to Delete, which gives it up."
         }
     }
 }
 
 /// A volume that grows is of use meanwhile.
-fn resizing(claim: &PersistentVolumeClaim) -> Option<Finding> {
+fn resizing(claim: &PersistentVolumeClaim) -> Option<NewCondition> {
     let mut all = claim
         .status
         .iter()
         .flat_map(|status| status.conditions.iter().flatten());
     let pending = all.find(|condition| condition.type_ == "FileSystemResizePending" && condition.status == "True")?;
     let _ = pending;
-    Some(Finding::holds(
+    Some(NewCondition::new_true(
         types::STORAGE_READY,
         StorageReason::Resizing,
         "The volume has grown; its file system grows when the desktop next starts.",
@@ -141,7 +140,7 @@ fn resizing(claim: &PersistentVolumeClaim) -> Option<Finding> {
 }
 
 /// A home that comes by itself.
-pub(super) fn is_on_its_way(reason: &str) -> bool {
+pub(in super::super) fn is_on_its_way(reason: &str) -> bool {
     [StorageReason::WaitingForPod, StorageReason::Provisioning]
         .iter()
         .any(|on_its_way| <&str>::from(on_its_way) == reason)

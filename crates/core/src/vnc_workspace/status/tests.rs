@@ -4,14 +4,15 @@ use serde_json::{Value, json};
 use super::{
     super::{
         activity::Activity,
-        decision::decision,
+        lifecycle::decide_for,
         samples::{at, references, workspace},
-        snapshots::{Occasion, Progress},
+        snapshots::{SnapshotProgress, SnapshotTrigger},
+        transition::transition,
         validate::validate,
     },
     *,
 };
-use crate::{label::Owner, vm_access::failure::FailureKind};
+use crate::{failure::FailureKind, label::Owner, transition::WritePriority};
 
 fn bound() -> PersistentVolumeClaim {
     let claim =
@@ -61,7 +62,7 @@ fn with(workspace: &VncWorkspace, applied: &Applied, activity: Activity, second:
         ..references()
     };
     let validated = validate(workspace, &references);
-    let decision = decision(workspace, &references, at(second));
+    let decision = decide_for(workspace, &references, at(second));
     status(&Observed {
         workspace,
         validated: validated.as_ref(),
@@ -143,35 +144,35 @@ fn one_that_sleeps_is_not_as_wanted_when_something_of_it_is_refused() {
 
 #[test]
 fn pods_that_end_again_and_again_are_one_failure() {
-    let ended = Some(Ended {
-        said: "UnexpectedAdmissionError: no device".to_owned(),
-        times: 3,
+    let ended = Some(CrashLoop {
+        message: "UnexpectedAdmissionError: no device".to_owned(),
+        exits: 3,
     });
     let ending = Applied {
         pod: None,
         pod_is_ending: true,
-        ended: ended.clone(),
+        crash_loop: ended.clone(),
         ..applied(pod(false))
     };
     let starting = Applied {
-        ended: ended.clone(),
+        crash_loop: ended.clone(),
         ..applied(pod(false))
     };
     for applied in [ending, starting] {
         let status = of(&workspace(&json!({})), &applied, 5);
         assert_eq!(reasons(&status)["PodReady"], "False Ended");
         assert_eq!(status.phase, Some(WorkspacePhase::Failed));
-        let told = news(None, &status);
+        let told = transition(None, &status).events;
         assert!(
-            told.iter().any(|(is_warning, reason, message)| *is_warning
-                && reason == "Ended"
-                && message.contains("3 time(s)")
-                && message.contains("no device")),
+            told.iter().any(|event| event.is_warning
+                && event.reason == "Ended"
+                && event.message.contains("3 time(s)")
+                && event.message.contains("no device")),
             "{told:?}"
         );
     }
     let running = Applied {
-        ended,
+        crash_loop: ended,
         ..applied(pod(true))
     };
     assert_eq!(
@@ -186,11 +187,11 @@ fn a_sleep_is_announced() {
     idle.status = Some(of(&idle, &applied(pod(true)), 0));
     let status = of(&idle, &applied(pod(true)), 90);
     assert_eq!(status.sleeps_at, Some(Time(at(100))));
-    assert!(is_news(idle.status.as_ref(), &status));
-    let told = news(idle.status.as_ref(), &status);
+    assert!(transition(idle.status.as_ref(), &status).priority == WritePriority::Now);
+    let told = transition(idle.status.as_ref(), &status).events;
     assert_eq!(told.len(), 1);
-    assert_eq!((told[0].0, told[0].1.as_str()), (true, "SleepsSoon"));
-    assert!(told[0].2.contains("2026-03-02T08:01:40Z"), "{}", told[0].2);
+    assert_eq!((told[0].is_warning, told[0].reason.as_str()), (true, "SleepsSoon"));
+    assert!(told[0].message.contains("2026-03-02T08:01:40Z"), "{}", told[0].message);
 }
 
 #[test]
@@ -250,7 +251,7 @@ fn input_is_told_now_and_then_while_somebody_types() {
     }
     let later = told(&alice, typed(660), 670);
     assert_eq!(later.last_input_at, Some(Time(at(660))));
-    assert!(is_news(alice.status.as_ref(), &later));
+    assert!(transition(alice.status.as_ref(), &later).priority == WritePriority::Now);
     let gone = Activity {
         is_shown: false,
         connected: false,
@@ -280,9 +281,9 @@ fn input_takes_the_announcement_back() {
         (None, Some(Time(at(601))))
     );
     assert_eq!(reasons(&awake)["Hibernated"], "False Awake");
-    assert!(is_news(idle.status.as_ref(), &awake));
+    assert!(transition(idle.status.as_ref(), &awake).priority == WritePriority::Now);
     assert!(
-        news(idle.status.as_ref(), &awake).is_empty(),
+        transition(idle.status.as_ref(), &awake).events.is_empty(),
         "no event for what goes on"
     );
 }
@@ -344,10 +345,10 @@ fn an_invalid_desktop_sleeps_and_ends_and_goes_on_until_then() {
     assert_eq!(status.phase, Some(WorkspacePhase::Expiring));
 }
 
-fn taking(occasion: Occasion, progress: Progress) -> Taking {
-    Taking {
+fn taking(trigger: SnapshotTrigger, progress: SnapshotProgress) -> PendingSnapshot {
+    PendingSnapshot {
         name: "alice-last-1".to_owned(),
-        occasion,
+        trigger,
         progress,
     }
 }
@@ -375,7 +376,10 @@ fn a_deletion_is_told_as_such() {
         let homeless = of(&going, &Applied::default(), 5);
         assert_eq!(reasons(&homeless)["StorageReady"], "Unknown NotChecked");
         let failed = Applied {
-            snapshot: Some(taking(Occasion::Deletion, Progress::Failed("no space".into()))),
+            snapshot: Some(taking(
+                SnapshotTrigger::Deletion,
+                SnapshotProgress::Failed("no space".into()),
+            )),
             ..ending
         };
         let status = of(&going, &failed, 5);
@@ -386,22 +390,30 @@ fn a_deletion_is_told_as_such() {
 
 #[test]
 fn nobody_is_told_to_give_up_a_home_that_is_not_going() {
-    let words = |occasion, progress| {
+    let words = |trigger, progress| {
         let failed = Applied {
-            snapshot: Some(taking(occasion, progress)),
+            snapshot: Some(taking(trigger, progress)),
             ..applied(pod(true))
         };
         said(&of(&workspace(&json!({})), &failed, 5))
     };
-    for occasion in [Occasion::Hibernation, Occasion::Expiry, Occasion::Deletion] {
-        let failed = words(occasion, Progress::Failed("no space".into()));
+    for trigger in [
+        SnapshotTrigger::Hibernation,
+        SnapshotTrigger::Expiry,
+        SnapshotTrigger::Deletion,
+    ] {
+        let failed = words(trigger, SnapshotProgress::Failed("no space".into()));
         assert!(
             failed.contains("kubectl describe volumesnapshot alice-last-1"),
             "{failed}"
         );
         assert!(failed.contains("delete that VolumeSnapshot"), "{failed}");
-        assert_eq!(failed.contains("to Delete"), occasion == Occasion::Deletion, "{failed}");
-        let refused = words(occasion, Progress::Refused("not allowed".into()));
+        assert_eq!(
+            failed.contains("to Delete"),
+            trigger == SnapshotTrigger::Deletion,
+            "{failed}"
+        );
+        let refused = words(trigger, SnapshotProgress::Refused("not allowed".into()));
         assert!(
             !refused.contains("delete that VolumeSnapshot"),
             "there is none: {refused}"

@@ -252,9 +252,9 @@ fn power_that_another_one_decides_is_told_and_asks_for_nothing() {
 
 #[test]
 fn a_power_change_is_told_until_it_shows() {
-    let restart = Decision {
+    let restart = PowerDecision {
         call: Some(PowerSubresource::Restart),
-        ..Decision::default()
+        ..PowerDecision::default()
     };
     let found = Found {
         power: Some(restart),
@@ -265,9 +265,9 @@ fn a_power_change_is_told_until_it_shows() {
         "KubeVirt was asked to restart the machine."
     );
 
-    let refused = Decision {
+    let refused = PowerDecision {
         refused: Some("no".into()),
-        ..Decision::default()
+        ..PowerDecision::default()
     };
     Found {
         power: Some(refused),

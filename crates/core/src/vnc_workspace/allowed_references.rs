@@ -20,14 +20,14 @@ pub const KEY_SHARED: &str = "novasphere.io/shared-with-desktops";
 
 /// What a workspace names beside its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct PodReferences {
     /// Secrets, which its Pod would read.
     pub secrets: BTreeSet<String>,
     /// Claims, which its Pod would mount.
     pub claims: BTreeSet<String>,
 }
 
-impl Named {
+impl PodReferences {
     /// What the Pod of `workspace` names. Nothing when there can be no such Pod.
     #[must_use]
     pub fn of(workspace: &VncWorkspace) -> Self {
@@ -164,7 +164,7 @@ mod tests {
         *,
     };
 
-    fn reads() -> Vec<(Value, &'static str)> {
+    fn allowed_references() -> Vec<(Value, &'static str)> {
         let over = |spec: Value| json!({"podOverrides": {"spec": spec}});
         let desktop = |fields: Value| {
             let mut container = json!({"name": "desktop"});
@@ -216,13 +216,13 @@ mod tests {
 
     #[test]
     fn a_secret_is_read_only_when_it_is_shared() {
-        for (spec, field) in reads() {
+        for (spec, field) in allowed_references() {
             let workspace = workspace(&spec);
             let error = validate(&workspace, &references()).unwrap_err();
             assert!(error.to_string().starts_with(&format!("{field}: ")), "{field}: {error}");
             assert!(error.may_mend_itself(), "somebody may label the Secret");
             assert_eq!(
-                Named::of(&workspace).secrets,
+                PodReferences::of(&workspace).secrets,
                 BTreeSet::from(["theirs".to_owned()]),
                 "{field}"
             );
@@ -240,7 +240,7 @@ mod tests {
             json!({"podOverrides": {"spec": {"imagePullSecrets": [{"name": "pull"}]}}}),
         ] {
             assert!(validate(&workspace(&spec), &references()).is_ok(), "{spec}");
-            assert_eq!(Named::of(&workspace(&spec)), Named::default(), "{spec}");
+            assert_eq!(PodReferences::of(&workspace(&spec)), PodReferences::default(), "{spec}");
         }
     }
 
@@ -250,7 +250,10 @@ mod tests {
             "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "bob-home"}}],
         }}});
         let workspace = workspace(&spec);
-        assert_eq!(Named::of(&workspace).claims, BTreeSet::from(["bob-home".to_owned()]));
+        assert_eq!(
+            PodReferences::of(&workspace).claims,
+            BTreeSet::from(["bob-home".to_owned()])
+        );
         assert!(
             validate(&workspace, &references()).is_ok(),
             "a claim that is nobody's home"

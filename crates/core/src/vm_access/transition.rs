@@ -1,59 +1,56 @@
-//! How soon a changed status has to be written, and what of it deserves an event.
+//! When a changed status is written, and the events that go with it.
 //!
-//! A machine that boots changes something every few seconds: a word of `KubeVirt`'s, a node, an address. Whoever waits for
-//! `Ready` needs none of it, and each write costs every watcher of the object a message.
+//! A machine that boots changes something every few seconds: KubeVirt's `printableStatus`, a node, an address. Programs that wait
+//! for `Ready` need none of it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use novasphere_crd::{VmAccessStatus, condition as types};
 
 use super::reason::{ServicesReason, VirtualMachineReason};
-use crate::condition::find;
-
-/// How soon a status has to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
-    /// Nothing has changed.
-    None,
-    /// Only details have: a little later, together with what else comes.
-    Soon,
-    /// Something that people and programs wait for has.
-    Now,
-}
-
-/// A condition that a person should hear of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// The condition's reason.
-    pub reason: String,
-    /// The condition's message.
-    pub message: String,
-}
+use crate::{
+    condition::find,
+    transition::{EventNote, Transition, WritePriority},
+};
 
 /// Compares the status that an object has with the one that it should have.
 #[must_use]
-pub fn urgency(old: Option<&VmAccessStatus>, new: &VmAccessStatus) -> Urgency {
-    let Some(old) = old else { return Urgency::Now };
-    if old == new {
-        return Urgency::None;
+pub fn transition(old: Option<&VmAccessStatus>, new: &VmAccessStatus) -> Transition {
+    let priority = priority(old, new);
+    if priority == WritePriority::Never {
+        return Transition::none();
     }
-    let is_news = old.observed_generation != new.observed_generation
+    Transition {
+        priority,
+        events: warnings(old, new),
+    }
+}
+
+fn priority(old: Option<&VmAccessStatus>, new: &VmAccessStatus) -> WritePriority {
+    let Some(old) = old else { return WritePriority::Now };
+    if old == new {
+        return WritePriority::Never;
+    }
+    let is_significant = old.observed_generation != new.observed_generation
         || old.services != new.services
         || old.conditions.len() != new.conditions.len()
         || new
             .conditions
             .iter()
-            .any(|condition| is_news(find(&old.conditions, &condition.type_), condition));
-    if is_news { Urgency::Now } else { Urgency::Soon }
+            .any(|condition| is_significant(find(&old.conditions, &condition.type_), condition));
+    if is_significant {
+        WritePriority::Now
+    } else {
+        WritePriority::Soon
+    }
 }
 
-fn is_news(old: Option<&Condition>, new: &Condition) -> bool {
+fn is_significant(old: Option<&Condition>, new: &Condition) -> bool {
     let Some(old) = old else { return true };
     old.status != new.status || (old.reason != new.reason && !(is_progress(old) && is_progress(new)))
 }
 
-/// The failures among the conditions that were not told yet.
-#[must_use]
-pub fn warnings(old: Option<&VmAccessStatus>, new: &VmAccessStatus) -> Vec<Warning> {
+/// An event for each condition with a failure that `old` does not have.
+fn warnings(old: Option<&VmAccessStatus>, new: &VmAccessStatus) -> Vec<EventNote> {
     let old = old.map(|status| status.conditions.as_slice()).unwrap_or_default();
     new.conditions
         .iter()
@@ -63,14 +60,11 @@ pub fn warnings(old: Option<&VmAccessStatus>, new: &VmAccessStatus) -> Vec<Warni
             find(old, &condition.type_)
                 .is_none_or(|old| old.reason != condition.reason || old.message != condition.message)
         })
-        .map(|condition| Warning {
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-        })
+        .map(|condition| EventNote::warning(&condition.reason, &condition.message))
         .collect()
 }
 
-/// Whether the condition tells of something under way, which ends by itself.
+/// Whether the condition is about something under way, which ends by itself.
 fn is_progress(condition: &Condition) -> bool {
     use VirtualMachineReason as Machine;
     let machine = [
@@ -94,7 +88,7 @@ fn is_progress(condition: &Condition) -> bool {
 mod tests {
     use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use novasphere_crd::VirtualMachineStatus;
+    use novasphere_crd::VmAccessMachineStatus;
 
     use super::*;
 
@@ -111,7 +105,7 @@ mod tests {
         VmAccessStatus {
             observed_generation: Some(1),
             conditions: vec![condition(types::READY), condition(types::VIRTUAL_MACHINE_READY)],
-            virtual_machine: Some(VirtualMachineStatus {
+            virtual_machine: Some(VmAccessMachineStatus {
                 printable_status: Some(printable.into()),
                 ..Default::default()
             }),
@@ -123,18 +117,21 @@ mod tests {
     fn progress_and_details_can_wait_and_results_cannot() {
         use VirtualMachineReason::{ErrImagePull, Pending, Running, Starting};
         let pending = status(Pending, "", "");
-        assert_eq!(urgency(None, &pending), Urgency::Now);
-        assert_eq!(urgency(Some(&pending), &pending.clone()), Urgency::None);
+        assert_eq!(priority(None, &pending), WritePriority::Now);
+        assert_eq!(priority(Some(&pending), &pending.clone()), WritePriority::Never);
         let starting = status(Starting, "", "Starting");
-        assert_eq!(urgency(Some(&pending), &starting), Urgency::Soon);
+        assert_eq!(priority(Some(&pending), &starting), WritePriority::Soon);
         assert_eq!(
-            urgency(Some(&starting), &status(Starting, "", "Provisioning")),
-            Urgency::Soon
+            priority(Some(&starting), &status(Starting, "", "Provisioning")),
+            WritePriority::Soon
         );
-        assert_eq!(urgency(Some(&starting), &status(Running, "", "Running")), Urgency::Now);
         assert_eq!(
-            urgency(Some(&starting), &status(ErrImagePull, "no such image", "Starting")),
-            Urgency::Now
+            priority(Some(&starting), &status(Running, "", "Running")),
+            WritePriority::Now
+        );
+        assert_eq!(
+            priority(Some(&starting), &status(ErrImagePull, "no such image", "Starting")),
+            WritePriority::Now
         );
     }
 
@@ -143,15 +140,9 @@ mod tests {
         use VirtualMachineReason::{ErrImagePull, Starting};
         let starting = status(Starting, "", "Starting");
         let failed = status(ErrImagePull, "no such image", "Starting");
-        assert_eq!(warnings(None, &starting), []);
-        let told = warnings(Some(&starting), &failed);
-        assert_eq!(
-            told,
-            [Warning {
-                reason: "ErrImagePull".into(),
-                message: "no such image".into()
-            }]
-        );
-        assert_eq!(warnings(Some(&failed), &failed.clone()), []);
+        assert_eq!(transition(None, &starting).events, []);
+        let events = transition(Some(&starting), &failed).events;
+        assert_eq!(events, [EventNote::warning("ErrImagePull", "no such image")]);
+        assert_eq!(transition(Some(&failed), &failed.clone()).events, []);
     }
 }

@@ -1,16 +1,35 @@
-//! What of a status is worth a write, and an event.
+//! When a changed status is written, and the events that go with it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use novasphere_crd::{VncWorkspaceStatus, condition as types};
 
-use super::{sleep::is_much_newer, storage::is_on_its_way};
-use crate::condition::find;
+use super::status::{is_much_newer, is_on_its_way};
+use crate::{
+    condition::find,
+    transition::{EventNote, Transition, WritePriority},
+};
 
-/// Whether a status says something that people or programs wait for, compared with the one that an object has.
+/// Compares the status that an object has with the one that it should have. Both are without `wakeRequestedAt`, which gateways
+/// write.
 #[must_use]
-pub fn is_news(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> bool {
+pub fn transition(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> Transition {
+    if old == Some(new) {
+        return Transition::none();
+    }
+    Transition {
+        priority: if is_significant(old, new) {
+            WritePriority::Now
+        } else {
+            WritePriority::Soon
+        },
+        events: events(old, new),
+    }
+}
+
+/// Whether a status has something that people or programs wait for, compared with the one that an object has.
+fn is_significant(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> bool {
     let Some(old) = old else { return true };
-    // That the home has come is told with what the desktop does next.
+    // That the home is bound is written together with what the desktop does next.
     let comes = |old: &Condition, new: &Condition| {
         new.type_ == types::STORAGE_READY
             && is_on_its_way(&old.reason)
@@ -42,9 +61,8 @@ pub fn is_news(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> bo
         )
 }
 
-/// What a person should hear of, with whether it is a warning.
-#[must_use]
-pub fn news(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> Vec<(bool, String, String)> {
+/// An event for each condition with a new failure, and for a desktop that hibernates.
+fn events(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> Vec<EventNote> {
     let old = old.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let quiet = [
         "Starting",
@@ -57,22 +75,21 @@ pub fn news(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> Vec<(
         "Deleting",
         "TakingSnapshot",
     ];
-    let told = new.conditions.iter().filter(|condition| {
+    let worth_an_event = new.conditions.iter().filter(|condition| {
         let is_new = find(old, &condition.type_).is_none_or(|old| old.reason != condition.reason);
-        let wrong = condition.status == "False"
+        let is_failure = condition.status == "False"
             && condition.type_ != types::READY
             && !quiet.contains(&condition.reason.as_str());
-        let sleeps = condition.type_ == types::HIBERNATED && condition.status == "True";
-        is_new && (wrong || sleeps)
+        let hibernates = condition.type_ == types::HIBERNATED && condition.status == "True";
+        is_new && (is_failure || hibernates)
     });
-    told.map(|condition| {
-        let is_warning = condition.status == "False";
-        let reason = if is_warning {
-            condition.reason.clone()
-        } else {
-            "Hibernated".to_owned()
-        };
-        (is_warning, reason, condition.message.clone())
-    })
-    .collect()
+    worth_an_event
+        .map(|condition| {
+            if condition.status == "False" {
+                EventNote::warning(&condition.reason, &condition.message)
+            } else {
+                EventNote::normal("Hibernated", &condition.message)
+            }
+        })
+        .collect()
 }

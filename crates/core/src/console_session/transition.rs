@@ -1,25 +1,28 @@
-//! The events that go with a change of a session's status. Whoever wrote the status emits them, and nobody else does.
+//! When a changed status is written, and the event that goes with it. The process that wrote the status emits the event, and no
+//! other does.
 
 use novasphere_crd::{CloseReason, ConsoleSessionStatus, condition::READY};
 
 use super::reason::{ReadyReason, close_sentence, close_word};
-use crate::condition::find;
+use crate::{
+    condition::find,
+    transition::{EventNote, Transition, WritePriority},
+};
 
-/// An event to emit about a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
-    /// `Warning` rather than `Normal`.
-    pub is_warning: bool,
-    /// The event's reason: `Ready`, `Closed`, `Refused`, or why the session waits.
-    pub reason: String,
-    /// A sentence for people.
-    pub note: String,
+/// Compares the status that a session has with the one that it should have.
+#[must_use]
+pub fn transition(old: Option<&ConsoleSessionStatus>, new: &ConsoleSessionStatus) -> Transition {
+    if old == Some(new) {
+        return Transition::none();
+    }
+    Transition {
+        priority: WritePriority::Now,
+        events: event(old, new).into_iter().collect(),
+    }
 }
 
-/// What became of the session with this write: it is ready, over, refused, or waits for something. Streams and tokens have
-/// events of their own.
-#[must_use]
-pub fn news(old: Option<&ConsoleSessionStatus>, new: &ConsoleSessionStatus) -> Option<News> {
+/// Whether the session is now ready, closed, refused, or waits for something. Streams and tokens have events of their own.
+fn event(old: Option<&ConsoleSessionStatus>, new: &ConsoleSessionStatus) -> Option<EventNote> {
     if let (Some(reason), Some(_)) = (new.close_reason, &new.closed_at) {
         let was_closed = old.is_some_and(|old| old.closed_at.is_some());
         return (!was_closed).then(|| closed(reason));
@@ -30,30 +33,26 @@ pub fn news(old: Option<&ConsoleSessionStatus>, new: &ConsoleSessionStatus) -> O
         return None;
     }
     if ready.status == "True" {
-        return Some(News {
-            is_warning: false,
-            reason: "Ready".to_owned(),
-            note: ready.message.clone(),
-        });
+        return Some(EventNote::normal("Ready", &ready.message));
     }
     let refusals = [ReadyReason::PolicyRefused, ReadyReason::InvalidSpec];
     let is_refused = refusals.into_iter().any(|reason| <&str>::from(reason) == ready.reason);
-    Some(News {
+    Some(EventNote {
         is_warning: ready.reason != <&str>::from(ReadyReason::TargetNotRunning),
         reason: if is_refused {
             "Refused".to_owned()
         } else {
             ready.reason.clone()
         },
-        note: ready.message.clone(),
+        message: ready.message.clone(),
     })
 }
 
-fn closed(reason: CloseReason) -> News {
-    News {
+fn closed(reason: CloseReason) -> EventNote {
+    EventNote {
         is_warning: matches!(reason, CloseReason::TargetGone | CloseReason::PolicyChanged),
         reason: "Closed".to_owned(),
-        note: format!("{}: {}", close_word(reason), close_sentence(reason)),
+        message: format!("{}: {}", close_word(reason), close_sentence(reason)),
     }
 }
 

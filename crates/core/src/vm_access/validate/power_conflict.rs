@@ -6,9 +6,10 @@ use kube::ResourceExt as _;
 use novasphere_crd::VmAccess;
 
 use super::super::{observed::is_ours, references::References};
+use crate::time::creation_order;
 
 /// Why the power that an adopter wants is not carried out.
-pub(super) fn power_taken(vm_access: &VmAccess, references: &References) -> Option<String> {
+pub(super) fn power_conflict(vm_access: &VmAccess, references: &References) -> Option<String> {
     if vm_access.spec.power.is_none() || vm_access.spec.virtual_machine.name.is_none() {
         return None;
     }
@@ -24,10 +25,10 @@ pub(super) fn power_taken(vm_access: &VmAccess, references: &References) -> Opti
              Remove it, and set it there."
         ));
     }
-    let rivals = others(references)
+    let older = others(references)
         .filter(|other| other.spec.virtual_machine.name.is_some() && other.spec.power.is_some())
-        .filter(|other| age(other) < age(vm_access));
-    let oldest = rivals.min_by_key(|other| age(other))?.name_any();
+        .filter(|other| creation_order(&other.metadata) < creation_order(&vm_access.metadata));
+    let oldest = older.min_by_key(|other| creation_order(&other.metadata))?.name_any();
     Some(format!(
         "VmAccess {oldest} is about the same machine, has spec.power as well and is older, so it decides; spec.power is not \
          carried out here. Remove it from one of the two."
@@ -38,12 +39,6 @@ pub(super) fn power_taken(vm_access: &VmAccess, references: &References) -> Opti
 fn others(references: &References) -> impl Iterator<Item = &VmAccess> {
     let all = references.others.iter().map(AsRef::as_ref);
     all.filter(|other| other.metadata.deletion_timestamp.is_none())
-}
-
-/// Orders by age; the name decides between those that were made within one second.
-fn age(vm_access: &VmAccess) -> (Option<jiff::Timestamp>, String) {
-    let made = vm_access.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    (made, vm_access.name_any())
 }
 
 #[cfg(test)]
@@ -75,7 +70,7 @@ mod tests {
     fn taken(vm_access: &VmAccess, others: &[&VmAccess]) -> Option<String> {
         let machine =
             json!({"metadata": {"name": "web-1", "namespace": "a", "labels": {"novasphere.io/owner-uid": "web-1"}}});
-        power_taken(
+        power_conflict(
             vm_access,
             &References {
                 virtual_machine: Some(Arc::new(serde_json::from_value(machine).unwrap())),

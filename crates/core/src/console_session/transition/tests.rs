@@ -6,13 +6,15 @@ use crate::console_session::{
     samples::{at, outcome, ready, reconciled, references, session},
 };
 
-fn of(session: &novasphere_crd::ConsoleSession, references: &References, second: i64) -> Option<News> {
+fn of(session: &novasphere_crd::ConsoleSession, references: &References, second: i64) -> Option<EventNote> {
     let new = outcome(session, references, &[], at(second)).status;
-    news(session.status.as_ref(), &new)
+    let mut events = transition(session.status.as_ref(), &new).events;
+    assert!(events.len() < 2, "{events:?}");
+    events.pop()
 }
 
-fn words(news: Option<News>) -> Option<(bool, String)> {
-    news.map(|news| (news.is_warning, news.reason))
+fn words(event: Option<EventNote>) -> Option<(bool, String)> {
+    event.map(|event| (event.is_warning, event.reason))
 }
 
 #[test]
@@ -32,7 +34,7 @@ fn each_change_is_told_once() {
 fn what_needs_a_person_is_a_warning() {
     let good = references(&json!({}));
     let refused = of(&session(json!({"maxViewers": 9})), &good, 0);
-    assert!(refused.as_ref().unwrap().note.starts_with("spec.maxViewers: "));
+    assert!(refused.as_ref().unwrap().message.starts_with("spec.maxViewers: "));
     assert_eq!(words(refused), Some((true, "Refused".into())));
     let missing = References {
         vm_access: None,
@@ -43,7 +45,7 @@ fn what_needs_a_person_is_a_warning() {
         Some((true, "TargetNotFound".into()))
     );
     let closed = of(&ready(json!({})), &missing, 1);
-    assert!(closed.as_ref().unwrap().note.starts_with("TargetGone: "));
+    assert!(closed.as_ref().unwrap().message.starts_with("TargetGone: "));
     assert_eq!(words(closed), Some((true, "Closed".into())));
     let stopped = References {
         virtual_machine_instance: None,

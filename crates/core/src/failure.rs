@@ -1,0 +1,72 @@
+//! Writes and calls that did not succeed. Each kind explains them in a file `failure.rs` of its own, with its own reasons.
+
+/// A write or call that was refused or got no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind it is.
+    pub kind: FailureKind,
+    /// What the apiserver, the admission webhook or `KubeVirt` said.
+    pub message: String,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// An object of this name exists and belongs to somebody else.
+    NotOwned,
+    /// The content is refused; the same content will be refused again.
+    Rejected,
+    /// A quota of the namespace is used up.
+    QuotaExceeded,
+    /// The controller lacks a right.
+    Forbidden,
+    /// The namespace is being deleted.
+    NamespaceTerminating,
+    /// Anything that trying again may mend.
+    Unavailable,
+}
+
+impl Failure {
+    /// A failure of `kind` with the words of whoever refused.
+    #[must_use]
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// Whether only a change of the spec helps. A node port is free again when its holder goes.
+    #[must_use]
+    pub fn needs_spec_change(&self) -> bool {
+        self.kind == FailureKind::Rejected && self.node_port_in_use().is_none()
+    }
+
+    /// The node port that another Service has, when that is why the apiserver refused a Service:
+    /// `spec.ports[0].nodePort: Invalid value: 30022: provided port is already allocated`
+    /// (kubernetes/kubernetes `pkg/registry/core/service/portallocator/allocator.go`, `ErrAllocated`).
+    #[must_use]
+    pub fn node_port_in_use(&self) -> Option<u16> {
+        if self.kind != FailureKind::Rejected || !self.message.contains("provided port is already allocated") {
+            return None;
+        }
+        let (_, after) = self.message.split_once("nodePort: Invalid value: ")?;
+        after
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+            .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_refused_content_needs_spec_change() {
+        assert!(Failure::new(FailureKind::Rejected, "").needs_spec_change());
+        assert!(!Failure::new(FailureKind::QuotaExceeded, "").needs_spec_change());
+    }
+}
