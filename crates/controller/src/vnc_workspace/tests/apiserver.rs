@@ -232,7 +232,7 @@ fn context(client: Client) -> Context {
         }),
         inputs: Inputs::default(),
         ends: Ends::default(),
-        gateway: Gateway {
+        gateway: GatewayLocation {
             namespace: "novasphere".to_owned(),
         },
     }
