@@ -30,6 +30,7 @@ CARGO_DENY := $(call tool,cargo-deny)
 CARGO_FUZZ := $(call tool,cargo-fuzz)
 CARGO_SHEAR := $(call tool,cargo-shear)
 HADOLINT := $(call tool,hadolint)
+KOSOKU := $(call tool,kosoku)
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
@@ -171,7 +172,7 @@ verify-links: rust ## Check the links of the documents
 audit: $(CARGO_DENY) ## Look for known vulnerabilities (needs the advisory database from the internet)
 	$(CARGO_DENY) check advisories
 
-$(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_SHEAR) $(HADOLINT): | packages
+$(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_SHEAR) $(HADOLINT) $(KOSOKU): | packages
 	@$(STEP) "install $(@F)" hack/install-tool $(@F) $(@D)
 
 ##@ Test
@@ -182,7 +183,7 @@ test: build test-bed test-go test-storage test-manifests test-unit test-bench ##
 	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-dev test-deploy test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-autobahn test-dev test-deploy test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -215,6 +216,10 @@ test-bench: build test-bed ## Run every part of the benchmark in small, to see t
 .PHONY: test-fuzz
 test-fuzz: $(CARGO_FUZZ) ## Run each fuzz target for 3 seconds
 	@$(STEP) "fuzz in small" hack/fuzz 3 $(CARGO_FUZZ)
+
+.PHONY: test-autobahn
+test-autobahn: rust $(KOSOKU) ## Run the Autobahn test suite against our WebSocket server
+	@$(STEP) "Autobahn test suite" hack/test-autobahn $(dir $(KOSOKU))
 
 .PHONY: test-docker
 test-docker: $(HADOLINT) ## Test `docker-build` as far as it goes without a container engine
