@@ -126,7 +126,7 @@ container-engine: ## Check that the container engine DOCKER is there
 ##@ Check
 
 .PHONY: verify
-verify: verify-makefile verify-format verify-lint verify-doc verify-generated verify-dependencies verify-images verify-go verify-links ## Check format, lints, generated files, dependencies, documentation
+verify: verify-makefile verify-format verify-lint verify-doc verify-generated verify-dependencies verify-images verify-go verify-structure verify-links ## Check format, lints, generated files, dependencies, documentation
 
 .PHONY: verify-makefile
 verify-makefile: ## Check that `make help` lists every target
@@ -163,6 +163,10 @@ verify-go: packages ## Run gofmt and go vet
 	@$(STEP) "go vet" env CGO_ENABLED=0 go vet -C $(CLUSTER_MODULE) -trimpath -tags cluster ./...
 	@# With what the test bed has compiled.
 	@$(STEP) "go vet csi-driver" env CGO_ENABLED=0 go vet -C $(CLUSTER_MODULE)/components/csi -trimpath ./...
+
+.PHONY: verify-structure
+verify-structure: rust ## Check which crate imports which, and that type names are unique
+	@$(STEP) "structure" $(XTASK) structure
 
 .PHONY: verify-links
 verify-links: rust ## Check the links of the documents

@@ -12,7 +12,7 @@ use crate::{
     charts, crds,
     files::{Files, is_marked, read, walk},
     helm::Helm,
-    kustomize, program, rbac, reference, roles, samples,
+    imports, kustomize, program, rbac, reference, roles, samples,
 };
 
 /// Folders that hold generated files, searched for files that are left over.
@@ -32,6 +32,7 @@ pub(crate) fn all(root: &Path, helm: &Helm) -> anyhow::Result<BTreeMap<PathBuf, 
         crds,
         reference::files()?,
         program::files()?,
+        imports::files(root)?,
     ]
     .concat();
     // The last, because Helm renders templates that are among the others.

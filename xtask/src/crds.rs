@@ -24,7 +24,7 @@ pub(crate) fn files() -> anyhow::Result<Files> {
         .collect()
 }
 
-/// Writes `1` for `1.0`: the schema's bounds are floating point in Rust, and whole numbers to everybody who reads them.
+/// Writes `1` for `1.0`: bounds of a schema are floating point in Rust, but whole numbers in YAML.
 fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {

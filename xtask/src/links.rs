@@ -1,18 +1,18 @@
-//! Relative links of Markdown files lead to files of the repository.
+//! Checks that relative links of Markdown files name files of the repository.
 
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, bail};
 
-/// One line per link that leads nowhere, as `file:line: target`.
+/// One line per link without a target, as `file:line: target`.
 pub(crate) fn broken(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut broken = Vec::new();
     for file in markdown_files(root)? {
         let text = fs::read_to_string(root.join(&file)).with_context(|| format!("read {file}"))?;
         for (line, target) in relative_links(&text) {
             let folder = Path::new(&file).parent().unwrap_or(Path::new(""));
-            if !leads_somewhere(root, &folder.join(&target), &target) {
-                broken.push(format!("{file}:{line}: the link to {target} leads nowhere"));
+            if !exists(root, &folder.join(&target), &target) {
+                broken.push(format!("{file}:{line}: the link to {target} names no file"));
             }
         }
     }
@@ -44,7 +44,7 @@ fn markdown_files(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(present.map(str::to_owned).collect())
 }
 
-fn leads_somewhere(root: &Path, target: &Path, link: &str) -> bool {
+fn exists(root: &Path, target: &Path, link: &str) -> bool {
     // The repository's host resolves a leading slash from the root.
     match link.strip_prefix('/') {
         Some(from_root) => root.join(from_root).exists(),

@@ -7,6 +7,7 @@ mod compare_renders;
 mod crds;
 mod files;
 mod helm;
+mod imports;
 mod kustomize;
 mod links;
 mod program;
@@ -15,6 +16,7 @@ mod reference;
 mod roles;
 mod samples;
 mod source_map;
+mod type_names;
 mod yaml;
 
 use std::{
@@ -45,8 +47,10 @@ enum Task {
         #[arg(long, env = "HELM")]
         helm: Option<PathBuf>,
     },
-    /// Check that relative links of Markdown files lead somewhere, and that the source map is whole
+    /// Check that relative links of Markdown files name files, and that the source map is complete
     Links,
+    /// Check that no crate imports what the map of crates forbids, and that type names are unique
+    Structure,
     /// Compare the objects of the chart with those of config/
     ///
     /// Both files hold YAML documents, as `helm template` and `kubectl kustomize` print them.
@@ -80,6 +84,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
                 Vec::new()
             }
         }
+        Task::Structure => [imports::forbidden(&root)?, type_names::ambiguous(&root)?].concat(),
         Task::Links => [links::broken(&root)?, source_map::missing_folders(&root)?].concat(),
         Task::CompareRenders { helm, kustomize } => compare_renders::differences(helm, kustomize)?,
     };

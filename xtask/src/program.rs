@@ -1,4 +1,4 @@
-//! What the program `novasphere` says of itself: its command line, and the
+//! The reference of the program `novasphere`: its command line, and the
 //! configuration file as a page and as a part of the chart's schema.
 
 use std::{fmt::Write as _, path::PathBuf};

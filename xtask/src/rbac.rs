@@ -9,7 +9,7 @@ use novasphere_runtime::rbac::Rule;
 
 use crate::{
     files::{Files, yaml_header},
-    roles::{ROLES, Role},
+    roles::{InstalledRole, ROLES},
 };
 
 const TEMPLATES: &str = "charts/novasphere/templates";
@@ -38,8 +38,8 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     Ok(files)
 }
 
-fn template(role: &Role) -> Result<String, std::fmt::Error> {
-    let mut text = yaml_header(role.rbac_source);
+fn template(role: &InstalledRole) -> Result<String, std::fmt::Error> {
+    let mut text = yaml_header(role.rules.source);
     if role.is_optional {
         writeln!(
             text,
@@ -83,9 +83,10 @@ fn passwords() -> anyhow::Result<(PathBuf, String)> {
     Ok((PathBuf::from(format!("{TEMPLATES}/console/passwords-role.yaml")), text))
 }
 
-fn roles(text: &mut String, role: &Role) -> std::fmt::Result {
+fn roles(text: &mut String, role: &InstalledRole) -> std::fmt::Result {
     let (everywhere, namespaced): (Vec<Rule>, Vec<Rule>) = role
-        .cluster_rules
+        .rules
+        .cluster
         .concat()
         .into_iter()
         .partition(Rule::is_cluster_scoped);
@@ -94,10 +95,10 @@ fn roles(text: &mut String, role: &Role) -> std::fmt::Result {
     cluster_role(text, &cluster_name(), ROLE_LABELS, &everywhere)?;
     text.push_str("---\n");
     head(text, "Role", NAME, &in_namespace(NAMESPACE), ROLE_LABELS)?;
-    rules(text, &role.namespace_rules.concat())
+    rules(text, &role.rules.namespace.concat())
 }
 
-fn bindings(text: &mut String, role: &Role) -> std::fmt::Result {
+fn bindings(text: &mut String, role: &InstalledRole) -> std::fmt::Result {
     watched_binding(text, role)?;
     text.push_str("---\n");
     let cluster = cluster_name();
@@ -106,7 +107,7 @@ fn bindings(text: &mut String, role: &Role) -> std::fmt::Result {
     text.push_str("---\n");
     head(text, "RoleBinding", NAME, &in_namespace(NAMESPACE), ROLE_LABELS)?;
     granted(text, "Role", NAME)?;
-    for built_in in role.built_in {
+    for built_in in role.rules.built_in {
         let name = format!("{NAME}-{}", built_in.suffix);
         text.push_str("---\n");
         head(
@@ -122,7 +123,7 @@ fn bindings(text: &mut String, role: &Role) -> std::fmt::Result {
 }
 
 /// Grants rights on objects: everywhere, or in the one namespace that is watched.
-fn watched_binding(text: &mut String, role: &Role) -> std::fmt::Result {
+fn watched_binding(text: &mut String, role: &InstalledRole) -> std::fmt::Result {
     let watched = format!("(.Values.config.{}).watchNamespace", role.watches_as);
     head(
         text,

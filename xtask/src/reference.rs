@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::files::{Files, MARK};
 
-/// One page for each kind, and one that leads to them.
+/// One page for each kind, and an overview with links to them.
 pub(crate) fn files() -> anyhow::Result<Files> {
     let crds = novasphere_crd::crds();
     let mut files = crds
@@ -21,7 +21,7 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     Ok(files)
 }
 
-/// The types that are more than their JSON type. Their own rules say so at admission; pages of kinds do not repeat them.
+/// The types with rules beyond their JSON type. The rules' messages explain them at admission; the pages of kinds do not repeat them.
 const TYPES: [(&str, &str); 5] = [
     ("time", "A time by RFC 3339, such as `2026-11-20T08:00:00Z`."),
     (
@@ -231,14 +231,14 @@ fn kind_of(field: &JSONSchemaProps) -> String {
 fn default_of(field: &JSONSchemaProps) -> String {
     match field.default.as_ref().map(|default| &default.0) {
         None => String::new(),
-        // Its fields' own defaults say the same.
+        // The defaults of its fields state the same.
         Some(Value::Object(_)) => "its fields' defaults".to_owned(),
         Some(Value::String(text)) => format!("`{text}`"),
         Some(value) => format!("`{value}`"),
     }
 }
 
-/// The field's text, and its limits that the text does not say.
+/// The field's text, and the limits that the text does not state.
 fn meaning(field: &JSONSchemaProps) -> String {
     let text = field.description.as_deref().unwrap_or_default();
     let mut limits = limits(field, text);
@@ -260,7 +260,7 @@ fn meaning(field: &JSONSchemaProps) -> String {
 fn limits(field: &JSONSchemaProps, text: &str) -> Vec<String> {
     let mut limits = Vec::new();
     let mut range = |least: Option<String>, most: Option<String>, what: &str| {
-        // A limit that the text says needs no repetition.
+        // A limit that the text states needs no repetition.
         let news = |limit: &Option<String>| limit.as_ref().is_some_and(|limit| !says(text, limit));
         limits.extend(match (&least, &most) {
             (Some(least_), Some(most_)) if news(&least) || news(&most) => Some(format!("{least_} to {most_}{what}")),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_told_once() {
+    fn a_limit_is_stated_once() {
         let field = JSONSchemaProps {
             type_: Some("array".to_owned()),
             max_items: Some(16),

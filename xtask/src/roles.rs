@@ -8,13 +8,13 @@ use novasphere::Configuration;
 use novasphere_apiserver::rbac as apiserver;
 use novasphere_console::rbac as console;
 use novasphere_controller::rbac as controller;
-use novasphere_runtime::rbac::Rule;
+use novasphere_runtime::rbac::{BuiltInRole, RoleRules};
 use serde_json::Value;
 
 use crate::files::{Files, MARK};
 
 /// A role of the program.
-pub(crate) struct Role {
+pub(crate) struct InstalledRole {
     /// Its name on the command line, in the chart's values and in the label `app.kubernetes.io/component`.
     pub(crate) name: &'static str,
     /// Whether it carries console streams: then it may read VNC passwords.
@@ -22,84 +22,76 @@ pub(crate) struct Role {
     /// Whether the chart has a value `<name>.enabled`.
     pub(crate) is_optional: bool,
     /// Ports beside the one for health and metrics.
-    ports: &'static [Port],
+    ports: &'static [ContainerPort],
     /// Section of the configuration file whose `watchNamespace` limits its rights.
     pub(crate) watches_as: &'static str,
-    /// Where its permissions are written down.
-    pub(crate) rbac_source: &'static str,
-    /// Permissions in every namespace.
-    pub(crate) cluster_rules: &'static [&'static [Rule]],
-    /// Permissions in its own namespace.
-    pub(crate) namespace_rules: &'static [&'static [Rule]],
-    /// Built-in roles that it is bound to.
-    pub(crate) built_in: &'static [BuiltInRole],
+    /// What it may do.
+    pub(crate) rules: RoleRules,
 }
 
 /// A container port.
-struct Port {
+struct ContainerPort {
     name: &'static str,
     /// The setting of the configuration file that names the address.
     setting: &'static [&'static str],
 }
 
-/// A `Role` that Kubernetes itself makes.
-pub(crate) struct BuiltInRole {
-    pub(crate) name: &'static str,
-    pub(crate) namespace: &'static str,
-    /// What is added to the name of the binding.
-    pub(crate) suffix: &'static str,
-}
-
 /// All roles, in the order of the command line's help.
-pub(crate) const ROLES: &[Role] = &[
-    Role {
+pub(crate) const ROLES: &[InstalledRole] = &[
+    InstalledRole {
         name: "controller",
         is_gateway: false,
         is_optional: false,
         ports: &[],
         watches_as: "controller",
-        rbac_source: "crates/controller/src/rbac.rs",
-        cluster_rules: &[controller::CLUSTER_RULES],
-        namespace_rules: &[controller::NAMESPACE_RULES],
-        built_in: &[],
+        rules: RoleRules {
+            source: "crates/controller/src/rbac.rs",
+            cluster: &[controller::CLUSTER_RULES],
+            namespace: &[controller::NAMESPACE_RULES],
+            built_in: &[],
+        },
     },
-    Role {
+    InstalledRole {
         name: "console",
         is_gateway: true,
         is_optional: true,
         ports: &[
-            Port {
+            ContainerPort {
                 name: "web",
                 setting: &["console", "http", "address"],
             },
-            Port {
+            ContainerPort {
                 name: "vnc",
                 setting: &["console", "vnc", "address"],
             },
         ],
         watches_as: "console",
-        rbac_source: "crates/console/src/rbac.rs",
-        cluster_rules: &[console::CLUSTER_RULES],
-        namespace_rules: &[console::NAMESPACE_RULES],
-        built_in: &[],
+        rules: RoleRules {
+            source: "crates/console/src/rbac.rs",
+            cluster: &[console::CLUSTER_RULES],
+            namespace: &[console::NAMESPACE_RULES],
+            built_in: &[],
+        },
     },
-    Role {
+    InstalledRole {
         name: "apiserver",
         is_gateway: true,
         is_optional: true,
-        ports: &[Port {
+        ports: &[ContainerPort {
             name: "api",
             setting: &["apiserver", "address"],
         }],
         watches_as: "console",
-        rbac_source: "crates/apiserver/src/rbac.rs and crates/console/src/rbac.rs",
-        cluster_rules: &[console::CLUSTER_RULES, apiserver::CLUSTER_RULES],
-        namespace_rules: &[console::NAMESPACE_RULES],
-        built_in: &[BuiltInRole {
-            name: apiserver::AUTHENTICATION_READER,
-            namespace: "kube-system",
-            suffix: "authentication-reader",
-        }],
+        rules: RoleRules {
+            source: "crates/apiserver/src/rbac.rs and crates/console/src/rbac.rs",
+            cluster: &[console::CLUSTER_RULES, apiserver::CLUSTER_RULES],
+            namespace: &[console::NAMESPACE_RULES],
+            built_in: &[BuiltInRole {
+                name: apiserver::AUTHENTICATION_READER,
+                namespace: "kube-system",
+                suffix: "authentication-reader",
+            }],
+        },
     },
 ];
 
@@ -142,7 +134,7 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     )])
 }
 
-impl Port {
+impl ContainerPort {
     /// The number in the default address.
     fn number(&self, defaults: &Value) -> anyhow::Result<u16> {
         let pointer = format!("/{}", self.setting.join("/"));

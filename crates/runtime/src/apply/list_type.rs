@@ -1,6 +1,6 @@
 //! How server-side apply merges lists: the `x-kubernetes-list-type` and `x-kubernetes-list-map-keys` of the kinds that novasphere
 //! writes, by the names of fields. Kubernetes publishes them with its OpenAPI; a comparison has no schemas at hand. The cluster
-//! test `merge_keys` holds this table against the OpenAPI of a real API server.
+//! test `api::merge_keys` holds this table against the OpenAPI of a real API server.
 
 /// How a list is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,25 @@ pub fn list_type(schema: Schema, parent: &str, key: &str) -> ListType {
         (_, "volumeMounts") => ListType::Map(&["mountPath"]),
         (_, "volumeDevices") => ListType::Map(&["devicePath"]),
         (_, "hostAliases") => ListType::Map(&["ip"]),
+        ("exitCodes", "values") => ListType::Set,
         _ => ListType::Atomic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_has_the_type_of_its_place() {
+        let built_in = |parent, key| list_type(Schema::BuiltIn, parent, key);
+        assert_eq!(built_in("spec", "ports"), ListType::Map(&["port", "protocol"]));
+        assert_eq!(
+            built_in("containers", "ports"),
+            ListType::Map(&["containerPort", "protocol"])
+        );
+        assert_eq!(built_in("ingress", "ports"), ListType::Atomic);
+        assert_eq!(built_in("exitCodes", "values"), ListType::Set);
+        assert_eq!(list_type(Schema::Custom, "spec", "ports"), ListType::Atomic);
     }
 }
