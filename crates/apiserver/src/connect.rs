@@ -22,13 +22,14 @@ use novasphere_crd::{
     ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
     VmAccess, VncWorkspace,
 };
-use novasphere_dataplane::{
-    admission::{Admitted, Refusal},
-    registry::Transport,
-};
+use novasphere_dataplane::{admission::Admitted, registry::Transport};
 use novasphere_runtime::namespaced::Namespaced;
 use novasphere_sessions::{SessionGateway, access::User};
-use novasphere_wire::{close::Close, front_proxy::Identity, websocket::opening::Handshake};
+use novasphere_wire::{
+    close::{EndReason, StreamEnd},
+    front_proxy::Identity,
+    websocket::opening::Handshake,
+};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::{
@@ -184,7 +185,7 @@ impl Consoles {
         Ok(self.open::<S>(request, &handshake, admitted, caller.client))
     }
 
-    async fn admit(&self, session: &ConsoleSession, caller: Caller<'_>) -> Result<Admitted, Refusal> {
+    async fn admit(&self, session: &ConsoleSession, caller: Caller<'_>) -> Result<Admitted, StreamEnd> {
         let user = User {
             name: caller.who.user.clone(),
             groups: caller.who.groups.clone(),
@@ -359,21 +360,24 @@ pub fn client_address(headers: &HeaderMap, peer: IpAddr) -> IpAddr {
 
 /// What a refusal means over HTTP. The user is known and may look, so he may know why. The policy of a target can have changed
 /// only for a session that `was_ready`.
-fn refused(refusal: Refusal, target: &str, was_ready: bool) -> ApiError {
-    let Refusal { why, detail } = refusal;
+fn refused(refusal: StreamEnd, target: &str, was_ready: bool) -> ApiError {
+    let detail = refusal.detail().to_owned();
+    let why = refusal.reason;
     let sentence = format!("{} ({target}: {detail})", why.sentence());
     match why {
         // It names the verb and the resource that are missing.
-        Close::AccessWithdrawn | Close::InputNotAllowed => ApiError::Forbidden(detail),
-        Close::AddressNotAllowed | Close::TransportNotAllowed => ApiError::Forbidden(sentence),
-        Close::Unavailable | Close::Restarting | Close::TargetUnreachable => ApiError::Unavailable(sentence),
-        Close::Internal => ApiError::Internal(detail),
-        Close::TooManyWaiting => ApiError::TooManyRequests(sentence),
+        EndReason::AccessWithdrawn | EndReason::InputNotAllowed => ApiError::Forbidden(detail),
+        EndReason::AddressNotAllowed | EndReason::TransportNotAllowed => ApiError::Forbidden(sentence),
+        EndReason::Unavailable | EndReason::Restarting | EndReason::TargetUnreachable => {
+            ApiError::Unavailable(sentence)
+        }
+        EndReason::Internal => ApiError::Internal(detail),
+        EndReason::TooManyWaiting => ApiError::TooManyRequests(sentence),
         // It says to ask for a token, of which there is none here.
-        Close::TokenRefused => ApiError::Conflict(format!("the session cannot be joined: {detail}")),
+        EndReason::TokenRefused => ApiError::Conflict(format!("the session cannot be joined: {detail}")),
         // Nobody has asked the machine yet: the target has no such console, or no place for another session.
-        Close::TargetRefused => ApiError::Conflict(detail),
-        Close::PolicyChanged if !was_ready => ApiError::Conflict(detail),
+        EndReason::TargetRefused => ApiError::Conflict(detail),
+        EndReason::PolicyChanged if !was_ready => ApiError::Conflict(detail),
         _ => ApiError::Conflict(sentence),
     }
 }
@@ -443,42 +447,42 @@ mod tests {
     #[test]
     fn refusals_have_the_code_of_their_kind() {
         let code = |why| {
-            let refusal = Refusal {
-                why,
-                detail: "x".into(),
+            let refusal = StreamEnd {
+                reason: why,
+                detail: Some("x".into()),
             };
             refused(refusal, "web", true).code().as_u16()
         };
-        assert_eq!(code(Close::AccessWithdrawn), 403);
-        assert_eq!(code(Close::InputNotAllowed), 403);
-        assert_eq!(code(Close::AddressNotAllowed), 403);
-        assert_eq!(code(Close::InUse), 409);
-        assert_eq!(code(Close::TargetNotRunning), 409);
-        assert_eq!(code(Close::TargetFailed), 409);
-        assert_eq!(code(Close::TooManyWaiting), 429);
-        assert_eq!(code(Close::TokenRefused), 409);
-        assert_eq!(code(Close::Unavailable), 503);
-        assert_eq!(code(Close::Internal), 500);
+        assert_eq!(code(EndReason::AccessWithdrawn), 403);
+        assert_eq!(code(EndReason::InputNotAllowed), 403);
+        assert_eq!(code(EndReason::AddressNotAllowed), 403);
+        assert_eq!(code(EndReason::InUse), 409);
+        assert_eq!(code(EndReason::TargetNotRunning), 409);
+        assert_eq!(code(EndReason::TargetFailed), 409);
+        assert_eq!(code(EndReason::TooManyWaiting), 429);
+        assert_eq!(code(EndReason::TokenRefused), 409);
+        assert_eq!(code(EndReason::Unavailable), 503);
+        assert_eq!(code(EndReason::Internal), 500);
     }
 
     #[test]
     fn what_is_said_is_true_of_a_console_that_never_opened() {
         let said = |why, was_ready| {
-            let refusal = Refusal {
-                why,
-                detail: "spec.input: ask for less".into(),
+            let refusal = StreamEnd {
+                reason: why,
+                detail: Some("spec.input: ask for less".into()),
             };
             let error = refused(refusal, "web", was_ready);
             (error.code().as_u16(), error.to_string())
         };
         let plain = (409, "spec.input: ask for less".to_owned());
-        assert_eq!(said(Close::PolicyChanged, false), plain);
-        assert_eq!(said(Close::TargetRefused, false), plain);
-        assert_eq!(said(Close::TargetRefused, true), plain);
-        assert_eq!(said(Close::InputNotAllowed, false), (403, plain.1));
-        let (code, changed) = said(Close::PolicyChanged, true);
+        assert_eq!(said(EndReason::PolicyChanged, false), plain);
+        assert_eq!(said(EndReason::TargetRefused, false), plain);
+        assert_eq!(said(EndReason::TargetRefused, true), plain);
+        assert_eq!(said(EndReason::InputNotAllowed, false), (403, plain.1));
+        let (code, changed) = said(EndReason::PolicyChanged, true);
         assert!(
-            code == 409 && changed.contains(Close::PolicyChanged.sentence()),
+            code == 409 && changed.contains(EndReason::PolicyChanged.sentence()),
             "{changed}"
         );
     }

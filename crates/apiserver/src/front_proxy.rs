@@ -118,7 +118,7 @@ impl FrontProxy {
 }
 
 /// Asks clients for a certificate and lets any through, also none: a handshake proves only that the client holds the key.
-/// Whose certificate it is, [`FrontProxy::authenticate`] says with each request; so whoever is not believed gets an answer
+/// Whose certificate it is, [`FrontProxy::authenticate`] says with each request; so a client that is not believed gets an answer
 /// that says why, and a changed authority counts at once.
 #[derive(Debug)]
 pub struct AnyCertificate(WebPkiSupportedAlgorithms);

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use novasphere_crd::SessionTargetKind;
-use novasphere_dataplane::leg::prepare;
+use novasphere_dataplane::peer::prepare;
 use novasphere_runtime::health::Health;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
@@ -53,7 +53,7 @@ const BODY: usize = 64 * 1024;
 /// How long a request may take until it is answered.
 const REQUEST: Duration = Duration::from_secs(30);
 /// Pause when no connection can be accepted, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What answers requests.
 pub struct Api {
@@ -101,7 +101,7 @@ pub async fn serve(
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 continue;
             }
         };

@@ -206,7 +206,7 @@ fn redirect(location: &'static str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use novasphere_wire::close::Close;
+    use novasphere_wire::close::EndReason;
     use strum::IntoEnumIterator;
 
     use super::*;
@@ -337,7 +337,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/page/src/close_codes.ts");
         let text = std::fs::read_to_string(path).unwrap();
         let told: Vec<&str> = text.lines().filter(|line| line.starts_with("  [")).collect();
-        let ours: Vec<String> = Close::iter()
+        let ours: Vec<String> = EndReason::iter()
             .map(|end| {
                 format!(
                     "  [{}, {{ reason: {:?}, sentence: {:?} }}],",

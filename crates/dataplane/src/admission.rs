@@ -2,15 +2,14 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use novasphere_wire::{close::Close, rules::Rules, token::TokenHash};
+use novasphere_wire::{close::StreamEnd, rules::Rules, token::TokenHash};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
     limits::LimitReached,
     registry::{Protocol, SessionId, Stream, StreamInfo, Transport},
-    relay::End,
-    upstream::Target,
+    upstream::Upstream,
 };
 
 /// A viewer who wants to enter.
@@ -40,68 +39,59 @@ pub struct Admitted {
     /// What the viewer may do.
     pub rules: Rules,
     /// Where the console is.
-    pub target: Target,
+    pub target: Upstream,
     /// When the session ends.
     pub expires: Instant,
     /// The stream ends after this time without human input.
     pub idle_timeout: Option<Duration>,
     /// The stream's place in the session.
-    pub place: Place,
+    pub slot: ConnectionSlot,
 }
 
 /// A stream's place in its session, taken before the stream is open and given back when it is over or never opens.
 #[derive(Clone, Default)]
-pub struct Place(Option<Arc<Taken>>);
+pub struct ConnectionSlot(Option<Arc<SlotInner>>);
 
-struct Taken {
+struct SlotInner {
     id: String,
     give_back: Box<dyn Fn(&str) + Send + Sync>,
 }
 
-impl Place {
-    /// A place of this name. `give_back` is called once, when nobody holds it any more; it must not block.
+impl ConnectionSlot {
+    /// A slot of this name. `give_back` is called once, when its last clone is dropped; it must not block.
     pub fn new(id: impl Into<String>, give_back: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(Taken {
+        Self(Some(Arc::new(SlotInner {
             id: id.into(),
             give_back: Box::new(give_back),
         })))
     }
 
-    /// Its name; empty when places are not counted.
+    /// Its name; empty when slots are not counted.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.0.as_ref().map_or("", |taken| &taken.id)
+        self.0.as_ref().map_or("", |inner| &inner.id)
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for ConnectionSlot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Place({})", self.id())
+        write!(formatter, "ConnectionSlot({})", self.id())
     }
 }
 
-impl Drop for Taken {
+impl Drop for SlotInner {
     fn drop(&mut self) {
         (self.give_back)(&self.id);
     }
 }
 
-/// A viewer who may not enter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What the viewer is told. [`Close::TokenRefused`] for everything that would tell a stranger something.
-    pub why: Close,
-    /// What exactly; for logs, never for viewers.
-    pub detail: String,
-}
-
 /// A viewer who was turned away, or left before the stream was open.
 #[derive(Clone, Debug)]
-pub struct Refused {
+pub struct EntryRejected {
     /// Why.
-    pub refusal: Refusal,
-    /// Why in one word, for metrics: that of [`Refusal::why`], or a more exact one.
-    pub reason: &'static str,
+    pub end: StreamEnd,
+    /// The reason in one word for metrics: that of [`StreamEnd::reason`], or a more exact one.
+    pub counted_as: &'static str,
     /// Where the viewer connected from.
     pub client: IpAddr,
     /// How the viewer connected.
@@ -112,13 +102,13 @@ pub struct Refused {
     pub user: Option<String>,
     /// The object whose console was wanted, when it was known.
     pub target: Option<String>,
-    /// The place that was taken for the stream.
-    pub place: Place,
+    /// The slot that was taken for the stream.
+    pub slot: ConnectionSlot,
 }
 
-/// Whose a token is.
+/// Who and what a token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whose {
+pub struct TokenSubject {
     /// The session, as `namespace/name`.
     pub session: String,
     /// The user who got the token.
@@ -133,10 +123,10 @@ pub trait Admission: Send + Sync + 'static {
     type TargetView: Serialize;
 
     /// Decides, and claims one use of the token when the answer is yes.
-    fn admit(&self, request: &AdmissionRequest) -> impl Future<Output = Result<Admitted, Refusal>> + Send;
+    fn admit(&self, request: &AdmissionRequest) -> impl Future<Output = Result<Admitted, StreamEnd>> + Send;
 
-    /// Whose token it is, whether it is still good or not; for logs.
-    fn whose(&self, _token: &TokenHash) -> Option<Whose> {
+    /// Who and what a token stands for, whether it is still good or not; for logs.
+    fn subject_of(&self, _token: &TokenHash) -> Option<TokenSubject> {
         None
     }
 
@@ -149,19 +139,19 @@ pub trait Admission: Send + Sync + 'static {
 
     /// Finds out why a target closed the connection: consoles close without a word. `None` when it cannot be known. The
     /// viewer waits for it for at most 3 s.
-    fn explain(&self, stream: &StreamInfo) -> impl Future<Output = Option<End>> + Send;
+    fn explain(&self, stream: &StreamInfo) -> impl Future<Output = Option<StreamEnd>> + Send;
 }
 
 /// Is told what happens, for status, metrics and the audit log. Calls must not block.
 pub trait Observer: Send + Sync + 'static {
     /// Somebody begins to connect: a connection of RFB, a request for a WebSocket. A stream or a refusal follows, as a rule.
-    fn began(&self, _transport: Transport) {}
+    fn on_attempt(&self, _transport: Transport) {}
     /// A connection was dropped before a word was said on it.
-    fn dropped(&self, _transport: Transport, _limit: LimitReached) {}
+    fn on_dropped(&self, _transport: Transport, _limit: LimitReached) {}
     /// A stream is open.
-    fn opened(&self, stream: &Stream);
+    fn on_opened(&self, stream: &Stream);
     /// A stream has ended.
-    fn closed(&self, stream: &Stream, end: &End);
+    fn on_closed(&self, stream: &Stream, end: &StreamEnd);
     /// A viewer was turned away.
-    fn refused(&self, refused: &Refused);
+    fn on_rejected(&self, refused: &EntryRejected);
 }

@@ -3,13 +3,13 @@
 use std::{io::Write, net::IpAddr};
 
 use jiff::Timestamp;
+use novasphere_wire::close::StreamEnd;
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::{
-    admission::{Observer, Refused},
+    admission::{EntryRejected, Observer},
     registry::{Stream, StreamInfo, StreamNumber},
-    relay::End,
 };
 
 /// Writes the audit log. Lines never hold a token or what was typed.
@@ -97,13 +97,13 @@ impl<W: Write + Send + 'static> AuditLog<W> {
 }
 
 impl<W: Write + Send + 'static> Observer for AuditLog<W> {
-    fn opened(&self, stream: &Stream) {
+    fn on_opened(&self, stream: &Stream) {
         self.write(&self.of_stream("Opened", stream.number, &stream.info));
     }
 
-    fn closed(&self, stream: &Stream, end: &End) {
+    fn on_closed(&self, stream: &Stream, end: &StreamEnd) {
         self.write(&Line {
-            reason: Some(end.why.reason()),
+            reason: Some(end.reason.reason()),
             detail: end.detail.as_deref(),
             seconds: Some(stream.counters.opened().elapsed().as_secs_f64()),
             bytes_sent: Some(stream.counters.to_viewer()),
@@ -112,7 +112,7 @@ impl<W: Write + Send + 'static> Observer for AuditLog<W> {
         });
     }
 
-    fn refused(&self, refused: &Refused) {
+    fn on_rejected(&self, refused: &EntryRejected) {
         self.write(&Line {
             time: Timestamp::now(),
             event: "Refused",
@@ -125,8 +125,8 @@ impl<W: Write + Send + 'static> Observer for AuditLog<W> {
             client: refused.client,
             transport: refused.transport.into(),
             protocol: None,
-            reason: Some(refused.refusal.why.reason()),
-            detail: Some(&refused.refusal.detail),
+            reason: Some(refused.end.reason.reason()),
+            detail: refused.end.detail.as_deref(),
             seconds: None,
             bytes_sent: None,
             bytes_received: None,
@@ -138,12 +138,12 @@ impl<W: Write + Send + 'static> Observer for AuditLog<W> {
 mod tests {
     use std::{io, sync::Arc};
 
-    use novasphere_wire::close::Close;
+    use novasphere_wire::close::{EndReason, StreamEnd};
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        admission::{Place, Refusal},
+        admission::ConnectionSlot,
         registry::{Protocol, Registry, SessionId, Transport},
     };
 
@@ -178,28 +178,28 @@ mod tests {
             transport: Transport::Rfb,
             protocol: Protocol::Vnc,
         });
-        log.opened(handle.stream());
+        log.on_opened(handle.stream());
         handle.stream().counters.sent(7);
         tokio::time::advance(std::time::Duration::from_secs(3)).await;
-        log.closed(
+        log.on_closed(
             handle.stream(),
-            &End {
-                why: Close::ProtocolError,
+            &StreamEnd {
+                reason: EndReason::ProtocolError,
                 detail: Some("two\nlines".into()),
             },
         );
-        log.refused(&Refused {
-            refusal: Refusal {
-                why: Close::TokenRefused,
-                detail: "used up".into(),
+        log.on_rejected(&EntryRejected {
+            end: StreamEnd {
+                reason: EndReason::TokenRefused,
+                detail: Some("used up".into()),
             },
-            reason: "TokenRefused",
+            counted_as: "TokenRefused",
             client: [192, 0, 2, 1].into(),
             transport: Transport::WebSocket,
             session: None,
             user: None,
             target: None,
-            place: Place::default(),
+            slot: ConnectionSlot::default(),
         });
         let text = String::from_utf8(output.0.lock().clone()).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use novasphere_wire::{
-    close::Close,
+    close::{EndReason, StreamEnd},
     rfb::{
         server::{Offer, Progress, ServerHandshake},
         upstream::CLIENT_INIT_SHARED,
@@ -30,22 +30,22 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-pub(crate) use self::failure::Failure;
+pub(crate) use self::failure::EntryFailure;
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, Refusal, Whose},
-    leg::Leg,
-    limits::{Gate, HalfOpen, LimitReached},
-    registry::{Handle, Protocol, Registry, StreamInfo, Transport},
-    relay::{Clocks, Relay, ViewerFilter},
-    upstream::Target,
+    admission::{Admission, AdmissionRequest, Admitted, Observer, TokenSubject},
+    limits::{ConnectionLimiter, HalfOpen, LimitReached},
+    peer::Peer,
+    registry::{Protocol, Registry, StreamHandle, StreamInfo, Transport},
+    relay::{Deadlines, Relay, ViewerFilter},
+    upstream::Upstream,
     websocket::WebSocket,
 };
 
 /// How long it may take to find out why a target closed the connection.
-const EXPLAIN: Duration = Duration::from_secs(3);
+const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a viewer who is turned away has to read why and to close.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The console gateway of a process. Clones share everything.
 pub struct Gateway<A> {
@@ -56,7 +56,7 @@ struct Parts<A> {
     admission: A,
     observers: Vec<Box<dyn Observer>>,
     registry: Registry,
-    gate: Gate,
+    limiter: ConnectionLimiter,
 }
 
 impl<A> Clone for Gateway<A> {
@@ -70,25 +70,30 @@ impl<A> Clone for Gateway<A> {
 /// A viewer who is admitted, and the connection to his target.
 pub(crate) struct Opened {
     pub(crate) admitted: Admitted,
-    target: Box<dyn Leg>,
+    target: Box<dyn Peer>,
 }
 
 impl<A: Admission> Gateway<A> {
     /// A gateway without streams.
     #[must_use]
-    pub fn new(admission: A, observers: Vec<Box<dyn Observer>>, gate: Gate) -> Self {
-        Self::with_registry(admission, observers, gate, Registry::default())
+    pub fn new(admission: A, observers: Vec<Box<dyn Observer>>, limiter: ConnectionLimiter) -> Self {
+        Self::with_registry(admission, observers, limiter, Registry::default())
     }
 
     /// The same with a registry that others know already.
     #[must_use]
-    pub fn with_registry(admission: A, observers: Vec<Box<dyn Observer>>, gate: Gate, registry: Registry) -> Self {
+    pub fn with_registry(
+        admission: A,
+        observers: Vec<Box<dyn Observer>>,
+        limiter: ConnectionLimiter,
+        registry: Registry,
+    ) -> Self {
         Self {
             parts: Arc::new(Parts {
                 admission,
                 observers,
                 registry,
-                gate,
+                limiter,
             }),
         }
     }
@@ -101,8 +106,8 @@ impl<A: Admission> Gateway<A> {
 
     /// The limits before authentication.
     #[must_use]
-    pub fn gate(&self) -> &Gate {
-        &self.parts.gate
+    pub fn limiter(&self) -> &ConnectionLimiter {
+        &self.parts.limiter
     }
 
     /// Serves a WebSocket after its opening handshake, until the stream ends. `early` is what was read beyond the handshake.
@@ -131,13 +136,13 @@ impl<A: Admission> Gateway<A> {
 
     /// When a viewer who comes now has to have a stream.
     fn deadline(&self) -> Instant {
-        Instant::now() + self.parts.gate.limits().handshake
+        Instant::now() + self.parts.limiter.limits().handshake
     }
 
     async fn serve<S>(
         &self,
         mut viewer: WebSocket<S>,
-        admission: impl Future<Output = Result<Admitted, Failure>>,
+        admission: impl Future<Output = Result<Admitted, EntryFailure>>,
         client: IpAddr,
         transport: Transport,
         until: Instant,
@@ -148,13 +153,13 @@ impl<A: Admission> Gateway<A> {
         // Boxed, so that the stream's task does not keep room for its opening.
         let opened = match Box::pin(admission).await {
             Ok(admitted) => match admitted.target.clone() {
-                Target::Waiting(target) => {
+                Upstream::Awaited(target) => {
                     drop(half_open);
                     return self.serve_waiting(viewer, admitted, target, client, transport).await;
                 }
-                Target::Tcp(_) | Target::KubeVirt(_) | Target::Recovering(_) => {
-                    let late = Failure::late().of(&admitted);
-                    Box::pin(in_time(until, late, open_websocket(&mut viewer, admitted))).await
+                Upstream::Tcp(_) | Upstream::KubeVirt(_) | Upstream::Serial(_) => {
+                    let late = EntryFailure::late().of(&admitted);
+                    Box::pin(before(until, late, open_websocket(&mut viewer, admitted))).await
                 }
             },
             Err(failure) => Err(failure),
@@ -162,23 +167,23 @@ impl<A: Admission> Gateway<A> {
         match opened {
             Ok(opened) => {
                 drop(half_open);
-                self.carry(opened, Box::new(viewer), client, transport).await;
+                self.relay(opened, Box::new(viewer), client, transport).await;
             }
             Err(failure) => {
-                farewell(&mut viewer, failure.refusal.why).await;
+                close_with(&mut viewer, failure.end.reason).await;
                 self.refused(failure, client, transport);
             }
         }
     }
 
     /// Asks whether a viewer may enter, and can do anything with what he would get.
-    pub(crate) async fn admit(&self, request: &AdmissionRequest, until: Instant) -> Result<Admitted, Failure> {
+    pub(crate) async fn admit(&self, request: &AdmissionRequest, until: Instant) -> Result<Admitted, EntryFailure> {
         let failure = match timeout_at(until, self.parts.admission.admit(request)).await {
             Ok(Ok(admitted)) => return checked(admitted, request.transport),
-            Ok(Err(refusal)) => Failure::new(refusal.why, refusal.detail),
-            Err(_) => Failure::late(),
+            Ok(Err(refusal)) => EntryFailure::from(refusal),
+            Err(_) => EntryFailure::late(),
         };
-        Err(match self.parts.admission.whose(&request.token) {
+        Err(match self.parts.admission.subject_of(&request.token) {
             Some(whose) => failure.of_known(whose),
             None => failure.of_named(request.session.as_deref()),
         })
@@ -195,72 +200,72 @@ impl<A: Admission> Gateway<A> {
 
     /// Notes somebody who begins to connect.
     pub(crate) fn began(&self, transport: Transport) {
-        self.observe(|observer| observer.began(transport));
+        self.observe(|observer| observer.on_attempt(transport));
     }
 
     /// Notes a connection that is dropped at once.
     pub(crate) fn dropped(&self, peer: SocketAddr, transport: Transport, limit: LimitReached) {
         tracing::debug!(%peer, reason = limit.reason(), "connection dropped");
-        self.observe(|observer| observer.dropped(transport, limit));
+        self.observe(|observer| observer.on_dropped(transport, limit));
     }
 
     /// Notes a known user who was refused before there was a connection to carry.
-    pub fn refused_before(&self, refusal: &Refusal, whose: Whose, client: IpAddr, transport: Transport) {
-        let failure = Failure::new(refusal.why, refusal.detail.clone()).of_known(whose);
+    pub fn reject_known(&self, end: &StreamEnd, subject: TokenSubject, client: IpAddr, transport: Transport) {
+        let failure = EntryFailure::from(end.clone()).of_known(subject);
         self.refused(failure, client, transport);
     }
 
     /// Notes a viewer who got no stream.
-    pub(crate) fn refused(&self, failure: Failure, client: IpAddr, transport: Transport) {
-        let refused = failure.told(client, transport);
-        self.observe(|observer| observer.refused(&refused));
+    pub(crate) fn refused(&self, failure: EntryFailure, client: IpAddr, transport: Transport) {
+        let refused = failure.rejected(client, transport);
+        self.observe(|observer| observer.on_rejected(&refused));
     }
 
     /// Carries a stream whose handshakes are over, until it ends.
-    pub(crate) async fn carry(&self, opened: Opened, viewer: Box<dyn Leg>, client: IpAddr, transport: Transport) {
+    pub(crate) async fn relay(&self, opened: Opened, viewer: Box<dyn Peer>, client: IpAddr, transport: Transport) {
         let handle = self.stream(&opened.admitted, client, transport);
-        self.carry_stream(opened, viewer, handle).await;
+        self.relay_registered(opened, viewer, handle).await;
     }
 
     /// Enters a stream, and tells of it.
-    fn stream(&self, admitted: &Admitted, client: IpAddr, transport: Transport) -> Handle {
+    fn stream(&self, admitted: &Admitted, client: IpAddr, transport: Transport) -> StreamHandle {
         let handle = self.parts.registry.open(StreamInfo {
             session: admitted.session.clone(),
-            connection: admitted.place.id().to_owned(),
+            connection: admitted.slot.id().to_owned(),
             user: admitted.user.clone(),
             target: admitted.target_name.clone(),
             client,
             transport,
             protocol: admitted.protocol,
         });
-        self.observe(|observer| observer.opened(handle.stream()));
+        self.observe(|observer| observer.on_opened(handle.stream()));
         handle
     }
 
-    async fn carry_stream(&self, opened: Opened, viewer: Box<dyn Leg>, mut handle: Handle) {
+    async fn relay_registered(&self, opened: Opened, viewer: Box<dyn Peer>, mut handle: StreamHandle) {
         let Opened { admitted, target } = opened;
         let filter = ViewerFilter::new(admitted.protocol, admitted.rules);
-        let clocks = Clocks {
+        let deadlines = Deadlines {
             expires: Some(admitted.expires),
             idle: admitted.idle_timeout,
         };
         let stream = handle.stream().clone();
-        let relay = Relay::new(viewer, target, filter, clocks, Arc::clone(&stream.counters));
+        let relay = Relay::new(viewer, target, filter, deadlines, Arc::clone(&stream.counters));
         let mut ended = relay.run(&mut handle).await;
         // The session is free for others from here on; only the viewer does not know yet.
-        let _lingering = handle.leave();
-        if ended.end.why == Close::TargetDisconnected
-            && let Ok(Some(end)) = timeout(EXPLAIN, self.parts.admission.explain(&stream.info)).await
+        let _closing = handle.leave();
+        if ended.end.reason == EndReason::TargetDisconnected
+            && let Ok(Some(end)) = timeout(EXPLAIN_TIMEOUT, self.parts.admission.explain(&stream.info)).await
         {
             ended.end = end;
         }
-        self.observe(|observer| observer.closed(&stream, &ended.end));
-        drop(admitted.place);
-        ended.tell().await;
+        self.observe(|observer| observer.on_closed(&stream, &ended.end));
+        drop(admitted.slot);
+        ended.close().await;
     }
 }
 
-async fn open_websocket<S>(viewer: &mut WebSocket<S>, admitted: Admitted) -> Result<Opened, Failure>
+async fn open_websocket<S>(viewer: &mut WebSocket<S>, admitted: Admitted) -> Result<Opened, EntryFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -268,37 +273,40 @@ where
     if opened.admitted.protocol == Protocol::Serial {
         viewer.accept_text();
     }
-    let spoken = speak(viewer, &mut opened).await;
+    let spoken = handshake(viewer, &mut opened).await;
     spoken.map_err(|failure| failure.of(&opened.admitted))?;
     Ok(opened)
 }
 
 /// What viewer and target say to each other before the relay takes over.
-async fn speak<L: Leg>(viewer: &mut L, opened: &mut Opened) -> Result<(), Failure> {
+async fn handshake<L: Peer>(viewer: &mut L, opened: &mut Opened) -> Result<(), EntryFailure> {
     match opened.admitted.protocol {
-        Protocol::Vnc => greet(viewer, opened).await,
+        Protocol::Vnc => rfb_handshake(viewer, opened).await,
         Protocol::Ssh => ssh::identify(viewer, &mut opened.target).await,
         Protocol::Serial => Ok(()),
     }
 }
 
 /// Fails with `late` when there is no time left.
-pub(crate) async fn in_time<T>(
+pub(crate) async fn before<T>(
     until: Instant,
-    late: Failure,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    late: EntryFailure,
+    work: impl Future<Output = Result<T, EntryFailure>>,
+) -> Result<T, EntryFailure> {
     timeout_at(until, work).await.unwrap_or(Err(late))
 }
 
-async fn greet<L: AsyncRead + AsyncWrite + Unpin>(viewer: &mut L, opened: &mut Opened) -> Result<(), Failure> {
+async fn rfb_handshake<L: AsyncRead + AsyncWrite + Unpin>(
+    viewer: &mut L,
+    opened: &mut Opened,
+) -> Result<(), EntryFailure> {
     let mut output = Vec::new();
     let mut handshake = ServerHandshake::start(Offer::None, &mut output);
     while step(viewer, &mut handshake, &mut output).await? != Progress::Admit {}
     finish(viewer, &mut handshake, &mut output, opened).await
 }
 
-fn checked(admitted: Admitted, transport: Transport) -> Result<Admitted, Failure> {
+fn checked(admitted: Admitted, transport: Transport) -> Result<Admitted, EntryFailure> {
     match check(&admitted, transport) {
         Ok(()) => Ok(admitted),
         Err(failure) => Err(failure.of(&admitted)),
@@ -306,16 +314,16 @@ fn checked(admitted: Admitted, transport: Transport) -> Result<Admitted, Failure
 }
 
 /// Whether the viewer can do anything with what he would get.
-fn check(admitted: &Admitted, transport: Transport) -> Result<(), Failure> {
+fn check(admitted: &Admitted, transport: Transport) -> Result<(), EntryFailure> {
     if admitted.protocol != Protocol::Vnc && transport == Transport::Rfb {
-        return Err(Failure::new(
-            Close::TransportNotAllowed,
-            "the console is not a screen, so it does not speak RFB",
+        return Err(EntryFailure::new(
+            EndReason::TransportNotAllowed,
+            "the console is not a screen, so it does not handshake RFB",
         ));
     }
     if admitted.protocol == Protocol::Ssh && !admitted.rules.input {
-        return Err(Failure::new(
-            Close::InputNotAllowed,
+        return Err(EntryFailure::new(
+            EndReason::InputNotAllowed,
             "nobody can only look at SSH, and this viewer may not do more",
         ));
     }
@@ -323,10 +331,10 @@ fn check(admitted: &Admitted, transport: Transport) -> Result<(), Failure> {
 }
 
 /// Connects to the target of an admitted viewer.
-pub(crate) async fn open_target(admitted: Admitted) -> Result<Opened, Failure> {
+pub(crate) async fn open_target(admitted: Admitted) -> Result<Opened, EntryFailure> {
     match admitted.target.open(admitted.protocol).await {
         Ok(target) => Ok(Opened { admitted, target }),
-        Err(error) => Err(Failure::new(error.close(), error.to_string()).of(&admitted)),
+        Err(error) => Err(EntryFailure::new(error.close(), error.to_string()).of(&admitted)),
     }
 }
 
@@ -336,7 +344,7 @@ pub(crate) async fn finish<L>(
     handshake: &mut ServerHandshake,
     output: &mut Vec<u8>,
     opened: &mut Opened,
-) -> Result<(), Failure>
+) -> Result<(), EntryFailure>
 where
     L: AsyncRead + AsyncWrite + Unpin,
 {
@@ -349,7 +357,7 @@ where
     };
     started
         .await
-        .map_err(|error: io::Error| Failure::new(Close::TargetDisconnected, error.to_string()))
+        .map_err(|error: io::Error| EntryFailure::new(EndReason::TargetDisconnected, error.to_string()))
 }
 
 /// Sends what the handshake has to say, reads what it wants, and hands that in. What it says last is sent as well.
@@ -357,7 +365,7 @@ pub(crate) async fn step<L>(
     viewer: &mut L,
     handshake: &mut ServerHandshake,
     output: &mut Vec<u8>,
-) -> Result<Progress, Failure>
+) -> Result<Progress, EntryFailure>
 where
     L: AsyncRead + AsyncWrite + Unpin,
 {
@@ -379,9 +387,9 @@ pub(crate) async fn send<L: AsyncWrite + Unpin>(viewer: &mut L, output: &mut Vec
 }
 
 /// Closes in a way that what was said before arrives.
-pub(crate) async fn farewell<L: Leg>(viewer: &mut L, why: Close) {
+pub(crate) async fn close_with<L: Peer>(viewer: &mut L, why: EndReason) {
     let _ = timeout(
-        FAREWELL,
+        CLOSE_TIMEOUT,
         poll_fn(|context| Pin::new(&mut *viewer).poll_close(context, why)),
     )
     .await;

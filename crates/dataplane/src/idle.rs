@@ -44,35 +44,37 @@ impl IdleClock {
 /// or with two others (new keys: `KEXINIT`, the client's half, `NEWKEYS`, RFC 4253 section 9). What programs send through the
 /// stream looks like typing. docs/console.md says what follows from that.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Typing {
+pub struct KeystrokeHeuristic {
     run: u8,
     last: Option<Instant>,
     output: u64,
 }
 
-impl Typing {
+impl KeystrokeHeuristic {
     /// Messages in a run count as typed from this one on.
-    pub const RUN: u8 = 5;
+    pub const RUN_LENGTH: u8 = 5;
 
     /// A run is over after this time without a message.
-    pub const PAUSE: Duration = Duration::from_secs(3);
+    pub const PAUSE_TIMEOUT: Duration = Duration::from_secs(3);
 
     /// A message behind as many bytes of the server is not counted. Clients give room after less: `OpenSSH` after 48 KiB or more
     /// (channels.c, `channel_check_window`), `PuTTY` after 8 KiB.
-    pub const OUTPUT: u64 = 8 * 1024;
+    pub const OUTPUT_BYTES_LIMIT: u64 = 8 * 1024;
 
     /// Takes a message of the client. `output` is how many bytes the server has sent so far. Says whether a person seems to be
     /// typing.
     pub fn message(&mut self, now: Instant, output: u64) -> bool {
         let since = output.saturating_sub(self.output);
         self.output = output;
-        if since >= Self::OUTPUT {
+        if since >= Self::OUTPUT_BYTES_LIMIT {
             return false;
         }
-        let goes_on = self.last.is_some_and(|last| now.duration_since(last) < Self::PAUSE);
+        let goes_on = self
+            .last
+            .is_some_and(|last| now.duration_since(last) < Self::PAUSE_TIMEOUT);
         self.run = if goes_on { self.run.saturating_add(1) } else { 1 };
         self.last = Some(now);
-        self.run >= Self::RUN
+        self.run >= Self::RUN_LENGTH
     }
 }
 
@@ -82,7 +84,7 @@ mod tests {
 
     /// Messages after this many milliseconds and this much output each; which of them count.
     fn typed(messages: &[(u64, u64)]) -> Vec<bool> {
-        let (mut typing, mut now, mut output) = (Typing::default(), Instant::now(), 0);
+        let (mut typing, mut now, mut output) = (KeystrokeHeuristic::default(), Instant::now(), 0);
         messages
             .iter()
             .map(|(pause, more)| {

@@ -75,7 +75,7 @@ impl LimitReached {
 
 /// Counts the connections that are not authenticated yet. Clones share the count.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct ConnectionLimiter {
     limits: Arc<Limits>,
     waiting: Arc<Mutex<Waiting>>,
 }
@@ -86,8 +86,8 @@ struct Waiting {
     by_address: HashMap<IpAddr, usize>,
 }
 
-impl Gate {
-    /// A gate with nobody in it.
+impl ConnectionLimiter {
+    /// A limiter that counts no connection yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Gate {
         *count += 1;
         waiting.total += 1;
         Ok(HalfOpen {
-            gate: self.clone(),
+            limiter: self.clone(),
             address,
             until: Instant::now() + self.limits.handshake,
         })
@@ -148,7 +148,7 @@ impl Gate {
 /// A connection that is not authenticated yet.
 #[derive(Debug)]
 pub struct HalfOpen {
-    gate: Gate,
+    limiter: ConnectionLimiter,
     address: IpAddr,
     until: Instant,
 }
@@ -163,7 +163,7 @@ impl HalfOpen {
 
 impl Drop for HalfOpen {
     fn drop(&mut self) {
-        self.gate.leave(self.address);
+        self.limiter.leave(self.address);
     }
 }
 
@@ -179,8 +179,8 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn gate(half_open: usize, half_open_per_address: usize) -> Gate {
-        Gate::new(Limits {
+    fn limiter(half_open: usize, half_open_per_address: usize) -> ConnectionLimiter {
+        ConnectionLimiter::new(Limits {
             half_open,
             half_open_per_address,
             ..Limits::default()
@@ -193,54 +193,54 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_all_places() {
-        let gate = gate(10, 2);
-        let held: Vec<_> = (0..2).map(|_| gate.enter(address("192.0.2.1")).unwrap()).collect();
+        let limiter = limiter(10, 2);
+        let held: Vec<_> = (0..2).map(|_| limiter.enter(address("192.0.2.1")).unwrap()).collect();
         assert_eq!(
-            gate.enter(address("192.0.2.1")).unwrap_err(),
+            limiter.enter(address("192.0.2.1")).unwrap_err(),
             LimitReached::HalfOpenPerAddress
         );
         assert_eq!(
-            gate.enter(address("::ffff:192.0.2.1")).unwrap_err(),
+            limiter.enter(address("::ffff:192.0.2.1")).unwrap_err(),
             LimitReached::HalfOpenPerAddress
         );
-        assert!(gate.enter(address("192.0.2.2")).is_ok());
+        assert!(limiter.enter(address("192.0.2.2")).is_ok());
         drop(held);
-        assert!(gate.enter(address("192.0.2.1")).is_ok());
-        assert_eq!(gate.half_open(), 0);
-        assert!(gate.waiting.lock().by_address.is_empty(), "addresses are forgotten");
+        assert!(limiter.enter(address("192.0.2.1")).is_ok());
+        assert_eq!(limiter.half_open(), 0);
+        assert!(limiter.waiting.lock().by_address.is_empty(), "addresses are forgotten");
     }
 
     #[test]
     fn a_gateway_is_not_one_client() {
         let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
-        let gate = Gate::new(Limits {
+        let limiter = ConnectionLimiter::new(Limits {
             half_open: 3,
             half_open_per_address: 1,
             trusted_proxies,
             ..Limits::default()
         });
-        let _held: Vec<_> = (0..3).map(|_| gate.enter(address("10.1.2.3")).unwrap()).collect();
-        assert_eq!(gate.enter(address("10.1.2.3")).unwrap_err(), LimitReached::HalfOpen);
+        let _held: Vec<_> = (0..3).map(|_| limiter.enter(address("10.1.2.3")).unwrap()).collect();
+        assert_eq!(limiter.enter(address("10.1.2.3")).unwrap_err(), LimitReached::HalfOpen);
     }
 
     #[test]
     fn one_ipv6_network_counts_as_one_address() {
-        let gate = gate(10, 1);
-        let _held = gate.enter(address("2001:db8::1")).unwrap();
+        let limiter = limiter(10, 1);
+        let _held = limiter.enter(address("2001:db8::1")).unwrap();
         assert_eq!(
-            gate.enter(address("2001:db8::ffff:2")).unwrap_err(),
+            limiter.enter(address("2001:db8::ffff:2")).unwrap_err(),
             LimitReached::HalfOpenPerAddress
         );
-        assert!(gate.enter(address("2001:db8:0:1::1")).is_ok());
+        assert!(limiter.enter(address("2001:db8:0:1::1")).is_ok());
     }
 
     #[test]
     fn there_is_an_end_to_all_places() {
-        let gate = gate(2, 2);
+        let limiter = limiter(2, 2);
         let _held = [
-            gate.enter(address("192.0.2.1")).unwrap(),
-            gate.enter(address("192.0.2.2")).unwrap(),
+            limiter.enter(address("192.0.2.1")).unwrap(),
+            limiter.enter(address("192.0.2.2")).unwrap(),
         ];
-        assert_eq!(gate.enter(address("192.0.2.3")).unwrap_err(), LimitReached::HalfOpen);
+        assert_eq!(limiter.enter(address("192.0.2.3")).unwrap_err(), LimitReached::HalfOpen);
     }
 }

@@ -8,10 +8,10 @@ use std::{io, time::Duration};
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{admission::Admission, gateway::Gateway, leg::prepare, registry::Transport, workers};
+use crate::{admission::Admission, gateway::Gateway, peer::prepare, registry::Transport, workers};
 
 /// How long to wait when no connection can be accepted, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Accepts connections until `stop`, and serves each that the gateway's gate lets in on one of the [`workers`].
 async fn accept<A: Admission, F>(
@@ -31,7 +31,7 @@ async fn accept<A: Admission, F>(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match gateway.gate().enter(peer.ip()) {
+            Ok((stream, peer)) => match gateway.limiter().enter(peer.ip()) {
                 Ok(half_open) => match prepare(&stream).and_then(|peer| Ok((peer, stream.into_std()?))) {
                     Ok((peer, stream)) => {
                         workers::spawn(serve(Accepted(stream), peer.ip().to_canonical(), half_open));
@@ -43,7 +43,7 @@ async fn accept<A: Admission, F>(
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
     }

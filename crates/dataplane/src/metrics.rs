@@ -6,19 +6,24 @@ use std::{
     sync::Arc,
 };
 
+use novasphere_wire::close::StreamEnd;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
-    metrics::{MetricType, counter::ConstCounter, counter::Counter, family::Family, gauge::ConstGauge},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+    },
     registry::Registry,
 };
 
 use crate::{
-    admission::{Observer, Refused},
-    limits::{Gate, LimitReached},
+    admission::{EntryRejected, Observer},
+    limits::{ConnectionLimiter, LimitReached},
     registry::{Stream, StreamNumber, Transport},
-    relay::End,
 };
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -45,7 +50,7 @@ struct Refusing {
 
 /// Counts what the gateway does. Clones share the counts.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct StreamMetrics {
     began: Family<Beginning, Counter>,
     opened: Family<Opening, Counter>,
     closed: Family<Ending, Counter>,
@@ -56,7 +61,7 @@ pub struct Metrics {
 /// Read when somebody asks: streams count their own bytes.
 #[derive(Debug)]
 struct Carried {
-    gate: Gate,
+    limiter: ConnectionLimiter,
     streams: Mutex<Streams>,
 }
 
@@ -67,12 +72,12 @@ struct Streams {
     past: [u64; 2],
 }
 
-impl Metrics {
+impl StreamMetrics {
     /// Makes the metrics of the gateway behind this gate and registers them.
     #[must_use]
-    pub fn register(registry: &mut Registry, gate: Gate) -> Self {
+    pub fn register(registry: &mut Registry, limiter: ConnectionLimiter) -> Self {
         let carried = Arc::new(Carried {
-            gate,
+            limiter,
             streams: Mutex::default(),
         });
         let metrics = Self {
@@ -100,7 +105,7 @@ impl Metrics {
     }
 }
 
-impl Metrics {
+impl StreamMetrics {
     /// Registers a gauge for each session that has a stream. Its labels name sessions, so it is for installations with few.
     pub fn register_sessions(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("novasphere_console");
@@ -131,7 +136,7 @@ impl Collector for PerSession {
     }
 }
 
-impl Metrics {
+impl StreamMetrics {
     fn refuse(&self, transport: Transport, reason: &'static str) {
         let labels = Refusing {
             transport: transport.into(),
@@ -141,17 +146,17 @@ impl Metrics {
     }
 }
 
-impl Observer for Metrics {
-    fn began(&self, transport: Transport) {
+impl Observer for StreamMetrics {
+    fn on_attempt(&self, transport: Transport) {
         let transport = transport.into();
         self.began.get_or_create(&Beginning { transport }).inc();
     }
 
-    fn dropped(&self, transport: Transport, limit: LimitReached) {
+    fn on_dropped(&self, transport: Transport, limit: LimitReached) {
         self.refuse(transport, limit.reason());
     }
 
-    fn opened(&self, stream: &Stream) {
+    fn on_opened(&self, stream: &Stream) {
         let labels = Opening {
             transport: stream.info.transport.into(),
             protocol: stream.info.protocol.into(),
@@ -160,10 +165,10 @@ impl Observer for Metrics {
         self.carried.lock().live.insert(stream.number, stream.clone());
     }
 
-    fn closed(&self, stream: &Stream, end: &End) {
+    fn on_closed(&self, stream: &Stream, end: &StreamEnd) {
         self.closed
             .get_or_create(&Ending {
-                reason: end.why.reason(),
+                reason: end.reason.reason(),
             })
             .inc();
         let mut streams = self.carried.lock();
@@ -174,8 +179,8 @@ impl Observer for Metrics {
         }
     }
 
-    fn refused(&self, refused: &Refused) {
-        self.refuse(refused.transport, refused.reason);
+    fn on_rejected(&self, refused: &EntryRejected) {
+        self.refuse(refused.transport, refused.counted_as);
     }
 }
 
@@ -203,7 +208,7 @@ impl Collector for Carried {
         gauge(
             "half_open",
             "Connections that are not authenticated yet",
-            self.gate.half_open(),
+            self.limiter.half_open(),
         )?;
         let mut counter = |name: &str, help: &str, value: u64| {
             ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
@@ -219,11 +224,14 @@ impl Collector for Carried {
 
 #[cfg(test)]
 mod tests {
-    use novasphere_wire::{close::Close, websocket::opening::OpeningError};
+    use novasphere_wire::{
+        close::{EndReason, StreamEnd},
+        websocket::opening::OpeningError,
+    };
 
     use super::*;
     use crate::{
-        admission::{Place, Refusal},
+        admission::ConnectionSlot,
         limits::Limits,
         registry::{Protocol, SessionId, StreamInfo},
     };
@@ -231,7 +239,7 @@ mod tests {
     #[test]
     fn bytes_are_seen_while_a_stream_runs_and_kept_when_it_is_over() {
         let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry, Gate::new(Limits::default()));
+        let metrics = StreamMetrics::register(&mut registry, ConnectionLimiter::new(Limits::default()));
         let text = |registry: &Registry| {
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
@@ -250,7 +258,7 @@ mod tests {
             transport: Transport::Rfb,
             protocol: Protocol::Vnc,
         });
-        metrics.opened(handle.stream());
+        metrics.on_opened(handle.stream());
         handle.stream().counters.sent(70);
         handle.stream().counters.received(8);
         let during = text(&registry);
@@ -261,24 +269,24 @@ mod tests {
         ] {
             assert!(during.contains(&format!("novasphere_{line}\n")), "{line}: {during}");
         }
-        metrics.closed(handle.stream(), &Close::Idle.into());
-        for reason in [Close::TokenRefused.reason(), OpeningError::Origin.reason()] {
-            metrics.refused(&Refused {
-                refusal: Refusal {
-                    why: Close::TokenRefused,
-                    detail: String::new(),
+        metrics.on_closed(handle.stream(), &EndReason::Idle.into());
+        for reason in [EndReason::TokenRefused.reason(), OpeningError::Origin.reason()] {
+            metrics.on_rejected(&EntryRejected {
+                end: StreamEnd {
+                    reason: EndReason::TokenRefused,
+                    detail: Some(String::new()),
                 },
-                reason,
+                counted_as: reason,
                 client: [192, 0, 2, 1].into(),
                 transport: Transport::WebSocket,
                 session: None,
                 user: None,
                 target: None,
-                place: Place::default(),
+                slot: ConnectionSlot::default(),
             });
         }
-        metrics.began(Transport::Rfb);
-        metrics.dropped(Transport::Rfb, LimitReached::HalfOpenPerAddress);
+        metrics.on_attempt(Transport::Rfb);
+        metrics.on_dropped(Transport::Rfb, LimitReached::HalfOpenPerAddress);
         let after = text(&registry);
         for line in [
             "console_streams 0",
@@ -296,7 +304,7 @@ mod tests {
         assert!(!after.contains("session_streams"), "{after}");
         let mut named = Registry::default();
         metrics.register_sessions(&mut named);
-        metrics.opened(handle.stream());
+        metrics.on_opened(handle.stream());
         let named = text(&named);
         let line = "novasphere_console_session_streams{namespace=\"team\",session=\"a\"} 1";
         assert!(named.contains(line), "{named}");

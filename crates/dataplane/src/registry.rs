@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use novasphere_wire::close::Close;
+use novasphere_wire::close::EndReason;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, oneshot},
@@ -78,14 +78,14 @@ pub struct StreamInfo {
 
 /// What a stream has carried so far. Cheap to read while it runs.
 #[derive(Debug)]
-pub struct Counters {
+pub struct StreamCounters {
     opened: Instant,
     to_viewer: AtomicU64,
     from_viewer: AtomicU64,
     last_input: AtomicU64,
 }
 
-impl Counters {
+impl StreamCounters {
     fn new() -> Self {
         Self {
             opened: Instant::now(),
@@ -148,60 +148,60 @@ pub struct Stream {
     /// Who is connected to what.
     pub info: Arc<StreamInfo>,
     /// What it has carried.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<StreamCounters>,
 }
 
 /// All streams of this process. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Registry(Arc<Shared>);
+pub struct Registry(Arc<RegistryInner>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    streams: Mutex<Streams>,
+struct RegistryInner {
+    streams: Mutex<StreamTable>,
     closed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Streams {
+struct StreamTable {
     next: StreamNumber,
-    by_session: HashMap<SessionId, Vec<Entry>>,
+    by_session: HashMap<SessionId, Vec<StreamEntry>>,
     count: usize,
     /// Streams that are over and whose viewers are being told.
-    lingering: usize,
+    closing: usize,
 }
 
-impl Streams {
+impl StreamTable {
     const fn left(&self) -> usize {
-        self.count + self.lingering
+        self.count + self.closing
     }
 }
 
 #[derive(Debug)]
-struct Entry {
+struct StreamEntry {
     stream: Stream,
-    end: Option<oneshot::Sender<Close>>,
+    end: Option<oneshot::Sender<EndReason>>,
 }
 
 impl Registry {
     /// Enters a stream. It stays until the handle is dropped.
     #[must_use]
-    pub fn open(&self, info: StreamInfo) -> Handle {
+    pub fn open(&self, info: StreamInfo) -> StreamHandle {
         let (end, ended) = oneshot::channel();
         let mut streams = self.lock();
         let stream = Stream {
             number: streams.next,
             info: Arc::new(info),
-            counters: Arc::new(Counters::new()),
+            counters: Arc::new(StreamCounters::new()),
         };
         streams.next += 1;
         streams.count += 1;
         let session = stream.info.session.clone();
-        streams.by_session.entry(session).or_default().push(Entry {
+        streams.by_session.entry(session).or_default().push(StreamEntry {
             stream: stream.clone(),
             end: Some(end),
         });
         drop(streams);
-        Handle {
+        StreamHandle {
             registry: self.clone(),
             stream,
             ended,
@@ -210,7 +210,7 @@ impl Registry {
 
     /// Ends all streams of a session, and says how many.
     #[expect(clippy::must_use_candidate, reason = "the number is for logs")]
-    pub fn end_session(&self, session: &SessionId, why: Close) -> usize {
+    pub fn end_session(&self, session: &SessionId, why: EndReason) -> usize {
         let mut streams = self.lock();
         streams
             .by_session
@@ -219,7 +219,7 @@ impl Registry {
     }
 
     /// Ends the streams that `which` picks, and says how many.
-    pub fn end_where(&self, which: impl Fn(&Stream) -> bool, why: Close) -> usize {
+    pub fn end_where(&self, which: impl Fn(&Stream) -> bool, why: EndReason) -> usize {
         let mut streams = self.lock();
         let picked = streams
             .by_session
@@ -265,7 +265,7 @@ impl Registry {
     /// The listeners must have stopped before.
     pub async fn drain(&self, grace: Duration, last_wait: Duration) {
         if tokio::time::timeout(grace, self.empty()).await.is_err() {
-            self.end_where(|_| true, Close::Restarting);
+            self.end_where(|_| true, EndReason::Restarting);
             let _ = tokio::time::timeout(last_wait, self.empty()).await;
         }
     }
@@ -281,7 +281,7 @@ impl Registry {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Streams> {
+    fn lock(&self) -> MutexGuard<'_, StreamTable> {
         self.0.streams.lock()
     }
 
@@ -299,22 +299,22 @@ impl Registry {
     }
 }
 
-impl Entry {
+impl StreamEntry {
     /// The first end counts.
-    fn end(&mut self, why: Close) -> usize {
+    fn end(&mut self, why: EndReason) -> usize {
         usize::from(self.end.take().is_some_and(|end| end.send(why).is_ok()))
     }
 }
 
 /// An open stream's place in the registry. There is one for each stream; dropping it takes the stream out.
 #[derive(Debug)]
-pub struct Handle {
+pub struct StreamHandle {
     registry: Registry,
     stream: Stream,
-    ended: oneshot::Receiver<Close>,
+    ended: oneshot::Receiver<EndReason>,
 }
 
-impl Handle {
+impl StreamHandle {
     /// The stream.
     #[must_use]
     pub const fn stream(&self) -> &Stream {
@@ -322,33 +322,33 @@ impl Handle {
     }
 
     /// Returns when somebody ends the stream.
-    pub async fn ended(&mut self) -> Close {
+    pub async fn ended(&mut self) -> EndReason {
         // The sender goes away unused only with the registry itself.
-        (&mut self.ended).await.unwrap_or(Close::Internal)
+        (&mut self.ended).await.unwrap_or(EndReason::Internal)
     }
 }
 
-impl Handle {
+impl StreamHandle {
     /// Takes the stream out, with its viewer still to be told: a restart waits for that as well.
     #[must_use]
-    pub fn leave(self) -> Lingering {
-        self.registry.lock().lingering += 1;
-        Lingering(self.registry.clone())
+    pub fn leave(self) -> ClosingGuard {
+        self.registry.lock().closing += 1;
+        ClosingGuard(self.registry.clone())
     }
 }
 
 /// A viewer who is being told the end of a stream that is out of the registry.
 #[derive(Debug)]
-pub struct Lingering(Registry);
+pub struct ClosingGuard(Registry);
 
-impl Drop for Lingering {
+impl Drop for ClosingGuard {
     fn drop(&mut self) {
-        self.0.lock().lingering -= 1;
+        self.0.lock().closing -= 1;
         self.0.0.closed.notify_waiters();
     }
 }
 
-impl Drop for Handle {
+impl Drop for StreamHandle {
     fn drop(&mut self) {
         self.registry.remove(&self.stream);
     }
@@ -381,12 +381,16 @@ mod tests {
         let other = registry.open(info("b", "ann"));
         assert_eq!(registry.of_session(&mine[0].stream().info.session).len(), 2);
         assert_eq!(
-            registry.end_session(&mine[0].stream().info.session.clone(), Close::Revoked),
+            registry.end_session(&mine[0].stream().info.session.clone(), EndReason::Revoked),
             2
         );
-        assert_eq!(registry.end_where(|_| true, Close::Expired), 1, "the first end counts");
+        assert_eq!(
+            registry.end_where(|_| true, EndReason::Expired),
+            1,
+            "the first end counts"
+        );
         for handle in &mut mine {
-            assert_eq!(handle.ended().await, Close::Revoked);
+            assert_eq!(handle.ended().await, EndReason::Revoked);
         }
         drop(mine);
         assert_eq!(registry.count(), 1);
@@ -400,10 +404,10 @@ mod tests {
         let registry = Registry::default();
         let (mut ann, _ben) = (registry.open(info("a", "ann")), registry.open(info("a", "ben")));
         assert_eq!(
-            registry.end_where(|stream| stream.info.user == "ann", Close::AccessWithdrawn),
+            registry.end_where(|stream| stream.info.user == "ann", EndReason::AccessWithdrawn),
             1
         );
-        assert_eq!(ann.ended().await, Close::AccessWithdrawn);
+        assert_eq!(ann.ended().await, EndReason::AccessWithdrawn);
     }
 
     #[tokio::test(start_paused = true)]
@@ -413,15 +417,15 @@ mod tests {
         let stream = tokio::spawn(async move { handle.ended().await });
         let start = Instant::now();
         registry.drain(Duration::from_secs(5), Duration::from_secs(3)).await;
-        assert_eq!(stream.await.unwrap(), Close::Restarting);
+        assert_eq!(stream.await.unwrap(), EndReason::Restarting);
         assert_eq!(start.elapsed(), Duration::from_secs(5));
         registry.drain(Duration::from_secs(5), Duration::from_secs(3)).await;
         assert_eq!(start.elapsed(), Duration::from_secs(5), "nobody to wait for");
-        let lingering = registry.open(info("a", "ann")).leave();
+        let closing = registry.open(info("a", "ann")).leave();
         assert_eq!(registry.count(), 0);
         registry.drain(Duration::from_secs(1), Duration::from_secs(3)).await;
         assert_eq!(start.elapsed(), Duration::from_secs(9), "a viewer is still being told");
-        drop(lingering);
+        drop(closing);
     }
 
     #[tokio::test(start_paused = true)]

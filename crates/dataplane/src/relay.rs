@@ -4,7 +4,7 @@
 //! other side does not take at that moment is kept, at most one buffer in each direction, and nothing more is read from the
 //! one side before the other has taken it. So an idle stream owns no buffer, and a slow one a bounded one.
 
-mod held;
+mod pending;
 
 use std::{
     cell::RefCell,
@@ -15,31 +15,36 @@ use std::{
     time::Duration,
 };
 
-use novasphere_wire::{close::Close, rfb::filter::Filter, rules::Rules, serial::SerialFilter};
+use novasphere_wire::{
+    close::{EndReason, StreamEnd},
+    rfb::filter::Filter,
+    rules::Rules,
+    serial::SerialFilter,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep_until, timeout},
 };
 
-use self::held::Held;
+use self::pending::PendingBytes;
 use crate::{
-    idle::{IdleClock, Typing},
-    leg::{Leg, PING_INTERVAL},
-    registry::{Counters, Handle, Protocol},
+    idle::{IdleClock, KeystrokeHeuristic},
+    peer::{PING_INTERVAL, Peer},
+    registry::{Protocol, StreamCounters, StreamHandle},
 };
 
 /// Bytes read at once, and the most that a stream keeps in one direction for a peer that is slow.
-pub const BUFFER: usize = 64 * 1024;
+pub const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Reads in one turn, so that a fast stream lets others run.
-const ROUNDS: usize = 8;
+const READS_LIMIT: usize = 8;
 
 /// How long a peer has to take what is left for it when the stream ends, and then the time to close its side.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-const LINGER: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { read: vec![0; BUFFER], filtered: Vec::with_capacity(BUFFER) });
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { read: vec![0; BUFFER_BYTES], filtered: Vec::with_capacity(BUFFER_BYTES) });
 }
 
 struct Scratch {
@@ -55,7 +60,7 @@ pub enum ViewerFilter {
     /// A terminal.
     Serial(SerialFilter),
     /// SSH, which nobody between its ends can read: it passes as it is.
-    Ssh(Typing),
+    Ssh(KeystrokeHeuristic),
 }
 
 impl ViewerFilter {
@@ -65,15 +70,15 @@ impl ViewerFilter {
         match protocol {
             Protocol::Vnc => Self::Rfb(Filter::new(rules)),
             Protocol::Serial => Self::Serial(SerialFilter::new(&rules)),
-            Protocol::Ssh => Self::Ssh(Typing::default()),
+            Protocol::Ssh => Self::Ssh(KeystrokeHeuristic::default()),
         }
     }
 
     /// Appends what may pass to `output`, and says whether a person did something.
-    fn push(&mut self, input: &[u8], output: &mut Vec<u8>, counters: &Counters) -> Result<bool, End> {
+    fn push(&mut self, input: &[u8], output: &mut Vec<u8>, counters: &StreamCounters) -> Result<bool, StreamEnd> {
         match self {
-            Self::Rfb(filter) => filter.push(input, output).map_err(|violation| End {
-                why: violation.close(),
+            Self::Rfb(filter) => filter.push(input, output).map_err(|violation| StreamEnd {
+                reason: violation.close(),
                 detail: Some(violation.to_string()),
             }),
             Self::Serial(filter) => Ok(filter.push(input, output)),
@@ -85,24 +90,9 @@ impl ViewerFilter {
     }
 }
 
-/// Why a stream ended, and what the log should know beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Why.
-    pub why: Close,
-    /// What exactly; for logs, never for viewers.
-    pub detail: Option<String>,
-}
-
-impl From<Close> for End {
-    fn from(why: Close) -> Self {
-        Self { why, detail: None }
-    }
-}
-
 /// What ends a stream beside its peers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Clocks {
+pub struct Deadlines {
     /// The stream ends then.
     pub expires: Option<Instant>,
     /// The stream ends after this time without human input.
@@ -111,46 +101,46 @@ pub struct Clocks {
 
 /// A stream that is ready to run: both handshakes are over.
 pub struct Relay {
-    viewer: Box<dyn Leg>,
-    target: Box<dyn Leg>,
+    viewer: Box<dyn Peer>,
+    target: Box<dyn Peer>,
     filter: ViewerFilter,
-    to_viewer: Held,
-    to_target: Held,
-    counters: Arc<Counters>,
+    to_viewer: PendingBytes,
+    to_target: PendingBytes,
+    counters: Arc<StreamCounters>,
     idle: IdleClock,
     expires: Option<Instant>,
     next_ping: Instant,
     /// The viewer's end, when what it sent before is still to be delivered.
-    ending: Option<End>,
+    ending: Option<StreamEnd>,
 }
 
 impl Relay {
     /// Puts a stream together.
     #[must_use]
     pub fn new(
-        viewer: Box<dyn Leg>,
-        target: Box<dyn Leg>,
+        viewer: Box<dyn Peer>,
+        target: Box<dyn Peer>,
         filter: ViewerFilter,
-        clocks: Clocks,
-        counters: Arc<Counters>,
+        deadlines: Deadlines,
+        counters: Arc<StreamCounters>,
     ) -> Self {
         let now = Instant::now();
         Self {
             viewer,
             target,
             filter,
-            to_viewer: Held::default(),
-            to_target: Held::default(),
+            to_viewer: PendingBytes::default(),
+            to_target: PendingBytes::default(),
             counters,
-            idle: IdleClock::new(clocks.idle, now),
-            expires: clocks.expires,
+            idle: IdleClock::new(deadlines.idle, now),
+            expires: deadlines.expires,
             next_ping: now + PING_INTERVAL,
             ending: None,
         }
     }
 
-    /// Carries bytes until something ends the stream; says what. The viewer has not been told yet: see [`Ended::tell`].
-    pub async fn run(mut self, handle: &mut Handle) -> Ended {
+    /// Carries bytes until something ends the stream; says what. The viewer has not been told yet: see [`ClosedStream::close`].
+    pub async fn run(mut self, handle: &mut StreamHandle) -> ClosedStream {
         let mut timer = std::pin::pin!(sleep_until(self.deadline()));
         let end = loop {
             tokio::select! {
@@ -164,7 +154,7 @@ impl Relay {
             }
         };
         // The target is let go first: from here on nothing of the viewer reaches it.
-        Ended {
+        ClosedStream {
             end,
             viewer: self.viewer,
             left: self.to_viewer,
@@ -179,12 +169,12 @@ impl Relay {
             .fold(self.next_ping, Instant::min)
     }
 
-    fn tick(&mut self, now: Instant) -> Option<End> {
+    fn tick(&mut self, now: Instant) -> Option<StreamEnd> {
         if self.expires.is_some_and(|expires| expires <= now) {
-            return Some(Close::Expired.into());
+            return Some(EndReason::Expired.into());
         }
         if self.idle.is_idle(now) {
-            return Some(Close::Idle.into());
+            return Some(EndReason::Idle.into());
         }
         if self.next_ping > now {
             return None;
@@ -192,21 +182,21 @@ impl Relay {
         self.next_ping = now + PING_INTERVAL;
         // A peer that is not read from because the other one is stuck cannot be heard.
         if !self.viewer.ping() && self.to_target.is_empty() {
-            return Some(End {
-                why: Close::ViewerLost,
+            return Some(StreamEnd {
+                reason: EndReason::ViewerLost,
                 detail: Some("the viewer answers no pings".into()),
             });
         }
         if !self.target.ping() && self.to_viewer.is_empty() {
-            return Some(End {
-                why: Close::TargetDisconnected,
+            return Some(StreamEnd {
+                reason: EndReason::TargetDisconnected,
                 detail: Some("the target answers no pings".into()),
             });
         }
         None
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<StreamEnd> {
         SCRATCH.with_borrow_mut(|scratch| {
             // The viewer first: it sends little, and its keys shall not wait for a full screen.
             if let Poll::Ready(end) = self.poll_to_target(context, scratch) {
@@ -226,8 +216,8 @@ impl Relay {
         })
     }
 
-    fn poll_to_target(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Poll<End> {
-        for _ in 0..ROUNDS {
+    fn poll_to_target(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Poll<StreamEnd> {
+        for _ in 0..READS_LIMIT {
             match self.to_target.poll_drain(context, &mut self.target) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(target_lost(&error)),
@@ -237,7 +227,7 @@ impl Relay {
                 return Poll::Ready(end);
             }
             let input = match ready!(poll_read(&mut self.viewer, context, &mut scratch.read)) {
-                Ok([]) => return Poll::Ready(Close::ViewerLeft.into()),
+                Ok([]) => return Poll::Ready(EndReason::ViewerLeft.into()),
                 Ok(input) => input,
                 Err(error) => return Poll::Ready(viewer_lost(&error)),
             };
@@ -260,15 +250,15 @@ impl Relay {
         Poll::Pending
     }
 
-    fn poll_to_viewer(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Poll<End> {
-        for _ in 0..ROUNDS {
+    fn poll_to_viewer(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Poll<StreamEnd> {
+        for _ in 0..READS_LIMIT {
             match self.to_viewer.poll_drain(context, &mut self.viewer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(viewer_lost(&error)),
                 Poll::Ready(Ok(())) => {}
             }
             let output = match ready!(poll_read(&mut self.target, context, &mut scratch.read)) {
-                Ok([]) => return Poll::Ready(Close::TargetDisconnected.into()),
+                Ok([]) => return Poll::Ready(EndReason::TargetDisconnected.into()),
                 Ok(output) => output,
                 Err(error) => return Poll::Ready(target_lost(&error)),
             };
@@ -283,33 +273,34 @@ impl Relay {
 }
 
 /// A stream that has ended, with a viewer who may not know it yet.
-pub struct Ended {
+pub struct ClosedStream {
     /// Why.
-    pub end: End,
-    viewer: Box<dyn Leg>,
-    left: Held,
-    target: Box<dyn Leg>,
+    pub end: StreamEnd,
+    viewer: Box<dyn Peer>,
+    left: PendingBytes,
+    target: Box<dyn Peer>,
 }
 
-impl Ended {
+impl ClosedStream {
     /// Closes both connections, and tells the viewer why. Takes at most about 3 s, and milliseconds with live peers.
-    pub async fn tell(self) {
+    pub async fn close(self) {
         let Self {
-            end: End { why, .. },
+            end: StreamEnd { reason: why, .. },
             mut viewer,
             mut left,
             mut target,
         } = self;
         let close_target = async {
-            let closed = std::future::poll_fn(|context| Pin::new(&mut *target).poll_close(context, Close::ViewerLeft));
-            let _ = timeout(LINGER, closed).await;
+            let closed =
+                std::future::poll_fn(|context| Pin::new(&mut *target).poll_close(context, EndReason::ViewerLeft));
+            let _ = timeout(CLOSE_TIMEOUT, closed).await;
             drop(target);
         };
         let close_viewer = async {
             let rest = std::future::poll_fn(|context| left.poll_drain(context, &mut viewer));
-            let _ = timeout(LAST_WORDS, rest).await;
+            let _ = timeout(FLUSH_TIMEOUT, rest).await;
             let closed = std::future::poll_fn(|context| Pin::new(&mut *viewer).poll_close(context, why));
-            let _ = timeout(LINGER, closed).await;
+            let _ = timeout(CLOSE_TIMEOUT, closed).await;
             drop(viewer);
         };
         tokio::join!(close_viewer, close_target);
@@ -318,31 +309,31 @@ impl Ended {
 
 /// Reads into a buffer that outlives the read only as long as the answer.
 fn poll_read<'a>(
-    leg: &mut Box<dyn Leg>,
+    peer: &mut Box<dyn Peer>,
     context: &mut Context<'_>,
     buffer: &'a mut [u8],
 ) -> Poll<io::Result<&'a [u8]>> {
     let mut read = ReadBuf::new(buffer);
-    ready!(Pin::new(leg).poll_read(context, &mut read))?;
+    ready!(Pin::new(peer).poll_read(context, &mut read))?;
     let length = read.filled().len();
     Poll::Ready(Ok(buffer.get(..length).unwrap_or_default()))
 }
 
-fn viewer_lost(error: &io::Error) -> End {
+fn viewer_lost(error: &io::Error) -> StreamEnd {
     let why = if error.kind() == io::ErrorKind::InvalidData {
-        Close::ProtocolError
+        EndReason::ProtocolError
     } else {
-        Close::ViewerLost
+        EndReason::ViewerLost
     };
-    End {
-        why,
+    StreamEnd {
+        reason: why,
         detail: Some(error.to_string()),
     }
 }
 
-fn target_lost(error: &io::Error) -> End {
-    End {
-        why: Close::TargetDisconnected,
+fn target_lost(error: &io::Error) -> StreamEnd {
+    StreamEnd {
+        reason: EndReason::TargetDisconnected,
         detail: Some(error.to_string()),
     }
 }

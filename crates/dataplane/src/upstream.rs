@@ -8,7 +8,7 @@ pub mod wait;
 use std::{io, time::Duration};
 
 use novasphere_wire::{
-    close::Close,
+    close::{EndReason, StreamEnd},
     rfb::upstream::{Authentication, ClientHandshake, HandshakeError, Progress},
 };
 use tokio::{
@@ -17,27 +17,27 @@ use tokio::{
 };
 
 use self::{
-    kubevirt::{KubeVirtError, KubeVirtTarget},
-    reconnect::RecoveringTarget,
-    tcp::TcpTarget,
-    wait::WaitingTarget,
+    kubevirt::{KubeVirtError, KubeVirtUpstream},
+    reconnect::SerialUpstream,
+    tcp::TcpUpstream,
+    wait::AwaitedUpstream,
 };
-use crate::{admission::Refusal, leg::Leg, registry::Protocol};
+use crate::{peer::Peer, registry::Protocol};
 
 /// How long a target has to answer, from connecting to the end of its handshake.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a console is.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub enum Upstream {
     /// A VNC server at a TCP port.
-    Tcp(TcpTarget),
+    Tcp(TcpUpstream),
     /// A KubeVirt machine, through kube-apiserver.
-    KubeVirt(KubeVirtTarget),
+    KubeVirt(KubeVirtUpstream),
     /// The serial console of a KubeVirt machine, which is opened again when it is lost.
-    Recovering(RecoveringTarget),
+    Serial(SerialUpstream),
     /// A desktop, which may sleep.
-    Waiting(WaitingTarget),
+    Awaited(AwaitedUpstream),
 }
 
 /// Why a console cannot be opened.
@@ -52,7 +52,7 @@ pub enum UpstreamError {
         source: io::Error,
     },
     /// It does not answer.
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    #[error("no answer within {} s", OPEN_TIMEOUT.as_secs())]
     Timeout,
     /// It breaks off during the handshake.
     #[error("the VNC server broke off during its handshake: {0}")]
@@ -64,74 +64,74 @@ pub enum UpstreamError {
     #[error(transparent)]
     KubeVirt(#[from] KubeVirtError),
     /// It did not become ready.
-    #[error("{}", .0.detail)]
-    NotReady(Refusal),
+    #[error("{}", .0.detail())]
+    NotReady(StreamEnd),
 }
 
 impl UpstreamError {
     /// What the viewer is told.
     #[must_use]
-    pub const fn close(&self) -> Close {
+    pub const fn close(&self) -> EndReason {
         match self {
-            Self::Connect { .. } | Self::Timeout | Self::BrokenOff(_) => Close::TargetUnreachable,
-            Self::Handshake(_) => Close::TargetRefused,
+            Self::Connect { .. } | Self::Timeout | Self::BrokenOff(_) => EndReason::TargetUnreachable,
+            Self::Handshake(_) => EndReason::TargetRefused,
             Self::KubeVirt(error) => error.close(),
-            Self::NotReady(refusal) => refusal.why,
+            Self::NotReady(refusal) => refusal.reason,
         }
     }
 }
 
-impl Target {
+impl Upstream {
     /// Connects, and brings an RFB handshake to the point where `ClientInit` is awaited.
     ///
     /// # Errors
     ///
-    /// [`UpstreamError`]; within [`TIMEOUT`], if it need not be [waited](Self::Waiting) for.
-    pub async fn open(&self, protocol: Protocol) -> Result<Box<dyn Leg>, UpstreamError> {
+    /// [`UpstreamError`]; within [`OPEN_TIMEOUT`], if it need not be [waited](Self::Awaited) for.
+    pub async fn open(&self, protocol: Protocol) -> Result<Box<dyn Peer>, UpstreamError> {
         match self {
             Self::Tcp(target) => target.open(protocol).await,
             Self::KubeVirt(target) => {
                 let connect = async { Ok(target.connect(protocol).await?) };
                 open(connect, protocol, &Authentication::None).await
             }
-            Self::Recovering(target) => open(target.connect(), protocol, &Authentication::None).await,
-            Self::Waiting(target) => Ok(target.open(protocol).await?.0),
+            Self::Serial(target) => open(target.connect(), protocol, &Authentication::None).await,
+            Self::Awaited(target) => Ok(target.open(protocol).await?.0),
         }
     }
 }
 
-impl TcpTarget {
-    /// As [`Target::open`].
-    async fn open(&self, protocol: Protocol) -> Result<Box<dyn Leg>, UpstreamError> {
+impl TcpUpstream {
+    /// As [`Upstream::open`].
+    async fn open(&self, protocol: Protocol) -> Result<Box<dyn Peer>, UpstreamError> {
         open(self.connect(), protocol, &self.authentication).await
     }
 }
 
 async fn open(
-    connect: impl Future<Output = Result<Box<dyn Leg>, UpstreamError>>,
+    connect: impl Future<Output = Result<Box<dyn Peer>, UpstreamError>>,
     protocol: Protocol,
     authentication: &Authentication,
-) -> Result<Box<dyn Leg>, UpstreamError> {
+) -> Result<Box<dyn Peer>, UpstreamError> {
     let open = async {
-        let mut leg = connect.await?;
+        let mut peer = connect.await?;
         if protocol == Protocol::Vnc {
-            handshake(&mut leg, authentication.clone()).await?;
+            handshake(&mut peer, authentication.clone()).await?;
         }
-        Ok(leg)
+        Ok(peer)
     };
-    timeout(TIMEOUT, open).await.map_err(|_| UpstreamError::Timeout)?
+    timeout(OPEN_TIMEOUT, open).await.map_err(|_| UpstreamError::Timeout)?
 }
 
-async fn handshake(leg: &mut Box<dyn Leg>, authentication: Authentication) -> Result<(), UpstreamError> {
+async fn handshake(peer: &mut Box<dyn Peer>, authentication: Authentication) -> Result<(), UpstreamError> {
     let mut handshake = ClientHandshake::new(authentication);
     let (mut input, mut output) = (Vec::new(), Vec::new());
     loop {
         input.resize(handshake.want(), 0);
-        leg.read_exact(&mut input).await.map_err(UpstreamError::BrokenOff)?;
+        peer.read_exact(&mut input).await.map_err(UpstreamError::BrokenOff)?;
         output.clear();
         let progress = handshake.receive(&input, &mut output)?;
-        leg.write_all(&output).await.map_err(UpstreamError::BrokenOff)?;
-        leg.flush().await.map_err(UpstreamError::BrokenOff)?;
+        peer.write_all(&output).await.map_err(UpstreamError::BrokenOff)?;
+        peer.flush().await.map_err(UpstreamError::BrokenOff)?;
         if progress == Progress::Done {
             return Ok(());
         }

@@ -9,15 +9,15 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use novasphere_wire::{
-    close::Close,
+    close::EndReason,
     websocket::frame::{Arrived, ControlPayload, Decoder, Header, Opcode, Role, unmask},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::leg::{Leg, UNANSWERED, poll_end};
+use crate::peer::{Peer, UNANSWERED_PINGS_LIMIT, poll_end};
 
 /// The most payload in one masked frame: masking needs a copy, and this bounds it.
-const MASKED_CHUNK: usize = 16 * 1024;
+const MASKED_CHUNK_BYTES: usize = 16 * 1024;
 
 /// A WebSocket after its opening handshake.
 ///
@@ -91,13 +91,13 @@ impl<S> WebSocket<S> {
         if let Some(payload) = &arrived.ping
             && !self.close_queued
             // A peer that sends pings and reads nothing gets no more answers than this.
-            && self.queued.len() < MASKED_CHUNK
+            && self.queued.len() < MASKED_CHUNK_BYTES
         {
             self.queue(Opcode::Pong, payload.as_bytes());
         }
         if arrived.close.is_some() {
             self.ended = true;
-            self.queue_close(&ControlPayload::close(Close::ViewerLeft));
+            self.queue_close(&ControlPayload::close(EndReason::ViewerLeft));
         }
     }
 }
@@ -162,7 +162,7 @@ impl<S: AsyncWrite + Unpin> WebSocket<S> {
         if self.close_queued {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let chunk = bytes.get(..MASKED_CHUNK).unwrap_or(bytes);
+        let chunk = bytes.get(..MASKED_CHUNK_BYTES).unwrap_or(bytes);
         self.queue(Opcode::Binary, chunk);
         match self.poll_queued(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -232,9 +232,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Leg for WebSocket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Peer for WebSocket<S> {
     fn ping(&mut self) -> bool {
-        let alive = self.unanswered < UNANSWERED;
+        let alive = self.unanswered < UNANSWERED_PINGS_LIMIT;
         self.unanswered = self.unanswered.saturating_add(1);
         if !self.ping_queued && !self.close_queued {
             self.ping_queued = true;
@@ -243,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Leg for WebSocket<S> {
         alive
     }
 
-    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>, why: Close) -> Poll<io::Result<()>> {
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>, why: EndReason) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.frame_left > 0 {
             // Inside a frame there is no place for a word.

@@ -16,7 +16,7 @@ use std::{
 use tokio::runtime::{Builder, Handle};
 
 /// More threads than this carry more than one network interface does.
-const MOST: usize = 16;
+const THREADS_LIMIT: usize = 16;
 
 struct Workers {
     handles: Vec<Handle>,
@@ -25,7 +25,9 @@ struct Workers {
 
 /// They live as long as the process, as the streams may.
 static WORKERS: LazyLock<Workers> = LazyLock::new(|| {
-    let count = thread::available_parallelism().map_or(1, usize::from).min(MOST);
+    let count = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(THREADS_LIMIT);
     let handles = (0..count).filter_map(|number| match start(number) {
         Ok(handle) => Some(handle),
         Err(error) => {

@@ -9,7 +9,7 @@ use clap::Parser;
 use novasphere::{Arguments, Configuration, Role};
 use novasphere_apiserver::metrics::ApiMetrics;
 use novasphere_console::config::ConsoleConfig;
-use novasphere_dataplane::{limits::Gate, metrics::Metrics as StreamMetrics};
+use novasphere_dataplane::{limits::ConnectionLimiter, metrics::StreamMetrics};
 use novasphere_runtime::{
     admin::AdminServer,
     config,
@@ -104,18 +104,18 @@ struct Process {
 
 /// What the streams of the process are counted by.
 struct Streams {
-    gate: Gate,
+    limiter: ConnectionLimiter,
     metrics: StreamMetrics,
 }
 
 impl Streams {
     fn register(config: &ConsoleConfig, registry: &mut Registry) -> Self {
-        let gate = Gate::new(config.limits());
-        let metrics = StreamMetrics::register(registry, gate.clone());
+        let limiter = ConnectionLimiter::new(config.limits());
+        let metrics = StreamMetrics::register(registry, limiter.clone());
         if config.metrics_per_session {
             metrics.register_sessions(registry);
         }
-        Self { gate, metrics }
+        Self { limiter, metrics }
     }
 }
 

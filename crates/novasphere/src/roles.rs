@@ -32,7 +32,7 @@ impl Roles {
     ///
     /// When the audit log cannot be opened or the cluster refuses what the gateway needs.
     pub(crate) async fn gateway(&mut self, tasks: &mut JoinSet<()>) -> anyhow::Result<Option<Gateway>> {
-        let Some(Streams { gate, metrics }) = self.process.streams.take() else {
+        let Some(Streams { limiter, metrics }) = self.process.streams.take() else {
             return Ok(Some(None));
         };
         let ready = self.process.health.gate(ReadinessGate::Sessions);
@@ -43,7 +43,7 @@ impl Roles {
             namespace: self.kube_config.default_namespace.clone(),
             instance: self.instance.clone(),
             endpoints: self.configuration.endpoints.clone(),
-            gate,
+            limiter,
             wake_timeout: config.wake_timeout(),
             metrics,
             runtime_metrics: self.process.metrics.clone(),

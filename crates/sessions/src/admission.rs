@@ -20,16 +20,21 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, Takeover};
 use novasphere_dataplane::{
-    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal, Whose},
+    admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot, TokenSubject},
     registry::{Protocol, Registry, SessionId, StreamInfo, Transport},
-    relay::End,
 };
-use novasphere_wire::{close::Close, rules::Rules, token::TokenHash};
+use novasphere_wire::{
+    close::{EndReason, StreamEnd},
+    rules::Rules,
+    token::TokenHash,
+};
 use tokio::time::Instant;
 
 use super::{
     access::{AccessChecker, FRESH, User},
-    claim::{Caller, Way, check_way, claimed, close_of_error, refuse, rules, target_name, unknown, user_of, whose},
+    claim::{
+        Caller, Way, check_way, claimed, close_of_error, refuse, rules, subject_of, target_name, unknown, user_of,
+    },
     desktops::stopped,
     enforcer::close_of,
     grant::Granting,
@@ -75,9 +80,9 @@ struct Claiming<'a> {
 }
 
 impl Decide for Claiming<'_> {
-    type Refusal = Refusal;
+    type Refusal = StreamEnd;
 
-    async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision, Refusal> {
+    async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision, StreamEnd> {
         let now = Timestamp::now();
         let (ticket, status) = self.admission.weigh(session, &self.caller, now).await?;
         self.ticket = Some(ticket);
@@ -98,7 +103,7 @@ impl SessionAdmission {
         user: &User,
         client: IpAddr,
         transport: Transport,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted, StreamEnd> {
         let id = id_of(session);
         if self.0.sessions.of(&id).is_none() {
             self.0.sessions.written(session.clone());
@@ -117,7 +122,13 @@ impl SessionAdmission {
     }
 
     /// In a task of its own: a claim that was sent must be given back when the viewer has left meanwhile.
-    async fn enter(&self, id: SessionId, way: Way, client: IpAddr, transport: Transport) -> Result<Admitted, Refusal> {
+    async fn enter(
+        &self,
+        id: SessionId,
+        way: Way,
+        client: IpAddr,
+        transport: Transport,
+    ) -> Result<Admitted, StreamEnd> {
         let caller = Caller {
             way,
             client,
@@ -128,10 +139,10 @@ impl SessionAdmission {
         let entering = tokio::spawn(async move { this.claim(&id, caller).await });
         entering
             .await
-            .unwrap_or_else(|_| Err(refuse(Close::Internal, "the admission failed")))
+            .unwrap_or_else(|_| Err(refuse(EndReason::Internal, "the admission failed")))
     }
 
-    async fn claim(&self, id: &SessionId, caller: Caller) -> Result<Admitted, Refusal> {
+    async fn claim(&self, id: &SessionId, caller: Caller) -> Result<Admitted, StreamEnd> {
         let mut claiming = Claiming {
             admission: self,
             caller,
@@ -143,12 +154,12 @@ impl SessionAdmission {
             WriteError::Refused(refusal) => refusal,
             WriteError::Gone => unknown("the session is gone"),
             WriteError::Contended | WriteError::Api(_) | WriteError::Timeout => {
-                refuse(Close::Unavailable, "the claim of the token's use cannot be written")
+                refuse(EndReason::Unavailable, "the claim of the token's use cannot be written")
             }
         });
         match (written, ticket) {
             (Ok(session), Some(ticket)) => Ok(self.admitted(id, &session, ticket)),
-            (Ok(_), None) => Err(refuse(Close::Internal, "a claim without a ticket")),
+            (Ok(_), None) => Err(refuse(EndReason::Internal, "a claim without a ticket")),
             (Err(refusal), _) => Err(refusal),
         }
     }
@@ -159,13 +170,13 @@ impl SessionAdmission {
         session: &ConsoleSession,
         caller: &Caller,
         now: Timestamp,
-    ) -> Result<(Ticket, ConsoleSessionStatus), Refusal> {
+    ) -> Result<(Ticket, ConsoleSessionStatus), StreamEnd> {
         let user = user_of(session, &caller.way, now)?;
         let name = user.name.clone();
         let weighed = self.weigh_user(session, caller, user, now).await;
         weighed.inspect_err(|refusal| {
-            if !matches!(refusal.why, Close::TokenRefused | Close::Unavailable) {
-                self.0.report.turned_away(&id_of(session), &name, refusal.why);
+            if !matches!(refusal.reason, EndReason::TokenRefused | EndReason::Unavailable) {
+                self.0.report.turned_away(&id_of(session), &name, refusal.reason);
             }
         })
     }
@@ -176,7 +187,7 @@ impl SessionAdmission {
         caller: &Caller,
         user: User,
         now: Timestamp,
-    ) -> Result<(Ticket, ConsoleSessionStatus), Refusal> {
+    ) -> Result<(Ticket, ConsoleSessionStatus), StreamEnd> {
         let references = self.0.sessions.references(session);
         let (valid, before) = self.open(session, &references, &caller.way, now)?;
         let policy = &valid.policy;
@@ -184,7 +195,7 @@ impl SessionAdmission {
         if !valid.target.state.is_open() {
             return Err(match &references.vnc_workspace {
                 Some(workspace) => stopped(workspace),
-                None => refuse(Close::TargetNotRunning, "the machine does not run"),
+                None => refuse(EndReason::TargetNotRunning, "the machine does not run"),
             });
         }
         let namespace = &id_of(session).namespace;
@@ -197,7 +208,7 @@ impl SessionAdmission {
                 &valid.target.name,
                 Right::Drive,
             );
-            return Err(refuse(Close::InputNotAllowed, missing_right(&user.name, &drive)));
+            return Err(refuse(EndReason::InputNotAllowed, missing_right(&user.name, &drive)));
         }
         let replaced = self.room(&valid)?;
         let found = self.0.consoles.find(&valid.target).await?;
@@ -239,7 +250,7 @@ impl SessionAdmission {
         references: &References,
         way: &Way,
         now: Timestamp,
-    ) -> Result<(ValidatedSession, ConsoleSessionStatus), Refusal> {
+    ) -> Result<(ValidatedSession, ConsoleSessionStatus), StreamEnd> {
         let is_to_be_started = matches!(way, Way::User(_)) && is_made_for_connection(session) && !is_started(session);
         if let Some(reason) = end(session, references, now).filter(|_| !is_to_be_started) {
             return Err(match (reason, way) {
@@ -266,16 +277,16 @@ impl SessionAdmission {
     }
 
     /// Whether the user may drive, when he may look.
-    async fn rights(&self, valid: &ValidatedSession, user: &User, namespace: &str) -> Result<bool, Refusal> {
+    async fn rights(&self, valid: &ValidatedSession, user: &User, namespace: &str) -> Result<bool, StreamEnd> {
         let target = &valid.target;
         let right = |right| console_right(target.kind, valid.policy.protocol, namespace, &target.name, right);
         let allows = async |attributes| {
             let allowed = self.0.access.allows(user, attributes, FRESH).await;
-            allowed.map_err(|error| refuse(Close::Unavailable, error.to_string()))
+            allowed.map_err(|error| refuse(EndReason::Unavailable, error.to_string()))
         };
         let look = right(Right::Look);
         if !allows(&look).await? {
-            return Err(refuse(Close::AccessWithdrawn, missing_right(&user.name, &look)));
+            return Err(refuse(EndReason::AccessWithdrawn, missing_right(&user.name, &look)));
         }
         if valid.policy.input == ConsoleInput::ViewOnly {
             return Ok(false);
@@ -285,11 +296,11 @@ impl SessionAdmission {
 
     /// The viewers who have to go first: KubeVirt carries one stream of each kind per machine, and does not say no to a
     /// second one of the serial kind.
-    fn room(&self, valid: &ValidatedSession) -> Result<Vec<String>, Refusal> {
+    fn room(&self, valid: &ValidatedSession) -> Result<Vec<String>, StreamEnd> {
         let others = self.0.sessions.streams_of(&valid.target.console, valid.policy.protocol);
         match (others.first(), valid.policy.takeover) {
             (Some(other), Takeover::Refuse) => Err(refuse(
-                Close::InUse,
+                EndReason::InUse,
                 format!("{} is connected by the session {}", other.user, other.session),
             )),
             _ => Ok(others.into_iter().map(|stream| stream.connection).collect()),
@@ -320,13 +331,13 @@ impl SessionAdmission {
         } = ticket;
         for connection in replaced {
             let is_it = |stream: &novasphere_dataplane::registry::Stream| stream.info.connection == connection;
-            self.0.registry.end_where(is_it, Close::Replaced);
+            self.0.registry.end_where(is_it, EndReason::Replaced);
         }
         let target = self.0.consoles.target(found, &live, policy.takeover);
         let (report, session_id) = (self.0.report.clone(), id.clone());
-        let place = Place::new(live.id(), move |connection| {
+        let slot = ConnectionSlot::new(live.id(), move |connection| {
             // A stream that was open has told its end already.
-            report.over(&session_id, connection, Close::HandshakeTimeout);
+            report.over(&session_id, connection, EndReason::HandshakeTimeout);
         });
         let left = live.expires.duration_since(Timestamp::now());
         let admitted = Admitted {
@@ -342,7 +353,7 @@ impl SessionAdmission {
             target,
             expires: Instant::now() + Duration::try_from(left).unwrap_or_default(),
             idle_timeout: policy.idle_timeout,
-            place,
+            slot,
         };
         self.0.live.add(live);
         admitted
@@ -368,7 +379,7 @@ fn view(valid: &ValidatedSession, references: &References) -> TargetView {
 impl Admission for SessionAdmission {
     type TargetView = TargetView;
 
-    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
+    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
         let session = self.0.sessions.of_token(&request.token).await;
         let id = id_of(&*session.ok_or_else(|| unknown("no session has given out this token"))?);
         if request.session.as_ref().is_some_and(|named| *named != id.to_string()) {
@@ -378,11 +389,11 @@ impl Admission for SessionAdmission {
         self.enter(id, way, request.client, request.transport).await
     }
 
-    fn whose(&self, token: &TokenHash) -> Option<Whose> {
+    fn subject_of(&self, token: &TokenHash) -> Option<TokenSubject> {
         let hash = token.to_hex();
         let session = self.0.sessions.known_token(&hash)?;
         let grant = grant::find(session.status.as_ref()?, &hash)?;
-        Some(whose(&session, &grant.user))
+        Some(subject_of(&session, &grant.user))
     }
 
     fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<TargetView> {
@@ -407,7 +418,7 @@ impl Admission for SessionAdmission {
         valid.policy.allows_address(client).then(|| view(&valid, &references))
     }
 
-    async fn explain(&self, stream: &StreamInfo) -> Option<End> {
+    async fn explain(&self, stream: &StreamInfo) -> Option<StreamEnd> {
         let live = self.0.live.get(&stream.session, &stream.connection)?;
         self.0.consoles.explain(&live).await
     }

@@ -12,11 +12,12 @@ use novasphere_core::console_session::{
     validate::SessionError,
 };
 use novasphere_crd::{Clipboard, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, LastDisconnect, Time};
-use novasphere_dataplane::{
-    admission::{Refusal, Whose},
-    registry::Transport,
+use novasphere_dataplane::{admission::TokenSubject, registry::Transport};
+use novasphere_wire::{
+    close::{EndReason, StreamEnd},
+    rules::Rules,
+    token::TokenHash,
 };
-use novasphere_wire::{close::Close, rules::Rules, token::TokenHash};
 
 use super::{access::User, report::id_of};
 
@@ -37,20 +38,17 @@ pub(crate) struct Caller {
     pub(crate) connection: String,
 }
 
-pub(crate) fn refuse(why: Close, detail: impl Into<String>) -> Refusal {
-    Refusal {
-        why,
-        detail: detail.into(),
-    }
+pub(crate) fn refuse(why: EndReason, detail: impl Into<String>) -> StreamEnd {
+    StreamEnd::new(why, detail)
 }
 
-pub(crate) fn unknown(detail: impl Into<String>) -> Refusal {
-    refuse(Close::TokenRefused, detail)
+pub(crate) fn unknown(detail: impl Into<String>) -> StreamEnd {
+    refuse(EndReason::TokenRefused, detail)
 }
 
 /// What the log says of somebody who was turned away.
-pub(crate) fn whose(session: &ConsoleSession, user: &str) -> Whose {
-    Whose {
+pub(crate) fn subject_of(session: &ConsoleSession, user: &str) -> TokenSubject {
+    TokenSubject {
         session: id_of(session).to_string(),
         user: user.to_owned(),
         target: target_name(session),
@@ -63,11 +61,11 @@ pub(crate) fn target_name(session: &ConsoleSession) -> String {
 }
 
 /// Who it is, by a token that is good now or by kube-apiserver's word.
-pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Result<User, Refusal> {
+pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Result<User, StreamEnd> {
     match way {
         Way::User(user) if may_have_token(&session.spec, &user.name, &user.groups) => Ok(user.clone()),
         Way::User(user) => Err(refuse(
-            Close::AccessWithdrawn,
+            EndReason::AccessWithdrawn,
             format!("spec.users and spec.groups do not name {}", user.name),
         )),
         Way::Token(hash) => {
@@ -90,10 +88,10 @@ pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Re
     }
 }
 
-pub(crate) fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), Refusal> {
+pub(crate) fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), StreamEnd> {
     if !policy.allows_address(caller.client) {
         return Err(refuse(
-            Close::AddressNotAllowed,
+            EndReason::AddressNotAllowed,
             format!("{} is in no allowed source range", caller.client),
         ));
     }
@@ -102,7 +100,7 @@ pub(crate) fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), R
     }
     if policy.protocol != ConsoleProtocol::Vnc {
         return Err(refuse(
-            Close::TransportNotAllowed,
+            EndReason::TransportNotAllowed,
             "the console is not a screen, so it does not speak RFB",
         ));
     }
@@ -110,7 +108,7 @@ pub(crate) fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), R
         Ok(())
     } else {
         Err(refuse(
-            Close::TransportNotAllowed,
+            EndReason::TransportNotAllowed,
             "console.native is false: browsers only",
         ))
     }
@@ -123,7 +121,7 @@ pub(crate) fn claimed(
     policy: &SessionPolicy,
     replaced: &[String],
     now: Timestamp,
-) -> Result<ConsoleSessionStatus, Refusal> {
+) -> Result<ConsoleSessionStatus, StreamEnd> {
     let made_room = make_room(before, replaced, now);
     let claimed = match &caller.way {
         Way::Token(hash) => claim(&made_room, &hash.to_hex(), connection.clone(), policy.max_viewers, now),
@@ -132,11 +130,11 @@ pub(crate) fn claimed(
     claimed.map_err(|error| {
         let why = match error {
             ClaimError::UnknownToken | ClaimError::TokenExpired | ClaimError::TokenUsed | ClaimError::Over => {
-                Close::TokenRefused
+                EndReason::TokenRefused
             }
-            ClaimError::TooManyViewers => Close::TooManyViewers,
-            ClaimError::NotReady => Close::TargetNotRunning,
-            ClaimError::Duplicate => Close::Internal,
+            ClaimError::TooManyViewers => EndReason::TooManyViewers,
+            ClaimError::NotReady => EndReason::TargetNotRunning,
+            ClaimError::Duplicate => EndReason::Internal,
         };
         refuse(why, error.to_string())
     })
@@ -152,7 +150,7 @@ fn make_room(before: &ConsoleSessionStatus, replaced: &[String], now: Timestamp)
     let ids: Vec<&str> = replaced.iter().map(String::as_str).collect();
     let last = LastDisconnect {
         user: own.user.clone(),
-        reason: Close::Replaced.reason().to_owned(),
+        reason: EndReason::Replaced.reason().to_owned(),
         at: Time(now),
     };
     let mut after = leave(before, &ids, last, now);
@@ -161,13 +159,13 @@ fn make_room(before: &ConsoleSessionStatus, replaced: &[String], now: Timestamp)
     after
 }
 
-pub(crate) fn close_of_error(error: &SessionError) -> Close {
+pub(crate) fn close_of_error(error: &SessionError) -> EndReason {
     match error {
-        SessionError::TargetNotFound { .. } | SessionError::TargetReplaced => Close::TargetGone,
-        SessionError::Policy(_) => Close::PolicyChanged,
-        SessionError::KubeVirtNotInstalled | SessionError::VncServer { .. } => Close::TargetUnreachable,
+        SessionError::TargetNotFound { .. } | SessionError::TargetReplaced => EndReason::TargetGone,
+        SessionError::Policy(_) => EndReason::PolicyChanged,
+        SessionError::KubeVirtNotInstalled | SessionError::VncServer { .. } => EndReason::TargetUnreachable,
         SessionError::NoIdentity | SessionError::NoSuchConsole { .. } | SessionError::TooManySessions { .. } => {
-            Close::TargetRefused
+            EndReason::TargetRefused
         }
     }
 }
@@ -207,14 +205,14 @@ mod tests {
         }
     }
 
-    fn told(policy: &SessionPolicy, client: &str, transport: Transport) -> Option<Close> {
+    fn told(policy: &SessionPolicy, client: &str, transport: Transport) -> Option<EndReason> {
         let caller = Caller {
             way: Way::User(User::default()),
             client: client.parse().unwrap(),
             transport,
             connection: "c".into(),
         };
-        check_way(policy, &caller).err().map(|refusal| refusal.why)
+        check_way(policy, &caller).err().map(|refusal| refusal.reason)
     }
 
     #[test]
@@ -223,7 +221,7 @@ mod tests {
         assert_eq!(told(&policy(), "::ffff:192.0.2.9", Transport::WebSocket), None);
         assert_eq!(
             told(&policy(), "198.51.100.1", Transport::WebSocket),
-            Some(Close::AddressNotAllowed)
+            Some(EndReason::AddressNotAllowed)
         );
         let browsers = SessionPolicy {
             native: false,
@@ -231,7 +229,7 @@ mod tests {
         };
         assert_eq!(
             told(&browsers, "192.0.2.9", Transport::Rfb),
-            Some(Close::TransportNotAllowed)
+            Some(EndReason::TransportNotAllowed)
         );
         assert_eq!(told(&browsers, "192.0.2.9", Transport::KubeApiserver), None);
         let serial = SessionPolicy {
@@ -240,7 +238,7 @@ mod tests {
         };
         assert_eq!(
             told(&serial, "192.0.2.9", Transport::Rfb),
-            Some(Close::TransportNotAllowed)
+            Some(EndReason::TransportNotAllowed)
         );
     }
 

@@ -16,14 +16,11 @@ use novasphere_core::console_session::{
     target::{Console, TargetState},
 };
 use novasphere_crd::{Time, VncWorkspace};
-use novasphere_dataplane::{
-    admission::Refusal,
-    upstream::{
-        tcp::TcpTarget,
-        wait::{Answer, WaitingTarget, Wake},
-    },
+use novasphere_dataplane::upstream::{
+    tcp::TcpUpstream,
+    wait::{AwaitedUpstream, BoxFuture, Wake},
 };
-use novasphere_wire::close::Close;
+use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{
@@ -85,11 +82,11 @@ impl Desktops {
     }
 
     /// A place among those who wait.
-    pub(crate) fn place(&self) -> Result<WaitingPlace, Refusal> {
+    pub(crate) fn place(&self) -> Result<WaitingPlace, StreamEnd> {
         let place = Arc::clone(&self.0.places).try_acquire_owned();
         place
             .map(|permit| WaitingPlace(Arc::new(permit)))
-            .map_err(|_| refuse(Close::TooManyWaiting, format!("{MAX_WAITING} viewers wait already")))
+            .map_err(|_| refuse(EndReason::TooManyWaiting, format!("{MAX_WAITING} viewers wait already")))
     }
 
     /// The target for a viewer of a desktop. `first` is where the desktop was just seen.
@@ -98,10 +95,10 @@ impl Desktops {
         consoles: Consoles,
         id: WorkspaceId,
         console: Console,
-        first: Option<TcpTarget>,
+        first: Option<TcpUpstream>,
         place: WaitingPlace,
-    ) -> WaitingTarget {
-        WaitingTarget {
+    ) -> AwaitedUpstream {
+        AwaitedUpstream {
             wake: Arc::new(Waiter(Arc::new(Waits {
                 desktops: self.clone(),
                 consoles,
@@ -111,13 +108,13 @@ impl Desktops {
                 missing: Mutex::default(),
                 _place: place,
             }))),
-            patience: self.0.patience,
+            timeout: self.0.patience,
         }
     }
 
     /// Asks a desktop to wake, if it still sleeps. Those who ask for the same one in this process wait for each other, so that
     /// one of them asks for all.
-    async fn wake(&self, id: &WorkspaceId) -> Result<(), Refusal> {
+    async fn wake(&self, id: &WorkspaceId) -> Result<(), StreamEnd> {
         let turn = self.turn(&id.uid);
         let mut failed = turn.lock().await;
         let workspace = self.0.sessions.workspace(id).ok_or_else(gone)?;
@@ -143,7 +140,7 @@ impl Desktops {
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(gone()),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 403 | 422) => {
                 return Err(refuse(
-                    Close::TargetRefused,
+                    EndReason::TargetRefused,
                     format!(
                         "cannot set wakeRequestedAt of the VncWorkspace {}: {}",
                         id.name, status.message
@@ -177,14 +174,14 @@ struct Waits {
     consoles: Consoles,
     id: WorkspaceId,
     console: Console,
-    first: Mutex<Option<TcpTarget>>,
+    first: Mutex<Option<TcpUpstream>>,
     /// Why a desktop that says that it is ready is not found.
     missing: Mutex<Option<String>>,
     _place: WaitingPlace,
 }
 
 impl Wake for Waiter {
-    fn ready(&self) -> Answer<Result<TcpTarget, Refusal>> {
+    fn ready(&self) -> BoxFuture<Result<TcpUpstream, StreamEnd>> {
         let waits = Arc::clone(&self.0);
         Box::pin(async move { waits.ready().await })
     }
@@ -201,7 +198,7 @@ impl Wake for Waiter {
 }
 
 impl Waits {
-    async fn ready(&self) -> Result<TcpTarget, Refusal> {
+    async fn ready(&self) -> Result<TcpUpstream, StreamEnd> {
         let first = self.first.lock().take();
         if let Some(first) = first {
             return Ok(first);
@@ -216,7 +213,7 @@ impl Waits {
                     Ok(target) => return Ok(target),
                     // The endpoints trail behind the Pod.
                     Err(refusal) if is_passing(&refusal) => {
-                        *self.missing.lock() = Some(refusal.detail);
+                        *self.missing.lock() = refusal.detail;
                         true
                     }
                     Err(refusal) => return Err(refusal),
@@ -237,7 +234,7 @@ impl Waits {
             };
             tokio::select! {
                 changed = targets.changed() => if changed.is_err() {
-                    return Err(refuse(Close::Internal, "the watch cache is gone"));
+                    return Err(refuse(EndReason::Internal, "the watch cache is gone"));
                 },
                 () = next => pause = (pause * 2).min(LONGEST_PAUSE),
             }
@@ -246,11 +243,11 @@ impl Waits {
 }
 
 /// Why nobody comes in to this desktop, and waiting does not help.
-pub(crate) fn stopped(workspace: &VncWorkspace) -> Refusal {
+pub(crate) fn stopped(workspace: &VncWorkspace) -> StreamEnd {
     let why = match desktop::stop(workspace) {
-        Some(Stop::Deleting) => Close::TargetGone,
-        Some(Stop::Expired) => Close::TargetExpired,
-        Some(Stop::Invalid) | None => Close::TargetFailed,
+        Some(Stop::Deleting) => EndReason::TargetGone,
+        Some(Stop::Expired) => EndReason::TargetExpired,
+        Some(Stop::Invalid) | None => EndReason::TargetFailed,
     };
     let name = workspace.name_any();
     refuse(
@@ -263,10 +260,10 @@ pub(crate) fn stopped(workspace: &VncWorkspace) -> Refusal {
 }
 
 /// Whether it may be over by itself in a moment.
-pub(crate) const fn is_passing(refusal: &Refusal) -> bool {
-    matches!(refusal.why, Close::TargetUnreachable | Close::Unavailable)
+pub(crate) const fn is_passing(refusal: &StreamEnd) -> bool {
+    matches!(refusal.reason, EndReason::TargetUnreachable | EndReason::Unavailable)
 }
 
-fn gone() -> Refusal {
-    refuse(Close::TargetGone, "the VncWorkspace is gone")
+fn gone() -> StreamEnd {
+    refuse(EndReason::TargetGone, "the VncWorkspace is gone")
 }

@@ -12,11 +12,10 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{CloseReason, ConsoleSession};
 use novasphere_dataplane::{
-    admission::{Observer, Refused},
+    admission::{EntryRejected, Observer},
     registry::{Registry, SessionId, Stream},
-    relay::End,
 };
-use novasphere_wire::close::Close;
+use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -54,13 +53,13 @@ struct Parts {
 }
 
 /// What viewers are told of a session's end.
-pub(crate) const fn close_of(reason: CloseReason) -> Close {
+pub(crate) const fn close_of(reason: CloseReason) -> EndReason {
     match reason {
-        CloseReason::Expired => Close::Expired,
-        CloseReason::Revoked => Close::Revoked,
-        CloseReason::Deleted | CloseReason::Finished => Close::Deleted,
-        CloseReason::TargetGone => Close::TargetGone,
-        CloseReason::PolicyChanged => Close::PolicyChanged,
+        CloseReason::Expired => EndReason::Expired,
+        CloseReason::Revoked => EndReason::Revoked,
+        CloseReason::Deleted | CloseReason::Finished => EndReason::Deleted,
+        CloseReason::TargetGone => EndReason::TargetGone,
+        CloseReason::PolicyChanged => EndReason::PolicyChanged,
     }
 }
 
@@ -100,7 +99,7 @@ impl Enforcer {
     /// Ends the streams of a session that may not go on, and puts those back into it that it does not know.
     pub(crate) fn check(&self, id: &SessionId) {
         let Some(session) = self.0.sessions.of(id) else {
-            self.0.registry.end_session(id, Close::Deleted);
+            self.0.registry.end_session(id, EndReason::Deleted);
             return;
         };
         for live in self.end_refused(id, &session) {
@@ -120,11 +119,11 @@ impl Enforcer {
         let mut unknown = Vec::new();
         for live in self.0.live.of_session(id) {
             if console.as_ref().is_some_and(|console| *console != live.console) {
-                self.end(&live, Close::PolicyChanged);
+                self.end(&live, EndReason::PolicyChanged);
             } else if !is_noted(session, &live) {
                 // Somebody took it over, or took this process for dead.
                 if is_replaced(session, &live) {
-                    self.end(&live, Close::Replaced);
+                    self.end(&live, EndReason::Replaced);
                 } else {
                     unknown.push(live);
                 }
@@ -145,13 +144,13 @@ impl Enforcer {
                 if let Some(session) = session {
                     self.end_refused(&id, &session);
                 } else if self.0.writer.is_gone(&id).await {
-                    self.0.registry.end_session(&id, Close::Deleted);
+                    self.0.registry.end_session(&id, EndReason::Deleted);
                 }
             })
             .await;
     }
 
-    fn end(&self, live: &Live, why: Close) {
+    fn end(&self, live: &Live, why: EndReason) {
         self.0
             .registry
             .end_where(|stream| stream.info.connection == live.id(), why);
@@ -234,7 +233,7 @@ impl Enforcer {
             Ok(false) => {
                 for live in self.0.live.all() {
                     if live.user == user && live.rights().contains(&right) {
-                        self.end(&live, Close::AccessWithdrawn);
+                        self.end(&live, EndReason::AccessWithdrawn);
                     }
                 }
             }
@@ -249,7 +248,7 @@ fn is_replaced(session: &ConsoleSession, live: &Live) -> bool {
     let last = status.and_then(|status| status.last_disconnect.as_ref());
     last.is_some_and(|last| {
         // Times in a status are whole seconds.
-        last.reason == Close::Replaced.reason() && last.at.0.as_second() >= live.opened_at.as_second()
+        last.reason == EndReason::Replaced.reason() && last.at.0.as_second() >= live.opened_at.as_second()
     })
 }
 
@@ -260,11 +259,11 @@ fn is_noted(session: &ConsoleSession, live: &Live) -> bool {
 
 /// What happened between the claim and the opening of a stream had no stream to end.
 impl Observer for Enforcer {
-    fn opened(&self, stream: &Stream) {
+    fn on_opened(&self, stream: &Stream) {
         self.check(&stream.info.session);
     }
 
-    fn closed(&self, _: &Stream, _: &End) {}
+    fn on_closed(&self, _: &Stream, _: &StreamEnd) {}
 
-    fn refused(&self, _: &Refused) {}
+    fn on_rejected(&self, _: &EntryRejected) {}
 }

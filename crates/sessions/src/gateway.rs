@@ -9,11 +9,11 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::ConsoleSession;
 use novasphere_dataplane::{
-    admission::{Admitted, Observer, Refusal},
+    admission::{Admitted, Observer},
     audit::AuditLog,
     gateway::Gateway,
-    limits::Gate,
-    metrics::Metrics,
+    limits::ConnectionLimiter,
+    metrics::StreamMetrics,
     registry::{Registry, Transport},
 };
 use novasphere_runtime::{
@@ -24,6 +24,7 @@ use novasphere_runtime::{
     shutdown::Shutdown,
     watch::Guard,
 };
+use novasphere_wire::close::StreamEnd;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -58,11 +59,11 @@ pub struct SessionGatewayOptions {
     /// Where viewers connect; for the status of sessions that are made for one connection.
     pub endpoints: Endpoints,
     /// Limits before authentication.
-    pub gate: Gate,
+    pub limiter: ConnectionLimiter,
     /// How long a viewer waits at most for a desktop that sleeps or starts.
     pub wake_timeout: Duration,
     /// Counts streams.
-    pub metrics: Metrics,
+    pub metrics: StreamMetrics,
     /// Counts what the watches see.
     pub runtime_metrics: RuntimeMetrics,
     /// Where the audit log goes.
@@ -242,7 +243,7 @@ impl SessionGateway {
         let (access, report, registry) = (core.access.clone(), core.report.clone(), core.registry.clone());
         let admission = core.admission(options.endpoints);
         let this = Self {
-            gateway: Gateway::with_registry(admission.clone(), observers, options.gate, registry),
+            gateway: Gateway::with_registry(admission.clone(), observers, options.limiter, registry),
             admission,
             sessions,
             access,
@@ -302,11 +303,11 @@ impl SessionGateway {
         user: &User,
         client: IpAddr,
         transport: Transport,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted, StreamEnd> {
         let admitted = self.admission.admit_user(session, user, client, transport).await;
         if let Err(refusal) = &admitted {
-            let whose = claim::whose(session, &user.name);
-            self.gateway.refused_before(refusal, whose, client, transport);
+            let subject = claim::subject_of(session, &user.name);
+            self.gateway.reject_known(refusal, subject, client, transport);
         }
         admitted
     }

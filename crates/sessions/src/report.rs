@@ -18,12 +18,11 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{ConsoleSession, LastDisconnect, Time};
 use novasphere_dataplane::{
-    admission::{Observer, Refused},
+    admission::{EntryRejected, Observer},
     registry::{SessionId, Stream},
-    relay::End,
 };
 use novasphere_runtime::events;
-use novasphere_wire::close::Close;
+use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
@@ -97,13 +96,13 @@ impl Report {
     }
 
     /// Notes that a stream is over; does nothing when that was noted already.
-    pub(crate) fn over(&self, session: &SessionId, connection: &str, why: Close) {
+    pub(crate) fn over(&self, session: &SessionId, connection: &str, why: EndReason) {
         if let Some(live) = self.0.live.remove(session, connection) {
             self.left(&live, why);
         }
     }
 
-    fn left(&self, live: &Live, why: Close) {
+    fn left(&self, live: &Live, why: EndReason) {
         let leaving = Leaving {
             connection: live.id().to_owned(),
             last: LastDisconnect {
@@ -122,7 +121,7 @@ impl Report {
             connection: connection.to_owned(),
             last: LastDisconnect {
                 user: user.to_owned(),
-                reason: Close::ViewerLost.reason().to_owned(),
+                reason: EndReason::ViewerLost.reason().to_owned(),
                 at: Time(Timestamp::now()),
             },
         };
@@ -143,7 +142,7 @@ impl Report {
     }
 
     /// Notes that a known user was turned away from a session.
-    pub(crate) fn turned_away(&self, session: &SessionId, user: &str, why: Close) {
+    pub(crate) fn turned_away(&self, session: &SessionId, user: &str, why: EndReason) {
         self.tell(News {
             session: session.clone(),
             warning: true,
@@ -160,7 +159,7 @@ impl Report {
             let mut again = Pure(|session: &ConsoleSession| {
                 let status = session.status.clone().unwrap_or_default();
                 let connected = connect(&status, live.connection.clone(), u16::MAX, Timestamp::now());
-                // Refused means that it is there, or that the session is over and the stream with it.
+                // A refusal means that it is there, or that the session is over and the stream with it.
                 connected.map_or(Decision::Keep, |status| Decision::Write(Box::new(status)))
             });
             if let Err(error) = report.0.writer.update(&live.session, &mut again).await {
@@ -272,7 +271,7 @@ async fn write_events(reporter: events::Reporter, mut pending: mpsc::Receiver<Ne
 }
 
 impl Observer for Report {
-    fn opened(&self, stream: &Stream) {
+    fn on_opened(&self, stream: &Stream) {
         let info = &stream.info;
         let transport: &str = info.transport.into();
         self.tell(News {
@@ -283,31 +282,31 @@ impl Observer for Report {
         });
     }
 
-    fn closed(&self, stream: &Stream, end: &End) {
+    fn on_closed(&self, stream: &Stream, end: &StreamEnd) {
         let info = &stream.info;
-        self.over(&info.session, &info.connection, end.why);
+        self.over(&info.session, &info.connection, end.reason);
         self.tell(News {
             session: info.session.clone(),
             warning: false,
             reason: "Disconnected",
-            note: format!("{} ({}): {}", info.user, end.why.reason(), words(end)),
+            note: format!("{} ({}): {}", info.user, end.reason.reason(), words(end)),
         });
     }
 
-    fn refused(&self, refused: &Refused) {
-        let Some(live) = self.0.live.find(refused.place.id()) else {
+    fn on_rejected(&self, rejected: &EntryRejected) {
+        let Some(live) = self.0.live.find(rejected.slot.id()) else {
             return;
         };
-        let why = refused.refusal.why;
+        let why = rejected.end.reason;
         self.over(&live.session, live.id(), why);
         self.turned_away(&live.session, &live.user.name, why);
     }
 }
 
 /// What people are told of the end of a stream. Why a desktop went to sleep is in its workspace's own words.
-fn words(end: &End) -> &str {
-    match (end.why, &end.detail) {
-        (Close::TargetHibernated | Close::TargetExpired, Some(detail)) => detail,
+fn words(end: &StreamEnd) -> &str {
+    match (end.reason, &end.detail) {
+        (EndReason::TargetHibernated | EndReason::TargetExpired, Some(detail)) => detail,
         (why, _) => why.sentence(),
     }
 }

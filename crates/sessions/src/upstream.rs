@@ -9,19 +9,15 @@ use novasphere_core::console_session::{
     target::{self as core, Console, SecretKey, TargetState},
 };
 use novasphere_crd::{ConsoleProtocol, SessionTargetKind, Takeover};
-use novasphere_dataplane::{
-    admission::Refusal,
-    relay::End,
-    upstream::{
-        Target,
-        kubevirt::{KubeVirtTarget, Probe},
-        reconnect::{RecoveringTarget, Recovery},
-        tcp::TcpTarget,
-    },
+use novasphere_dataplane::upstream::{
+    Upstream,
+    kubevirt::{KubeVirtUpstream, Probe},
+    reconnect::{Recovery, SerialUpstream},
+    tcp::TcpUpstream,
 };
 use novasphere_foreign::kubevirt::VirtualMachineInstance;
 use novasphere_wire::{
-    close::Close,
+    close::{EndReason, StreamEnd},
     rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
 };
 use rand::seq::IndexedRandom;
@@ -74,14 +70,14 @@ pub(crate) enum Found {
         namespace: String,
         name: String,
     },
-    Tcp(TcpTarget),
+    Tcp(TcpUpstream),
     /// A desktop, and where it is when it runs.
-    Desktop(Option<TcpTarget>, WaitingPlace),
+    Desktop(Option<TcpUpstream>, WaitingPlace),
 }
 
 impl Consoles {
     /// Looks up where a console is.
-    pub(crate) async fn find(&self, target: &core::Target) -> Result<Found, Refusal> {
+    pub(crate) async fn find(&self, target: &core::Target) -> Result<Found, StreamEnd> {
         if let Console::KubeVirt { namespace, name } = &target.console {
             return Ok(Found::KubeVirt {
                 namespace: namespace.clone(),
@@ -104,14 +100,14 @@ impl Consoles {
     }
 
     /// Where a server behind a Service is, with its password.
-    pub(crate) async fn locate(&self, console: &Console) -> Result<TcpTarget, Refusal> {
+    pub(crate) async fn locate(&self, console: &Console) -> Result<TcpUpstream, StreamEnd> {
         match console {
             Console::Vnc {
                 namespace,
                 service,
                 port,
                 password,
-            } => Ok(TcpTarget {
+            } => Ok(TcpUpstream {
                 address: self.address(namespace, service, port).await?,
                 authentication: match password {
                     None => Authentication::None,
@@ -122,35 +118,35 @@ impl Consoles {
                 namespace,
                 service,
                 port,
-            } => Ok(TcpTarget {
+            } => Ok(TcpUpstream {
                 address: self.address(namespace, service, port).await?,
                 authentication: Authentication::None,
             }),
-            Console::KubeVirt { .. } => Err(Refusal {
-                why: Close::Internal,
-                detail: "a console of KubeVirt is behind no Service".to_owned(),
+            Console::KubeVirt { .. } => Err(StreamEnd {
+                reason: EndReason::Internal,
+                detail: Some("a console of KubeVirt is behind no Service".to_owned()),
             }),
         }
     }
 
     /// The target for a stream.
-    pub(crate) fn target(&self, found: Found, live: &Live, takeover: Takeover) -> Target {
+    pub(crate) fn target(&self, found: Found, live: &Live, takeover: Takeover) -> Upstream {
         match found {
-            Found::Tcp(target) => Target::Tcp(target),
+            Found::Tcp(target) => Upstream::Tcp(target),
             Found::Desktop(seen, place) => {
                 let (id, console) = (live.workspace(), live.console.clone());
-                Target::Waiting(self.desktops.target(self.clone(), id, console, seen, place))
+                Upstream::Awaited(self.desktops.target(self.clone(), id, console, seen, place))
             }
             Found::KubeVirt { namespace, name } => {
-                let target = KubeVirtTarget {
+                let target = KubeVirtUpstream {
                     client: self.console_client.clone(),
                     namespace,
                     name,
                     takeover: takeover == Takeover::Replace,
                 };
                 match live.protocol {
-                    ConsoleProtocol::Vnc => Target::KubeVirt(target),
-                    ConsoleProtocol::Serial | ConsoleProtocol::Ssh => Target::Recovering(RecoveringTarget {
+                    ConsoleProtocol::Vnc => Upstream::KubeVirt(target),
+                    ConsoleProtocol::Serial | ConsoleProtocol::Ssh => Upstream::Serial(SerialUpstream {
                         recovery: Arc::new(Losses {
                             consoles: self.clone(),
                             live: live.clone(),
@@ -163,29 +159,29 @@ impl Consoles {
     }
 
     /// One of the Service's ready endpoints. They are read rather than the Service's address, so that no kube-proxy is needed.
-    async fn address(&self, namespace: &str, service: &str, port: &str) -> Result<String, Refusal> {
+    async fn address(&self, namespace: &str, service: &str, port: &str) -> Result<String, StreamEnd> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
         let slices = bounded(slices.list(&of_service), "the endpoints of the console's Service").await?;
         let addresses: Vec<String> = slices.iter().flat_map(|slice| addresses(slice, port)).collect();
-        addresses.choose(&mut rand::rng()).cloned().ok_or_else(|| Refusal {
-            why: Close::TargetUnreachable,
-            detail: format!(
+        addresses.choose(&mut rand::rng()).cloned().ok_or_else(|| StreamEnd {
+            reason: EndReason::TargetUnreachable,
+            detail: Some(format!(
                 "the Service {namespace}/{service} has no ready endpoint with the port {port:?}; see that what is behind it runs and passes its readiness probe"
-            ),
+            )),
         })
     }
 
-    async fn password(&self, namespace: &str, key: &SecretKey) -> Result<VncPassword, Refusal> {
+    async fn password(&self, namespace: &str, key: &SecretKey) -> Result<VncPassword, StreamEnd> {
         let SecretKey {
             secret: name,
             key,
             label,
         } = key;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let refused = |detail: String| Refusal {
-            why: Close::TargetRefused,
-            detail,
+        let refused = |detail: String| StreamEnd {
+            reason: EndReason::TargetRefused,
+            detail: Some(detail),
         };
         let secret = match timeout(TIMEOUT, secrets.get_opt(name)).await {
             Ok(Ok(Some(secret))) => secret,
@@ -226,14 +222,14 @@ impl Consoles {
     }
 
     /// What is known of a console that closed without a word, from the caches alone.
-    fn seen(&self, live: &Live) -> Option<Close> {
+    fn seen(&self, live: &Live) -> Option<EndReason> {
         let (namespace, name) = (&live.session.namespace, live.machine.as_ref()?);
         let Some(instance) = self.sessions.instance(namespace, name) else {
             let is_there = self.sessions.has_machine(namespace, name);
             return Some(if is_there {
-                Close::TargetStopped
+                EndReason::TargetStopped
             } else {
-                Close::TargetGone
+                EndReason::TargetGone
             });
         };
         let is_same = live
@@ -241,7 +237,7 @@ impl Consoles {
             .as_ref()
             .is_none_or(|run| Some(&run.uid) == instance.uid().as_ref());
         if !is_same || is_ending(&instance) {
-            return Some(Close::TargetStopped);
+            return Some(EndReason::TargetStopped);
         }
         let newest = self
             .sessions
@@ -249,19 +245,19 @@ impl Consoles {
             .into_iter()
             .next()?;
         (newest.connection != live.id() && newest.connected_at.as_second() >= live.opened_at.as_second())
-            .then_some(Close::Replaced)
+            .then_some(EndReason::Replaced)
     }
 
     /// Why a console closed without a word. Takes until something is known, so the caller bounds the time.
-    pub(crate) async fn explain(&self, live: &Live) -> Option<End> {
+    pub(crate) async fn explain(&self, live: &Live) -> Option<StreamEnd> {
         match live.console {
             _ if live.kind == SessionTargetKind::VncWorkspace => self.explain_desktop(live).await,
-            Console::KubeVirt { .. } => self.explain_machine(live).await.map(End::from),
-            Console::Vnc { .. } | Console::Ssh { .. } => self.explain_server(live).await.map(End::from),
+            Console::KubeVirt { .. } => self.explain_machine(live).await.map(StreamEnd::from),
+            Console::Vnc { .. } | Console::Ssh { .. } => self.explain_server(live).await.map(StreamEnd::from),
         }
     }
 
-    async fn explain_machine(&self, live: &Live) -> Option<Close> {
+    async fn explain_machine(&self, live: &Live) -> Option<EndReason> {
         let (mut sessions, mut targets) = self.sessions.changes();
         if let Some(why) = self.seen(live) {
             return Some(why);
@@ -280,7 +276,7 @@ impl Consoles {
                     match (answer, live.protocol) {
                         // The serial console cannot be asked about; whoever has it, it is not restarting.
                         (Probe::InUse, _) | (Probe::Works, ConsoleProtocol::Serial | ConsoleProtocol::Ssh) => {
-                            return Some(self.seen(live).unwrap_or(Close::Replaced));
+                            return Some(self.seen(live).unwrap_or(EndReason::Replaced));
                         }
                         (Probe::Works | Probe::NotRunning | Probe::Unreachable, _) => {}
                     }
@@ -295,7 +291,7 @@ impl Consoles {
     }
 
     /// A VNC server in a guest ends with its machine, or for reasons of its own.
-    async fn explain_server(&self, live: &Live) -> Option<Close> {
+    async fn explain_server(&self, live: &Live) -> Option<EndReason> {
         let (_, mut targets) = self.sessions.changes();
         let stopped = async {
             loop {
@@ -309,7 +305,7 @@ impl Consoles {
     }
 
     /// A desktop ends when it goes to sleep or with its workspace, or for reasons of its own.
-    async fn explain_desktop(&self, live: &Live) -> Option<End> {
+    async fn explain_desktop(&self, live: &Live) -> Option<StreamEnd> {
         let (_, mut targets) = self.sessions.changes();
         let known = async {
             loop {
@@ -322,18 +318,18 @@ impl Consoles {
         timeout(DESKTOP, known).await.ok().flatten()
     }
 
-    fn seen_desktop(&self, live: &Live) -> Option<End> {
+    fn seen_desktop(&self, live: &Live) -> Option<StreamEnd> {
         let Some(workspace) = self.sessions.workspace(&live.workspace()) else {
-            return Some(Close::TargetGone.into());
+            return Some(EndReason::TargetGone.into());
         };
         let why = match desktop::stop(&workspace) {
-            Some(Stop::Deleting) => Close::TargetGone,
-            Some(Stop::Expired) => Close::TargetExpired,
-            Some(Stop::Invalid) | None if desktop::sleep(&workspace).is_some() => Close::TargetHibernated,
+            Some(Stop::Deleting) => EndReason::TargetGone,
+            Some(Stop::Expired) => EndReason::TargetExpired,
+            Some(Stop::Invalid) | None if desktop::sleep(&workspace).is_some() => EndReason::TargetHibernated,
             Some(Stop::Invalid) | None => return None,
         };
-        Some(End {
-            why,
+        Some(StreamEnd {
+            reason: why,
             detail: Some(desktop::message(&workspace)),
         })
     }
@@ -342,7 +338,7 @@ impl Consoles {
         let Console::KubeVirt { namespace, name } = &live.console else {
             return Probe::Works;
         };
-        let target = KubeVirtTarget {
+        let target = KubeVirtUpstream {
             client: self.console_client.clone(),
             namespace: namespace.clone(),
             name: name.clone(),
@@ -436,14 +432,14 @@ fn addresses(slice: &EndpointSlice, port: &str) -> Vec<String> {
         .collect()
 }
 
-fn unavailable(detail: String) -> Refusal {
-    Refusal {
-        why: Close::Unavailable,
-        detail,
+fn unavailable(detail: String) -> StreamEnd {
+    StreamEnd {
+        reason: EndReason::Unavailable,
+        detail: Some(detail),
     }
 }
 
-async fn bounded<T>(request: impl Future<Output = kube::Result<T>>, what: &str) -> Result<T, Refusal> {
+async fn bounded<T>(request: impl Future<Output = kube::Result<T>>, what: &str) -> Result<T, StreamEnd> {
     match timeout(TIMEOUT, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(unavailable(format!("cannot read {what}: {error}"))),

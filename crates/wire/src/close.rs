@@ -5,7 +5,7 @@
 /// Codes 4000-4099 are the range that RFC 6455 section 7.4.2 leaves to applications. A browser learns the code; a stock
 /// viewer, whose protocol has no place for one, learns [`sentence`](Self::sentence) while it connects and nothing later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::EnumIter, strum::IntoStaticStr)]
-pub enum Close {
+pub enum EndReason {
     /// The viewer left by itself.
     ViewerLeft,
     /// The gateway is broken.
@@ -74,7 +74,7 @@ pub enum Close {
     ViewerLost,
 }
 
-impl Close {
+impl EndReason {
     /// The WebSocket close code.
     #[must_use]
     pub const fn code(self) -> u16 {
@@ -147,6 +147,37 @@ impl Close {
     }
 }
 
+/// Why a stream ended or was never opened, and what the log should know beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// What the viewer learns. [`EndReason::TokenRefused`] for everything that would tell a stranger something.
+    pub reason: EndReason,
+    /// What exactly; for logs, never for viewers.
+    pub detail: Option<String>,
+}
+
+impl StreamEnd {
+    /// An end with a detail for the log.
+    pub fn new(reason: EndReason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: Some(detail.into()),
+        }
+    }
+
+    /// What exactly; the reason's sentence when nothing more is known.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        self.detail.as_deref().unwrap_or_else(|| self.reason.sentence())
+    }
+}
+
+impl From<EndReason> for StreamEnd {
+    fn from(reason: EndReason) -> Self {
+        Self { reason, detail: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -158,7 +189,7 @@ mod tests {
     #[test]
     fn every_end_has_a_code_of_its_own_that_may_be_sent() {
         let mut seen = HashSet::new();
-        for close in Close::iter() {
+        for close in EndReason::iter() {
             assert!(seen.insert(close.code()), "{close:?} shares its code");
             assert!(matches!(close.code(), 1000 | 1011 | 1012 | 4000..=4099), "{close:?}");
             assert!(close.sentence().len() <= 100, "{close:?}");
@@ -174,7 +205,7 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("| 1") || line.starts_with("| 4"))
             .collect();
-        let ours: Vec<String> = Close::iter()
+        let ours: Vec<String> = EndReason::iter()
             .map(|end| format!("| {} | `{}` | {} |", end.code(), end.reason(), end.sentence()))
             .collect();
         assert_eq!(

@@ -10,13 +10,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 /// Bytes of a user's name, of a group and of a UID: what `ConsoleSession.status` holds.
-pub const MAX_NAME: usize = 1024;
+pub const NAME_BYTES_LIMIT: usize = 1024;
 /// Groups of a user.
-pub const MAX_GROUPS: usize = 256;
+pub const GROUPS_LIMIT: usize = 256;
 /// Values of extras over all keys.
-pub const MAX_EXTRAS: usize = 256;
+pub const EXTRAS_LIMIT: usize = 256;
 /// Bytes of an extra's key and of its value.
-pub const MAX_EXTRA: usize = 8 * 1024;
+pub const EXTRA_BYTES_LIMIT: usize = 8 * 1024;
 
 /// A user as kube-apiserver has authenticated him.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,10 +57,10 @@ pub enum IdentityError {
     #[error("the header {0} is longer than {1} bytes")]
     TooLong(String, usize),
     /// The user is in too many groups.
-    #[error("the user is in more than {MAX_GROUPS} groups")]
+    #[error("the user is in more than {GROUPS_LIMIT} groups")]
     TooManyGroups,
     /// The user has too many extras.
-    #[error("the user has more than {MAX_EXTRAS} extra values")]
+    #[error("the user has more than {EXTRAS_LIMIT} extra values")]
     TooManyExtras,
 }
 
@@ -90,11 +90,11 @@ impl HeaderNames {
         let mut groups: Vec<String> = Vec::new();
         for name in &self.group {
             for value in headers.get_all(name) {
-                let group = text(name, value, MAX_NAME)?;
+                let group = text(name, value, NAME_BYTES_LIMIT)?;
                 if group.is_empty() || groups.iter().any(|known| known == group) {
                     continue;
                 }
-                if groups.len() == MAX_GROUPS {
+                if groups.len() == GROUPS_LIMIT {
                     return Err(IdentityError::TooManyGroups);
                 }
                 groups.push(group.to_owned());
@@ -111,10 +111,10 @@ impl HeaderNames {
                 continue;
             };
             count += 1;
-            if count > MAX_EXTRAS {
+            if count > EXTRAS_LIMIT {
                 return Err(IdentityError::TooManyExtras);
             }
-            let value = text(name, value, MAX_EXTRA)?.to_owned();
+            let value = text(name, value, EXTRA_BYTES_LIMIT)?.to_owned();
             extras.entry(decoded(key)).or_default().push(value);
         }
         Ok(extras)
@@ -133,7 +133,7 @@ impl HeaderNames {
 fn first(headers: &HeaderMap, names: &[HeaderName]) -> Result<Option<String>, IdentityError> {
     for name in names {
         for value in headers.get_all(name) {
-            let text = text(name, value, MAX_NAME)?;
+            let text = text(name, value, NAME_BYTES_LIMIT)?;
             if !text.is_empty() {
                 return Ok(Some(text.to_owned()));
             }
@@ -247,16 +247,16 @@ mod tests {
     fn nobody_and_too_much_are_refused() {
         assert_eq!(identity(&[]).unwrap_err(), IdentityError::NoUser);
         assert_eq!(identity(&[("X-Remote-Group", "a")]).unwrap_err(), IdentityError::NoUser);
-        let long = "u".repeat(MAX_NAME + 1);
+        let long = "u".repeat(NAME_BYTES_LIMIT + 1);
         assert!(matches!(
             identity(&[("X-Remote-User", &long)]),
-            Err(IdentityError::TooLong(_, MAX_NAME))
+            Err(IdentityError::TooLong(_, NAME_BYTES_LIMIT))
         ));
         let mut many = headers(&[("X-Remote-User", "u")]);
-        for number in 0..MAX_GROUPS {
+        for number in 0..GROUPS_LIMIT {
             many.append("x-remote-group", HeaderValue::try_from(format!("g{number}")).unwrap());
         }
-        assert_eq!(names().identity(&many).unwrap().groups.len(), MAX_GROUPS);
+        assert_eq!(names().identity(&many).unwrap().groups.len(), GROUPS_LIMIT);
         many.append("x-remote-group", HeaderValue::from_static("one-more"));
         assert_eq!(names().identity(&many).unwrap_err(), IdentityError::TooManyGroups);
         let mut odd = headers(&[]);
@@ -282,9 +282,9 @@ mod tests {
                 }
             }
             if let Ok(who) = names().identity(&map) {
-                prop_assert!(!who.user.is_empty() && who.user.len() <= MAX_NAME);
-                prop_assert!(who.groups.len() <= MAX_GROUPS);
-                prop_assert!(who.extra.values().map(Vec::len).sum::<usize>() <= MAX_EXTRAS);
+                prop_assert!(!who.user.is_empty() && who.user.len() <= NAME_BYTES_LIMIT);
+                prop_assert!(who.groups.len() <= GROUPS_LIMIT);
+                prop_assert!(who.extra.values().map(Vec::len).sum::<usize>() <= EXTRAS_LIMIT);
             }
         }
     }

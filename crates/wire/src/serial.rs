@@ -26,7 +26,7 @@ enum At {
 }
 
 /// The longest string that is taken for a terminal's, in bytes; answers to questions for colours and settings have a few dozen.
-const LONGEST_STRING: usize = 1024;
+const STRING_BYTES_LIMIT: usize = 1024;
 
 impl SerialFilter {
     /// A filter for one stream.
@@ -74,7 +74,7 @@ impl SerialFilter {
             (At::Sequence { parameters, separator }, _) => (At::Ground, !is_reply(byte, parameters, separator)),
             (At::Text(_), 0x07) | (At::TextEscape, _) => (At::Ground, false),
             (At::Text(_), 0x1b) => (At::TextEscape, false),
-            (At::Text(length), _) if length < LONGEST_STRING && !matches!(byte, b'\r' | b'\n') => {
+            (At::Text(length), _) if length < STRING_BYTES_LIMIT && !matches!(byte, b'\r' | b'\n') => {
                 (At::Text(length + 1), false)
             }
             (At::Ground | At::Escape | At::Text(_), _) => (At::Ground, true),
@@ -154,7 +154,7 @@ mod tests {
             }
             let mut filter = SerialFilter::new(&Rules::CONTROL);
             filter.push(begin, &mut Vec::new());
-            assert!(!filter.push(&[b'j'; LONGEST_STRING], &mut Vec::new()));
+            assert!(!filter.push(&[b'j'; STRING_BYTES_LIMIT], &mut Vec::new()));
             assert!(filter.push(b"j", &mut Vec::new()), "{begin:?}");
         }
     }

@@ -2,10 +2,10 @@
 //! section 4.2). They show that both ends speak SSH, so that a session of SSH is no way to some other service.
 
 /// The longest line, with its end (RFC 4253 section 4.2).
-pub const LINE: usize = 255;
+pub const LINE_BYTES_LIMIT: usize = 255;
 
 /// Lines that a server may send before its identification. The RFC sets no bound; servers send one or two, when they refuse.
-pub const LINES_BEFORE: usize = 32;
+pub const LINES_BEFORE_LIMIT: usize = 32;
 
 /// What an identification begins with: SSH 2, or a server that knows SSH 1 as well (RFC 4253 section 5.1).
 const VERSIONS: [&[u8]; 2] = [b"SSH-2.0-", b"SSH-1.99-"];
@@ -40,10 +40,10 @@ pub enum IdentificationError {
     #[error("the identification has a character that is not printable ASCII")]
     Character,
     /// It does not end.
-    #[error("a line before the key exchange is longer than {LINE} bytes")]
+    #[error("a line before the key exchange is longer than {LINE_BYTES_LIMIT} bytes")]
     LineTooLong,
     /// There are too many lines before it.
-    #[error("no identification within {LINES_BEFORE} lines")]
+    #[error("no identification within {LINES_BEFORE_LIMIT} lines")]
     TooManyLines,
 }
 
@@ -60,7 +60,7 @@ impl IdentificationError {
     }
 }
 
-/// Reads the lines of one side, byte by byte, up to its identification. Holds at most [`LINE`] bytes.
+/// Reads the lines of one side, byte by byte, up to its identification. Holds at most [`LINE_BYTES_LIMIT`] bytes.
 #[derive(Debug)]
 pub struct Identification {
     side: Side,
@@ -94,7 +94,7 @@ impl Identification {
         self.line.push(byte);
         self.check()?;
         if byte != b'\n' {
-            return if self.line.len() < LINE {
+            return if self.line.len() < LINE_BYTES_LIMIT {
                 Ok(Progress::More)
             } else {
                 Err(IdentificationError::LineTooLong)
@@ -105,7 +105,7 @@ impl Identification {
             return Ok(Progress::Done);
         }
         self.before += 1;
-        if self.before > LINES_BEFORE {
+        if self.before > LINES_BEFORE_LIMIT {
             return Err(IdentificationError::TooManyLines);
         }
         Ok(Progress::Line)
@@ -193,9 +193,9 @@ mod tests {
             read(Side::Client, input),
             (Vec::new(), Err(IdentificationError::NotSsh))
         );
-        let lines = b"x\n".repeat(LINES_BEFORE);
+        let lines = b"x\n".repeat(LINES_BEFORE_LIMIT);
         assert_eq!(read(Side::Server, &lines).1, Ok(None));
-        let lines = b"x\n".repeat(LINES_BEFORE + 1);
+        let lines = b"x\n".repeat(LINES_BEFORE_LIMIT + 1);
         assert_eq!(read(Side::Server, &lines).1, Err(IdentificationError::TooManyLines));
     }
 
@@ -243,13 +243,13 @@ mod tests {
 
     #[test]
     fn a_line_has_an_end() {
-        let longest = [&b"SSH-2.0-"[..], &b"x".repeat(LINE - 10), b"\r\n"].concat();
-        assert_eq!(longest.len(), LINE);
+        let longest = [&b"SSH-2.0-"[..], &b"x".repeat(LINE_BYTES_LIMIT - 10), b"\r\n"].concat();
+        assert_eq!(longest.len(), LINE_BYTES_LIMIT);
         assert_eq!(read(Side::Client, &longest), (longest.clone(), Ok(Some(&b""[..]))));
-        let longer = [&b"SSH-2.0-"[..], &b"x".repeat(LINE)].concat();
+        let longer = [&b"SSH-2.0-"[..], &b"x".repeat(LINE_BYTES_LIMIT)].concat();
         assert_eq!(read(Side::Client, &longer).1, Err(IdentificationError::LineTooLong));
         assert_eq!(
-            read(Side::Server, &b"x".repeat(LINE)).1,
+            read(Side::Server, &b"x".repeat(LINE_BYTES_LIMIT)).1,
             Err(IdentificationError::LineTooLong)
         );
     }
@@ -267,7 +267,7 @@ mod tests {
             for side in [Side::Client, Side::Server] {
                 let (passed, _) = read(side, &input);
                 prop_assert!(input.starts_with(&passed));
-                prop_assert!(passed.len() <= LINE * (LINES_BEFORE + 1));
+                prop_assert!(passed.len() <= LINE_BYTES_LIMIT * (LINES_BEFORE_LIMIT + 1));
             }
         }
     }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 /// Length of a token in characters: 256 bits in base64url without padding (RFC 4648 section 5).
-pub const TOKEN_LENGTH: usize = 43;
+pub const TOKEN_BYTES: usize = 43;
 
 /// The SHA-256 of a token's characters.
 ///
@@ -35,7 +35,7 @@ impl TokenHash {
     ///
     /// [`TokenError`] when no token has this form.
     pub fn of_token(token: &[u8]) -> Result<Self, TokenError> {
-        if token.len() != TOKEN_LENGTH {
+        if token.len() != TOKEN_BYTES {
             return Err(TokenError::Length(token.len()));
         }
         if !token

@@ -1,20 +1,23 @@
-//! A viewer who comes to nothing.
+//! Why a viewer gets no stream.
 
 use std::{io, net::IpAddr};
 
-use novasphere_wire::{close::Close, rfb::server::HandshakeError};
+use novasphere_wire::{
+    close::{EndReason, StreamEnd},
+    rfb::server::HandshakeError,
+};
 
 use crate::{
-    admission::{Admitted, Place, Refusal, Refused, Whose},
+    admission::{Admitted, ConnectionSlot, EntryRejected, TokenSubject},
     registry::Transport,
 };
 
-/// Why a viewer gets no stream, and who he is as far as it is known.
-pub(crate) struct Failure {
-    pub(crate) refusal: Refusal,
-    reason: &'static str,
+/// Why a viewer gets no stream, and who they are as far as it is known.
+pub(crate) struct EntryFailure {
+    pub(crate) end: StreamEnd,
+    counted_as: &'static str,
     known: Box<Known>,
-    place: Place,
+    slot: ConnectionSlot,
 }
 
 #[derive(Default)]
@@ -24,25 +27,30 @@ struct Known {
     target: Option<String>,
 }
 
-impl Failure {
-    pub(crate) fn new(why: Close, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
+impl From<StreamEnd> for EntryFailure {
+    fn from(end: StreamEnd) -> Self {
         Self {
-            refusal: Refusal { why, detail },
-            reason: why.reason(),
+            counted_as: end.reason.reason(),
+            end,
             known: Box::default(),
-            place: Place::default(),
+            slot: ConnectionSlot::default(),
         }
+    }
+}
+
+impl EntryFailure {
+    pub(crate) fn new(reason: EndReason, detail: impl Into<String>) -> Self {
+        StreamEnd::new(reason, detail).into()
     }
 
     /// Of a viewer for whom no time is left.
     pub(crate) fn late() -> Self {
-        Self::new(Close::HandshakeTimeout, "no time left")
+        Self::new(EndReason::HandshakeTimeout, "no time left")
     }
 
     /// The same, with a more exact word for metrics.
-    pub(crate) fn counted_as(self, reason: &'static str) -> Self {
-        Self { reason, ..self }
+    pub(crate) fn counted_as(self, counted_as: &'static str) -> Self {
+        Self { counted_as, ..self }
     }
 
     /// The same, of somebody who said this for a session.
@@ -59,8 +67,8 @@ impl Failure {
     }
 
     /// The same, of somebody who is known.
-    pub(crate) fn of_known(self, whose: Whose) -> Self {
-        let Whose { session, user, target } = whose;
+    pub(crate) fn of_known(self, subject: TokenSubject) -> Self {
+        let TokenSubject { session, user, target } = subject;
         let known = Known {
             session: Some(session),
             user: Some(user),
@@ -74,45 +82,45 @@ impl Failure {
 
     /// The same, of a viewer who was admitted.
     pub(crate) fn of(self, admitted: &Admitted) -> Self {
-        let whose = Whose {
+        let subject = TokenSubject {
             session: admitted.session.to_string(),
             user: admitted.user.clone(),
             target: admitted.target_name.clone(),
         };
         Self {
-            place: admitted.place.clone(),
-            ..self.of_known(whose)
+            slot: admitted.slot.clone(),
+            ..self.of_known(subject)
         }
     }
 
-    /// What is told of it.
-    pub(super) fn told(self, client: IpAddr, transport: Transport) -> Refused {
+    /// What observers learn of it.
+    pub(super) fn rejected(self, client: IpAddr, transport: Transport) -> EntryRejected {
         let Known { session, user, target } = *self.known;
-        Refused {
-            refusal: self.refusal,
-            reason: self.reason,
+        EntryRejected {
+            end: self.end,
+            counted_as: self.counted_as,
             client,
             transport,
             session,
             user,
             target,
-            place: self.place,
+            slot: self.slot,
         }
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for EntryFailure {
     fn from(error: io::Error) -> Self {
         let why = if error.kind() == io::ErrorKind::InvalidData {
-            Close::ProtocolError
+            EndReason::ProtocolError
         } else {
-            Close::ViewerLost
+            EndReason::ViewerLost
         };
         Self::new(why, error.to_string())
     }
 }
 
-impl From<HandshakeError> for Failure {
+impl From<HandshakeError> for EntryFailure {
     fn from(error: HandshakeError) -> Self {
         Self::new(error.close(), error.to_string())
     }
@@ -120,14 +128,14 @@ impl From<HandshakeError> for Failure {
 
 /// Whether it can be what it was typed for. A token typed in the wrong place is not, and gets into no log.
 fn is_session_name(text: &str) -> bool {
-    const LONGEST_NAMESPACE: usize = 63;
-    const LONGEST_NAME: usize = 253;
+    const NAMESPACE_BYTES_LIMIT: usize = 63;
+    const NAME_BYTES_LIMIT: usize = 253;
     let is_name = |name: &str, longest: usize| {
         let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
         !name.is_empty() && name.len() <= longest && name.bytes().all(is_allowed)
     };
     let parts = text.split_once('/');
-    parts.is_some_and(|(namespace, name)| is_name(namespace, LONGEST_NAMESPACE) && is_name(name, LONGEST_NAME))
+    parts.is_some_and(|(namespace, name)| is_name(namespace, NAMESPACE_BYTES_LIMIT) && is_name(name, NAME_BYTES_LIMIT))
 }
 
 #[cfg(test)]
@@ -148,8 +156,8 @@ mod tests {
             (Some(""), None),
             (None, None),
         ] {
-            let failure = Failure::new(Close::TokenRefused, "").of_named(typed);
-            let refused = failure.told([192, 0, 2, 1].into(), Transport::Rfb);
+            let failure = EntryFailure::new(EndReason::TokenRefused, "").of_named(typed);
+            let refused = failure.rejected([192, 0, 2, 1].into(), Transport::Rfb);
             assert_eq!(refused.session.as_deref(), told, "{typed:?}");
         }
     }

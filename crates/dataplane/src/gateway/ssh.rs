@@ -3,15 +3,15 @@
 use std::io;
 
 use novasphere_wire::{
-    close::Close,
+    close::EndReason,
     ssh::{Identification, IdentificationError, Progress, Side},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Failure;
+use super::EntryFailure;
 
 /// Passes on what both sides of SSH say first, and makes sure that it is SSH. Nothing beyond is read.
-pub(super) async fn identify<V, T>(viewer: &mut V, target: &mut T) -> Result<(), Failure>
+pub(super) async fn identify<V, T>(viewer: &mut V, target: &mut T) -> Result<(), EntryFailure>
 where
     V: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -23,16 +23,16 @@ where
         let passed = pass_identification(Side::Client, &mut from_viewer, &mut to_target).await;
         passed.map_err(|lost| match lost {
             Lost::Sender(error) => error.into(),
-            Lost::Receiver(error) => Failure::new(Close::TargetDisconnected, error.to_string()),
-            Lost::NotSsh(error) => Failure::new(Close::ProtocolError, format!("{}: {error}", error.reason())),
+            Lost::Receiver(error) => EntryFailure::new(EndReason::TargetDisconnected, error.to_string()),
+            Lost::NotSsh(error) => EntryFailure::new(EndReason::ProtocolError, format!("{}: {error}", error.reason())),
         })
     };
     let server = async {
         let passed = pass_identification(Side::Server, &mut from_target, &mut to_viewer).await;
         passed.map_err(|lost| match lost {
-            Lost::Sender(error) => Failure::new(Close::TargetDisconnected, error.to_string()),
+            Lost::Sender(error) => EntryFailure::new(EndReason::TargetDisconnected, error.to_string()),
             Lost::Receiver(error) => error.into(),
-            Lost::NotSsh(error) => Failure::new(Close::TargetRefused, format!("{}: {error}", error.reason())),
+            Lost::NotSsh(error) => EntryFailure::new(EndReason::TargetRefused, format!("{}: {error}", error.reason())),
         })
     };
     tokio::try_join!(client, server).map(drop)

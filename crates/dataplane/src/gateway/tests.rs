@@ -2,33 +2,32 @@
 
 use std::future::pending;
 
-use novasphere_wire::{rfb::upstream::Authentication, rules::Rules};
+use novasphere_wire::{close::StreamEnd, rfb::upstream::Authentication, rules::Rules};
 use parking_lot::Mutex;
 use tokio::io::duplex;
 
 use super::*;
 use crate::{
-    admission::{Place, Refusal, Refused, Whose},
+    admission::{ConnectionSlot, EntryRejected, TokenSubject},
     limits::Limits,
     registry::{SessionId, Stream, StreamInfo},
-    relay::End,
-    upstream::tcp::TcpTarget,
+    upstream::tcp::TcpUpstream,
 };
 
 /// Lets nobody in, for he never makes up his mind, and remembers who was refused.
 #[derive(Clone, Default)]
 pub(crate) struct Porter {
-    pub(crate) refused: Arc<Mutex<Vec<Refused>>>,
-    whose: Option<Whose>,
+    pub(crate) refused: Arc<Mutex<Vec<EntryRejected>>>,
+    subject: Option<TokenSubject>,
 }
 
 impl Porter {
     pub(crate) fn gateway(&self) -> Gateway<Self> {
         let observers: Vec<Box<dyn Observer>> = vec![Box::new(self.clone())];
-        Gateway::new(self.clone(), observers, Gate::new(Limits::default()))
+        Gateway::new(self.clone(), observers, ConnectionLimiter::new(Limits::default()))
     }
 
-    fn last(&self) -> Refused {
+    fn last(&self) -> EntryRejected {
         let refused = self.refused.lock();
         refused.last().unwrap().clone()
     }
@@ -37,30 +36,30 @@ impl Porter {
 impl Admission for Porter {
     type TargetView = ();
 
-    async fn admit(&self, _: &AdmissionRequest) -> Result<Admitted, Refusal> {
+    async fn admit(&self, _: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
         pending().await
     }
 
-    fn whose(&self, _: &TokenHash) -> Option<Whose> {
-        self.whose.clone()
+    fn subject_of(&self, _: &TokenHash) -> Option<TokenSubject> {
+        self.subject.clone()
     }
 
-    async fn explain(&self, _: &StreamInfo) -> Option<End> {
+    async fn explain(&self, _: &StreamInfo) -> Option<StreamEnd> {
         None
     }
 }
 
 impl Observer for Porter {
-    fn opened(&self, _: &Stream) {}
+    fn on_opened(&self, _: &Stream) {}
 
-    fn closed(&self, _: &Stream, _: &End) {}
+    fn on_closed(&self, _: &Stream, _: &StreamEnd) {}
 
-    fn refused(&self, refused: &Refused) {
+    fn on_rejected(&self, refused: &EntryRejected) {
         self.refused.lock().push(refused.clone());
     }
 }
 
-/// Somebody whose console is nowhere.
+/// A viewer whose console is nowhere.
 pub(crate) fn admitted() -> Admitted {
     Admitted {
         session: SessionId {
@@ -72,13 +71,13 @@ pub(crate) fn admitted() -> Admitted {
         target_name: "VmAccess/web".into(),
         protocol: Protocol::Vnc,
         rules: Rules::CONTROL,
-        target: Target::Tcp(TcpTarget {
+        target: Upstream::Tcp(TcpUpstream {
             address: "127.0.0.1:1".into(),
             authentication: Authentication::None,
         }),
         expires: Instant::now() + Duration::from_hours(1),
         idle_timeout: None,
-        place: Place::default(),
+        slot: ConnectionSlot::default(),
     }
 }
 
@@ -93,13 +92,13 @@ fn request() -> AdmissionRequest {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_runs_out_of_time_is_known_when_his_token_is() {
-    let whose = Whose {
+    let subject = TokenSubject {
         session: "team/a".into(),
         user: "ann".into(),
         target: "VmAccess/web".into(),
     };
     let porter = Porter {
-        whose: Some(whose),
+        subject: Some(subject),
         ..Porter::default()
     };
     let (near, _far) = duplex(1024);
@@ -110,11 +109,11 @@ async fn whoever_runs_out_of_time_is_known_when_his_token_is() {
         .await;
     let waited = start.elapsed();
     let time = Limits::default().handshake;
-    assert!(waited >= time && waited <= time + FAREWELL, "{waited:?}");
+    assert!(waited >= time && waited <= time + CLOSE_TIMEOUT, "{waited:?}");
     let refused = porter.last();
     assert_eq!(
-        (refused.refusal.why, refused.reason),
-        (Close::HandshakeTimeout, "HandshakeTimeout")
+        (refused.end.reason, refused.counted_as),
+        (EndReason::HandshakeTimeout, "HandshakeTimeout")
     );
     let known = (
         refused.session.as_deref(),
@@ -127,8 +126,8 @@ async fn whoever_runs_out_of_time_is_known_when_his_token_is() {
 #[tokio::test(start_paused = true)]
 async fn work_for_an_admitted_viewer_fails_as_his() {
     let until = Instant::now() + Duration::from_secs(1);
-    let late = Failure::late().of(&admitted());
-    let failure = in_time(until, late, pending::<Result<(), Failure>>())
+    let late = EntryFailure::late().of(&admitted());
+    let failure = before(until, late, pending::<Result<(), EntryFailure>>())
         .await
         .err()
         .unwrap();

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use novasphere_wire::{
-    close::Close,
+    close::EndReason,
     rfb::{
         security::vencrypt::Credentials,
         server::{HandshakeError, Offer, Progress, ServerHandshake},
@@ -20,15 +20,16 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::{
     admission::{Admission, AdmissionRequest, Admitted},
     gateway::{
-        FAREWELL, Failure, Gateway, Opened, farewell, finish, in_time, open_target, send, step, waiting::Patient,
+        CLOSE_TIMEOUT, EntryFailure, Gateway, Opened, before, close_with, finish, open_target, send, step,
+        waiting::BufferedViewer,
     },
-    leg::{Leg, Raw},
     limits::HalfOpen,
+    peer::{Peer, RawPeer},
     registry::Transport,
-    upstream::{Target, wait::WaitingTarget},
+    upstream::{Upstream, wait::AwaitedUpstream},
 };
 
-type Viewer = Raw<TlsStream<TcpStream>>;
+type Viewer = RawPeer<TlsStream<TcpStream>>;
 
 /// Serves viewers until `stop`. Streams that are open then go on: see [`Registry::drain`](crate::registry::Registry::drain).
 ///
@@ -49,7 +50,7 @@ pub async fn serve<A: Admission>(
             match stream.here() {
                 Ok(stream) => connection(&gateway, stream, &acceptor, client, half_open).await,
                 Err(error) => gateway.refused(
-                    Failure::new(Close::Unavailable, error.to_string()),
+                    EntryFailure::new(EndReason::Unavailable, error.to_string()),
                     client,
                     Transport::Rfb,
                 ),
@@ -71,37 +72,37 @@ async fn connection<A: Admission>(
     // Boxed, so that the stream's task does not keep room for its opening.
     let admitted = Box::pin(open(gateway, stream, acceptor, client, until)).await;
     let opened = match admitted {
-        Ok((door, admitted)) => match admitted.target.clone() {
-            Target::Waiting(target) => {
+        Ok((login, admitted)) => match admitted.target.clone() {
+            Upstream::Awaited(target) => {
                 drop(half_open);
-                return wait(gateway, door, admitted, target, client).await;
+                return wait(gateway, login, admitted, target, client).await;
             }
-            Target::Tcp(_) | Target::KubeVirt(_) | Target::Recovering(_) => {
-                Box::pin(enter(door, admitted, until)).await
+            Upstream::Tcp(_) | Upstream::KubeVirt(_) | Upstream::Serial(_) => {
+                Box::pin(enter(login, admitted, until)).await
             }
         },
         Err(failure) => Err(failure),
     };
     drop(half_open);
     match opened {
-        Ok((viewer, opened)) => gateway.carry(opened, Box::new(viewer), client, Transport::Rfb).await,
+        Ok((viewer, opened)) => gateway.relay(opened, Box::new(viewer), client, Transport::Rfb).await,
         Err(failure) => gateway.refused(failure, client, Transport::Rfb),
     }
 }
 
 /// A viewer who has shown his token and waits for the result.
-struct Door<L> {
+struct PendingLogin<L> {
     viewer: L,
     handshake: ServerHandshake,
     output: Vec<u8>,
 }
 
-impl<L: Leg> Door<L> {
+impl<L: Peer> PendingLogin<L> {
     /// Tells a viewer why he does not come in. One who is gone need not be told.
-    async fn refuse(mut self, why: Close) {
+    async fn refuse(mut self, why: EndReason) {
         self.handshake.refuse(why.sentence(), &mut self.output);
-        let _ = timeout(FAREWELL, send(&mut self.viewer, &mut self.output)).await;
-        farewell(&mut self.viewer, why).await;
+        let _ = timeout(CLOSE_TIMEOUT, send(&mut self.viewer, &mut self.output)).await;
+        close_with(&mut self.viewer, why).await;
     }
 }
 
@@ -112,61 +113,65 @@ async fn open<A: Admission>(
     acceptor: &TlsAcceptor,
     client: IpAddr,
     until: Instant,
-) -> Result<(Door<Viewer>, Admitted), Failure> {
-    let (door, request) = in_time(until, Failure::late(), knock(stream, acceptor, client)).await?;
+) -> Result<(PendingLogin<Viewer>, Admitted), EntryFailure> {
+    let (login, request) = before(until, EntryFailure::late(), negotiate(stream, acceptor, client)).await?;
     match gateway.admit(&request, until).await {
-        Ok(admitted) => Ok((door, admitted)),
+        Ok(admitted) => Ok((login, admitted)),
         Err(failure) => {
-            door.refuse(failure.refusal.why).await;
+            login.refuse(failure.end.reason).await;
             Err(failure)
         }
     }
 }
 
 /// Up to what the viewer shows.
-async fn knock(
+async fn negotiate(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     client: IpAddr,
-) -> Result<(Door<Viewer>, AdmissionRequest), Failure> {
+) -> Result<(PendingLogin<Viewer>, AdmissionRequest), EntryFailure> {
     let mut output = Vec::new();
     let mut handshake = ServerHandshake::start(Offer::X509Plain, &mut output);
-    let mut clear = Raw(stream);
-    if let Err(failure) = negotiate(&mut clear, &mut handshake, &mut output).await {
-        farewell(&mut clear, failure.refusal.why).await;
+    let mut clear = RawPeer(stream);
+    if let Err(failure) = start_tls(&mut clear, &mut handshake, &mut output).await {
+        close_with(&mut clear, failure.end.reason).await;
         return Err(failure);
     }
     let stream = acceptor
         .accept(clear.0)
         .await
-        .map_err(|error| Failure::new(Close::ProtocolError, error.to_string()))?;
-    let mut door = Door {
-        viewer: Raw(stream),
+        .map_err(|error| EntryFailure::new(EndReason::ProtocolError, error.to_string()))?;
+    let mut login = PendingLogin {
+        viewer: RawPeer(stream),
         handshake,
         output,
     };
-    match ask(&mut door, client).await {
-        Ok(request) => Ok((door, request)),
+    match read_credentials(&mut login, client).await {
+        Ok(request) => Ok((login, request)),
         Err(failure) => {
-            door.refuse(failure.refusal.why).await;
+            login.refuse(failure.end.reason).await;
             Err(failure)
         }
     }
 }
 
 /// Connects to the target and lets the viewer in.
-async fn enter<L: Leg>(mut door: Door<L>, admitted: Admitted, until: Instant) -> Result<(L, Opened), Failure> {
-    let late = Failure::late().of(&admitted);
+async fn enter<L: Peer>(
+    mut login: PendingLogin<L>,
+    admitted: Admitted,
+    until: Instant,
+) -> Result<(L, Opened), EntryFailure> {
+    let late = EntryFailure::late().of(&admitted);
     let opening = async {
         let mut opened = open_target(admitted).await?;
-        let finished = finish(&mut door.viewer, &mut door.handshake, &mut door.output, &mut opened).await;
+        let finished = finish(&mut login.viewer, &mut login.handshake, &mut login.output, &mut opened).await;
         finished.map_err(|failure| failure.of(&opened.admitted))?;
         Ok(opened)
     };
-    match in_time(until, late, opening).await {
-        Ok(opened) => Ok((door.viewer, opened)),
+    match before(until, late, opening).await {
+        Ok(opened) => Ok((login.viewer, opened)),
         Err(failure) => {
-            door.refuse(failure.refusal.why).await;
+            login.refuse(failure.end.reason).await;
             Err(failure)
         }
     }
@@ -176,49 +181,52 @@ async fn enter<L: Leg>(mut door: Door<L>, admitted: Admitted, until: Instant) ->
 /// limit of its own.
 async fn wait<A: Admission>(
     gateway: &Gateway<A>,
-    door: Door<Viewer>,
+    login: PendingLogin<Viewer>,
     admitted: Admitted,
-    target: WaitingTarget,
+    target: AwaitedUpstream,
     client: IpAddr,
 ) {
-    let mut door = Door {
-        viewer: Patient::new(door.viewer),
-        handshake: door.handshake,
-        output: door.output,
+    let mut login = PendingLogin {
+        viewer: BufferedViewer::new(login.viewer),
+        handshake: login.handshake,
+        output: login.output,
     };
-    let mut waiting = gateway.enter(&admitted, client, Transport::Rfb);
+    let mut waiting = gateway.register(&admitted, client, Transport::Rfb);
     // Boxed, so that the stream's task does not keep room for its opening.
     let opening = Box::pin(async {
-        let mut opened = gateway.wait(&mut waiting, &mut door.viewer, admitted, &target).await?;
+        let mut opened = gateway.wait(&mut waiting, &mut login.viewer, admitted, &target).await?;
         drop(target);
         let expires = opened.admitted.expires;
-        let finished = finish(&mut door.viewer, &mut door.handshake, &mut door.output, &mut opened);
-        gateway.begin(&mut waiting, expires, finished).await?;
+        let finished = finish(&mut login.viewer, &mut login.handshake, &mut login.output, &mut opened);
+        gateway.handshake_within(&mut waiting, expires, finished).await?;
         Ok(opened)
     });
     match opening.await {
-        Ok(opened) => gateway.carry_on(opened, Box::new(door.viewer), waiting).await,
+        Ok(opened) => gateway.relay_awaited(opened, Box::new(login.viewer), waiting).await,
         Err(end) => {
-            let _lingering = gateway.over(waiting, &end);
-            door.refuse(end.why).await;
+            let _closing = gateway.finish(waiting, &end);
+            login.refuse(end.reason).await;
         }
     }
 }
 
 /// The handshake in clear, up to the start of TLS.
-async fn negotiate(
-    viewer: &mut Raw<TcpStream>,
+async fn start_tls(
+    viewer: &mut RawPeer<TcpStream>,
     handshake: &mut ServerHandshake,
     output: &mut Vec<u8>,
-) -> Result<(), Failure> {
+) -> Result<(), EntryFailure> {
     while step(viewer, handshake, output).await? != Progress::StartTls {}
     Ok(())
 }
 
 /// The handshake inside TLS, up to the admission.
-async fn ask<L: Leg>(door: &mut Door<L>, client: IpAddr) -> Result<AdmissionRequest, Failure> {
+async fn read_credentials<L: Peer>(
+    login: &mut PendingLogin<L>,
+    client: IpAddr,
+) -> Result<AdmissionRequest, EntryFailure> {
     let credentials = loop {
-        match step(&mut door.viewer, &mut door.handshake, &mut door.output).await? {
+        match step(&mut login.viewer, &mut login.handshake, &mut login.output).await? {
             Progress::Check(credentials) => break credentials,
             Progress::Continue => {}
             _ => return Err(HandshakeError::Driver.into()),
@@ -227,8 +235,8 @@ async fn ask<L: Leg>(door: &mut Door<L>, client: IpAddr) -> Result<AdmissionRequ
     request(&credentials, client)
 }
 
-fn request(credentials: &Credentials, client: IpAddr) -> Result<AdmissionRequest, Failure> {
-    let refused = |detail: String| Failure::new(Close::TokenRefused, detail);
+fn request(credentials: &Credentials, client: IpAddr) -> Result<AdmissionRequest, EntryFailure> {
+    let refused = |detail: String| EntryFailure::new(EndReason::TokenRefused, detail);
     let token = TokenHash::of_token(&credentials.password).map_err(|error| refused(error.to_string()))?;
     let session = str::from_utf8(&credentials.user).map_err(|_| refused("the user name is not UTF-8".to_owned()))?;
     Ok(AdmissionRequest {

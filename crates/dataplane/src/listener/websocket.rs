@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
 use novasphere_wire::{
-    close::Close,
+    close::EndReason,
     websocket::opening::{Opening, Origins},
 };
 use parking_lot::{Mutex, MutexGuard};
@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use super::target;
 use crate::{
     admission::{Admission, AdmissionRequest},
-    gateway::{Failure, Gateway},
+    gateway::{EntryFailure, Gateway},
     limits::{HalfOpen, Limits},
     registry::Transport,
 };
@@ -32,7 +32,7 @@ use crate::{
 pub const PATH: &str = "/api/v1/console/ws";
 
 /// How much longer than others whoever fetches a page may take for it: a slow line is no stranger who dawdles.
-const PAGE: Duration = Duration::from_secs(45);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Serves files beside the `WebSocket`: the page that browsers open it with.
 pub trait Page: Send + Sync + 'static {
@@ -82,7 +82,7 @@ pub async fn serve_with_page<A: Admission>(
             async move {
                 match stream.here() {
                     Ok(stream) => connection.start(stream, acceptor).await,
-                    Err(error) => connection.refuse(peer, Failure::new(Close::Unavailable, error.to_string())),
+                    Err(error) => connection.refuse(peer, EntryFailure::new(EndReason::Unavailable, error.to_string())),
                 }
             }
         },
@@ -103,7 +103,7 @@ struct Connection<A> {
 }
 
 impl<A: Admission> Connection<A> {
-    fn refuse(&self, client: IpAddr, failure: Failure) {
+    fn refuse(&self, client: IpAddr, failure: EntryFailure) {
         self.gateway.refused(failure, client, Transport::WebSocket);
     }
 
@@ -116,8 +116,11 @@ impl<A: Admission> Connection<A> {
         };
         match timeout_at(self.until, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.serve(stream).await,
-            Ok(Err(error)) => self.refuse(self.peer, Failure::new(Close::ProtocolError, error.to_string())),
-            Err(_) => self.refuse(self.peer, Failure::late()),
+            Ok(Err(error)) => self.refuse(
+                self.peer,
+                EntryFailure::new(EndReason::ProtocolError, error.to_string()),
+            ),
+            Err(_) => self.refuse(self.peer, EntryFailure::late()),
         }
     }
 
@@ -126,7 +129,7 @@ impl<A: Admission> Connection<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (until, head) = (self.until, self.gateway.gate().limits().http_head);
+        let (until, head) = (self.until, self.gateway.limiter().limits().http_head);
         let this = Arc::new(Mutex::new(self));
         let connection = Arc::clone(&this);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -140,7 +143,7 @@ impl<A: Admission> Connection<A> {
         let mut served = Box::pin(served);
         let mut result = timeout_at(until, &mut served).await;
         if result.is_err() && lock(&this).fetches_page {
-            result = timeout_at(until + PAGE, &mut served).await;
+            result = timeout_at(until + PAGE_TIMEOUT, &mut served).await;
         }
         match result {
             Ok(Ok(())) => {}
@@ -159,7 +162,7 @@ impl<A: Admission> Connection<A> {
             response.headers_mut().insert(header::CONNECTION, CLOSE);
             return response;
         }
-        let client = client_address(self.peer, request.headers(), self.gateway.gate().limits());
+        let client = client_address(self.peer, request.headers(), self.gateway.limiter().limits());
         if request.uri().path() == target::PATH {
             return target::answer(&self.gateway, &request, &self.origins, client);
         }
@@ -173,7 +176,7 @@ impl<A: Admission> Connection<A> {
         let opening = match Opening::read(&request, &self.origins) {
             Ok(opening) => opening,
             Err(error) => {
-                let failure = Failure::new(Close::TokenRefused, format!("{}: {error}", error.reason()));
+                let failure = EntryFailure::new(EndReason::TokenRefused, format!("{}: {error}", error.reason()));
                 self.refuse(client, failure.counted_as(error.reason()));
                 return text(error.status(), &error.to_string());
             }
@@ -262,7 +265,7 @@ mod tests {
     /// A connection that has just been accepted, and its other end. Little fits in between.
     fn accepted(gateway: &Gateway<Porter>) -> (Connection<Porter>, DuplexStream, DuplexStream) {
         let peer = [10, 0, 0, 1].into();
-        let half_open = gateway.gate().enter(peer).unwrap();
+        let half_open = gateway.limiter().enter(peer).unwrap();
         let connection = Connection {
             gateway: gateway.clone(),
             origins: Arc::default(),
@@ -290,7 +293,7 @@ mod tests {
             () = connection.start(near, None) => {}
             () = dawdler => {}
         }
-        assert_eq!(gateway.gate().half_open(), 0);
+        assert_eq!(gateway.limiter().half_open(), 0);
         start.elapsed()
     }
 
@@ -301,7 +304,7 @@ mod tests {
         assert_eq!(dawdle("GET / HTTP/1.1\r\n").await, time);
         assert_eq!(dawdle("GET /elsewhere HTTP/1.1\r\nhost: x\r\n\r\n").await, time);
         let pages = "GET /console/ HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
-        assert_eq!(dawdle(&pages).await, time + PAGE);
+        assert_eq!(dawdle(&pages).await, time + PAGE_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -344,7 +347,7 @@ mod tests {
             ..Limits::default()
         };
         let observers: Vec<Box<dyn crate::admission::Observer>> = vec![Box::new(porter.clone())];
-        let gateway = Gateway::new(porter.clone(), observers, crate::limits::Gate::new(limits));
+        let gateway = Gateway::new(porter.clone(), observers, crate::limits::ConnectionLimiter::new(limits));
         let (connection, near, mut far) = accepted(&gateway);
         let ask = async {
             let request = "GET /api/v1/console/ws HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 198.51.100.7\r\n\r\n";
@@ -357,8 +360,12 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
         let refused = porter.refused.lock().pop().unwrap();
         assert_eq!(
-            (refused.client.to_string().as_str(), refused.reason, refused.refusal.why),
-            ("198.51.100.7", "NotWebSocket", Close::TokenRefused)
+            (
+                refused.client.to_string().as_str(),
+                refused.counted_as,
+                refused.end.reason
+            ),
+            ("198.51.100.7", "NotWebSocket", EndReason::TokenRefused)
         );
     }
 

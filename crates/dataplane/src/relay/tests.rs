@@ -6,7 +6,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    leg::Raw,
+    peer::RawPeer,
     registry::{Registry, SessionId, StreamInfo, Transport},
     websocket::WebSocket,
 };
@@ -16,18 +16,23 @@ const PIPE: usize = 1024;
 
 struct Fixture {
     registry: Registry,
-    counters: Arc<Counters>,
+    counters: Arc<StreamCounters>,
     viewer: DuplexStream,
     target: DuplexStream,
-    relay: JoinHandle<End>,
+    relay: JoinHandle<StreamEnd>,
 }
 
 impl Fixture {
-    fn raw(rules: Rules, clocks: Clocks) -> Self {
-        Self::new(|viewer| Box::new(Raw(viewer)), Protocol::Vnc, rules, clocks)
+    fn raw(rules: Rules, deadlines: Deadlines) -> Self {
+        Self::new(|viewer| Box::new(RawPeer(viewer)), Protocol::Vnc, rules, deadlines)
     }
 
-    fn new(leg: impl Fn(DuplexStream) -> Box<dyn Leg>, protocol: Protocol, rules: Rules, clocks: Clocks) -> Self {
+    fn new(
+        peer: impl Fn(DuplexStream) -> Box<dyn Peer>,
+        protocol: Protocol,
+        rules: Rules,
+        deadlines: Deadlines,
+    ) -> Self {
         let registry = Registry::default();
         let mut handle = registry.open(StreamInfo {
             session: SessionId {
@@ -47,17 +52,17 @@ impl Fixture {
         let counters = Arc::clone(&handle.stream().counters);
         let filter = ViewerFilter::new(protocol, rules);
         let relay = Relay::new(
-            leg(near_viewer),
-            Box::new(Raw(near_target)),
+            peer(near_viewer),
+            Box::new(RawPeer(near_target)),
             filter,
-            clocks,
+            deadlines,
             Arc::clone(&counters),
         );
         let relay = tokio::spawn(async move {
             let ended = relay.run(&mut handle).await;
             drop(handle);
             let end = ended.end.clone();
-            ended.tell().await;
+            ended.close().await;
             end
         });
         Self {
@@ -69,12 +74,12 @@ impl Fixture {
         }
     }
 
-    async fn end(self) -> Close {
-        self.relay.await.unwrap().why
+    async fn end(self) -> EndReason {
+        self.relay.await.unwrap().reason
     }
 }
 
-fn websocket(viewer: DuplexStream) -> Box<dyn Leg> {
+fn websocket(viewer: DuplexStream) -> Box<dyn Peer> {
     Box::new(WebSocket::new(viewer, bytes::Bytes::new(), Role::Server))
 }
 
@@ -94,7 +99,7 @@ const KEY: [u8; 8] = [4, 1, 0, 0, 0, 0, 0, 65];
 
 #[tokio::test(start_paused = true)]
 async fn bytes_pass_both_ways_and_are_counted() {
-    let mut stream = Fixture::raw(Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::raw(Rules::CONTROL, Deadlines::default());
     stream.viewer.write_all(&KEY).await.unwrap();
     assert_eq!(read(&mut stream.target, 8).await, KEY);
     let picture = vec![7; 100_000];
@@ -109,35 +114,35 @@ async fn bytes_pass_both_ways_and_are_counted() {
         (100_000, 8)
     );
     drop(stream.viewer);
-    assert_eq!(stream.relay.await.unwrap().why, Close::ViewerLeft);
+    assert_eq!(stream.relay.await.unwrap().reason, EndReason::ViewerLeft);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_sent_before_a_broken_message_still_arrives() {
-    let mut stream = Fixture::raw(Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::raw(Rules::CONTROL, Deadlines::default());
     stream.viewer.write_all(&[&KEY[..], &[7], &KEY].concat()).await.unwrap();
     assert_eq!(read_all(&mut stream.target).await, KEY);
-    assert_eq!(stream.end().await, Close::MessageNotAllowed);
+    assert_eq!(stream.end().await, EndReason::MessageNotAllowed);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_last_picture_arrives_when_the_target_ends() {
-    let mut stream = Fixture::raw(Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::raw(Rules::CONTROL, Deadlines::default());
     stream.target.write_all(b"last").await.unwrap();
     stream.target.shutdown().await.unwrap();
     assert_eq!(read_all(&mut stream.viewer).await, b"last");
-    assert_eq!(stream.end().await, Close::TargetDisconnected);
+    assert_eq!(stream.end().await, EndReason::TargetDisconnected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_viewer_that_reads_nothing_stops_the_target_and_not_the_keys() {
-    let mut stream = Fixture::raw(Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::raw(Rules::CONTROL, Deadlines::default());
     let mut taken = 0;
     while let Ok(written) = timeout(Duration::from_secs(1), stream.target.write(&[0; 4096])).await {
         taken += written.unwrap();
     }
     assert!(
-        taken <= BUFFER + 2 * PIPE,
+        taken <= BUFFER_BYTES + 2 * PIPE,
         "{taken} bytes were taken for a viewer that reads none"
     );
     stream.viewer.write_all(&KEY).await.unwrap();
@@ -147,14 +152,14 @@ async fn a_viewer_that_reads_nothing_stops_the_target_and_not_the_keys() {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_reads_nothing_stops_the_viewer() {
-    let mut stream = Fixture::raw(Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::raw(Rules::CONTROL, Deadlines::default());
     let keys = KEY.repeat(64);
     let mut taken = 0;
     while let Ok(written) = timeout(Duration::from_secs(1), stream.viewer.write(&keys)).await {
         taken += written.unwrap();
     }
     assert!(
-        taken <= BUFFER + 2 * PIPE,
+        taken <= BUFFER_BYTES + 2 * PIPE,
         "{taken} bytes were taken for a target that reads none"
     );
     stream.target.write_all(b"picture").await.unwrap();
@@ -164,22 +169,22 @@ async fn a_target_that_reads_nothing_stops_the_viewer() {
 #[tokio::test(start_paused = true)]
 async fn streams_end_when_their_time_is_over() {
     let start = Instant::now();
-    let clocks = Clocks {
+    let deadlines = Deadlines {
         expires: Some(start + Duration::from_secs(90)),
         idle: None,
     };
-    assert_eq!(Fixture::raw(Rules::CONTROL, clocks).end().await, Close::Expired);
+    assert_eq!(Fixture::raw(Rules::CONTROL, deadlines).end().await, EndReason::Expired);
     assert!((Duration::from_secs(90)..Duration::from_secs(96)).contains(&start.elapsed()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_human_input_keeps_a_stream_from_being_idle() {
     let start = Instant::now();
-    let clocks = Clocks {
+    let deadlines = Deadlines {
         expires: None,
         idle: Some(Duration::from_mins(1)),
     };
-    let mut stream = Fixture::raw(Rules::CONTROL, clocks);
+    let mut stream = Fixture::raw(Rules::CONTROL, deadlines);
     tokio::time::sleep(Duration::from_secs(40)).await;
     stream.viewer.write_all(&KEY).await.unwrap();
     tokio::time::sleep(Duration::from_secs(40)).await;
@@ -192,14 +197,14 @@ async fn only_human_input_keeps_a_stream_from_being_idle() {
     stream.viewer.read_to_end(&mut rest).await.unwrap();
     assert_eq!(start.elapsed(), Duration::from_secs(100), "40 s and the idle timeout");
     drop((stream.viewer, stream.target));
-    assert_eq!(closed.await.unwrap().why, Close::Idle);
+    assert_eq!(closed.await.unwrap().reason, EndReason::Idle);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_ended_cuts_the_target_at_once_and_tells_the_viewer() {
-    let mut stream = Fixture::new(websocket, Protocol::Vnc, Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::new(websocket, Protocol::Vnc, Rules::CONTROL, Deadlines::default());
     let start = Instant::now();
-    assert_eq!(stream.registry.end_where(|_| true, Close::Revoked), 1);
+    assert_eq!(stream.registry.end_where(|_| true, EndReason::Revoked), 1);
     assert_eq!(
         read(&mut stream.viewer, 11).await,
         [&[0x88, 9, 0x0f, 0xa1][..], b"Revoked"].concat()
@@ -208,23 +213,23 @@ async fn a_session_that_is_ended_cuts_the_target_at_once_and_tells_the_viewer() 
     assert!(start.elapsed() < Duration::from_millis(5));
     assert_eq!(stream.registry.count(), 0);
     drop((stream.viewer, stream.target));
-    assert_eq!(stream.relay.await.unwrap().why, Close::Revoked);
+    assert_eq!(stream.relay.await.unwrap().reason, EndReason::Revoked);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_viewer_that_reads_nothing_is_cut_all_the_same() {
-    let mut stream = Fixture::new(websocket, Protocol::Vnc, Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::new(websocket, Protocol::Vnc, Rules::CONTROL, Deadlines::default());
     let _ = timeout(Duration::from_secs(1), stream.target.write_all(&vec![0; 200_000])).await;
     let start = Instant::now();
-    stream.registry.end_where(|_| true, Close::Deleted);
+    stream.registry.end_where(|_| true, EndReason::Deleted);
     drop(stream.target);
-    assert_eq!(stream.relay.await.unwrap().why, Close::Deleted);
-    assert!(start.elapsed() <= LAST_WORDS + LINGER);
+    assert_eq!(stream.relay.await.unwrap().reason, EndReason::Deleted);
+    assert!(start.elapsed() <= FLUSH_TIMEOUT + CLOSE_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn viewers_are_pinged_and_missed() {
-    let mut stream = Fixture::new(websocket, Protocol::Serial, Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::new(websocket, Protocol::Serial, Rules::CONTROL, Deadlines::default());
     let start = Instant::now();
     for round in 1..=3 {
         assert_eq!(read(&mut stream.viewer, 2).await, [0x89, 0]);
@@ -237,12 +242,12 @@ async fn viewers_are_pinged_and_missed() {
     stream.viewer.read_to_end(&mut rest).await.unwrap();
     assert!(start.elapsed() <= PING_INTERVAL * 7, "{:?}", start.elapsed());
     drop((stream.viewer, stream.target));
-    assert_eq!(stream.relay.await.unwrap().why, Close::ViewerLost);
+    assert_eq!(stream.relay.await.unwrap().reason, EndReason::ViewerLost);
 }
 
 #[tokio::test(start_paused = true)]
 async fn pings_of_a_viewer_are_answered_between_frames() {
-    let mut stream = Fixture::new(websocket, Protocol::Serial, Rules::CONTROL, Clocks::default());
+    let mut stream = Fixture::new(websocket, Protocol::Serial, Rules::CONTROL, Deadlines::default());
     stream
         .viewer
         .write_all(&[0x89, 0x82, 0, 0, 0, 0, b'h', b'i'])
@@ -254,16 +259,21 @@ async fn pings_of_a_viewer_are_answered_between_frames() {
     stream.viewer.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
     assert_eq!(read(&mut stream.viewer, 4).await[0], 0x88);
     drop((stream.viewer, stream.target));
-    assert_eq!(stream.relay.await.unwrap().why, Close::ViewerLeft);
+    assert_eq!(stream.relay.await.unwrap().reason, EndReason::ViewerLeft);
 }
 
 /// A viewer of SSH who sends a message after each of these pauses.
 async fn ssh_with_messages(pauses: impl IntoIterator<Item = Duration>) -> (Fixture, Vec<u8>) {
-    let clocks = Clocks {
+    let deadlines = Deadlines {
         idle: Some(Duration::from_mins(1)),
-        ..Clocks::default()
+        ..Deadlines::default()
     };
-    let mut stream = Fixture::new(|viewer| Box::new(Raw(viewer)), Protocol::Ssh, Rules::CONTROL, clocks);
+    let mut stream = Fixture::new(
+        |viewer| Box::new(RawPeer(viewer)),
+        Protocol::Ssh,
+        Rules::CONTROL,
+        deadlines,
+    );
     let (message, mut sent) = ([0xa5; 36], Vec::new());
     for pause in pauses {
         tokio::time::sleep(pause).await;
@@ -279,10 +289,10 @@ async fn ssh_with_messages(pauses: impl IntoIterator<Item = Duration>) -> (Fixtu
 #[tokio::test(start_paused = true)]
 async fn ssh_passes_as_it_is() {
     let mut stream = Fixture::new(
-        |viewer| Box::new(Raw(viewer)),
+        |viewer| Box::new(RawPeer(viewer)),
         Protocol::Ssh,
         Rules::CONTROL,
-        Clocks::default(),
+        Deadlines::default(),
     );
     let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
     stream.viewer.write_all(&bytes).await.unwrap();
@@ -296,7 +306,7 @@ async fn an_ssh_client_that_only_keeps_alive_is_idle() {
     let (stream, sent) = ssh_with_messages([Duration::from_secs(25); 100]).await;
     assert_eq!(sent.len(), 2 * 36);
     assert_eq!(stream.counters.last_input(), stream.counters.opened());
-    assert_eq!(stream.end().await, Close::Idle);
+    assert_eq!(stream.end().await, EndReason::Idle);
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,5 +315,5 @@ async fn whoever_types_by_ssh_is_not_idle() {
     assert_eq!(sent.len(), 100 * 36);
     assert!(stream.counters.last_input() > stream.counters.opened() + Duration::from_secs(190));
     drop(stream.viewer);
-    assert_eq!(stream.relay.await.unwrap().why, Close::ViewerLeft);
+    assert_eq!(stream.relay.await.unwrap().reason, EndReason::ViewerLeft);
 }

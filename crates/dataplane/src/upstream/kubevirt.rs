@@ -14,22 +14,22 @@ use hyper::upgrade;
 use hyper_util::rt::TokioIo;
 use kube::{Client, client::Body};
 use novasphere_wire::{
-    close::Close,
+    close::EndReason,
     websocket::{frame::Role, opening::accept_key},
 };
 use serde::Deserialize;
 
-use crate::{leg::Leg, registry::Protocol, websocket::WebSocket};
+use crate::{peer::Peer, registry::Protocol, websocket::WebSocket};
 
 /// The subprotocol of KubeVirt's consoles: bytes in binary messages.
 const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("plain.kubevirt.io");
 
 /// Bytes of an answer's body that are read to find out what is wrong.
-const MAX_ANSWER: usize = 64 * 1024;
+const ANSWER_BYTES_LIMIT: usize = 64 * 1024;
 
 /// A machine's console.
 #[derive(Clone)]
-pub struct KubeVirtTarget {
+pub struct KubeVirtUpstream {
     /// A client with the gateway's own identity; it needs `get` on `virtualmachineinstances/vnc` and `/console`.
     pub client: Client,
     /// The machine's namespace.
@@ -40,9 +40,9 @@ pub struct KubeVirtTarget {
     pub takeover: bool,
 }
 
-impl fmt::Debug for KubeVirtTarget {
+impl fmt::Debug for KubeVirtUpstream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "KubeVirtTarget({}/{})", self.namespace, self.name)
+        write!(formatter, "KubeVirtUpstream({}/{})", self.namespace, self.name)
     }
 }
 
@@ -74,12 +74,12 @@ pub enum KubeVirtError {
 impl KubeVirtError {
     /// What the viewer is told.
     #[must_use]
-    pub const fn close(&self) -> Close {
+    pub const fn close(&self) -> EndReason {
         match self {
-            Self::InUse => Close::InUse,
-            Self::NotRunning(_) => Close::TargetNotRunning,
-            Self::Refused { .. } | Self::Forbidden(_) => Close::TargetRefused,
-            Self::Unreachable(_) => Close::TargetUnreachable,
+            Self::InUse => EndReason::InUse,
+            Self::NotRunning(_) => EndReason::TargetNotRunning,
+            Self::Refused { .. } | Self::Forbidden(_) => EndReason::TargetRefused,
+            Self::Unreachable(_) => EndReason::TargetUnreachable,
         }
     }
 
@@ -114,7 +114,7 @@ pub enum Probe {
     Unreachable,
 }
 
-impl KubeVirtTarget {
+impl KubeVirtUpstream {
     /// Finds out who has the screen, by asking for it in a way that leaves the present viewer alone. It is opened and closed
     /// at once when nobody has it. For a console that was lost, and once: never to see whether one is healthy.
     pub async fn probe(&self) -> Probe {
@@ -130,7 +130,7 @@ impl KubeVirtTarget {
         }
     }
 
-    pub(super) async fn connect(&self, protocol: Protocol) -> Result<Box<dyn Leg>, KubeVirtError> {
+    pub(super) async fn connect(&self, protocol: Protocol) -> Result<Box<dyn Peer>, KubeVirtError> {
         let unreachable = |error: &dyn fmt::Display| KubeVirtError::Unreachable(error.to_string());
         let key = STANDARD.encode(rand::random::<[u8; 16]>());
         let request = self.request(protocol, &key).map_err(|error| unreachable(&error))?;
@@ -178,7 +178,7 @@ struct Status {
 /// Reads what KubeVirt says: a `metav1.Status`, or plain text.
 async fn refusal(response: Response<Body>) -> KubeVirtError {
     let status = response.status();
-    let body = match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+    let body = match Limited::new(response.into_body(), ANSWER_BYTES_LIMIT).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => return KubeVirtError::Unreachable(error.to_string()),
     };
@@ -193,7 +193,7 @@ async fn refusal(response: Response<Body>) -> KubeVirtError {
 mod tests {
     use super::*;
 
-    fn close(status: u16, message: &str) -> Close {
+    fn close(status: u16, message: &str) -> EndReason {
         KubeVirtError::of_answer(StatusCode::from_u16(status).unwrap(), message.to_owned()).close()
     }
 
@@ -201,23 +201,23 @@ mod tests {
     fn answers_are_told_apart() {
         let busy = "Internal error occurred: dialing virt-handler: Can't connect to websocket (503): virt-handler: \
                     Active VNC connection. Request denied.";
-        assert_eq!(close(500, busy), Close::InUse);
+        assert_eq!(close(500, busy), EndReason::InUse);
         assert_eq!(
             close(500, "Internal error occurred: dialing virt-handler: connection refused"),
-            Close::TargetUnreachable
+            EndReason::TargetUnreachable
         );
-        assert_eq!(close(503, "service unavailable"), Close::TargetUnreachable);
+        assert_eq!(close(503, "service unavailable"), EndReason::TargetUnreachable);
         assert_eq!(
             close(404, "virtualmachineinstance.kubevirt.io \"web\" not found"),
-            Close::TargetNotRunning
+            EndReason::TargetNotRunning
         );
         assert_eq!(
             close(400, "Operation cannot be fulfilled: VMI is not running"),
-            Close::TargetNotRunning
+            EndReason::TargetNotRunning
         );
-        assert_eq!(close(409, "VMI is in failed phase"), Close::TargetNotRunning);
-        assert_eq!(close(400, "No graphics devices are present."), Close::TargetRefused);
-        assert_eq!(close(403, "forbidden"), Close::TargetRefused);
-        assert_eq!(close(401, ""), Close::TargetRefused);
+        assert_eq!(close(409, "VMI is in failed phase"), EndReason::TargetNotRunning);
+        assert_eq!(close(400, "No graphics devices are present."), EndReason::TargetRefused);
+        assert_eq!(close(403, "forbidden"), EndReason::TargetRefused);
+        assert_eq!(close(401, ""), EndReason::TargetRefused);
     }
 }

@@ -4,25 +4,25 @@ use novasphere_wire::rfb::upstream::Authentication;
 use tokio::net::TcpStream;
 
 use super::UpstreamError;
-use crate::leg::{Leg, Raw, prepare};
+use crate::peer::{Peer, RawPeer, prepare};
 
 /// A VNC server at a TCP port.
 #[derive(Clone, Debug)]
-pub struct TcpTarget {
+pub struct TcpUpstream {
     /// `host:port`. Whoever makes it decides where the gateway may connect to.
     pub address: String,
     /// How to authenticate.
     pub authentication: Authentication,
 }
 
-impl TcpTarget {
-    pub(super) async fn connect(&self) -> Result<Box<dyn Leg>, UpstreamError> {
+impl TcpUpstream {
+    pub(super) async fn connect(&self) -> Result<Box<dyn Peer>, UpstreamError> {
         let error = |source| UpstreamError::Connect {
             address: self.address.clone(),
             source,
         };
         let stream = TcpStream::connect(&self.address).await.map_err(error)?;
         prepare(&stream).map_err(error)?;
-        Ok(Box::new(Raw(stream)))
+        Ok(Box::new(RawPeer(stream)))
     }
 }

@@ -2,18 +2,18 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use novasphere_wire::close::Close;
+use novasphere_wire::close::{EndReason, StreamEnd};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{UpstreamError, tcp::TcpTarget};
-use crate::{admission::Refusal, leg::Leg, registry::Protocol};
+use super::{UpstreamError, tcp::TcpUpstream};
+use crate::{peer::Peer, registry::Protocol};
 
 /// Between two tries to connect to a target that says that it is ready: at first, and at most.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL_LIMIT: Duration = Duration::from_secs(2);
 
 /// An answer that takes its time.
-pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Knows how a target stands.
 pub trait Wake: Send + Sync + 'static {
@@ -23,7 +23,7 @@ pub trait Wake: Send + Sync + 'static {
     /// # Errors
     ///
     /// A target that does not become ready, whoever waits for it.
-    fn ready(&self) -> Answer<Result<TcpTarget, Refusal>>;
+    fn ready(&self) -> BoxFuture<Result<TcpUpstream, StreamEnd>>;
 
     /// What is being waited for, in words for logs; empty when that is not known.
     fn waits_for(&self) -> String {
@@ -33,33 +33,33 @@ pub trait Wake: Send + Sync + 'static {
 
 /// A target that a viewer may have to wait for.
 #[derive(Clone)]
-pub struct WaitingTarget {
+pub struct AwaitedUpstream {
     /// Knows how it stands.
     pub wake: Arc<dyn Wake>,
     /// How long a viewer waits at most.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
-impl std::fmt::Debug for WaitingTarget {
+impl std::fmt::Debug for AwaitedUpstream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Waiting({:?})", self.patience)
+        write!(formatter, "Waiting({:?})", self.timeout)
     }
 }
 
-impl WaitingTarget {
-    /// Waits and connects; see [`Target::open`](super::Target::open). Also says where it has connected to.
+impl AwaitedUpstream {
+    /// Waits and connects; see [`Upstream::open`](super::Upstream::open). Also says where it has connected to.
     ///
     /// # Errors
     ///
-    /// [`UpstreamError`]; within [`patience`](Self::patience).
-    pub async fn open(&self, protocol: Protocol) -> Result<(Box<dyn Leg>, TcpTarget), UpstreamError> {
-        let until = Instant::now() + self.patience;
-        let mut pause = PAUSE;
+    /// [`UpstreamError`]; within [`timeout`](Self::timeout).
+    pub async fn open(&self, protocol: Protocol) -> Result<(Box<dyn Peer>, TcpUpstream), UpstreamError> {
+        let until = Instant::now() + self.timeout;
+        let mut pause = RETRY_INTERVAL;
         loop {
             let ready = timeout_at(until, self.wake.ready()).await;
             let found = ready.map_err(|_| self.late(None))?.map_err(UpstreamError::NotReady)?;
             match timeout_at(until, found.open(protocol)).await {
-                Ok(Ok(leg)) => return Ok((leg, found)),
+                Ok(Ok(peer)) => return Ok((peer, found)),
                 // It has stopped meanwhile, or what is told of it is ahead of the network.
                 Ok(Err(
                     error @ (UpstreamError::Connect { .. } | UpstreamError::Timeout | UpstreamError::BrokenOff(_)),
@@ -73,18 +73,18 @@ impl WaitingTarget {
                 Err(_) => return Err(self.late(None)),
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(RETRY_INTERVAL_LIMIT);
         }
     }
 
     fn late(&self, last: Option<&UpstreamError>) -> UpstreamError {
         let last = last.map_or_else(|| self.wake.waits_for(), ToString::to_string);
-        UpstreamError::NotReady(Refusal {
-            why: Close::WakeTimeout,
-            detail: format!(
+        UpstreamError::NotReady(StreamEnd {
+            reason: EndReason::WakeTimeout,
+            detail: Some(format!(
                 "the target was not ready within {} s (console.wakeTimeout): {last}",
-                self.patience.as_secs()
-            ),
+                self.timeout.as_secs()
+            )),
         })
     }
 }
@@ -99,20 +99,20 @@ mod tests {
     use super::*;
 
     /// Answers these, the last one first, and then nothing any more.
-    struct Script(Mutex<Vec<Result<String, Close>>>);
+    struct Script(Mutex<Vec<Result<String, EndReason>>>);
 
     impl Wake for Script {
-        fn ready(&self) -> Answer<Result<TcpTarget, Refusal>> {
+        fn ready(&self) -> BoxFuture<Result<TcpUpstream, StreamEnd>> {
             let next = self.0.lock().pop();
             Box::pin(async move {
                 match next {
-                    Some(Ok(address)) => Ok(TcpTarget {
+                    Some(Ok(address)) => Ok(TcpUpstream {
                         address,
                         authentication: Authentication::None,
                     }),
-                    Some(Err(why)) => Err(Refusal {
-                        why,
-                        detail: "because".into(),
+                    Some(Err(why)) => Err(StreamEnd {
+                        reason: why,
+                        detail: Some("because".into()),
                     }),
                     None => std::future::pending().await,
                 }
@@ -120,10 +120,10 @@ mod tests {
         }
     }
 
-    fn waiting(script: Vec<Result<String, Close>>) -> WaitingTarget {
-        WaitingTarget {
+    fn waiting(script: Vec<Result<String, EndReason>>) -> AwaitedUpstream {
+        AwaitedUpstream {
             wake: Arc::new(Script(Mutex::new(script))),
-            patience: Duration::from_mins(5),
+            timeout: Duration::from_mins(5),
         }
     }
 
@@ -145,16 +145,16 @@ mod tests {
         let late = waiting(Vec::new()).open(Protocol::Vnc).await.err().unwrap();
         assert_eq!(
             (late.close(), start.elapsed()),
-            (Close::WakeTimeout, Duration::from_mins(5))
+            (EndReason::WakeTimeout, Duration::from_mins(5))
         );
-        let failed = waiting(vec![Err(Close::TargetFailed)])
+        let failed = waiting(vec![Err(EndReason::TargetFailed)])
             .open(Protocol::Vnc)
             .await
             .err()
             .unwrap();
         assert_eq!(
             (failed.close(), failed.to_string()),
-            (Close::TargetFailed, "because".to_owned())
+            (EndReason::TargetFailed, "because".to_owned())
         );
         assert_eq!(start.elapsed(), Duration::from_mins(5));
     }

@@ -3,12 +3,15 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use novasphere_dataplane::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, Place, Refusal, Refused},
+    admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot, EntryRejected, Observer},
     registry::{Protocol, SessionId, Stream, StreamInfo},
-    relay::End,
-    upstream::Target,
+    upstream::Upstream,
 };
-use novasphere_wire::{close::Close, rules::Rules, token::TokenHash};
+use novasphere_wire::{
+    close::{EndReason, StreamEnd},
+    rules::Rules,
+    token::TokenHash,
+};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -20,7 +23,7 @@ pub(crate) struct Desk(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     grants: Mutex<HashMap<String, (u32, Admitted)>>,
-    explanation: Mutex<Option<Close>>,
+    explanation: Mutex<Option<EndReason>>,
     /// What the observer was told, in words.
     log: Mutex<Vec<String>>,
     requests: Mutex<Vec<AdmissionRequest>>,
@@ -28,7 +31,7 @@ struct Inner {
 }
 
 /// A session named `team/<name>`, valid for an hour, for one use.
-pub(crate) fn session(name: &str, target: Target) -> Admitted {
+pub(crate) fn session(name: &str, target: Upstream) -> Admitted {
     Admitted {
         session: SessionId {
             namespace: "team".into(),
@@ -42,7 +45,7 @@ pub(crate) fn session(name: &str, target: Target) -> Admitted {
         target,
         expires: Instant::now() + Duration::from_hours(1),
         idle_timeout: None,
-        place: Place::default(),
+        slot: ConnectionSlot::default(),
     }
 }
 
@@ -62,7 +65,7 @@ impl Desk {
     }
 
     /// What to answer when a target has gone.
-    pub(crate) fn explain_by(&self, why: Close) {
+    pub(crate) fn explain_by(&self, why: EndReason) {
         *self.0.explanation.lock() = Some(why);
     }
 
@@ -79,17 +82,14 @@ impl Desk {
     }
 }
 
-fn refuse(detail: &str) -> Refusal {
-    Refusal {
-        why: Close::TokenRefused,
-        detail: detail.into(),
-    }
+fn refuse(detail: &str) -> StreamEnd {
+    StreamEnd::new(EndReason::TokenRefused, detail)
 }
 
 impl Admission for Desk {
     type TargetView = Value;
 
-    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
+    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
         self.0.requests.lock().push(request.clone());
         let mut grants = self.0.grants.lock();
         let (uses, admitted) = grants
@@ -111,22 +111,22 @@ impl Admission for Desk {
         views.get(&token.to_hex()).filter(|_| client.is_loopback()).cloned()
     }
 
-    async fn explain(&self, _: &StreamInfo) -> Option<End> {
-        self.0.explanation.lock().map(End::from)
+    async fn explain(&self, _: &StreamInfo) -> Option<StreamEnd> {
+        self.0.explanation.lock().map(StreamEnd::from)
     }
 }
 
 impl Observer for Desk {
-    fn opened(&self, stream: &Stream) {
+    fn on_opened(&self, stream: &Stream) {
         self.note(format!("opened {}", stream.info.session));
     }
 
-    fn closed(&self, stream: &Stream, end: &End) {
-        self.note(format!("closed {} {}", stream.info.session, end.why.reason()));
+    fn on_closed(&self, stream: &Stream, end: &StreamEnd) {
+        self.note(format!("closed {} {}", stream.info.session, end.reason.reason()));
     }
 
-    fn refused(&self, refused: &Refused) {
+    fn on_rejected(&self, refused: &EntryRejected) {
         let session = refused.session.as_deref().unwrap_or("-");
-        self.note(format!("refused {session} {}", refused.refusal.why.reason()));
+        self.note(format!("refused {session} {}", refused.end.reason.reason()));
     }
 }

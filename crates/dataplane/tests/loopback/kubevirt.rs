@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use kube::{Client, Config};
 use novasphere_dataplane::{
     registry::Protocol,
-    upstream::{Target, kubevirt::KubeVirtTarget},
+    upstream::{Upstream, kubevirt::KubeVirtUpstream},
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -108,8 +108,8 @@ where
     socket.send(Message::binary(SERVER_INIT)).await.unwrap();
 }
 
-fn target(client: &Client, name: &str, takeover: bool) -> Target {
-    Target::KubeVirt(KubeVirtTarget {
+fn target(client: &Client, name: &str, takeover: bool) -> Upstream {
+    Upstream::KubeVirt(KubeVirtUpstream {
         client: client.clone(),
         namespace: "team".into(),
         name: name.into(),

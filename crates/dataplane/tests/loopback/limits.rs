@@ -61,7 +61,7 @@ async fn two_thousand_half_open_connections_keep_nobody_out() {
             .await;
     }
     wait_for("the surplus to be dropped", || {
-        setup.gateway.gate().half_open() == setup.gateway.gate().limits().half_open_per_address
+        setup.gateway.limiter().half_open() == setup.gateway.limiter().limits().half_open_per_address
     })
     .await;
     let grown = resident().saturating_sub(before);
@@ -70,7 +70,7 @@ async fn two_thousand_half_open_connections_keep_nobody_out() {
     let _stock = Stock::connect(&setup, "team/a", &token()).await.enter().await;
     let _browser = Browser::enter(&setup, &token()).await;
     drop(strangers);
-    wait_for("all to be forgotten", || setup.gateway.gate().half_open() == 0).await;
+    wait_for("all to be forgotten", || setup.gateway.limiter().half_open() == 0).await;
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn a_stranger_who_does_not_read_keeps_no_place() {
     stranger.write_all(get(script).repeat(200).as_bytes()).await.unwrap();
     within("the first answer", stranger.readable()).await.unwrap();
     wait_for("the stranger's place to be free", || {
-        setup.gateway.gate().half_open() == 0
+        setup.gateway.limiter().half_open() == 0
     })
     .await;
 }

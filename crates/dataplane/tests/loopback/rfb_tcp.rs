@@ -1,7 +1,7 @@
 //! Stock viewers, played by a small one of ours.
 
 use novasphere_dataplane::registry::Protocol;
-use novasphere_wire::close::Close;
+use novasphere_wire::close::EndReason;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -24,7 +24,7 @@ async fn a_stock_viewer_enters_with_session_and_token() {
     assert_eq!(server.shared(), [1]);
     server.send(&vec![3; 200_000]);
     assert_eq!(viewer.read(200_000).await, vec![3; 200_000]);
-    setup.gateway.registry().end_where(|_| true, Close::Expired);
+    setup.gateway.registry().end_where(|_| true, EndReason::Expired);
     assert_eq!(within("the end", viewer.stream.read(&mut [0])).await.unwrap(), 0);
     setup.wait_for_log("closed team/a Expired").await;
 }
@@ -46,7 +46,7 @@ async fn nobody_else_enters_and_all_are_told_the_same() {
         (&"u".repeat(600), "short"),
     ] {
         let told = Stock::connect(&setup, user, password).await.refused().await;
-        assert_eq!(told, Close::TokenRefused.sentence(), "{user}");
+        assert_eq!(told, EndReason::TokenRefused.sentence(), "{user}");
     }
     assert_eq!(setup.gateway.registry().count(), 1);
     setup.wait_for_log("refused team/a TokenRefused").await;
@@ -59,13 +59,13 @@ async fn whoever_holds_a_token_learns_what_is_wrong_with_the_target() {
     let (setup, server) = (Setup::new().await, VncServer::start(Some("secret")).await);
     let token = setup.desk.token(1, session("a", server.target(None)));
     let told = Stock::connect(&setup, "team/a", &token).await.refused().await;
-    assert_eq!(told, Close::TargetRefused.sentence());
+    assert_eq!(told, EndReason::TargetRefused.sentence());
 
     let mut serial = session("a", server.target(None));
     serial.protocol = Protocol::Serial;
     let token = setup.desk.token(1, serial);
     let told = Stock::connect(&setup, "team/a", &token).await.refused().await;
-    assert_eq!(told, Close::TransportNotAllowed.sentence());
+    assert_eq!(told, EndReason::TransportNotAllowed.sentence());
 }
 
 #[tokio::test]

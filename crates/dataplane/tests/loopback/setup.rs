@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use novasphere_dataplane::{
     gateway::Gateway,
-    limits::{Gate, Limits},
+    limits::{ConnectionLimiter, Limits},
     listener::{rfb_tcp, websocket},
 };
 use novasphere_wire::websocket::opening::Origins;
@@ -39,7 +39,11 @@ impl Setup {
         // Most tests connect from here; strangers come from other addresses.
         limits.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
         let desk = Desk::default();
-        let gateway = Gateway::new(desk.clone(), vec![Box::new(desk.clone())], Gate::new(limits));
+        let gateway = Gateway::new(
+            desk.clone(),
+            vec![Box::new(desk.clone())],
+            ConnectionLimiter::new(limits),
+        );
         let (stop, stopped) = watch::channel(false);
         let stopped = || {
             let mut stopped = stopped.clone();

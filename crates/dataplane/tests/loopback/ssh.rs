@@ -6,9 +6,9 @@ use futures::{SinkExt, StreamExt};
 use novasphere_dataplane::{
     admission::Admitted,
     registry::Protocol,
-    upstream::{Target, tcp::TcpTarget},
+    upstream::{Upstream, tcp::TcpUpstream},
 };
-use novasphere_wire::{close::Close, rfb::upstream::Authentication, rules::Rules};
+use novasphere_wire::{close::EndReason, rfb::upstream::Authentication, rules::Rules};
 use sha2::Digest;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,7 +25,7 @@ use crate::{
 
 /// A session of SSH with the server at this address.
 pub(crate) fn ssh_session(address: String) -> Admitted {
-    let target = Target::Tcp(TcpTarget {
+    let target = Upstream::Tcp(TcpUpstream {
         address,
         authentication: Authentication::None,
     });
@@ -138,7 +138,7 @@ async fn whoever_only_looks_gets_no_shell() {
     assert_eq!(browser.closed().await, (4045, "InputNotAllowed".into()));
     let admitted = ssh_session(listener.local_addr().unwrap().to_string());
     let stock = Stock::connect(&setup, "team/shell", &setup.desk.token(1, admitted)).await;
-    assert_eq!(stock.refused().await, Close::TransportNotAllowed.sentence());
+    assert_eq!(stock.refused().await, EndReason::TransportNotAllowed.sentence());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,7 +177,7 @@ async fn a_stock_client_is_cut_with_its_session() {
     assert_eq!(&line, b"ready\n");
     let start = Instant::now();
     let id = setup.gateway.registry().all()[0].info.session.clone();
-    assert_eq!(setup.gateway.registry().end_session(&id, Close::Deleted), 1);
+    assert_eq!(setup.gateway.registry().end_session(&id, EndReason::Deleted), 1);
     let told = output(client).await;
     assert_eq!(told.status.code(), Some(255), "{told:?}");
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());

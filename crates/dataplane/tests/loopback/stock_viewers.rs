@@ -4,11 +4,11 @@ use std::{path::PathBuf, process::Stdio, sync::Arc, time::Instant};
 
 use novasphere_dataplane::{
     admission::Admitted,
-    registry::Counters,
-    upstream::{Target, tcp::TcpTarget},
+    registry::StreamCounters,
+    upstream::{Upstream, tcp::TcpUpstream},
 };
 use novasphere_wire::{
-    close::Close,
+    close::EndReason,
     rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
     rules::Rules,
 };
@@ -54,7 +54,7 @@ async fn display(server: &mut Child) -> String {
 
 /// A desktop with one terminal that copies each line typed into a file.
 struct Desktop {
-    target: Target,
+    target: Upstream,
     typed: PathBuf,
     _directory: TempDir,
     _processes: [Child; 2],
@@ -97,7 +97,7 @@ impl Desktop {
         let arguments = ["-bg", COLOUR, "-geometry", "80x30+0+0", "-e", "sh", "-c", &copy];
         let terminal = start("xterm", &arguments, &[("DISPLAY", &number)]);
         let authentication = Authentication::Password(VncPassword::new(PASSWORD.as_bytes()));
-        let target = Target::Tcp(TcpTarget {
+        let target = Upstream::Tcp(TcpUpstream {
             address: format!("127.0.0.1:{port}"),
             authentication,
         });
@@ -180,7 +180,7 @@ impl Viewer {
     }
 
     /// Puts the pointer on the terminal, gives the viewer the keyboard, as a window manager would, and types a line.
-    async fn write(&self, counters: &Counters, line: &str) {
+    async fn write(&self, counters: &StreamCounters, line: &str) {
         self.until_seen(counters, &["mousemove", "150", "150", "click", "1"])
             .await;
         let focus = [
@@ -197,7 +197,7 @@ impl Viewer {
         self.xdotool(&["type", "--delay", "30", &format!("{line}\n")]).await;
     }
 
-    async fn until_seen(&self, counters: &Counters, arguments: &[&str]) {
+    async fn until_seen(&self, counters: &StreamCounters, arguments: &[&str]) {
         let (start, before) = (Instant::now(), counters.last_input());
         while counters.last_input() == before {
             assert!(
@@ -215,7 +215,7 @@ impl Viewer {
 }
 
 /// What the only stream of a session has carried.
-fn counters(setup: &Setup, session: &str) -> Arc<Counters> {
+fn counters(setup: &Setup, session: &str) -> Arc<StreamCounters> {
     let streams = setup.gateway.registry().all();
     let of_session = streams.iter().find(|stream| stream.info.session.name == session);
     Arc::clone(&of_session.unwrap().counters)
@@ -253,7 +253,7 @@ async fn the_stock_viewer_shows_the_guest_and_types_into_it_when_it_may() {
         "somebody is there, though nothing passes"
     );
 
-    setup.gateway.registry().end_where(|_| true, Close::Revoked);
+    setup.gateway.registry().end_where(|_| true, EndReason::Revoked);
     wait_for("both streams to end", || setup.gateway.registry().count() == 0).await;
 }
 

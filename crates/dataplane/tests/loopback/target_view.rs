@@ -1,6 +1,6 @@
 //! How a target is, asked beside its stream.
 
-use novasphere_wire::close::Close;
+use novasphere_wire::close::EndReason;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -85,9 +85,9 @@ async fn the_page_learns_how_its_target_is_beside_the_stream() {
     );
     server.send(b"picture");
     assert_eq!(browser.read(7).await, b"picture");
-    setup.gateway.registry().end_where(|_| true, Close::Deleted);
+    setup.gateway.registry().end_where(|_| true, EndReason::Deleted);
     assert_eq!(browser.closed().await.0, 4002);
-    wait_for("no connection to be held", || setup.gateway.gate().half_open() == 0).await;
+    wait_for("no connection to be held", || setup.gateway.limiter().half_open() == 0).await;
 }
 
 #[tokio::test]

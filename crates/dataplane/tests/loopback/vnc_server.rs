@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use novasphere_dataplane::upstream::{Target, tcp::TcpTarget};
+use novasphere_dataplane::upstream::{Upstream, tcp::TcpUpstream};
 use novasphere_wire::rfb::{security::vnc_auth::VncPassword, upstream::Authentication};
 use parking_lot::Mutex;
 use tokio::{
@@ -48,12 +48,12 @@ impl VncServer {
     }
 
     /// The server as a target, with this password or none.
-    pub(crate) fn target(&self, password: Option<&str>) -> Target {
+    pub(crate) fn target(&self, password: Option<&str>) -> Upstream {
         let authentication = match password {
             Some(password) => Authentication::Password(VncPassword::new(password.as_bytes())),
             None => Authentication::None,
         };
-        Target::Tcp(TcpTarget {
+        Upstream::Tcp(TcpUpstream {
             address: self.address.to_string(),
             authentication,
         })

@@ -9,9 +9,9 @@ use futures::{SinkExt, StreamExt};
 use novasphere_dataplane::{
     listener::websocket::serve,
     registry::{Protocol, SessionId},
-    upstream::{Target, tcp::TcpTarget},
+    upstream::{Upstream, tcp::TcpUpstream},
 };
-use novasphere_wire::{close::Close, rules::Rules, websocket::opening::Origins};
+use novasphere_wire::{close::EndReason, rules::Rules, websocket::opening::Origins};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -92,7 +92,7 @@ async fn an_ended_session_is_told_why_within_milliseconds() {
     }
     let mut other = Browser::enter(&setup, &setup.desk.token(1, session("b", server.target(None)))).await;
     let start = Instant::now();
-    assert_eq!(setup.gateway.registry().end_session(&id("a"), Close::Revoked), 20);
+    assert_eq!(setup.gateway.registry().end_session(&id("a"), EndReason::Revoked), 20);
     for browser in &mut browsers {
         assert_eq!(browser.closed().await, (4001, "Revoked".into()));
     }
@@ -107,7 +107,7 @@ async fn the_reason_of_a_targets_end_is_looked_for() {
     let mut browser = Browser::enter(&setup, &setup.desk.token(1, session("a", server.target(None)))).await;
     server.hang_up();
     assert_eq!(browser.closed().await, (4021, "TargetDisconnected".into()));
-    setup.desk.explain_by(Close::TargetStopped);
+    setup.desk.explain_by(EndReason::TargetStopped);
     let mut browser = Browser::enter(&setup, &setup.desk.token(1, session("a", server.target(None)))).await;
     server.hang_up();
     assert_eq!(browser.closed().await, (4020, "TargetStopped".into()));
@@ -118,10 +118,10 @@ async fn a_target_that_is_not_there_is_told() {
     let setup = Setup::new().await;
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let server = VncServer::start(Some("secret")).await;
-    let Target::Tcp(reachable) = server.target(None) else {
+    let Upstream::Tcp(reachable) = server.target(None) else {
         panic!("another target")
     };
-    let nowhere = Target::Tcp(TcpTarget {
+    let nowhere = Upstream::Tcp(TcpUpstream {
         address: unused.to_string(),
         ..reachable
     });
@@ -157,11 +157,11 @@ async fn a_viewer_that_breaks_the_protocol_is_told() {
 #[tokio::test]
 async fn a_serial_console_is_bytes_and_text() {
     let (setup, server) = (Setup::new().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
-    let Target::Tcp(mut target) = VncServer::start(None).await.target(None) else {
+    let Upstream::Tcp(mut target) = VncServer::start(None).await.target(None) else {
         panic!("another target")
     };
     target.address = server.local_addr().unwrap().to_string();
-    let mut admitted = session("a", Target::Tcp(target));
+    let mut admitted = session("a", Upstream::Tcp(target));
     admitted.protocol = Protocol::Serial;
     let mut browser = Browser::open(&setup, &setup.desk.token(1, admitted)).await;
     let (mut guest, _) = server.accept().await.unwrap();
@@ -234,7 +234,7 @@ async fn tls_carries_the_same() {
     }
     assert!(answers.starts_with(b"RFB 003.008\n\x01\x01\0\0\0\0"), "{answers:?}");
     server.wait_for(&KEY).await;
-    setup.gateway.registry().end_where(|_| true, Close::AccessWithdrawn);
+    setup.gateway.registry().end_where(|_| true, EndReason::AccessWithdrawn);
     let Some(Ok(Message::Close(Some(frame)))) = within("the end", socket.next()).await else {
         panic!("no close frame")
     };

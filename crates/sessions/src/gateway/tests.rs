@@ -11,7 +11,7 @@ use novasphere_dataplane::{
     registry::StreamInfo,
 };
 use novasphere_runtime::events;
-use novasphere_wire::{close::Close, token::TokenHash};
+use novasphere_wire::{close::EndReason, token::TokenHash};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -268,7 +268,7 @@ impl Stage {
         }
     }
 
-    async fn enter(&self) -> Result<Admitted, Refusal> {
+    async fn enter(&self) -> Result<Admitted, StreamEnd> {
         let request = AdmissionRequest {
             token: TokenHash::of_token(TOKEN.as_bytes()).unwrap(),
             session: Some("team/look".into()),
@@ -288,17 +288,17 @@ impl Stage {
         self.enforcer.changed(&Change::Session("team".into(), "look".into()));
     }
 
-    fn open(&self, admitted: &Admitted) -> novasphere_dataplane::registry::Handle {
+    fn open(&self, admitted: &Admitted) -> novasphere_dataplane::registry::StreamHandle {
         let handle = self.registry.open(StreamInfo {
             session: admitted.session.clone(),
-            connection: admitted.place.id().to_owned(),
+            connection: admitted.slot.id().to_owned(),
             user: admitted.user.clone(),
             target: admitted.target_name.clone(),
             client: [192, 0, 2, 1].into(),
             transport: Transport::WebSocket,
             protocol: admitted.protocol,
         });
-        Observer::opened(&self.enforcer, handle.stream());
+        Observer::on_opened(&self.enforcer, handle.stream());
         handle
     }
 
@@ -315,7 +315,7 @@ async fn a_crowd_with_one_token_gets_as_many_streams_as_it_is_good_for() {
         let (open, refused): (Vec<_>, Vec<_>) = entries.into_iter().partition(Result::is_ok);
         assert_eq!(open.len(), uses as usize);
         for entry in refused {
-            assert_eq!(entry.unwrap_err().why, Close::TokenRefused);
+            assert_eq!(entry.unwrap_err().reason, EndReason::TokenRefused);
         }
         assert_eq!(stage.server.writes(), uses as usize, "who is refused writes nothing");
         assert_eq!(stage.connections(), uses as usize);
@@ -328,7 +328,7 @@ async fn a_use_that_another_replica_has_claimed_first_is_gone() {
     stage.server.0.lock().before_next_write = Some(|session| {
         session["status"]["grants"][0]["usesLeft"] = json!(0);
     });
-    assert_eq!(stage.enter().await.unwrap_err().why, Close::TokenRefused);
+    assert_eq!(stage.enter().await.unwrap_err().reason, EndReason::TokenRefused);
     assert_eq!(stage.server.writes(), 0);
 }
 
@@ -362,17 +362,17 @@ async fn who_may_not_look_is_turned_away_and_nothing_is_written() {
     let stage = Stage::new(1);
     stage.server.0.lock().allowed = false;
     let refusal = stage.enter().await.unwrap_err();
-    assert_eq!(refusal.why, Close::AccessWithdrawn);
-    assert!(refusal.detail.contains("vmaccesses/console"), "{}", refusal.detail);
+    assert_eq!(refusal.reason, EndReason::AccessWithdrawn);
+    assert!(refusal.detail().contains("vmaccesses/console"), "{}", refusal.detail());
     assert_eq!(stage.server.writes(), 0);
 }
 
 #[tokio::test]
 async fn a_session_that_ends_ends_its_streams() {
-    let ends: [(Edit, Close); 3] = [
-        (|session| session["spec"]["revoked"] = json!(true), Close::Revoked),
-        (|session| session["spec"]["duration"] = json!("0s"), Close::Expired),
-        (|session| session["metadata"]["uid"] = json!("s2"), Close::Deleted),
+    let ends: [(Edit, EndReason); 3] = [
+        (|session| session["spec"]["revoked"] = json!(true), EndReason::Revoked),
+        (|session| session["spec"]["duration"] = json!("0s"), EndReason::Expired),
+        (|session| session["metadata"]["uid"] = json!("s2"), EndReason::Deleted),
     ];
     for (edit, why) in ends {
         let stage = Stage::new(1);
@@ -391,7 +391,7 @@ async fn what_ended_between_claim_and_opening_ends_at_once() {
     let admitted = stage.enter().await.unwrap();
     stage.seen(|session| session["spec"]["revoked"] = json!(true));
     let mut handle = stage.open(&admitted);
-    assert_eq!(handle.ended().await, Close::Revoked);
+    assert_eq!(handle.ended().await, EndReason::Revoked);
 }
 
 #[tokio::test]
@@ -403,7 +403,10 @@ async fn a_session_that_was_deleted_while_the_watch_was_down_ends_its_streams() 
     stage.sessions.observe(&Event::Init);
     stage.sessions.observe(&Event::InitDone);
     stage.enforcer.changed(&Change::All);
-    assert_eq!(futures::FutureExt::now_or_never(handle.ended()), Some(Close::Deleted));
+    assert_eq!(
+        futures::FutureExt::now_or_never(handle.ended()),
+        Some(EndReason::Deleted)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,7 +423,7 @@ async fn a_session_whose_deletion_overtook_the_answer_to_a_claim_ends_its_stream
     assert!(early.is_err(), "the watch need not have seen a session that is there");
     stage.server.0.lock().is_gone = true;
     let late = tokio::time::timeout(Duration::from_secs(31), handle.ended()).await;
-    assert_eq!(late, Ok(Close::Deleted));
+    assert_eq!(late, Ok(EndReason::Deleted));
 }
 
 #[tokio::test]
@@ -444,9 +447,9 @@ async fn a_secret_is_a_guests_password_only_when_its_label_says_so() {
     for labels in [json!({}), json!({"novasphere.io/vnc-password": "false"})] {
         stage.server.0.lock().labels = labels;
         let refusal = stage.enter().await.unwrap_err();
-        assert_eq!(refusal.why, Close::TargetRefused);
+        assert_eq!(refusal.reason, EndReason::TargetRefused);
         let how = "kubectl -n team label secret guest novasphere.io/vnc-password=true";
-        assert!(refusal.detail.contains(how), "{}", refusal.detail);
+        assert!(refusal.detail().contains(how), "{}", refusal.detail());
     }
     stage.server.0.lock().labels = json!({"novasphere.io/vnc-password": "true"});
     stage.enter().await.unwrap();
@@ -464,7 +467,7 @@ async fn a_shortened_session_ends_by_the_clock() {
     let early = tokio::time::timeout(Duration::from_mins(21), handle.ended()).await;
     assert!(early.is_err() && start.elapsed() >= Duration::from_mins(20));
     stage.seen(|session| session["status"]["startedAt"] = json!("2020-01-01T00:00:00Z"));
-    assert_eq!(handle.ended().await, Close::Expired);
+    assert_eq!(handle.ended().await, EndReason::Expired);
 }
 
 #[tokio::test]
@@ -486,5 +489,5 @@ async fn a_stream_that_was_taken_for_dead_is_put_back_and_one_that_was_replaced_
         let later = jiff::Timestamp::now() + Duration::from_secs(1);
         session["status"]["lastDisconnect"] = json!({"user": "ben", "reason": "Replaced", "at": later.to_string()});
     });
-    assert_eq!(handle.ended().await, Close::Replaced);
+    assert_eq!(handle.ended().await, EndReason::Replaced);
 }

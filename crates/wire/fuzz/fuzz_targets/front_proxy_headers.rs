@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use novasphere_wire::front_proxy::{HeaderNames, MAX_EXTRA, MAX_EXTRAS, MAX_GROUPS, MAX_NAME};
+use novasphere_wire::front_proxy::{HeaderNames, EXTRA_BYTES_LIMIT, EXTRAS_LIMIT, GROUPS_LIMIT, NAME_BYTES_LIMIT};
 
 fuzz_target!(|bytes: &[u8]| {
     let names = HeaderNames {
@@ -24,11 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Ok(who) = names.identity(&headers) else { return };
     assert!(names.are_in(&headers), "an identity without a header of the front proxy");
-    assert!(!who.user.is_empty() && who.user.len() <= MAX_NAME);
-    assert!(who.uid.is_none_or(|uid| !uid.is_empty() && uid.len() <= MAX_NAME));
-    assert!(who.groups.len() <= MAX_GROUPS && who.groups.iter().all(|group| !group.is_empty() && group.len() <= MAX_NAME));
+    assert!(!who.user.is_empty() && who.user.len() <= NAME_BYTES_LIMIT);
+    assert!(who.uid.is_none_or(|uid| !uid.is_empty() && uid.len() <= NAME_BYTES_LIMIT));
+    assert!(who.groups.len() <= GROUPS_LIMIT && who.groups.iter().all(|group| !group.is_empty() && group.len() <= NAME_BYTES_LIMIT));
     let values: Vec<_> = who.extra.values().flatten().collect();
-    assert!(values.len() <= MAX_EXTRAS && values.iter().all(|value| value.len() <= MAX_EXTRA));
+    assert!(values.len() <= EXTRAS_LIMIT && values.iter().all(|value| value.len() <= EXTRA_BYTES_LIMIT));
     // What is said is what was sent: nothing is made of nothing.
     let sent = |text: &str| headers.values().any(|value| value.as_bytes().trim_ascii() == text.as_bytes() || {
         str::from_utf8(value.as_bytes()).is_ok_and(|value| value.trim() == text)

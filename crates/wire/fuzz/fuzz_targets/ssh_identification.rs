@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use novasphere_wire::ssh::{Identification, LINE, LINES_BEFORE, Progress, Side};
+use novasphere_wire::ssh::{Identification, LINE_BYTES_LIMIT, LINES_BEFORE_LIMIT, Progress, Side};
 
 fuzz_target!(|data: &[u8]| {
     for side in [Side::Client, Side::Server] {
@@ -22,9 +22,9 @@ fuzz_target!(|data: &[u8]| {
                 }
                 Err(_) => break,
             }
-            assert!(identification.line().len() <= LINE);
+            assert!(identification.line().len() <= LINE_BYTES_LIMIT);
         }
         assert!(data.starts_with(&passed), "what passes is what came");
-        assert!(passed.len() <= LINE * (LINES_BEFORE + 1));
+        assert!(passed.len() <= LINE_BYTES_LIMIT * (LINES_BEFORE_LIMIT + 1));
     }
 });

@@ -5,10 +5,11 @@
 use super::{
     encoding::{self, Extension, Verdict},
     message::{
-        MAX_CUT_TEXT, MAX_CUT_TEXT_READ, MAX_ENCODINGS, MAX_FENCE, MAX_HEAD, Message, QEMU_KEY, QEMU_KEY_LENGTH,
+        CUT_TEXT_BYTES_LIMIT, CUT_TEXT_READ_BYTES_LIMIT, ENCODINGS_LIMIT, FENCE_BYTES_LIMIT, HEAD_BYTES_LIMIT, Message,
+        QEMU_KEY, QEMU_KEY_BYTES,
     },
 };
-use crate::{close::Close, rules::Rules};
+use crate::{close::EndReason, rules::Rules};
 
 /// Why a viewer's stream is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,24 +27,24 @@ pub enum Violation {
     #[error("the viewer sent a malformed power message")]
     Xvp,
     /// Too many encodings at once.
-    #[error("the viewer sent {0} encodings at once; at most {MAX_ENCODINGS} are read")]
+    #[error("the viewer sent {0} encodings at once; at most {ENCODINGS_LIMIT} are read")]
     Encodings(u16),
     /// A fence that is too long.
-    #[error("the viewer sent a fence of {0} bytes; at most {MAX_FENCE} are allowed")]
+    #[error("the viewer sent a fence of {0} bytes; at most {FENCE_BYTES_LIMIT} are allowed")]
     Fence(u8),
     /// Clipboard text that is too long.
-    #[error("the viewer sent clipboard text of {0} bytes; at most {MAX_CUT_TEXT_READ} are read")]
+    #[error("the viewer sent clipboard text of {0} bytes; at most {CUT_TEXT_READ_BYTES_LIMIT} are read")]
     CutText(u32),
 }
 
 impl Violation {
     /// The end that this means.
     #[must_use]
-    pub const fn close(self) -> Close {
+    pub const fn close(self) -> EndReason {
         match self {
-            Self::UnknownType(_) | Self::NotNegotiated(_) | Self::QemuSubtype(_) => Close::MessageNotAllowed,
-            Self::Encodings(_) | Self::CutText(_) => Close::MessageTooLarge,
-            Self::Xvp | Self::Fence(_) => Close::ProtocolError,
+            Self::UnknownType(_) | Self::NotNegotiated(_) | Self::QemuSubtype(_) => EndReason::MessageNotAllowed,
+            Self::Encodings(_) | Self::CutText(_) => EndReason::MessageTooLarge,
+            Self::Xvp | Self::Fence(_) => EndReason::ProtocolError,
         }
     }
 }
@@ -54,7 +55,7 @@ pub struct Filter {
     rules: Rules,
     /// Extensions that the server may have learned of, so that their messages can be told from broken streams.
     negotiated: [bool; EXTENSIONS],
-    head: [u8; MAX_HEAD],
+    head: [u8; HEAD_BYTES_LIMIT],
     have: usize,
     state: State,
     /// Encodings of a `SetEncodings` that is not complete; empty otherwise.
@@ -84,7 +85,7 @@ impl Filter {
         Self {
             rules,
             negotiated: [false; EXTENSIONS],
-            head: [0; MAX_HEAD],
+            head: [0; HEAD_BYTES_LIMIT],
             have: 0,
             state: START,
             encodings: Vec::new(),
@@ -233,11 +234,11 @@ impl Filter {
             self.needs(Extension::ExtendedClipboard)?;
         }
         let length = signed.unsigned_abs();
-        if length > MAX_CUT_TEXT_READ {
+        if length > CUT_TEXT_READ_BYTES_LIMIT {
             return Err(Violation::CutText(length));
         }
         self.head_then(
-            self.rules.text_to_guest() && length <= MAX_CUT_TEXT,
+            self.rules.text_to_guest() && length <= CUT_TEXT_BYTES_LIMIT,
             u64::from(length),
             output,
         );
@@ -247,7 +248,7 @@ impl Filter {
     fn fence(&mut self, output: &mut Vec<u8>) -> Result<(), Violation> {
         self.needs(Extension::Fence)?;
         let [_, _, _, _, _, _, _, _, length, ..] = self.head;
-        if length > MAX_FENCE {
+        if length > FENCE_BYTES_LIMIT {
             return Err(Violation::Fence(length));
         }
         self.head_then(true, u64::from(length), output);
@@ -278,8 +279,8 @@ impl Filter {
             return Err(Violation::QemuSubtype(subtype));
         }
         self.needs(Extension::QemuExtendedKey)?;
-        if self.have < QEMU_KEY_LENGTH {
-            self.state = State::Head(QEMU_KEY_LENGTH);
+        if self.have < QEMU_KEY_BYTES {
+            self.state = State::Head(QEMU_KEY_BYTES);
             return Ok(false);
         }
         self.whole(self.rules.input, output);
@@ -289,7 +290,7 @@ impl Filter {
     fn start_encodings(&mut self, output: &mut Vec<u8>) -> Result<(), Violation> {
         let [_, _, high, low, ..] = self.head;
         let count = u16::from_be_bytes([high, low]);
-        if count > MAX_ENCODINGS {
+        if count > ENCODINGS_LIMIT {
             return Err(Violation::Encodings(count));
         }
         self.have = 0;
@@ -315,7 +316,7 @@ impl Filter {
             }
         }
         // The count fits: no more are kept than came in.
-        let [high, low] = u16::try_from(kept.len()).unwrap_or(MAX_ENCODINGS).to_be_bytes();
+        let [high, low] = u16::try_from(kept.len()).unwrap_or(ENCODINGS_LIMIT).to_be_bytes();
         output.extend_from_slice(&[2, 0, high, low]);
         output.extend_from_slice(kept.as_flattened());
         self.state = START;

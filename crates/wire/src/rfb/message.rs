@@ -28,25 +28,25 @@ pub enum Message {
 }
 
 /// The longest head of a message: what has to be known before its length and its fate are.
-pub const MAX_HEAD: usize = 20;
+pub const HEAD_BYTES_LIMIT: usize = 20;
 
 /// The most encodings in one `SetEncodings`. Viewers send some 40.
-pub const MAX_ENCODINGS: u16 = 1024;
+pub const ENCODINGS_LIMIT: u16 = 1024;
 
 /// The longest payload of a fence, by definition of the extension.
-pub const MAX_FENCE: u8 = 64;
+pub const FENCE_BYTES_LIMIT: u8 = 64;
 
 /// The longest text that is passed to a guest, in bytes, as `QEMU` has it. Longer text is left out.
-pub const MAX_CUT_TEXT: u32 = 1024 * 1024;
+pub const CUT_TEXT_BYTES_LIMIT: u32 = 1024 * 1024;
 
 /// The longest text that is read at all. Longer ones are taken for a broken stream.
-pub const MAX_CUT_TEXT_READ: u32 = 64 * 1024 * 1024;
+pub const CUT_TEXT_READ_BYTES_LIMIT: u32 = 64 * 1024 * 1024;
 
 /// Sub-type of a QEMU message: key event with scan code.
 pub const QEMU_KEY: u8 = 0;
 
 /// Bytes of a QEMU key event.
-pub const QEMU_KEY_LENGTH: usize = 12;
+pub const QEMU_KEY_BYTES: usize = 12;
 
 impl Message {
     /// The message of a type byte.
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn no_head_is_longer_than_the_limit() {
         for message in (0..=u8::MAX).filter_map(Message::of_type) {
-            assert!((2..=MAX_HEAD).contains(&message.head_length()), "{message:?}");
+            assert!((2..=HEAD_BYTES_LIMIT).contains(&message.head_length()), "{message:?}");
         }
     }
 

@@ -15,7 +15,7 @@ pub const VNC_AUTH: u8 = 2;
 pub const VENCRYPT: u8 = 19;
 
 /// The longest reason text that is read from a server, in bytes.
-pub const MAX_REASON: usize = 4096;
+pub const REASON_BYTES_LIMIT: usize = 4096;
 
 /// A `SecurityResult` that says yes.
 pub const RESULT_OK: [u8; 4] = [0, 0, 0, 0];
@@ -40,7 +40,7 @@ pub fn put_no_types(version: Version, reason: &str, output: &mut Vec<u8>) {
 
 fn put_text(text: &str, output: &mut Vec<u8>) {
     // Our texts are sentences of ours; none comes near the limit.
-    let text = text.get(..MAX_REASON).unwrap_or(text);
+    let text = text.get(..REASON_BYTES_LIMIT).unwrap_or(text);
     output.extend_from_slice(&u32::try_from(text.len()).unwrap_or(0).to_be_bytes());
     output.extend_from_slice(text.as_bytes());
 }

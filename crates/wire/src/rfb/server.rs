@@ -10,7 +10,7 @@ use super::{
     },
     version::{self, NotRfb, Version},
 };
-use crate::close::Close;
+use crate::close::EndReason;
 
 /// What is offered to the viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +65,11 @@ pub enum HandshakeError {
 impl HandshakeError {
     /// The end that this means.
     #[must_use]
-    pub const fn close(&self) -> Close {
+    pub const fn close(&self) -> EndReason {
         match self {
-            Self::Credentials(_) => Close::TokenRefused,
-            Self::Driver => Close::Internal,
-            _ => Close::ProtocolError,
+            Self::Credentials(_) => EndReason::TokenRefused,
+            Self::Driver => EndReason::Internal,
+            _ => EndReason::ProtocolError,
         }
     }
 }
@@ -111,7 +111,7 @@ impl ServerHandshake {
     #[must_use]
     pub const fn want(&self) -> usize {
         match self.state {
-            State::Version => version::LENGTH,
+            State::Version => version::VERSION_BYTES,
             State::SecurityType | State::ClientInit => 1,
             State::VeNCryptVersion => 2,
             State::VeNCryptType => 4,
@@ -244,7 +244,7 @@ impl ServerHandshake {
                 Ok(Progress::Continue)
             }
             Err(error) => {
-                self.refuse(Close::TokenRefused.sentence(), output);
+                self.refuse(EndReason::TokenRefused.sentence(), output);
                 Err(error.into())
             }
         }

@@ -5,7 +5,7 @@
 use super::{
     security::{
         self,
-        vnc_auth::{CHALLENGE_LENGTH, VncPassword},
+        vnc_auth::{CHALLENGE_BYTES, VncPassword},
     },
     version::{self, NotRfb, Version},
 };
@@ -52,7 +52,7 @@ pub enum HandshakeError {
     #[error("the VNC server refuses the password")]
     Password,
     /// A reason text is longer than any that is read.
-    #[error("the VNC server sends a reason of {0} bytes; at most {max} are read", max = security::MAX_REASON)]
+    #[error("the VNC server sends a reason of {0} bytes; at most {max} are read", max = security::REASON_BYTES_LIMIT)]
     ReasonTooLong(u32),
     /// The caller did not hand in the bytes that are wanted.
     #[error("the handshake was driven wrongly; this is a bug")]
@@ -95,10 +95,10 @@ impl ClientHandshake {
     #[must_use]
     pub fn want(&self) -> usize {
         match self.state {
-            State::Version => version::LENGTH,
+            State::Version => version::VERSION_BYTES,
             State::Count => 1,
             State::Types(count) => usize::from(count),
-            State::Challenge => CHALLENGE_LENGTH,
+            State::Challenge => CHALLENGE_BYTES,
             State::SecurityType | State::Result | State::ReasonLength => 4,
             State::Reason(length) => length,
             State::Over => 0,
@@ -189,7 +189,7 @@ impl ClientHandshake {
     fn reason_length(&mut self, length: u32) -> Result<Progress, HandshakeError> {
         match usize::try_from(length) {
             Ok(0) => Err(HandshakeError::Refused(String::new())),
-            Ok(length) if length <= security::MAX_REASON => Ok(self.next(State::Reason(length))),
+            Ok(length) if length <= security::REASON_BYTES_LIMIT => Ok(self.next(State::Reason(length))),
             _ => Err(HandshakeError::ReasonTooLong(length)),
         }
     }

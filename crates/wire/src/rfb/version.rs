@@ -1,7 +1,7 @@
 //! Protocol versions.
 
 /// Bytes of a version message: `RFB 003.008` and a line feed.
-pub const LENGTH: usize = 12;
+pub const VERSION_BYTES: usize = 12;
 
 /// A version whose handshake is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ pub struct NotRfb;
 impl Version {
     /// The version message.
     #[must_use]
-    pub const fn message(self) -> &'static [u8; LENGTH] {
+    pub const fn message(self) -> &'static [u8; VERSION_BYTES] {
         match self {
             Self::V3_3 => b"RFB 003.003\n",
             Self::V3_7 => b"RFB 003.007\n",

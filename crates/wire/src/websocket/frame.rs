@@ -4,13 +4,13 @@
 
 use std::fmt;
 
-use crate::close::Close;
+use crate::close::EndReason;
 
 /// Bytes of the longest header: two, a length of eight, a mask of four.
-pub const MAX_HEADER: usize = 14;
+pub const HEADER_BYTES_LIMIT: usize = 14;
 
 /// Bytes of the longest payload of a control frame.
-pub const MAX_CONTROL: usize = 125;
+pub const CONTROL_BYTES_LIMIT: usize = 125;
 
 /// A kind of frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,20 +70,20 @@ pub enum Role {
 /// The payload of a control frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ControlPayload {
-    bytes: [u8; MAX_CONTROL],
+    bytes: [u8; CONTROL_BYTES_LIMIT],
     length: u8,
 }
 
 impl ControlPayload {
     /// Nothing.
     pub const EMPTY: Self = Self {
-        bytes: [0; MAX_CONTROL],
+        bytes: [0; CONTROL_BYTES_LIMIT],
         length: 0,
     };
 
     /// The payload of a close frame: code and reason word.
     #[must_use]
-    pub fn close(close: Close) -> Self {
+    pub fn close(close: EndReason) -> Self {
         let mut payload = Self::EMPTY;
         for &byte in close.code().to_be_bytes().iter().chain(close.reason().as_bytes()) {
             payload.push(byte);
@@ -151,7 +151,7 @@ pub enum FrameError {
 pub struct Decoder {
     role: Role,
     text: bool,
-    header: [u8; MAX_HEADER],
+    header: [u8; HEADER_BYTES_LIMIT],
     have: u8,
     /// What is left of the payload of the frame under way.
     left: u64,
@@ -170,7 +170,7 @@ impl Decoder {
         Self {
             role,
             text,
-            header: [0; MAX_HEADER],
+            header: [0; HEADER_BYTES_LIMIT],
             have: 0,
             left: 0,
             mask: [0; 4],
@@ -330,7 +330,7 @@ pub fn unmask(bytes: &mut [u8], mask: &mut [u8; 4]) {
 /// A header to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
-    bytes: [u8; MAX_HEADER],
+    bytes: [u8; HEADER_BYTES_LIMIT],
     length: u8,
 }
 
@@ -339,7 +339,7 @@ impl Header {
     #[must_use]
     pub fn new(opcode: Opcode, length: u64, mask: Option<[u8; 4]>) -> Self {
         let mut header = Self {
-            bytes: [0; MAX_HEADER],
+            bytes: [0; HEADER_BYTES_LIMIT],
             length: 0,
         };
         header.put(&[0x80 | opcode.bits()]);

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use sha1::{Digest, Sha1};
 
-use crate::token::{TOKEN_LENGTH, TokenHash};
+use crate::token::{TOKEN_BYTES, TokenHash};
 
 /// What a subprotocol that carries a token begins with. Browsers can set no other header.
 pub const TOKEN_SUBPROTOCOL: &str = "novasphere.token.";
@@ -211,7 +211,7 @@ fn subprotocol(offered: &[&str]) -> Option<HeaderValue> {
 
 fn query_token(query: &str) -> Option<&str> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut tokens = pairs.filter(|(name, value)| *name == TOKEN_PARAMETER && value.len() == TOKEN_LENGTH);
+    let mut tokens = pairs.filter(|(name, value)| *name == TOKEN_PARAMETER && value.len() == TOKEN_BYTES);
     tokens.next().map(|(_, value)| value)
 }
 

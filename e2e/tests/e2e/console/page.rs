@@ -14,13 +14,12 @@ use novasphere_console::page::Page;
 use novasphere_core::console_session::target::TargetState;
 use novasphere_crd::{ConsoleInput, HibernationReason};
 use novasphere_dataplane::{
-    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal},
+    admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot},
     gateway::Gateway,
-    limits::{Gate, Limits},
+    limits::{ConnectionLimiter, Limits},
     listener::websocket,
     registry::{Protocol, SessionId, StreamInfo},
-    relay::End,
-    upstream::{Target, tcp::TcpTarget},
+    upstream::{Upstream, tcp::TcpUpstream},
 };
 use novasphere_e2e::{
     fixtures::{
@@ -33,7 +32,7 @@ use novasphere_e2e::{
 };
 use novasphere_sessions::target_view::TargetView;
 use novasphere_wire::{
-    close::Close,
+    close::{EndReason, StreamEnd},
     rfb::{security::vnc_auth::VncPassword, upstream::Authentication},
     rules::Rules,
     token::TokenHash,
@@ -68,11 +67,11 @@ struct Door {
 impl Admission for Door {
     type TargetView = TargetView;
 
-    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, Refusal> {
+    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
         if is(&request.token, USED) {
-            return Err(Refusal {
-                why: Close::TokenRefused,
-                detail: "used".into(),
+            return Err(StreamEnd {
+                reason: EndReason::TokenRefused,
+                detail: Some("used".into()),
             });
         }
         if is(&request.token, SILENT) {
@@ -91,13 +90,13 @@ impl Admission for Door {
             target_name: "VncWorkspace/alice".into(),
             protocol: Protocol::Vnc,
             rules: Rules::CONTROL,
-            target: Target::Tcp(TcpTarget {
+            target: Upstream::Tcp(TcpUpstream {
                 address: self.desktop.to_string(),
                 authentication: Authentication::Password(VncPassword::new(PASSWORD.as_bytes())),
             }),
             expires: Instant::now() + Duration::from_hours(1),
             idle_timeout: None,
-            place: Place::default(),
+            slot: ConnectionSlot::default(),
         })
     }
 
@@ -105,7 +104,7 @@ impl Admission for Door {
         (!is(token, USED)).then(|| self.view.borrow().clone())
     }
 
-    async fn explain(&self, _: &StreamInfo) -> Option<End> {
+    async fn explain(&self, _: &StreamInfo) -> Option<StreamEnd> {
         None
     }
 }
@@ -139,7 +138,7 @@ impl Door {
             handshake: Duration::from_mins(5),
             ..Limits::default()
         };
-        let gateway = Gateway::new(self.clone(), Vec::new(), Gate::new(limits));
+        let gateway = Gateway::new(self.clone(), Vec::new(), ConnectionLimiter::new(limits));
         let (origins, page) = (Origins::new([&base])?, Page::new(Vec::<String>::new())?);
         let serving = websocket::serve_with_page(
             listener,

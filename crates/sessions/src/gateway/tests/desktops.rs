@@ -3,7 +3,7 @@
 use novasphere_crd::VncWorkspace;
 use novasphere_dataplane::{
     registry::Protocol,
-    upstream::{Target, UpstreamError},
+    upstream::{Upstream, UpstreamError},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -87,7 +87,7 @@ impl Stage {
     }
 }
 
-async fn open(admitted: &Admitted) -> Result<Box<dyn novasphere_dataplane::leg::Leg>, UpstreamError> {
+async fn open(admitted: &Admitted) -> Result<Box<dyn novasphere_dataplane::peer::Peer>, UpstreamError> {
     admitted.target.open(admitted.protocol).await
 }
 
@@ -135,19 +135,19 @@ async fn a_desktop_that_somebody_has_asked_for_is_not_asked_again() {
 
 #[tokio::test]
 async fn a_desktop_that_cannot_start_is_not_waited_for() {
-    type Case = (fn(&mut Value), Close);
+    type Case = (fn(&mut Value), EndReason);
     let cases: [Case; 3] = [
         (
             |workspace| workspace["status"]["conditions"] = json!([pod_ready("False", "Expired", "Over.")]),
-            Close::TargetExpired,
+            EndReason::TargetExpired,
         ),
         (
             |workspace| workspace["status"]["conditions"] = json!([pod_ready("False", "InvalidSpec", "Correct it.")]),
-            Close::TargetFailed,
+            EndReason::TargetFailed,
         ),
         (
             |workspace| workspace["metadata"]["uid"] = json!("w2"),
-            Close::TargetGone,
+            EndReason::TargetGone,
         ),
     ];
     for (edit, why) in cases {
@@ -161,7 +161,7 @@ async fn a_desktop_that_cannot_start_is_not_waited_for() {
         assert_eq!(opened.err().unwrap().close(), why);
         // Whoever comes now is told at once, and keeps the use of the token.
         let writes = stage.server.writes();
-        assert_eq!(stage.enter().await.unwrap_err().why, why);
+        assert_eq!(stage.enter().await.unwrap_err().reason, why);
         assert_eq!(stage.server.writes(), writes);
     }
 }
@@ -172,7 +172,7 @@ async fn nobody_waits_longer_than_the_configuration_says() {
     let admitted = stage.enter().await.unwrap();
     let start = Instant::now();
     let error = open(&admitted).await.err().unwrap();
-    assert_eq!(error.close(), Close::WakeTimeout);
+    assert_eq!(error.close(), EndReason::WakeTimeout);
     assert!(
         error
             .to_string()
@@ -189,7 +189,7 @@ async fn a_session_that_ends_ends_the_wait() {
     let admitted = stage.enter().await.unwrap();
     let mut handle = stage.open(&admitted);
     stage.seen(|session| session["spec"]["revoked"] = json!(true));
-    assert_eq!(handle.ended().await, Close::Revoked);
+    assert_eq!(handle.ended().await, EndReason::Revoked);
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_workspace_that_is_deleted_ends_the_wait() {
     let admitted = stage.enter().await.unwrap();
     let mut handle = stage.open(&admitted);
     stage.see_desktop(|workspace| workspace["metadata"]["deletionTimestamp"] = json!("2026-03-01T12:00:00Z"));
-    assert_eq!(handle.ended().await, Close::TargetGone);
+    assert_eq!(handle.ended().await, EndReason::TargetGone);
 }
 
 #[tokio::test]
@@ -207,15 +207,19 @@ async fn the_password_is_that_of_the_workspaces_secret() {
     stage.serve_at("127.0.0.1:5901".parse().unwrap());
     stage.see_desktop(running);
     let refusal = stage.enter().await.unwrap_err();
-    assert_eq!(refusal.why, Close::TargetRefused);
-    assert!(refusal.detail.contains("team/desk-credentials"), "{}", refusal.detail);
+    assert_eq!(refusal.reason, EndReason::TargetRefused);
+    assert!(
+        refusal.detail().contains("team/desk-credentials"),
+        "{}",
+        refusal.detail()
+    );
     // "password" is the key of other VNC servers.
     stage.server.0.lock().secret = Some(json!({"password": "c2VjcmV0"}));
     let refusal = stage.enter().await.unwrap_err();
-    assert!(refusal.detail.contains("vnc-password"), "{}", refusal.detail);
+    assert!(refusal.detail().contains("vnc-password"), "{}", refusal.detail());
     stage.server.0.lock().secret = Some(json!({"vnc-password": "c2VjcmV0"}));
     let admitted = stage.enter().await.unwrap();
-    assert!(matches!(admitted.target, Target::Waiting(_)));
+    assert!(matches!(admitted.target, Upstream::Awaited(_)));
     assert_eq!(
         (admitted.protocol, admitted.target_name.as_str()),
         (Protocol::Vnc, "VncWorkspace/desk")
@@ -227,11 +231,11 @@ async fn nobody_only_looks_at_ssh() {
     let stage = Stage::of_desktop(1, "ssh");
     stage.server.0.lock().drives = false;
     let refusal = stage.enter().await.unwrap_err();
-    assert_eq!(refusal.why, Close::InputNotAllowed);
+    assert_eq!(refusal.reason, EndReason::InputNotAllowed);
     assert!(
-        refusal.detail.contains("update vncworkspaces/console"),
+        refusal.detail().contains("update vncworkspaces/console"),
         "{}",
-        refusal.detail
+        refusal.detail()
     );
     assert_eq!(stage.server.writes(), 0);
 }
@@ -255,7 +259,7 @@ async fn why_a_desktop_has_gone_is_told() {
     };
     let (end, ()) = tokio::join!(stage.admission.explain(&handle.stream().info), sleep);
     let end = end.unwrap();
-    assert_eq!(end.why, Close::TargetHibernated);
+    assert_eq!(end.reason, EndReason::TargetHibernated);
     assert_eq!(end.detail.as_deref(), Some("The desktop sleeps because nobody typed."));
 }
 

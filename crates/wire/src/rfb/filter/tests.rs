@@ -126,8 +126,8 @@ fn unknown_and_malformed_messages_end_the_stream() {
 #[test]
 fn text_too_long_for_a_guest_is_left_out_and_the_stream_goes_on() {
     let mut head = vec![6, 0, 0, 0];
-    head.extend_from_slice(&(MAX_CUT_TEXT + 1).to_be_bytes());
-    let text = vec![b'x'; MAX_CUT_TEXT as usize + 1];
+    head.extend_from_slice(&(CUT_TEXT_BYTES_LIMIT + 1).to_be_bytes());
+    let text = vec![b'x'; CUT_TEXT_BYTES_LIMIT as usize + 1];
     let (output, result) = run(Rules::CONTROL, &[&head, &text, &[3; 10]]);
     assert_eq!((output, result), (vec![3; 10], Ok(false)));
 }

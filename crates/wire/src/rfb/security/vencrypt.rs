@@ -12,10 +12,10 @@ pub const X509_PLAIN: u32 = 262;
 pub const VERSION: [u8; 2] = [0, 2];
 
 /// The longest user name, in bytes: a namespace (63), a slash and an object name (253), with room to spare.
-pub const MAX_USER: usize = 512;
+pub const USER_BYTES_LIMIT: usize = 512;
 
 /// The longest password, in bytes. A token has 43.
-pub const MAX_PASSWORD: usize = 256;
+pub const PASSWORD_BYTES_LIMIT: usize = 256;
 
 /// Bytes of the two lengths in front of user name and password.
 pub const LENGTHS: usize = 8;
@@ -37,7 +37,9 @@ impl fmt::Debug for Credentials {
 
 /// User name or password are longer than any that opens something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the user name has {user} bytes and the password {password}; at most {MAX_USER} and {MAX_PASSWORD} are read")]
+#[error(
+    "the user name has {user} bytes and the password {password}; at most {USER_BYTES_LIMIT} and {PASSWORD_BYTES_LIMIT} are read"
+)]
 pub struct TooLong {
     /// Bytes of the user name.
     pub user: u32,
@@ -55,7 +57,9 @@ pub fn lengths(bytes: [u8; LENGTHS]) -> Result<(usize, usize), TooLong> {
     #[expect(clippy::cast_possible_truncation, reason = "the halves of a number of 64 bits")]
     let (user, password) = ((both >> 32) as u32, both as u32);
     match (usize::try_from(user), usize::try_from(password)) {
-        (Ok(user), Ok(password)) if user <= MAX_USER && password <= MAX_PASSWORD => Ok((user, password)),
+        (Ok(user), Ok(password)) if user <= USER_BYTES_LIMIT && password <= PASSWORD_BYTES_LIMIT => {
+            Ok((user, password))
+        }
         _ => Err(TooLong { user, password }),
     }
 }

@@ -8,7 +8,7 @@ use des::{
 };
 
 /// Bytes of a challenge and of its answer.
-pub const CHALLENGE_LENGTH: usize = 16;
+pub const CHALLENGE_BYTES: usize = 16;
 
 /// The password of a VNC server. Only its first 8 bytes count, as the protocol has it. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl VncPassword {
 
     /// The answer to a server's challenge.
     #[must_use]
-    pub fn answer(&self, challenge: [u8; CHALLENGE_LENGTH]) -> [u8; CHALLENGE_LENGTH] {
+    pub fn answer(&self, challenge: [u8; CHALLENGE_BYTES]) -> [u8; CHALLENGE_BYTES] {
         // The first implementation read the key's bits from the other end, so all do.
         let cipher = Des::new(&Array(self.0.map(u8::reverse_bits)));
         let mut answer = challenge;

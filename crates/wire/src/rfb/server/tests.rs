@@ -127,8 +127,8 @@ fn what_was_not_offered_is_refused() {
 fn too_long_credentials_are_refused_unread_and_without_a_hint() {
     let viewer = bytes(&[b"RFB 003.008\n", &[19], &[0, 2], &[0, 0, 1, 6], &[255; 8], b"more"]);
     let (output, _, error) = play(Offer::X509Plain, &viewer);
-    assert_eq!(error.map(|error| error.close()), Some(Close::TokenRefused));
-    assert!(output.ends_with(Close::TokenRefused.sentence().as_bytes()));
+    assert_eq!(error.map(|error| error.close()), Some(EndReason::TokenRefused));
+    assert!(output.ends_with(EndReason::TokenRefused.sentence().as_bytes()));
 }
 
 #[test]

@@ -57,7 +57,11 @@ fn control_frames_may_stand_inside_a_message() {
 #[test]
 fn nothing_is_read_after_a_close() {
     let mask = Some([9, 8, 7, 6]);
-    let mut bytes = frame(Opcode::Close, ControlPayload::close(Close::Revoked).as_bytes(), mask);
+    let mut bytes = frame(
+        Opcode::Close,
+        ControlPayload::close(EndReason::Revoked).as_bytes(),
+        mask,
+    );
     bytes.extend_from_slice(&[0xff; 20]);
     let (payload, arrived) = decode(&mut server(), &bytes).unwrap();
     assert_eq!((payload.as_slice(), arrived.close), (&b""[..], Some(Some(4001))));
@@ -107,7 +111,7 @@ fn headers_have_the_shortest_length() {
 #[test]
 fn every_close_fits_a_close_frame() {
     use strum::IntoEnumIterator;
-    for close in Close::iter() {
+    for close in EndReason::iter() {
         let payload = ControlPayload::close(close);
         assert_eq!(payload.as_bytes().len(), 2 + close.reason().len());
     }

@@ -8,16 +8,15 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use novasphere_dataplane::{
-    admission::{Admission, AdmissionRequest, Admitted, Place, Refusal},
+    admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot},
     gateway::Gateway,
-    limits::{Gate, Limits},
+    limits::{ConnectionLimiter, Limits},
     listener::websocket,
     registry::{Protocol, SessionId, StreamInfo},
-    relay::End,
-    upstream::{Target, tcp::TcpTarget},
+    upstream::{Upstream, tcp::TcpUpstream},
 };
 use novasphere_runtime::{shutdown::Shutdown, tls};
-use novasphere_wire::{rfb::upstream::Authentication, rules::Rules, websocket::opening::Origins};
+use novasphere_wire::{close::StreamEnd, rfb::upstream::Authentication, rules::Rules, websocket::opening::Origins};
 use tokio::{net::TcpListener, time::Instant};
 
 use crate::process::parent_gone;
@@ -26,14 +25,14 @@ use crate::process::parent_gone;
 pub(crate) const COMMAND: &str = "gateway";
 
 struct Everybody {
-    target: Target,
+    target: Upstream,
     streams: AtomicU64,
 }
 
 impl Admission for Everybody {
     type TargetView = ();
 
-    async fn admit(&self, _: &AdmissionRequest) -> Result<Admitted, Refusal> {
+    async fn admit(&self, _: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
         let number = self.streams.fetch_add(1, Relaxed);
         Ok(Admitted {
             session: SessionId {
@@ -48,11 +47,11 @@ impl Admission for Everybody {
             target: self.target.clone(),
             expires: Instant::now() + Duration::from_hours(24),
             idle_timeout: Some(Duration::from_hours(1)),
-            place: Place::default(),
+            slot: ConnectionSlot::default(),
         })
     }
 
-    async fn explain(&self, _: &StreamInfo) -> Option<End> {
+    async fn explain(&self, _: &StreamInfo) -> Option<StreamEnd> {
         None
     }
 }
@@ -70,13 +69,13 @@ pub(crate) async fn run(upstream: &str, certificate: &[&str]) -> Result<()> {
         ..Limits::default()
     };
     let everybody = Everybody {
-        target: Target::Tcp(TcpTarget {
+        target: Upstream::Tcp(TcpUpstream {
             address: upstream.to_owned(),
             authentication: Authentication::None,
         }),
         streams: AtomicU64::new(0),
     };
-    let gateway = Gateway::new(everybody, Vec::new(), Gate::new(limits));
+    let gateway = Gateway::new(everybody, Vec::new(), ConnectionLimiter::new(limits));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     websocket::serve(listener, tls, Origins::default(), gateway, parent_gone()).await;

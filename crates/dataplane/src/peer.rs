@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use novasphere_wire::close::Close;
+use novasphere_wire::close::EndReason;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -18,9 +18,9 @@ use tokio::{
 /// A connection to a viewer or to a target: bytes both ways, a way to find out whether the peer lives, and an end.
 ///
 /// A read that returns no bytes is the peer's end.
-pub trait Leg: AsyncRead + AsyncWrite + Unpin + Send {
+pub trait Peer: AsyncRead + AsyncWrite + Unpin + Send {
     /// Asks the peer for a sign of life; it is sent with the next flush. Returns false when the peer gave none to the last
-    /// [`UNANSWERED`] pings. Connections whose protocol has no ping leave this to TCP and return true.
+    /// [`UNANSWERED_PINGS_LIMIT`] pings. Connections whose protocol has no ping leave this to TCP and return true.
     fn ping(&mut self) -> bool {
         true
     }
@@ -29,21 +29,21 @@ pub trait Leg: AsyncRead + AsyncWrite + Unpin + Send {
     ///
     /// The caller bounds the time. The wait matters: a socket that is closed with unread bytes is reset, and the reset may
     /// overtake what was said.
-    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>, why: Close) -> Poll<io::Result<()>>;
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>, why: EndReason) -> Poll<io::Result<()>>;
 }
 
 /// How many pings in a row may stay without an answer.
-pub const UNANSWERED: u8 = 3;
+pub const UNANSWERED_PINGS_LIMIT: u8 = 3;
 
 /// How often peers are asked for a sign of life. Gateways cut connections that are silent for 60 s.
 pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A connection without frames: RFB over TCP, with or without TLS.
 #[derive(Debug)]
-pub struct Raw<S>(pub S);
+pub struct RawPeer<S>(pub S);
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Leg for Raw<S> {
-    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>, _: Close) -> Poll<io::Result<()>> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Peer for RawPeer<S> {
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>, _: EndReason) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.0).poll_shutdown(context))?;
         poll_end(Pin::new(&mut self.0), context)
     }
@@ -61,7 +61,7 @@ pub(crate) fn poll_end<S: AsyncRead>(mut stream: Pin<&mut S>, context: &mut Cont
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Raw<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RawPeer<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -71,7 +71,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Raw<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Raw<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for RawPeer<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }
@@ -88,9 +88,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Raw<S> {
 /// How long a TCP peer may take no bytes, or give no sign of life. The same for both: without it, a peer that vanishes while
 /// bytes are on their way to it is given up by Linux after about 15 minutes, for keep-alive probes wait until all is
 /// acknowledged (tcp(7), `tcp_retries2` and `TCP_USER_TIMEOUT`).
-pub const LOST_AFTER: Duration = PING_INTERVAL.saturating_mul(3);
+pub const PEER_LOST_TIMEOUT: Duration = PING_INTERVAL.saturating_mul(3);
 
-/// Sets a TCP connection up for a console: no delay for keys, and a peer that vanished is lost after [`LOST_AFTER`].
+/// Sets a TCP connection up for a console: no delay for keys, and a peer that vanished is lost after [`PEER_LOST_TIMEOUT`].
 ///
 /// # Errors
 ///
@@ -103,7 +103,7 @@ pub fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
         .with_retries(4);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(LOST_AFTER))?;
+    socket.set_tcp_user_timeout(Some(PEER_LOST_TIMEOUT))?;
     stream.peer_addr()
 }
 
@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_mins(1)));
             assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
             let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
-            assert_eq!(socket.tcp_keepalive_time().unwrap() + probes, LOST_AFTER);
+            assert_eq!(socket.tcp_keepalive_time().unwrap() + probes, PEER_LOST_TIMEOUT);
         }
     }
 }
