@@ -15,9 +15,9 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
-use novasphere_dataplane::{leg::Leg, websocket::WebSocket};
+use novasphere_dataplane::{peer::Peer, websocket::WebSocket};
 use novasphere_wire::{
-    close::Close,
+    close::EndReason,
     websocket::{frame::Role, opening::Handshake},
 };
 use tokio::{
@@ -79,8 +79,8 @@ async fn echo(stream: TcpStream, early: Bytes) {
     socket.accept_text();
     // As the relay ends a stream: see `relay::viewer_lost`.
     let why = match messages(&mut socket, &borders).await {
-        Ok(()) => Close::ViewerLeft,
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Close::ProtocolError,
+        Ok(()) => EndReason::ViewerLeft,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => EndReason::ProtocolError,
         Err(_) => return,
     };
     let closed = poll_fn(|context| Pin::new(&mut socket).poll_close(context, why));
