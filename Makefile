@@ -41,6 +41,11 @@ BROWSER := e2e/browser
 STEP := hack/step
 # In CI a lock file that does not match is an error, not something to mend.
 LOCKED := $(if $(CI),--locked,)
+# All features of dependencies come together in this one way, so that they are
+# compiled once; with --package they would be compiled again. The tests find what
+# `rust` has built.
+CLUSTER_TESTS := env NOVASPHERE=$(CURDIR)/target/debug/novasphere NOVASPHERE_PROBE=$(CURDIR)/target/debug/novasphere-probe \
+  NOVACLUSTER=$(CURDIR)/$(NOVACLUSTER) cargo test $(LOCKED) --workspace --test e2e
 
 ##@ General
 
@@ -142,7 +147,7 @@ verify-lint: console-page ## Run clippy, pedantic
 
 .PHONY: verify-doc
 verify-doc: console-page ## Check that the Rust documentation is made without a warning
-	@$(STEP) "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --quiet --workspace --no-deps
+	@$(STEP) "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --quiet --workspace --no-deps --lib --examples
 
 .PHONY: verify-generated
 verify-generated: rust $(NOVACLUSTER) ## Check that the generated files are fresh
@@ -184,7 +189,7 @@ $(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_SHEAR) $(HADOLINT) $(KOSOKU): | packages
 .PHONY: test
 test: build test-bed test-go test-storage test-manifests test-unit test-bench ## Run all tests that this machine can carry
 	@# Last, because its last lines say what this machine could not run.
-	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e
+	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
 test-all: test-fuzz test-docker test-autobahn test-dev test-deploy test ## Run `test`, and in small what else this Makefile has
@@ -193,11 +198,12 @@ test-all: test-fuzz test-docker test-autobahn test-dev test-deploy test ## Run `
 .PHONY: test-unit
 test-unit: console-page ## Run the tests that need no cluster
 	@$(STEP) "console page tests" npm --prefix $(PAGE) run --silent test
-	@$(STEP) "unit tests" cargo test $(LOCKED) --workspace --exclude novasphere-e2e
+	@$(STEP) "unit tests" cargo test $(LOCKED) --workspace --lib --bins --examples
+	@$(STEP) "tests of crates" cargo test $(LOCKED) --workspace --exclude novasphere-e2e --test '*'
 
 .PHONY: test-e2e
 test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> chooses)
-	@$(STEP) "cluster tests" cargo test $(LOCKED) --package novasphere-e2e -- $(T)
+	@$(STEP) "cluster tests" $(CLUSTER_TESTS) -- $(T)
 
 .PHONY: test-go
 test-go: packages ## Run the tests of the test bed that need no cluster
