@@ -13,10 +13,9 @@ use kube::{
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
 };
 use novasphere_core::console_session::{
-    access::{Right, console_right},
-    end::is_started,
-    made_for,
-    target::kind_word,
+    access::{ConsoleRight, console_right},
+    session::is_started,
+    single_use,
 };
 use novasphere_crd::{
     ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
@@ -140,8 +139,8 @@ impl Consoles {
     {
         let options = ConsoleOptions::read(request.uri().query().unwrap_or_default())?;
         let protocol = options.protocol.unwrap_or(ConsoleProtocol::Vnc);
-        let look = console_right(kind, protocol, namespace, name, Right::Look);
-        self.access.require(caller.who, look).await?;
+        let view = console_right(kind, protocol, namespace, name, ConsoleRight::View);
+        self.access.require(caller.who, view).await?;
         let handshake = handshake(&request)?;
         let wanted = session_for(caller.who, kind, namespace, name, options);
         self.target(&wanted, namespace, name).await?;
@@ -248,7 +247,7 @@ impl Consoles {
             }
         };
         let seen = timeout(SEEN, seen).await;
-        let kind = kind_word(kind);
+        let kind = kind.as_str();
         seen.map_err(|_| ApiError::Unavailable(format!("{kind} {name} is not watched here yet; try again")))
     }
 
@@ -323,7 +322,13 @@ fn session_for(
     let metadata = ObjectMeta {
         generate_name: Some(format!("{}-", part.trim_end_matches(['-', '.']))),
         namespace: Some(namespace.to_owned()),
-        labels: Some([(made_for::LABEL.to_owned(), made_for::CONSOLE.to_owned())].into()),
+        labels: Some(
+            [(
+                single_use::KEY_MADE_FOR.to_owned(),
+                single_use::MADE_FOR_CONSOLE.to_owned(),
+            )]
+            .into(),
+        ),
         ..ObjectMeta::default()
     };
     let spec = ConsoleSessionSpec {
@@ -439,7 +444,7 @@ mod tests {
         );
         assert_eq!(session.spec.target_ref.kind, SessionTargetKind::VncWorkspace);
         assert_eq!(session.spec.users, ["jane"]);
-        assert!(made_for::is_made_for_connection(&session));
+        assert!(single_use::is_single_use(&session));
         let prefix = session.metadata.generate_name.unwrap();
         assert_eq!(prefix, format!("{}-", "a".repeat(NAME_PART - 1)));
     }

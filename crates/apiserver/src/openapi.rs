@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use novasphere_core::console_session::{policy::protocol_word, target::has};
+use novasphere_core::console_session::target::protocols_of;
 use novasphere_crd::ConsoleProtocol;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -97,7 +97,7 @@ fn paths(body: &Value, answer: &Value, typed: &dyn Fn(&str) -> Value, is_v2: boo
         item.insert("parameters".to_owned(), json!(named));
         let mut query = Vec::new();
         if let Some(kind) = subresource.target() {
-            let protocols = format!("which console: {}", words_of(has(kind)));
+            let protocols = format!("which console: {}", words_of(protocols_of(kind)));
             query.push(parameter("query", "protocol", false, &protocols));
             query.push(parameter("query", "input", false, "Control or ViewOnly"));
             query.push(parameter(
@@ -153,7 +153,7 @@ fn operation(
 }
 
 fn words_of(protocols: &[ConsoleProtocol]) -> String {
-    let words: Vec<_> = protocols.iter().map(|protocol| protocol_word(*protocol)).collect();
+    let words: Vec<_> = protocols.iter().map(|protocol| protocol.as_str()).collect();
     words.join(" or ")
 }
 

@@ -6,9 +6,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt, runtime::wait::await_condition};
 use novasphere_core::console_session::{
-    access::{Right, console_right, may_have_token, token_right},
+    access::{ConsoleRight, console_right, may_have_token, token_right},
     endpoints::Endpoints,
-    grant::{DEFAULT_WINDOW, IssueError, MAX_WINDOW, NewGrant, find},
+    grant::{DEFAULT_TOKEN_TTL, IssueError, NewGrant, TOKEN_TTL_LIMIT, find},
 };
 use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
 use novasphere_sessions::{SessionGateway, WriteError};
@@ -35,7 +35,7 @@ const MIN_SECONDS: u64 = 5;
 /// How many streams a token can be asked to open.
 const MAX_USES: u32 = 64;
 
-/// A token for a console. What is sent says what is wished, and may be left out; what is answered has the token.
+/// A token for a console. The request may name its lifetime and uses; the answer has the token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ConsoleToken {
@@ -101,15 +101,15 @@ pub struct Urls {
     pub vnc: Option<String>,
 }
 
-/// What is wished for.
+/// What the body of a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wish {
-    window: Duration,
+struct TokenOptions {
+    ttl: Duration,
     uses: u32,
 }
 
-impl Wish {
-    /// Reads a body; an empty one wishes for the defaults.
+impl TokenOptions {
+    /// Reads a body; an empty one asks for the defaults.
     fn read(body: &[u8]) -> Result<Self, ApiError> {
         let token: ConsoleToken = if body.trim_ascii().is_empty() {
             ConsoleToken::default()
@@ -127,9 +127,9 @@ impl Wish {
                 "the body must be of kind {KIND} of {version}"
             )));
         }
-        let window = token.expiration_seconds.map_or(DEFAULT_WINDOW, Duration::from_secs);
-        let longest = MAX_WINDOW.as_secs();
-        if !(MIN_SECONDS..=longest).contains(&window.as_secs()) {
+        let ttl = token.expiration_seconds.map_or(DEFAULT_TOKEN_TTL, Duration::from_secs);
+        let longest = TOKEN_TTL_LIMIT.as_secs();
+        if !(MIN_SECONDS..=longest).contains(&ttl.as_secs()) {
             let message = format!("must be from {MIN_SECONDS} to {longest}");
             return Err(ApiError::invalid(KIND, "expirationSeconds", message));
         }
@@ -137,7 +137,7 @@ impl Wish {
         if !(1..=MAX_USES).contains(&uses) {
             return Err(ApiError::invalid(KIND, "uses", format!("must be from 1 to {MAX_USES}")));
         }
-        Ok(Self { window, uses })
+        Ok(Self { ttl, uses })
     }
 }
 
@@ -176,7 +176,7 @@ impl Tokens {
         body: &[u8],
     ) -> Result<ConsoleToken, ApiError> {
         self.access.require(who, token_right(namespace, name)).await?;
-        let wish = Wish::read(body)?;
+        let options = TokenOptions::read(body)?;
         let sessions: Api<ConsoleSession> = Api::namespaced(self.gateway.client().clone(), namespace);
         let session = self.ready(&sessions, name).await?;
         if !may_have_token(&session.spec, &who.user, &who.groups) {
@@ -187,12 +187,12 @@ impl Tokens {
         }
         let protocol = protocol(&session);
         let target = &session.spec.target_ref;
-        let look = console_right(target.kind, protocol, namespace, &target.name, Right::Look);
-        self.access.require(who, look).await?;
-        let drive = console_right(target.kind, protocol, namespace, &target.name, Right::Drive);
+        let view = console_right(target.kind, protocol, namespace, &target.name, ConsoleRight::View);
+        self.access.require(who, view).await?;
+        let control = console_right(target.kind, protocol, namespace, &target.name, ConsoleRight::Control);
         // For the page alone: what a viewer may do is decided when the stream opens.
-        let looks_only =
-            session.spec.input == Some(ConsoleInput::ViewOnly) || self.access.require(who, drive).await.is_err();
+        let view_only =
+            session.spec.input == Some(ConsoleInput::ViewOnly) || self.access.require(who, control).await.is_err();
 
         let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         let sha256 = TokenHash::of_token(token.as_bytes()).map_err(|error| ApiError::Internal(error.to_string()))?;
@@ -201,8 +201,8 @@ impl Tokens {
             sha256: sha256.to_hex(),
             user: who.user.clone(),
             groups: who.groups.clone(),
-            window: wish.window,
-            uses: wish.uses,
+            ttl: options.ttl,
+            uses: options.uses,
         };
         let granted = self.gateway.grant(&session, &grant).await;
         let granted = granted.map_err(|error| not_granted(&error, &session))?;
@@ -214,10 +214,10 @@ impl Tokens {
                 name: Some(name.to_owned()),
                 namespace: Some(namespace.to_owned()),
             }),
-            expiration_seconds: Some(wish.window.as_secs()),
-            uses: Some(wish.uses),
+            expiration_seconds: Some(options.ttl.as_secs()),
+            uses: Some(options.uses),
             urls: Some(Urls {
-                browser: self.page(namespace, name, protocol, looks_only, &token),
+                browser: self.page(namespace, name, protocol, view_only, &token),
                 websocket: self.endpoints.websocket(),
                 vnc: status.endpoints.as_ref().and_then(|endpoints| endpoints.vnc.clone()),
             }),
@@ -232,11 +232,11 @@ impl Tokens {
         namespace: &str,
         name: &str,
         protocol: ConsoleProtocol,
-        looks_only: bool,
+        view_only: bool,
         token: &str,
     ) -> Option<String> {
         let mut page = self.endpoints.browser(namespace, name, protocol, Some(token))?;
-        if looks_only {
+        if view_only {
             page.push_str("&input=ViewOnly");
         }
         Some(page)
@@ -319,8 +319,8 @@ mod tests {
 
     #[test]
     fn a_body_is_optional_and_strict() {
-        let defaults = Wish {
-            window: Duration::from_mins(1),
+        let defaults = TokenOptions {
+            ttl: Duration::from_mins(1),
             uses: 1,
         };
         for body in [
@@ -329,10 +329,10 @@ mod tests {
             "{}",
             r#"{"kind":"ConsoleToken","apiVersion":"subresources.novasphere.io/v1alpha1","metadata":{}}"#,
         ] {
-            assert_eq!(Wish::read(body.as_bytes()).unwrap(), defaults, "{body:?}");
+            assert_eq!(TokenOptions::read(body.as_bytes()).unwrap(), defaults, "{body:?}");
         }
-        let wish = Wish::read(br#"{"expirationSeconds":300,"uses":3}"#).unwrap();
-        assert_eq!((wish.window.as_secs(), wish.uses), (300, 3));
+        let options = TokenOptions::read(br#"{"expirationSeconds":300,"uses":3}"#).unwrap();
+        assert_eq!((options.ttl.as_secs(), options.uses), (300, 3));
         for (body, code) in [
             ("[]", 400),
             (r#"{"use":2}"#, 400),
@@ -343,7 +343,7 @@ mod tests {
             (r#"{"uses":0}"#, 422),
             (r#"{"uses":65}"#, 422),
         ] {
-            assert_eq!(Wish::read(body.as_bytes()).unwrap_err().code(), code, "{body}");
+            assert_eq!(TokenOptions::read(body.as_bytes()).unwrap_err().code(), code, "{body}");
         }
     }
 

@@ -9,10 +9,7 @@ use k8s_openapi::api::{
     storage::v1::StorageClass,
 };
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
-use novasphere_core::{
-    console_session::{end::is_open, target::kind_word},
-    label, node,
-};
+use novasphere_core::{console_session::session::is_active, label, node};
 use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::{
     kubevirt::{VirtualMachine, VirtualMachineInstance},
@@ -88,12 +85,12 @@ impl Caches {
             .references_of(&key_of_target(namespace, kind, name))
     }
 
-    /// How many sessions of a `VmAccess` are open.
-    pub(crate) fn open_sessions(&self, vm_access: &VmAccess) -> u32 {
+    /// How many sessions of a `VmAccess` are active.
+    pub(crate) fn active_sessions(&self, vm_access: &VmAccess) -> u32 {
         let namespace = vm_access.namespace().unwrap_or_default();
         let sessions = self.sessions_of(&namespace, SessionTargetKind::VmAccess, &vm_access.name_any());
-        let open = sessions.iter().filter(|session| is_open(session)).count();
-        u32::try_from(open).unwrap_or(u32::MAX)
+        let active = sessions.iter().filter(|session| is_active(session)).count();
+        u32::try_from(active).unwrap_or(u32::MAX)
     }
 
     /// The sessions with connections of a gateway.
@@ -129,7 +126,7 @@ pub(crate) fn target_key(session: &ConsoleSession) -> String {
 }
 
 fn key_of_target(namespace: &str, kind: SessionTargetKind, name: &str) -> String {
-    format!("{namespace}/{}/{name}", kind_word(kind))
+    format!("{namespace}/{}/{name}", kind.as_str())
 }
 
 /// The gateway that holds a Lease.

@@ -18,7 +18,7 @@ use kube::{
     },
 };
 use novasphere_core::{
-    console_session::{end::is_started, gateway},
+    console_session::{gateway, session::is_started},
     label,
     vm_access::virtual_machine_name,
     vnc_workspace::KEY_WORKSPACE,

@@ -133,6 +133,18 @@ pub enum ConsoleProtocol {
     Ssh,
 }
 
+impl ConsoleProtocol {
+    /// The protocol as the API writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vnc => "vnc",
+            Self::Serial => "serial",
+            Self::Ssh => "ssh",
+        }
+    }
+}
+
 /// What happens when a console that carries one stream is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Takeover {
@@ -165,4 +177,17 @@ pub enum Clipboard {
     FromGuest,
     /// Not at all.
     None,
+}
+
+impl Clipboard {
+    /// The value as the API writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Both => "Both",
+            Self::ToGuest => "ToGuest",
+            Self::FromGuest => "FromGuest",
+            Self::None => "None",
+        }
+    }
 }

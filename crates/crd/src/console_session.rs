@@ -271,6 +271,18 @@ pub enum SessionTargetKind {
     VirtualMachine,
 }
 
+impl SessionTargetKind {
+    /// The kind as the API writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::VmAccess => "VmAccess",
+            Self::VncWorkspace => "VncWorkspace",
+            Self::VirtualMachine => "VirtualMachine",
+        }
+    }
+}
+
 /// The observed state of a `ConsoleSession`. Only novasphere's own accounts may write it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -377,6 +389,21 @@ pub enum CloseReason {
     PolicyChanged,
     /// The last viewer left a session that was made for one connection.
     Finished,
+}
+
+impl CloseReason {
+    /// The reason as the API writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "Expired",
+            Self::Revoked => "Revoked",
+            Self::Deleted => "Deleted",
+            Self::TargetGone => "TargetGone",
+            Self::PolicyChanged => "PolicyChanged",
+            Self::Finished => "Finished",
+        }
+    }
 }
 
 /// What a session may do.

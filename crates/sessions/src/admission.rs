@@ -5,17 +5,17 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use novasphere_core::console_session::{
-    access::{Right, console_right, missing_right},
+    access::{ConsoleRight, console_right, missing_right},
+    close::close_reason,
     connection::NewConnection,
     desktop,
-    end::{end, is_started},
     endpoints::Endpoints,
     grant::{self, IssueError, NewGrant},
-    made_for::is_made_for_connection,
     policy::SessionPolicy,
     references::{References, machine_name},
+    session::is_started,
+    single_use::is_single_use,
     status::{Observed, status},
-    target::kind_word,
     validate::{ValidatedSession, validate},
 };
 use novasphere_crd::{CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, Takeover};
@@ -192,23 +192,23 @@ impl SessionAdmission {
         let (valid, before) = self.open(session, &references, &caller.way, now)?;
         let policy = &valid.policy;
         check_way(policy, caller)?;
-        if !valid.target.state.is_open() {
+        if !valid.target.state.admits_viewers() {
             return Err(match &references.vnc_workspace {
                 Some(workspace) => stopped(workspace),
                 None => refuse(EndReason::TargetNotRunning, "the machine does not run"),
             });
         }
         let namespace = &id_of(session).namespace;
-        let drives = self.rights(&valid, &user, namespace).await?;
-        if policy.protocol == ConsoleProtocol::Ssh && !drives {
-            let drive = console_right(
+        let has_control = self.rights(&valid, &user, namespace).await?;
+        if policy.protocol == ConsoleProtocol::Ssh && !has_control {
+            let control = console_right(
                 valid.target.kind,
                 policy.protocol,
                 namespace,
                 &valid.target.name,
-                Right::Drive,
+                ConsoleRight::Control,
             );
-            return Err(refuse(EndReason::InputNotAllowed, missing_right(&user.name, &drive)));
+            return Err(refuse(EndReason::InputNotAllowed, missing_right(&user.name, &control)));
         }
         let replaced = self.room(&valid)?;
         let found = self.0.consoles.find(&valid.target).await?;
@@ -230,12 +230,12 @@ impl SessionAdmission {
                 console: valid.target.console.clone(),
                 machine: machine_name(session, references.vm_access.as_deref()),
                 protocol: policy.protocol,
-                drives,
+                has_control,
                 opened_at: now,
                 expires,
                 run: references.virtual_machine_instance.as_deref().and_then(run_of),
             },
-            rules: rules(policy, drives),
+            rules: rules(policy, has_control),
             policy: valid.policy,
             found,
             replaced,
@@ -251,8 +251,8 @@ impl SessionAdmission {
         way: &Way,
         now: Timestamp,
     ) -> Result<(ValidatedSession, ConsoleSessionStatus), StreamEnd> {
-        let is_to_be_started = matches!(way, Way::User(_)) && is_made_for_connection(session) && !is_started(session);
-        if let Some(reason) = end(session, references, now).filter(|_| !is_to_be_started) {
+        let is_to_be_started = matches!(way, Way::User(_)) && is_single_use(session) && !is_started(session);
+        if let Some(reason) = close_reason(session, references, now).filter(|_| !is_to_be_started) {
             return Err(match (reason, way) {
                 (CloseReason::Expired, Way::Token(_)) => unknown("the session's time is over"),
                 _ => refuse(close_of(reason), "the session is over"),
@@ -284,14 +284,14 @@ impl SessionAdmission {
             let allowed = self.0.access.allows(user, attributes, FRESH).await;
             allowed.map_err(|error| refuse(EndReason::Unavailable, error.to_string()))
         };
-        let look = right(Right::Look);
-        if !allows(&look).await? {
-            return Err(refuse(EndReason::AccessWithdrawn, missing_right(&user.name, &look)));
+        let view = right(ConsoleRight::View);
+        if !allows(&view).await? {
+            return Err(refuse(EndReason::AccessWithdrawn, missing_right(&user.name, &view)));
         }
         if valid.policy.input == ConsoleInput::ViewOnly {
             return Ok(false);
         }
-        allows(&right(Right::Drive)).await
+        allows(&right(ConsoleRight::Control)).await
     }
 
     /// The viewers who have to go first: KubeVirt carries one stream of each kind per machine, and does not say no to a
@@ -364,9 +364,9 @@ impl SessionAdmission {
 fn view(valid: &ValidatedSession, references: &References) -> TargetView {
     let target = &valid.target;
     let workspace = references.vnc_workspace.as_deref();
-    let sleeps = workspace.and_then(desktop::sleeps);
+    let sleeps = workspace.and_then(desktop::next_hibernation);
     TargetView {
-        kind: kind_word(target.kind),
+        kind: target.kind.as_str(),
         name: target.name.clone(),
         state: target.state,
         message: workspace.map(desktop::message).unwrap_or_default(),
@@ -404,14 +404,14 @@ impl Admission for SessionAdmission {
             let hash = token.to_hex();
             let is_good = |session: &Arc<ConsoleSession>| {
                 let grant = session.status.as_ref().and_then(|status| grant::find(status, &hash));
-                grant.is_some_and(|grant| grant::is_good(grant, now))
+                grant.is_some_and(|grant| grant::is_usable(grant, now))
             };
             let unused = self.0.sessions.known_token(&hash).filter(is_good);
             // Its stream may be on another replica.
             unused.or_else(|| self.0.sessions.used_token(&hash))?
         };
         let references = self.0.sessions.references(&session);
-        if end(&session, &references, now).is_some() {
+        if close_reason(&session, &references, now).is_some() {
             return None;
         }
         let valid = validate(&session, &references).ok()?;

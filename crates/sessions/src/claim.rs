@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use novasphere_core::console_session::{
     access::may_have_token,
-    connection::{ClaimError, NewConnection, claim, connect, leave},
+    connection::{ClaimError, NewConnection, claim, connect, disconnect},
     grant,
     policy::SessionPolicy,
-    target::kind_word,
     validate::SessionError,
 };
 use novasphere_crd::{Clipboard, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, LastDisconnect, Time};
@@ -57,7 +56,7 @@ pub(crate) fn subject_of(session: &ConsoleSession, user: &str) -> TokenSubject {
 
 pub(crate) fn target_name(session: &ConsoleSession) -> String {
     let target = &session.spec.target_ref;
-    format!("{}/{}", kind_word(target.kind), target.name)
+    format!("{}/{}", target.kind.as_str(), target.name)
 }
 
 /// Who it is, by a token that is good now or by kube-apiserver's word.
@@ -72,7 +71,7 @@ pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Re
             let status = session.status.as_ref();
             let grant = status.and_then(|status| grant::find(status, &hash.to_hex()));
             let grant = grant.ok_or_else(|| unknown("the session no longer knows the token"))?;
-            if !grant::is_good(grant, now) {
+            if !grant::is_usable(grant, now) {
                 let error = if grant.uses_left == 0 {
                     ClaimError::TokenUsed
                 } else {
@@ -153,7 +152,7 @@ fn make_room(before: &ConsoleSessionStatus, replaced: &[String], now: Timestamp)
         reason: EndReason::Replaced.reason().to_owned(),
         at: Time(now),
     };
-    let mut after = leave(before, &ids, last, now);
+    let mut after = disconnect(before, &ids, last, now);
     // It forgets grants that are used up; the one that is being used is not.
     after.grants.clone_from(&before.grants);
     after
@@ -171,9 +170,9 @@ pub(crate) fn close_of_error(error: &SessionError) -> EndReason {
 }
 
 /// What a viewer may do: the policy, without what changes the guest for a user who may only look.
-pub(crate) const fn rules(policy: &SessionPolicy, drives: bool) -> Rules {
+pub(crate) const fn rules(policy: &SessionPolicy, has_control: bool) -> Rules {
     Rules {
-        input: drives,
+        input: has_control,
         clipboard_to_guest: matches!(policy.clipboard, Clipboard::Both | Clipboard::ToGuest),
         clipboard_from_guest: matches!(policy.clipboard, Clipboard::Both | Clipboard::FromGuest),
         power: policy.power,
@@ -244,9 +243,9 @@ mod tests {
 
     #[test]
     fn who_may_only_look_changes_nothing_in_the_guest() {
-        let drives = rules(&policy(), true);
-        assert!(drives.input && drives.power_messages() && drives.resize_messages());
-        assert!(!drives.text_to_guest() && drives.clipboard_from_guest);
+        let has_control = rules(&policy(), true);
+        assert!(has_control.input && has_control.power_messages() && has_control.resize_messages());
+        assert!(!has_control.text_to_guest() && has_control.clipboard_from_guest);
         let looks = rules(&policy(), false);
         assert!(!looks.input && !looks.power_messages() && !looks.resize_messages() && !looks.text_to_guest());
     }

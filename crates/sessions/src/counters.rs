@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use novasphere_core::console_session::connection::count;
+use novasphere_core::console_session::connection::record_usage;
 use novasphere_crd::ConsoleSession;
 use novasphere_dataplane::registry::{Registry, SessionId, Stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -105,7 +105,7 @@ impl Counting {
             let before = session.status.clone().unwrap_or_default();
             let after = streams.iter().fold(before.clone(), |status, stream| {
                 let counters = &stream.counters;
-                count(
+                record_usage(
                     &status,
                     &stream.info.connection,
                     counters.to_viewer(),

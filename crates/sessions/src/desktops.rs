@@ -12,8 +12,9 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use novasphere_core::console_session::{
-    desktop::{self, Stop},
-    target::{Console, TargetState},
+    desktop::{self, DesktopUnavailable},
+    target::Console,
+    target_state::TargetState,
 };
 use novasphere_crd::{Time, VncWorkspace};
 use novasphere_dataplane::upstream::{
@@ -122,7 +123,7 @@ impl Desktops {
         if desktop::state(&workspace) != TargetState::Asleep || is_too_soon {
             return Ok(());
         }
-        let at = desktop::wake_at(&workspace, Timestamp::now());
+        let at = desktop::wake_request_time(&workspace, Timestamp::now());
         // The UID makes it a conflict when another workspace has the name now.
         let patch = json!({"metadata": {"uid": id.uid}, "status": {"wakeRequestedAt": Time(at)}});
         let parameters = PatchParams {
@@ -244,10 +245,10 @@ impl Waits {
 
 /// Why nobody comes in to this desktop, and waiting does not help.
 pub(crate) fn stopped(workspace: &VncWorkspace) -> StreamEnd {
-    let why = match desktop::stop(workspace) {
-        Some(Stop::Deleting) => EndReason::TargetGone,
-        Some(Stop::Expired) => EndReason::TargetExpired,
-        Some(Stop::Invalid) | None => EndReason::TargetFailed,
+    let why = match desktop::unavailable_reason(workspace) {
+        Some(DesktopUnavailable::Deleting) => EndReason::TargetGone,
+        Some(DesktopUnavailable::Expired) => EndReason::TargetExpired,
+        Some(DesktopUnavailable::Invalid) | None => EndReason::TargetFailed,
     };
     let name = workspace.name_any();
     refuse(

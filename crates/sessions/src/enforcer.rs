@@ -6,10 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
-use novasphere_core::console_session::{
-    end::{end, expires_at},
-    validate::validate,
-};
+use novasphere_core::console_session::{close::close_reason, session::expires_at, validate::validate};
 use novasphere_crd::{CloseReason, ConsoleSession};
 use novasphere_dataplane::{
     admission::{EntryRejected, Observer},
@@ -110,7 +107,7 @@ impl Enforcer {
     /// Ends the streams of a session that may not go on. Returns those that go on and of which it knows nothing.
     fn end_refused(&self, id: &SessionId, session: &ConsoleSession) -> Vec<Arc<Live>> {
         let references = self.0.sessions.references(session);
-        if let Some(reason) = end(session, &references, Timestamp::now()) {
+        if let Some(reason) = close_reason(session, &references, Timestamp::now()) {
             self.0.registry.end_session(id, close_of(reason));
             return Vec::new();
         }
@@ -218,7 +215,7 @@ impl Enforcer {
                 live.kind,
                 live.target.clone(),
                 live.protocol,
-                live.drives,
+                live.has_control,
             );
             if seen.insert(key) {
                 questions.extend(live.rights().into_iter().map(|right| (live.user.clone(), right)));

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use novasphere_core::console_session::{
-    access::{Right, console_right},
+    access::{ConsoleRight, console_right},
     connection::NewConnection,
     target::Console,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Live {
     pub(crate) machine: Option<String>,
     pub(crate) protocol: ConsoleProtocol,
     /// Whether keyboard and pointer pass.
-    pub(crate) drives: bool,
+    pub(crate) has_control: bool,
     pub(crate) opened_at: Timestamp,
     /// When the session ends, as it was known then.
     pub(crate) expires: Timestamp,
@@ -69,7 +69,7 @@ impl Live {
             &self.target,
             self.protocol,
             &self.session.namespace,
-            self.drives,
+            self.has_control,
         )
     }
 }
@@ -80,12 +80,12 @@ fn rights(
     target: &str,
     protocol: ConsoleProtocol,
     namespace: &str,
-    drives: bool,
+    has_control: bool,
 ) -> Vec<ResourceAttributes> {
     let right = |right| console_right(kind, protocol, namespace, target, right);
-    let mut rights = vec![right(Right::Look)];
-    if drives && !rights.contains(&right(Right::Drive)) {
-        rights.push(right(Right::Drive));
+    let mut rights = vec![right(ConsoleRight::View)];
+    if has_control && !rights.contains(&right(ConsoleRight::Control)) {
+        rights.push(right(ConsoleRight::Control));
     }
     rights
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
 use novasphere_core::console_session::{
-    connection::{connect, leave},
+    connection::{connect, disconnect},
     grant::NewGrant,
 };
 use novasphere_crd::{ConsoleSession, LastDisconnect, Time};
@@ -132,7 +132,7 @@ impl Report {
     /// Notes that a token of a session was given out.
     pub(crate) fn granted(&self, session: &SessionId, grant: &NewGrant) {
         let streams = if grant.uses == 1 { "one stream" } else { "its streams" };
-        let seconds = grant.window.as_secs();
+        let seconds = grant.ttl.as_secs();
         self.tell(News {
             session: session.clone(),
             warning: false,
@@ -226,7 +226,7 @@ impl Report {
         let ids: Vec<_> = leaving.iter().map(|leaving| leaving.connection.as_str()).collect();
         let mut without = Pure(|session: &ConsoleSession| {
             let before = session.status.clone().unwrap_or_default();
-            let after = leave(&before, &ids, last.clone(), Timestamp::now());
+            let after = disconnect(&before, &ids, last.clone(), Timestamp::now());
             Decision::change(&before, after)
         });
         match self.0.writer.update(&id, &mut without).await {

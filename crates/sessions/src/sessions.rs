@@ -7,9 +7,9 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 use novasphere_core::console_session::{
-    end::is_started,
-    references::{References, holds_place_before, machine_name},
-    target::{Console, kind_word},
+    references::{References, is_queued_ahead_of, machine_name},
+    session::is_started,
+    target::Console,
     validate::validate,
 };
 use novasphere_crd::{
@@ -119,7 +119,7 @@ impl Sessions {
             virtual_machine,
             virtual_machine_instance,
             kubevirt: OPTIONAL_APIS.iter().all(|api| self.0.apis.listed(api)),
-            open_sessions: if is_started(session) {
+            sessions_ahead: if is_started(session) {
                 0
             } else {
                 self.sessions_before(session, &namespace)
@@ -134,7 +134,7 @@ impl Sessions {
             .indexed(&target_key(namespace, &session.spec.target_ref));
         of_target
             .iter()
-            .filter(|other| holds_place_before(other, session))
+            .filter(|other| is_queued_ahead_of(other, session))
             .count()
     }
 
@@ -314,7 +314,7 @@ fn open_streams(session: &ConsoleSession) -> Vec<OpenStream> {
 }
 
 fn target_key(namespace: &str, target: &SessionTargetRef) -> String {
-    format!("{namespace}/{}/{}", kind_word(target.kind), target.name)
+    format!("{namespace}/{}/{}", target.kind.as_str(), target.name)
 }
 
 impl Caches {

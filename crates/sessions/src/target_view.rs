@@ -1,7 +1,7 @@
 //! How a target is, as its viewers may know it.
 
 use jiff::Timestamp;
-use novasphere_core::console_session::target::TargetState;
+use novasphere_core::console_session::target_state::TargetState;
 use novasphere_crd::{ConsoleInput, HibernationReason};
 use serde::{Serialize, Serializer};
 

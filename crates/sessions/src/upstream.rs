@@ -5,8 +5,9 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 use k8s_openapi::api::{core::v1::Secret, discovery::v1::EndpointSlice};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use novasphere_core::console_session::{
-    desktop::{self, Stop},
-    target::{self as core, Console, SecretKey, TargetState},
+    desktop::{self, DesktopUnavailable},
+    target::{self as core, Console, SecretKey},
+    target_state::TargetState,
 };
 use novasphere_crd::{ConsoleProtocol, SessionTargetKind, Takeover};
 use novasphere_dataplane::upstream::{
@@ -322,11 +323,13 @@ impl Consoles {
         let Some(workspace) = self.sessions.workspace(&live.workspace()) else {
             return Some(EndReason::TargetGone.into());
         };
-        let why = match desktop::stop(&workspace) {
-            Some(Stop::Deleting) => EndReason::TargetGone,
-            Some(Stop::Expired) => EndReason::TargetExpired,
-            Some(Stop::Invalid) | None if desktop::sleep(&workspace).is_some() => EndReason::TargetHibernated,
-            Some(Stop::Invalid) | None => return None,
+        let why = match desktop::unavailable_reason(&workspace) {
+            Some(DesktopUnavailable::Deleting) => EndReason::TargetGone,
+            Some(DesktopUnavailable::Expired) => EndReason::TargetExpired,
+            Some(DesktopUnavailable::Invalid) | None if desktop::hibernated_since(&workspace).is_some() => {
+                EndReason::TargetHibernated
+            }
+            Some(DesktopUnavailable::Invalid) | None => return None,
         };
         Some(StreamEnd {
             reason: why,

@@ -2,8 +2,8 @@
 
 use kube::ResourceExt;
 use novasphere_core::console_session::{
-    end::is_started,
-    references::{References, holds_place_before, machine_name},
+    references::{References, is_queued_ahead_of, machine_name},
+    session::is_started,
 };
 use novasphere_crd::{ConsoleSession, SessionTargetKind};
 
@@ -20,11 +20,11 @@ pub(super) fn dereference(session: &ConsoleSession, context: &Context) -> Refere
         SessionTargetKind::VirtualMachine | SessionTargetKind::VncWorkspace => None,
     };
     let machine = machine_name(session, vm_access.as_deref());
-    let open_sessions = if is_started(session) {
+    let sessions_ahead = if is_started(session) {
         0
     } else {
         let others = caches.sessions_of(&namespace, target.kind, &target.name);
-        others.iter().filter(|other| holds_place_before(other, session)).count()
+        others.iter().filter(|other| is_queued_ahead_of(other, session)).count()
     };
     References {
         virtual_machine: machine
@@ -39,6 +39,6 @@ pub(super) fn dereference(session: &ConsoleSession, context: &Context) -> Refere
             SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => None,
         },
         kubevirt: has_kubevirt(&context.apis),
-        open_sessions,
+        sessions_ahead,
     }
 }

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{Client, runtime::controller::Action};
-use novasphere_core::console_session::{endpoints::Endpoints, made_for::left_to_maker_until};
+use novasphere_core::console_session::{endpoints::Endpoints, single_use::start_deadline};
 use novasphere_crd::ConsoleSession;
 use novasphere_runtime::{
     apply::{Applier, Deleted},
@@ -49,7 +49,7 @@ impl Reconciler for Context {
 
     async fn reconcile(&self, session: &ConsoleSession) -> Result<Action, ReconcileError> {
         let now = Timestamp::now();
-        if let Some(until) = left_to_maker_until(session, now) {
+        if let Some(until) = start_deadline(session, now) {
             return Ok(Action::requeue(left(now, until)));
         }
         let Some(settled) = status::write(session, self).await? else {

@@ -86,7 +86,7 @@ async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, Reco
         power: &done.power,
         power_failure: done.power_failure.as_ref(),
         node_addresses: &context.caches.node_addresses(),
-        active_sessions: context.caches.open_sessions(vm_access),
+        active_sessions: context.caches.active_sessions(vm_access),
         now,
     });
     let held_back = status::write(vm_access, &outcome.status, context).await?;

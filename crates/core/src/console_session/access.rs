@@ -1,4 +1,4 @@
-//! Who may look at a console, drive it, and have a token: Kubernetes RBAC decides, asked by `SubjectAccessReview`.
+//! Who may view a console, control it, and have a token: Kubernetes RBAC decides, asked by `SubjectAccessReview`.
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use novasphere_crd::{ConsoleProtocol, ConsoleSessionSpec, SessionTargetKind};
@@ -8,27 +8,27 @@ pub const SUBRESOURCES: &str = "subresources.novasphere.io";
 
 /// What a user wants to do with a console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Right {
+pub enum ConsoleRight {
     /// See it.
-    Look,
+    View,
     /// Use keyboard, pointer, clipboard and power as well.
-    Drive,
+    Control,
 }
 
 /// The right to the console of a target.
 ///
-/// `KubeVirt` knows no difference between looking and driving, so for a bare `VirtualMachine` both are its `get`.
+/// `KubeVirt` does not tell view from control, so for a bare `VirtualMachine` both are its `get`.
 #[must_use]
 pub fn console_right(
     kind: SessionTargetKind,
     protocol: ConsoleProtocol,
     namespace: &str,
     name: &str,
-    right: Right,
+    right: ConsoleRight,
 ) -> ResourceAttributes {
     let verb = match right {
-        Right::Look => "get",
-        Right::Drive => "update",
+        ConsoleRight::View => "get",
+        ConsoleRight::Control => "update",
     };
     let (group, version, resource, subresource, verb) = match (kind, protocol) {
         (SessionTargetKind::VmAccess, _) => (SUBRESOURCES, novasphere_crd::VERSION, "vmaccesses", "console", verb),
@@ -110,7 +110,7 @@ pub fn review(user: &str, groups: &[String], attributes: ResourceAttributes) -> 
     }
 }
 
-/// What a user without a right is told: the verb and the resource that is missing.
+/// The message to a user without a right: the verb and the resource that is missing.
 #[must_use]
 pub fn missing_right(user: &str, attributes: &ResourceAttributes) -> String {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();

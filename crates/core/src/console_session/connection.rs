@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use novasphere_crd::{Connection, ConsoleSessionStatus, LastDisconnect, SessionPhase, Time, Transport};
 
-use super::grant::{State, is_good, position, pruned, state};
+use super::grant::{SessionAvailability, availability, is_usable, position, without_unusable};
 use crate::time::kubernetes_time;
 
 /// A stream that is to begin.
@@ -78,7 +78,7 @@ pub fn claim(
     let position = position(status, sha256_hex).ok_or(ClaimError::UnknownToken)?;
     let mut status = status.clone();
     let grant = status.grants.get_mut(position).ok_or(ClaimError::UnknownToken)?;
-    if !is_good(grant, now) {
+    if !is_usable(grant, now) {
         return Err(if grant.uses_left == 0 {
             ClaimError::TokenUsed
         } else {
@@ -101,10 +101,10 @@ pub fn connect(
     max_viewers: u16,
     now: Timestamp,
 ) -> Result<ConsoleSessionStatus, ClaimError> {
-    match state(status, now) {
-        State::Over => return Err(ClaimError::Over),
-        State::NotReady => return Err(ClaimError::NotReady),
-        State::Open { .. } => {}
+    match availability(status, now) {
+        SessionAvailability::Over => return Err(ClaimError::Over),
+        SessionAvailability::NotReady => return Err(ClaimError::NotReady),
+        SessionAvailability::Available { .. } => {}
     }
     if status.connections.iter().any(|connection| connection.id == new.id) {
         return Err(ClaimError::Duplicate);
@@ -128,12 +128,12 @@ pub fn connect(
         bytes_sent: 0,
         bytes_received: 0,
     });
-    Ok(recounted(pruned_of_expired(status, now)))
+    Ok(with_viewer_count(without_expired(status, now)))
 }
 
 /// The status after the streams `ids` have ended. Without any of them it stays as it is.
 #[must_use]
-pub fn leave(
+pub fn disconnect(
     status: &ConsoleSessionStatus,
     ids: &[&str],
     last: LastDisconnect,
@@ -151,12 +151,12 @@ pub fn leave(
         at: kubernetes_time(last.at.0),
         ..last
     });
-    recounted(pruned(status, now))
+    with_viewer_count(without_unusable(status, now))
 }
 
 /// The status with what the stream `id` has carried so far. To be written at most once a minute.
 #[must_use]
-pub fn count(
+pub fn record_usage(
     status: &ConsoleSessionStatus,
     id: &str,
     bytes_sent: u64,
@@ -174,13 +174,13 @@ pub fn count(
 }
 
 /// Used grants stay until their window is over, so that a second use is told from an unknown token in the log.
-fn pruned_of_expired(mut status: ConsoleSessionStatus, now: Timestamp) -> ConsoleSessionStatus {
+fn without_expired(mut status: ConsoleSessionStatus, now: Timestamp) -> ConsoleSessionStatus {
     status.grants.retain(|grant| now < grant.not_after.0);
     status
 }
 
 /// The number of viewers, and the phase that goes with it.
-pub(super) fn recounted(mut status: ConsoleSessionStatus) -> ConsoleSessionStatus {
+pub(super) fn with_viewer_count(mut status: ConsoleSessionStatus) -> ConsoleSessionStatus {
     status.viewers = Some(u32::try_from(status.connections.len()).unwrap_or(u32::MAX));
     if matches!(status.phase, Some(SessionPhase::Ready | SessionPhase::Active)) {
         status.phase = Some(if status.connections.is_empty() {

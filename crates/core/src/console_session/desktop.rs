@@ -1,11 +1,10 @@
-//! How a `VncWorkspace` stands, as far as its consoles are concerned: whether somebody who connects comes in, waits, or waits
-//! in vain.
+//! The state of a `VncWorkspace`, as far as its consoles are concerned: whether a viewer is let in, waits, or is refused.
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Resource as _;
 use novasphere_crd::{ConsoleProtocol, HibernationReason, LifecycleState, VncWorkspace, condition as types};
 
-use super::target::TargetState;
+use super::target_state::TargetState;
 use crate::{
     condition::{STALLED, find},
     vnc_workspace::{
@@ -14,20 +13,20 @@ use crate::{
     },
 };
 
-/// Why nobody can connect, and why waiting does not help.
+/// Why nobody can connect, and waiting does not help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stop {
+pub enum DesktopUnavailable {
     /// The workspace is being deleted.
     Deleting,
     /// Its time is over.
     Expired,
-    /// Somebody has to change its spec, or what it refers to.
+    /// Its spec, or something that it refers to, has to be changed.
     Invalid,
 }
 
-/// The consoles that a workspace has.
+/// The protocols of the consoles that a workspace has.
 #[must_use]
-pub fn consoles(workspace: &VncWorkspace) -> &'static [ConsoleProtocol] {
+pub fn protocols(workspace: &VncWorkspace) -> &'static [ConsoleProtocol] {
     if workspace.spec.ssh.as_ref().is_some_and(|ssh| ssh.enabled) {
         &[ConsoleProtocol::Vnc, ConsoleProtocol::Ssh]
     } else {
@@ -35,67 +34,69 @@ pub fn consoles(workspace: &VncWorkspace) -> &'static [ConsoleProtocol] {
     }
 }
 
-/// Whether the desktop can be connected to. A desktop that somebody has asked to wake is starting, also while the controller has
-/// not seen that yet.
+/// Whether the desktop can be connected to. A desktop that was asked to wake is starting, also while the controller has not seen
+/// that yet.
 #[must_use]
 pub fn state(workspace: &VncWorkspace) -> TargetState {
-    if stop(workspace).is_some() {
+    if unavailable_reason(workspace).is_some() {
         TargetState::Stopped
-    } else if ready(workspace).is_some_and(|(is_ready, reason)| is_ready || goes_on(workspace, reason)) {
+    } else if ready(workspace)
+        .is_some_and(|(is_ready, reason)| is_ready || answers_despite_invalid_spec(workspace, reason))
+    {
         TargetState::Running
-    } else if sleep(workspace).is_some_and(|since| !is_asked_for(workspace, since)) {
+    } else if hibernated_since(workspace).is_some_and(|since| !is_wake_requested(workspace, since)) {
         TargetState::Asleep
     } else {
         TargetState::Starting
     }
 }
 
-/// Why nobody can connect, and nobody will before a person has done something.
+/// Why nobody can connect before the workspace, or something that it refers to, is changed.
 #[must_use]
-pub fn stop(workspace: &VncWorkspace) -> Option<Stop> {
+pub fn unavailable_reason(workspace: &VncWorkspace) -> Option<DesktopUnavailable> {
     if workspace.meta().deletion_timestamp.is_some() {
-        return Some(Stop::Deleting);
+        return Some(DesktopUnavailable::Deleting);
     }
     let (is_ready, reason) = ready(workspace)?;
     let is = |wanted: PodReason| reason == <&str>::from(wanted);
     if is(PodReason::Deleting) {
-        Some(Stop::Deleting)
+        Some(DesktopUnavailable::Deleting)
     } else if is(PodReason::Expired) {
-        Some(Stop::Expired)
-    } else if is_ready || goes_on(workspace, reason) {
+        Some(DesktopUnavailable::Expired)
+    } else if is_ready || answers_despite_invalid_spec(workspace, reason) {
         None
     } else if is(PodReason::InvalidSpec) || is_stalled(workspace) {
-        Some(Stop::Invalid)
+        Some(DesktopUnavailable::Invalid)
     } else {
         None
     }
 }
 
-/// Since when the desktop sleeps.
+/// Since when the desktop is hibernated.
 #[must_use]
-pub fn sleep(workspace: &VncWorkspace) -> Option<Timestamp> {
+pub fn hibernated_since(workspace: &VncWorkspace) -> Option<Timestamp> {
     let status = workspace.status.as_ref()?;
     let hibernation = status.hibernation.as_ref().filter(|_| status.awake_since.is_none())?;
     Some(hibernation.since.0)
 }
 
-/// Why the desktop sleeps.
+/// Why the desktop is hibernated.
 #[must_use]
-pub fn sleep_reason(workspace: &VncWorkspace) -> Option<HibernationReason> {
-    sleep(workspace)?;
+pub fn hibernation_reason(workspace: &VncWorkspace) -> Option<HibernationReason> {
+    hibernated_since(workspace)?;
     let hibernation = workspace.status.as_ref()?.hibernation.as_ref()?;
     Some(hibernation.reason)
 }
 
-/// The time to write as `wakeRequestedAt` so that it wakes, when gateway and controller do not agree on the time as well.
+/// The time to write as `wakeRequestedAt` so that the desktop wakes, also when the clocks of gateway and controller differ.
 #[must_use]
-pub fn wake_at(workspace: &VncWorkspace, now: Timestamp) -> Timestamp {
-    sleep(workspace).map_or(now, |since| since.max(now))
+pub fn wake_request_time(workspace: &VncWorkspace, now: Timestamp) -> Timestamp {
+    hibernated_since(workspace).map_or(now, |since| since.max(now))
 }
 
-/// When the desktop goes to sleep unless somebody does something, and why; only there in the last minutes before.
+/// When and why the desktop hibernates unless there is input; `None` until the last minutes before.
 #[must_use]
-pub fn sleeps(workspace: &VncWorkspace) -> Option<(Timestamp, HibernationReason)> {
+pub fn next_hibernation(workspace: &VncWorkspace) -> Option<(Timestamp, HibernationReason)> {
     let at = workspace.status.as_ref()?.sleeps_at.as_ref()?.0;
     let lifecycle = &workspace.spec.lifecycle;
     let is_scheduled = || {
@@ -112,7 +113,7 @@ pub fn sleeps(workspace: &VncWorkspace) -> Option<(Timestamp, HibernationReason)
     Some((at, reason))
 }
 
-/// What is going on, in the controller's words.
+/// The message of the condition that says what the desktop does.
 #[must_use]
 pub fn message(workspace: &VncWorkspace) -> String {
     let conditions = workspace.status.iter().flat_map(|status| &status.conditions);
@@ -128,7 +129,7 @@ pub fn message(workspace: &VncWorkspace) -> String {
     )
 }
 
-fn is_asked_for(workspace: &VncWorkspace, since: Timestamp) -> bool {
+fn is_wake_requested(workspace: &VncWorkspace, since: Timestamp) -> bool {
     let asked = workspace
         .status
         .as_ref()
@@ -144,7 +145,7 @@ fn ready(workspace: &VncWorkspace) -> Option<(bool, &str)> {
 }
 
 /// Whether a Pod that was made from an earlier spec answers, although the present one is invalid.
-fn goes_on(workspace: &VncWorkspace, reason: &str) -> bool {
+fn answers_despite_invalid_spec(workspace: &VncWorkspace, reason: &str) -> bool {
     let status = workspace.status.as_ref();
     reason == <&str>::from(PodReason::InvalidSpec) && status.is_some_and(|status| status.pod_name.is_some())
 }
@@ -161,9 +162,9 @@ mod tests {
     use super::*;
     use crate::console_session::samples::workspace;
 
-    fn standing(status: &Value) -> (TargetState, Option<Stop>) {
+    fn standing(status: &Value) -> (TargetState, Option<DesktopUnavailable>) {
         let workspace = workspace(&json!({}), status);
-        (state(&workspace), stop(&workspace))
+        (state(&workspace), unavailable_reason(&workspace))
     }
 
     #[test]
@@ -208,17 +209,17 @@ mod tests {
             (
                 json!({"conditions": ready("False", "Expired")}),
                 Stopped,
-                Some(Stop::Expired),
+                Some(DesktopUnavailable::Expired),
             ),
             (
                 json!({"conditions": ready("False", "InvalidSpec")}),
                 Stopped,
-                Some(Stop::Invalid),
+                Some(DesktopUnavailable::Invalid),
             ),
             (
                 json!({"conditions": ready("Unknown", "InvalidSpec"), "hibernation": slept}),
                 Stopped,
-                Some(Stop::Invalid),
+                Some(DesktopUnavailable::Invalid),
             ),
             // Its Pod was made before the spec became invalid, and answers.
             (
@@ -242,7 +243,10 @@ mod tests {
             };
             standing(&json!({"conditions": [condition("PodReady", pod_ready), condition("Stalled", "True")]}))
         };
-        assert_eq!(stalled("False"), (TargetState::Stopped, Some(Stop::Invalid)));
+        assert_eq!(
+            stalled("False"),
+            (TargetState::Stopped, Some(DesktopUnavailable::Invalid))
+        );
         assert_eq!(stalled("True"), (TargetState::Running, None));
     }
 
@@ -255,9 +259,9 @@ mod tests {
             ("2026-03-01T11:58:00Z", since),
             ("2026-03-01T12:01:00Z", "2026-03-01T12:01:00Z".parse().unwrap()),
         ] {
-            assert_eq!(wake_at(&workspace, now.parse().unwrap()), asked);
+            assert_eq!(wake_request_time(&workspace, now.parse().unwrap()), asked);
         }
-        assert_eq!(sleep_reason(&workspace), Some(HibernationReason::Asked));
+        assert_eq!(hibernation_reason(&workspace), Some(HibernationReason::Asked));
     }
 
     #[test]
@@ -278,7 +282,7 @@ mod tests {
         for (lifecycle, reason) in table {
             let workspace = workspace(&json!({"lifecycle": lifecycle}), &status);
             assert_eq!(
-                sleeps(&workspace).map(|(_, reason)| reason),
+                next_hibernation(&workspace).map(|(_, reason)| reason),
                 Some(reason),
                 "{lifecycle}"
             );
@@ -287,9 +291,9 @@ mod tests {
 
     #[test]
     fn a_desktop_has_ssh_when_it_is_enabled() {
-        let with = |ssh: Value| consoles(&workspace(&json!({"ssh": ssh}), &json!({}))).contains(&ConsoleProtocol::Ssh);
+        let with = |ssh: Value| protocols(&workspace(&json!({"ssh": ssh}), &json!({}))).contains(&ConsoleProtocol::Ssh);
         assert!(with(json!({"authorizedKeys": ["ssh-ed25519 AAAA"]})));
         assert!(!with(json!({"enabled": false})));
-        assert!(!consoles(&workspace(&json!({}), &json!({}))).contains(&ConsoleProtocol::Ssh));
+        assert!(!protocols(&workspace(&json!({}), &json!({}))).contains(&ConsoleProtocol::Ssh));
     }
 }

@@ -4,7 +4,7 @@ use novasphere_crd::{ConsoleProtocol, SessionEndpoints};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::policy::{SessionPolicy, protocol_word};
+use super::policy::SessionPolicy;
 
 /// The WebSocket's path below the public URL.
 pub const WEBSOCKET_PATH: &str = "/api/v1/console/ws";
@@ -39,7 +39,7 @@ impl Endpoints {
     ) -> Option<String> {
         let base = self.base()?;
         let token = token.map(|token| format!("token={token}&")).unwrap_or_default();
-        let protocol = protocol_word(protocol);
+        let protocol = protocol.as_str();
         Some(format!(
             "{base}{PAGE_PATH}#{token}protocol={protocol}&session={namespace}/{name}"
         ))

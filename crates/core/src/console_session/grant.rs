@@ -8,14 +8,14 @@ use subtle::ConstantTimeEq as _;
 
 use crate::time::{after, kubernetes_time};
 
-/// How many grants a session holds at most; the schema's limit.
-pub const MAX_GRANTS: usize = 256;
+/// How many grants a session has at most; the limit of the schema.
+pub const GRANTS_LIMIT: usize = 256;
 
-/// How long a token opens a stream when nothing else is asked for.
-pub const DEFAULT_WINDOW: Duration = Duration::from_mins(1);
+/// How long a token can be used when nothing else is asked for.
+pub const DEFAULT_TOKEN_TTL: Duration = Duration::from_mins(1);
 
-/// The longest window that can be asked for. A session that ends sooner shortens it.
-pub const MAX_WINDOW: Duration = Duration::from_hours(24);
+/// The longest time that can be asked for. A session that expires sooner shortens it.
+pub const TOKEN_TTL_LIMIT: Duration = Duration::from_hours(24);
 
 /// A token that is to be given out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct NewGrant {
     pub user: String,
     /// The groups of who asked for it.
     pub groups: Vec<String>,
-    /// How long it opens a stream, from now; at most the rest of the session.
-    pub window: Duration,
+    /// How long it can be used, from now; at most until the session expires.
+    pub ttl: Duration,
     /// How many streams it opens; 0 is taken as 1.
     pub uses: u32,
 }
@@ -44,7 +44,7 @@ pub enum IssueError {
     #[error("the session is not ready; its conditions say why")]
     NotReady,
     /// Too many tokens are good at once.
-    #[error("the session has {MAX_GRANTS} tokens that are still good; wait until one of them expires")]
+    #[error("the session has {GRANTS_LIMIT} tokens that are still good; wait until one of them expires")]
     TooManyGrants,
     /// A grant of this name or hash is there already.
     #[error("the session has such a token already; ask again")]
@@ -64,26 +64,26 @@ impl IssueError {
     }
 }
 
-/// The status with one grant more, and without those that open nothing any more.
+/// The status with one grant more, and without those that cannot be used any more.
 ///
 /// # Errors
 ///
 /// When the session gives out no token now.
 pub fn issue(status: &ConsoleSessionStatus, new: NewGrant, now: Timestamp) -> Result<ConsoleSessionStatus, IssueError> {
-    let expires = match state(status, now) {
-        State::Over => return Err(IssueError::Over),
-        State::NotReady => return Err(IssueError::NotReady),
-        State::Open { expires } => expires,
+    let expires = match availability(status, now) {
+        SessionAvailability::Over => return Err(IssueError::Over),
+        SessionAvailability::NotReady => return Err(IssueError::NotReady),
+        SessionAvailability::Available { expires } => expires,
     };
     if status.grants.iter().any(|grant| grant.id == new.id) || find(status, &new.sha256).is_some() {
         return Err(IssueError::Duplicate);
     }
-    let mut status = pruned(status.clone(), now);
-    if status.grants.len() >= MAX_GRANTS {
+    let mut status = without_unusable(status.clone(), now);
+    if status.grants.len() >= GRANTS_LIMIT {
         return Err(IssueError::TooManyGrants);
     }
     let issued_at = kubernetes_time(now);
-    let not_after = after(issued_at.0, new.window.min(MAX_WINDOW)).min(expires);
+    let not_after = after(issued_at.0, new.ttl.min(TOKEN_TTL_LIMIT)).min(expires);
     status.user = Some(new.user.clone());
     status.grants.push(Grant {
         id: new.id,
@@ -116,31 +116,33 @@ pub(super) fn position(status: &ConsoleSessionStatus, sha256_hex: &str) -> Optio
 
 /// Whether a token of this grant opens a stream now, its session permitting.
 #[must_use]
-pub fn is_good(grant: &Grant, now: Timestamp) -> bool {
+pub fn is_usable(grant: &Grant, now: Timestamp) -> bool {
     grant.uses_left > 0 && now < grant.not_after.0
 }
 
-/// Without the grants that open nothing any more.
-pub(super) fn pruned(mut status: ConsoleSessionStatus, now: Timestamp) -> ConsoleSessionStatus {
-    status.grants.retain(|grant| is_good(grant, now));
+/// Without the grants that cannot be used any more.
+pub(super) fn without_unusable(mut status: ConsoleSessionStatus, now: Timestamp) -> ConsoleSessionStatus {
+    status.grants.retain(|grant| is_usable(grant, now));
     status
 }
 
 /// Whether tokens are given out and streams opened.
-pub(super) enum State {
+pub(super) enum SessionAvailability {
     Over,
     NotReady,
-    Open { expires: Timestamp },
+    Available { expires: Timestamp },
 }
 
-pub(super) fn state(status: &ConsoleSessionStatus, now: Timestamp) -> State {
+pub(super) fn availability(status: &ConsoleSessionStatus, now: Timestamp) -> SessionAvailability {
     if status.closed_at.is_some() {
-        return State::Over;
+        return SessionAvailability::Over;
     }
     match (&status.expires_at, status.phase) {
-        (Some(expires), _) if expires.0 <= now => State::Over,
-        (Some(expires), Some(SessionPhase::Ready | SessionPhase::Active)) => State::Open { expires: expires.0 },
-        _ => State::NotReady,
+        (Some(expires), _) if expires.0 <= now => SessionAvailability::Over,
+        (Some(expires), Some(SessionPhase::Ready | SessionPhase::Active)) => {
+            SessionAvailability::Available { expires: expires.0 }
+        }
+        _ => SessionAvailability::NotReady,
     }
 }
 

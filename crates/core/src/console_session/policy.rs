@@ -113,13 +113,13 @@ pub enum PolicyError {
         "spec.protocol: nobody can only look at ssh; choose vnc, or a target whose console.input is Control and leave \
          spec.input out"
     )]
-    SshLooks,
+    SshViewOnly,
     /// A number or duration is above the target's.
     #[error("{field}: {wanted} is more than the {allowed} that the target's {limit} allows; ask for less")]
-    TooMuch {
+    AboveLimit {
         /// Where the wish stands.
         field: &'static str,
-        /// The wish.
+        /// The requested.
         wanted: String,
         /// The field of the target's policy.
         limit: &'static str,
@@ -133,7 +133,7 @@ pub enum PolicyError {
     NotAllowed {
         /// Where the wish stands.
         field: &'static str,
-        /// The wish.
+        /// The requested.
         wanted: &'static str,
         /// The field of the target's policy.
         limit: &'static str,
@@ -159,32 +159,32 @@ impl PolicyError {
     pub const fn field(&self) -> &'static str {
         match self {
             Self::NoProtocol => "spec.targetRef",
-            Self::Protocol { .. } | Self::SshLooks => "spec.protocol",
-            Self::TooMuch { field, .. } | Self::NotAllowed { field, .. } => field,
+            Self::Protocol { .. } | Self::SshViewOnly => "spec.protocol",
+            Self::AboveLimit { field, .. } | Self::NotAllowed { field, .. } => field,
             Self::SourceRange { .. } => "spec.allowedSourceRanges",
         }
     }
 }
 
-/// What a session may do under `policy`, on a target that has the consoles `has`.
+/// What a session may do under `policy`, on a target that has the consoles `available`.
 ///
 /// # Errors
 ///
 /// The first wish that the policy does not allow.
 pub fn narrow(
     policy: &ConsolePolicy,
-    has: &[ConsoleProtocol],
+    available: &[ConsoleProtocol],
     spec: &ConsoleSessionSpec,
 ) -> Result<SessionPolicy, PolicyError> {
-    let wish = wish(policy, has, spec)?;
-    check(policy, has, &wish)?;
-    Ok(wish)
+    let requested = requested_policy(policy, available, spec)?;
+    check(policy, available, &requested)?;
+    Ok(requested)
 }
 
 /// What the session asks for, with the policy's values for what it leaves out.
-fn wish(
+fn requested_policy(
     policy: &ConsolePolicy,
-    has: &[ConsoleProtocol],
+    available: &[ConsoleProtocol],
     spec: &ConsoleSessionSpec,
 ) -> Result<SessionPolicy, PolicyError> {
     let input = spec.input.unwrap_or(policy.input);
@@ -196,7 +196,7 @@ fn wish(
     Ok(SessionPolicy {
         protocol: match spec.protocol {
             Some(protocol) => protocol,
-            None => default_protocol(policy, has)?,
+            None => default_protocol(policy, available)?,
         },
         duration: spec
             .duration
@@ -216,54 +216,58 @@ fn wish(
     })
 }
 
-/// Whether the policy allows all of `wish`, which may have been decided under an earlier policy.
+/// Whether the policy allows all of `requested`, which may have been decided under an earlier policy.
 ///
 /// # Errors
 ///
 /// The first wish that it does not allow.
-pub fn check(policy: &ConsolePolicy, has: &[ConsoleProtocol], wish: &SessionPolicy) -> Result<(), PolicyError> {
-    let allowed = allowed_protocols(policy, has);
+pub fn check(
+    policy: &ConsolePolicy,
+    available: &[ConsoleProtocol],
+    requested: &SessionPolicy,
+) -> Result<(), PolicyError> {
+    let allowed = allowed_protocols(policy, available);
     if allowed.is_empty() {
         return Err(PolicyError::NoProtocol);
     }
-    if !allowed.contains(&wish.protocol) {
+    if !allowed.contains(&requested.protocol) {
         return Err(PolicyError::Protocol {
-            wanted: protocol_word(wish.protocol),
-            allowed: words(&allowed),
+            wanted: requested.protocol.as_str(),
+            allowed: joined(&allowed),
         });
     }
-    if wish.protocol == ConsoleProtocol::Ssh && wish.input == ConsoleInput::ViewOnly {
-        return Err(PolicyError::SshLooks);
+    if requested.protocol == ConsoleProtocol::Ssh && requested.input == ConsoleInput::ViewOnly {
+        return Err(PolicyError::SshViewOnly);
     }
-    check_limits(policy, wish)?;
-    check_permissions(policy, wish)?;
-    check_source_ranges(policy, wish)
+    check_limits(policy, requested)?;
+    check_permissions(policy, requested)?;
+    check_source_ranges(policy, requested)
 }
 
-fn check_limits(policy: &ConsolePolicy, wish: &SessionPolicy) -> Result<(), PolicyError> {
-    if wish.duration > policy.max_session_duration.get() {
-        return Err(PolicyError::TooMuch {
+fn check_limits(policy: &ConsolePolicy, requested: &SessionPolicy) -> Result<(), PolicyError> {
+    if requested.duration > policy.max_session_duration.get() {
+        return Err(PolicyError::AboveLimit {
             field: "spec.duration",
-            wanted: crd_duration(wish.duration).to_string(),
+            wanted: crd_duration(requested.duration).to_string(),
             limit: "console.maxSessionDuration",
             allowed: policy.max_session_duration.to_string(),
         });
     }
     if let Some(limit) = policy.idle_timeout
-        && wish.idle_timeout.is_none_or(|wanted| wanted > limit.get())
+        && requested.idle_timeout.is_none_or(|wanted| wanted > limit.get())
     {
-        let wanted = wish.idle_timeout.map(|wanted| crd_duration(wanted).to_string());
-        return Err(PolicyError::TooMuch {
+        let wanted = requested.idle_timeout.map(|wanted| crd_duration(wanted).to_string());
+        return Err(PolicyError::AboveLimit {
             field: "spec.idleTimeout",
             wanted: wanted.unwrap_or_else(|| "no time-out".to_owned()),
             limit: "console.idleTimeout",
             allowed: limit.to_string(),
         });
     }
-    if wish.max_viewers > policy.max_viewers {
-        return Err(PolicyError::TooMuch {
+    if requested.max_viewers > policy.max_viewers {
+        return Err(PolicyError::AboveLimit {
             field: "spec.maxViewers",
-            wanted: wish.max_viewers.to_string(),
+            wanted: requested.max_viewers.to_string(),
             limit: "console.maxViewers",
             allowed: policy.max_viewers.to_string(),
         });
@@ -271,7 +275,7 @@ fn check_limits(policy: &ConsolePolicy, wish: &SessionPolicy) -> Result<(), Poli
     Ok(())
 }
 
-fn check_permissions(policy: &ConsolePolicy, wish: &SessionPolicy) -> Result<(), PolicyError> {
+fn check_permissions(policy: &ConsolePolicy, requested: &SessionPolicy) -> Result<(), PolicyError> {
     let refused = |field, wanted, limit, allowed| {
         Err(PolicyError::NotAllowed {
             field,
@@ -280,33 +284,33 @@ fn check_permissions(policy: &ConsolePolicy, wish: &SessionPolicy) -> Result<(),
             allowed,
         })
     };
-    if wish.takeover == Takeover::Replace && policy.takeover == Takeover::Refuse {
+    if requested.takeover == Takeover::Replace && policy.takeover == Takeover::Refuse {
         return refused("spec.takeover", "Replace", "console.takeover", "Refuse");
     }
-    if wish.input == ConsoleInput::Control && policy.input == ConsoleInput::ViewOnly {
+    if requested.input == ConsoleInput::Control && policy.input == ConsoleInput::ViewOnly {
         return refused("spec.input", "Control", "console.input", "ViewOnly");
     }
-    if !clipboard_allows(policy.clipboard, wish.clipboard) {
+    if !clipboard_allows(policy.clipboard, requested.clipboard) {
         return refused(
             "spec.clipboard",
-            clipboard_word(wish.clipboard),
+            requested.clipboard.as_str(),
             "console.clipboard",
-            clipboard_word(policy.clipboard),
+            policy.clipboard.as_str(),
         );
     }
-    if wish.power && !policy.power {
+    if requested.power && !policy.power {
         return refused("spec.power", "true", "console.power", "false");
     }
-    if wish.resize && !policy.resize {
+    if requested.resize && !policy.resize {
         return refused("spec.resize", "true", "console.resize", "false");
     }
-    if wish.native && !policy.native {
+    if requested.native && !policy.native {
         return refused("spec.targetRef", "a stock viewer", "console.native", "false");
     }
     Ok(())
 }
 
-fn check_source_ranges(policy: &ConsolePolicy, wish: &SessionPolicy) -> Result<(), PolicyError> {
+fn check_source_ranges(policy: &ConsolePolicy, requested: &SessionPolicy) -> Result<(), PolicyError> {
     if policy.allowed_source_ranges.is_empty() {
         return Ok(());
     }
@@ -314,10 +318,10 @@ fn check_source_ranges(policy: &ConsolePolicy, wish: &SessionPolicy) -> Result<(
     // Two halves that the policy names one by one make a whole.
     let joined = IpNet::aggregate(&ranges);
     let lies_within = |range: &IpNet| joined.iter().any(|allowed| allowed.contains(range));
-    let outside = if wish.allowed_source_ranges.is_empty() {
+    let outside = if requested.allowed_source_ranges.is_empty() {
         Some("all addresses".to_owned())
     } else {
-        let outside = wish.allowed_source_ranges.iter().find(|range| !lies_within(range));
+        let outside = requested.allowed_source_ranges.iter().find(|range| !lies_within(range));
         outside.map(ToString::to_string)
     };
     match outside {
@@ -329,8 +333,8 @@ fn check_source_ranges(policy: &ConsolePolicy, wish: &SessionPolicy) -> Result<(
     }
 }
 
-fn default_protocol(policy: &ConsolePolicy, has: &[ConsoleProtocol]) -> Result<ConsoleProtocol, PolicyError> {
-    let allowed = allowed_protocols(policy, has);
+fn default_protocol(policy: &ConsolePolicy, available: &[ConsoleProtocol]) -> Result<ConsoleProtocol, PolicyError> {
+    let allowed = allowed_protocols(policy, available);
     let first = || allowed.first().copied();
     let vnc = || allowed.contains(&ConsoleProtocol::Vnc).then_some(ConsoleProtocol::Vnc);
     policy
@@ -342,19 +346,19 @@ fn default_protocol(policy: &ConsolePolicy, has: &[ConsoleProtocol]) -> Result<C
 
 /// The consoles that may be opened, in the policy's order.
 #[must_use]
-pub fn allowed_protocols(policy: &ConsolePolicy, has: &[ConsoleProtocol]) -> Vec<ConsoleProtocol> {
+pub fn allowed_protocols(policy: &ConsolePolicy, available: &[ConsoleProtocol]) -> Vec<ConsoleProtocol> {
     match &policy.protocols {
-        None => has.to_vec(),
+        None => available.to_vec(),
         Some(listed) => listed
             .iter()
-            .filter(|protocol| has.contains(protocol))
+            .filter(|protocol| available.contains(protocol))
             .copied()
             .collect(),
     }
 }
 
-const fn clipboard_allows(policy: Clipboard, wish: Clipboard) -> bool {
-    match wish {
+const fn clipboard_allows(policy: Clipboard, requested: Clipboard) -> bool {
+    match requested {
         Clipboard::None => true,
         Clipboard::ToGuest => matches!(policy, Clipboard::Both | Clipboard::ToGuest),
         Clipboard::FromGuest => matches!(policy, Clipboard::Both | Clipboard::FromGuest),
@@ -362,29 +366,10 @@ const fn clipboard_allows(policy: Clipboard, wish: Clipboard) -> bool {
     }
 }
 
-/// Some protocols as people write them.
-pub(super) fn words(protocols: &[ConsoleProtocol]) -> String {
-    let words: Vec<_> = protocols.iter().map(|&protocol| protocol_word(protocol)).collect();
+/// Some protocols, for a message.
+pub(super) fn joined(protocols: &[ConsoleProtocol]) -> String {
+    let words: Vec<_> = protocols.iter().map(|protocol| protocol.as_str()).collect();
     words.join(", ")
-}
-
-/// The protocol as the API writes it.
-#[must_use]
-pub const fn protocol_word(protocol: ConsoleProtocol) -> &'static str {
-    match protocol {
-        ConsoleProtocol::Vnc => "vnc",
-        ConsoleProtocol::Serial => "serial",
-        ConsoleProtocol::Ssh => "ssh",
-    }
-}
-
-const fn clipboard_word(clipboard: Clipboard) -> &'static str {
-    match clipboard {
-        Clipboard::Both => "Both",
-        Clipboard::ToGuest => "ToGuest",
-        Clipboard::FromGuest => "FromGuest",
-        Clipboard::None => "None",
-    }
 }
 
 #[cfg(test)]

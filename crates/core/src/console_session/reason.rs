@@ -52,22 +52,9 @@ pub enum ClosedReason {
     NotOver,
 }
 
-/// One word for conditions and events.
+/// The message of conditions and events about a closed session.
 #[must_use]
-pub const fn close_word(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Expired => "Expired",
-        CloseReason::Revoked => "Revoked",
-        CloseReason::Deleted => "Deleted",
-        CloseReason::TargetGone => "TargetGone",
-        CloseReason::PolicyChanged => "PolicyChanged",
-        CloseReason::Finished => "Finished",
-    }
-}
-
-/// What people are told of an end.
-#[must_use]
-pub const fn close_sentence(reason: CloseReason) -> &'static str {
+pub const fn close_message(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::Expired => "The session's time is over. Make a new session to go on.",
         CloseReason::Revoked => "The session was revoked (spec.revoked). Make a new session if it is needed again.",

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 
-use super::end::is_started;
+use super::session::is_started;
 use crate::{time::creation_order, vm_access};
 
 /// The objects that a session refers to, as the watch caches have them. What was not found is `None`.
@@ -22,9 +22,9 @@ pub struct References {
     pub virtual_machine_instance: Option<Arc<VirtualMachineInstance>>,
     /// Whether the cluster serves `KubeVirt`'s machines now.
     pub kubevirt: bool,
-    /// How many other sessions of the target [hold a place](holds_place_before). Asked of sessions alone that have not
-    /// started, so whoever reads sessions that run need not count.
-    pub open_sessions: usize,
+    /// How many other sessions of the target [are ahead](is_queued_ahead_of). It is used for sessions alone that have not started,
+    /// so for others it need not be counted.
+    pub sessions_ahead: usize,
 }
 
 /// The name of the machine whose console a session opens, in the session's namespace. `vm_access` is its target, when it has
@@ -39,10 +39,10 @@ pub fn machine_name(session: &ConsoleSession, vm_access: Option<&VmAccess>) -> O
     }
 }
 
-/// Whether `other` takes one of the places of `maxConcurrentSessions` before `session` may: it runs, or it waits for its
-/// first place as well and is older. A session whose spec was refused holds none.
+/// Whether `other` counts against `maxConcurrentSessions` before `session` does: it has started, or it waits to start as well and
+/// is older. A session whose spec was refused does not count.
 #[must_use]
-pub fn holds_place_before(other: &ConsoleSession, session: &ConsoleSession) -> bool {
+pub fn is_queued_ahead_of(other: &ConsoleSession, session: &ConsoleSession) -> bool {
     let is_same = other.metadata.uid == session.metadata.uid;
     if is_same || other.namespace() != session.namespace() || other.spec.target_ref != session.spec.target_ref {
         return false;

@@ -94,7 +94,7 @@ pub(super) fn references(console: &Value) -> References {
         virtual_machine: Some(Arc::new(machine)),
         virtual_machine_instance: Some(Arc::new(instance("Running"))),
         kubevirt: true,
-        open_sessions: 0,
+        sessions_ahead: 0,
     }
 }
 

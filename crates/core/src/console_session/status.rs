@@ -9,16 +9,16 @@ use novasphere_crd::{
 };
 
 use super::{
-    connection::recounted,
+    close::close_reason,
+    connection::with_viewer_count,
     desktop,
-    end::{end, is_started},
     endpoints::Endpoints,
-    grant::pruned,
-    made_for,
-    policy::protocol_word,
-    reason::{ClosedReason, ReadyReason, TargetReason, close_sentence, close_word},
+    grant::without_unusable,
+    reason::{ClosedReason, ReadyReason, TargetReason, close_message},
     references::References,
-    target::{TargetState, kind_word},
+    session::is_started,
+    single_use,
+    target_state::TargetState,
     validate::{SessionError, ValidatedSession},
 };
 use crate::{
@@ -59,14 +59,18 @@ pub struct Outcome {
 pub fn status(observed: &Observed<'_>) -> Outcome {
     let session = observed.session;
     let old = session.status.clone().unwrap_or_default();
-    let new = match end(session, observed.references, observed.now) {
+    let new = match close_reason(session, observed.references, observed.now) {
         Some(_) if old.closed_at.is_some() => still_closed(observed, old.clone()),
         Some(reason) => closed(observed, old.clone(), reason),
         None => open(observed, old.clone()),
     };
     let new = without_dead_gateways(new, observed.dead_gateways, observed.now);
     // To forget a grant that opens nothing any more is not worth a write of its own.
-    let new = if new == old { new } else { pruned(new, observed.now) };
+    let new = if new == old {
+        new
+    } else {
+        without_unusable(new, observed.now)
+    };
     let remove_at = new
         .closed_at
         .as_ref()
@@ -96,12 +100,12 @@ pub fn close(session: &ConsoleSession, reason: CloseReason, now: Timestamp) -> C
     let mut kept: Vec<_> = new.conditions.drain(..).collect();
     kept.splice(1..1, target);
     new.conditions = kept;
-    pruned(new, now)
+    without_unusable(new, now)
 }
 
 fn next(observed: &Observed<'_>, new: &ConsoleSessionStatus) -> Option<Timestamp> {
     let expires = new.expires_at.as_ref().map(|expires| expires.0);
-    let start = made_for::left_to_maker_until(observed.session, observed.now);
+    let start = single_use::start_deadline(observed.session, observed.now);
     [expires, start].into_iter().flatten().min()
 }
 
@@ -119,7 +123,7 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
                 Some(observed.endpoints.session(&valid.policy)).filter(|some| *some != SessionEndpoints::default());
         }
     }
-    let refusal = observed.validated.err().filter(|error| error.is_refusal());
+    let refusal = observed.validated.err().filter(|error| error.is_terminal());
     status.phase = Some(match refusal {
         _ if is_ready => SessionPhase::Ready,
         Some(_) => SessionPhase::Failed,
@@ -128,14 +132,14 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
     let closed = NewCondition::new_false(types::CLOSED, ClosedReason::NotOver, "The session is not over.");
     let stalled = refusal.map(|error| NewCondition::new_true(STALLED, error.reason(), error.to_string()));
     let findings = [ready, target(observed), closed].into_iter().chain(stalled).collect();
-    written(observed.session, recounted(status), findings, observed.now)
+    written(observed.session, with_viewer_count(status), findings, observed.now)
 }
 
 fn ready(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::READY;
     match observed.validated {
         Err(error) => NewCondition::new_false(type_, error.reason(), error.to_string()),
-        Ok(valid) if !valid.target.state.is_open() => {
+        Ok(valid) if !valid.target.state.admits_viewers() => {
             NewCondition::new_false(type_, ReadyReason::TargetNotRunning, not_running(observed))
         }
         Ok(valid) => NewCondition::new_true(
@@ -143,8 +147,8 @@ fn ready(observed: &Observed<'_>) -> NewCondition {
             ReadyReason::Open,
             format!(
                 "A token opens the {} console of {} {}.",
-                protocol_word(valid.policy.protocol),
-                kind_word(valid.target.kind),
+                valid.policy.protocol.as_str(),
+                valid.target.kind.as_str(),
                 valid.target.name
             ),
         ),
@@ -189,14 +193,14 @@ fn not_running(observed: &Observed<'_>) -> String {
     if let Some(workspace) = &observed.references.vnc_workspace {
         return format!(
             "The desktop of {} {} does not start: {}",
-            kind_word(target.kind),
+            target.kind.as_str(),
             target.name,
             desktop::message(workspace)
         );
     }
     format!(
         "The machine of {} {} is not running; start it, and the session goes on.",
-        kind_word(target.kind),
+        target.kind.as_str(),
         target.name
     )
 }
@@ -226,14 +230,14 @@ fn over(
     });
     status.endpoints = None;
     status.grants.clear();
-    let (word, sentence) = (close_word(reason), close_sentence(reason));
+    let (word, sentence) = (reason.as_str(), close_message(reason));
     let findings = vec![
         NewCondition::new_false(types::READY, word, sentence),
         NewCondition::new_true(types::CLOSED, word, sentence),
         // Nothing but a new session helps, so nobody should wait for this one.
         NewCondition::new_true(STALLED, word, sentence),
     ];
-    written(session, recounted(status), findings, now)
+    written(session, with_viewer_count(status), findings, now)
 }
 
 /// A session that is over stays as it was; only the generation that was looked at may be a newer one.
@@ -243,7 +247,7 @@ fn still_closed(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> Co
     for condition in &mut status.conditions {
         condition.observed_generation = generation;
     }
-    recounted(status)
+    with_viewer_count(status)
 }
 
 fn written(
@@ -279,7 +283,7 @@ fn without_dead_gateways(
         reason: GATEWAY_LOST.to_owned(),
         at: kubernetes_time(now),
     });
-    recounted(status)
+    with_viewer_count(status)
 }
 
 /// Reason of a stream's end that the controller tells, because the process that carried it is gone.

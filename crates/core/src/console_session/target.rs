@@ -8,7 +8,7 @@ use novasphere_crd::{
 };
 use novasphere_foreign::kubevirt::VirtualMachineInstance;
 
-use super::{desktop, references::References, validate::SessionError};
+use super::{desktop, references::References, target_state::TargetState, validate::SessionError};
 use crate::{name, vm_access, vnc_workspace};
 
 /// A target that was found.
@@ -24,27 +24,6 @@ pub struct Target {
     pub console: Console,
     /// Whether the console can be opened now.
     pub state: TargetState,
-}
-
-/// Whether the console of a target can be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
-pub enum TargetState {
-    /// It can be opened.
-    Running,
-    /// A desktop that is about to answer; whoever connects waits for it.
-    Starting,
-    /// A desktop that sleeps; whoever connects wakes it, and waits for it.
-    Asleep,
-    /// Nothing answers, and connecting changes nothing about that.
-    Stopped,
-}
-
-impl TargetState {
-    /// Whether a viewer may come in: the console can be opened, or will be while he waits.
-    #[must_use]
-    pub const fn is_open(self) -> bool {
-        matches!(self, Self::Running | Self::Starting | Self::Asleep)
-    }
 }
 
 /// Where a console is.
@@ -93,77 +72,77 @@ pub struct SecretKey {
 /// The key under which the Secret of a [`VncServer`] has its password.
 pub const VNC_SERVER_PASSWORD: &str = "password";
 
-/// Label of a Secret that a [`VncServer`] may name, with the value `true`. Who may make `VmAccess` objects need not have the right
-/// to read Secrets, and VNC's authentication tells the server that he points to enough to guess a password from.
+/// Label of a Secret that a [`VncServer`] may name, with the value `true`. Users who may make `VmAccess` objects need not have the
+/// right to read Secrets, and VNC's authentication sends the server that they name enough to guess a password from.
 pub const KEY_VNC_PASSWORD: &str = "novasphere.io/vnc-password";
 
 /// The consoles that a virtual machine has.
-const OF_MACHINES: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, ConsoleProtocol::Serial];
+const MACHINE_PROTOCOLS: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, ConsoleProtocol::Serial];
 
 /// The consoles that targets of a kind can have. A `VncWorkspace` has `ssh` when it is enabled there.
 #[must_use]
-pub const fn has(kind: SessionTargetKind) -> &'static [ConsoleProtocol] {
+pub const fn protocols_of(kind: SessionTargetKind) -> &'static [ConsoleProtocol] {
     match kind {
-        SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => OF_MACHINES,
+        SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => MACHINE_PROTOCOLS,
         SessionTargetKind::VncWorkspace => &[ConsoleProtocol::Vnc, ConsoleProtocol::Ssh],
     }
 }
 
 /// A target's UID, and what holds for its consoles.
-pub(super) struct Found {
+pub(super) struct ResolvedTarget {
     pub(super) uid: String,
     pub(super) policy: ConsolePolicy,
-    /// The consoles that it has.
-    pub(super) has: &'static [ConsoleProtocol],
-    owner: Owner,
+    /// The protocols of the consoles that it has.
+    pub(super) protocols: &'static [ConsoleProtocol],
+    object: TargetObject,
 }
 
-enum Owner {
+enum TargetObject {
     VmAccess(Arc<VmAccess>),
     VirtualMachine,
     Workspace(Arc<VncWorkspace>),
 }
 
-/// Looks the target up.
-pub(super) fn find(session: &ConsoleSession, references: &References) -> Result<Found, SessionError> {
+/// Looks the target up among the references.
+pub(super) fn resolve(session: &ConsoleSession, references: &References) -> Result<ResolvedTarget, SessionError> {
     let target = &session.spec.target_ref;
     let missing = || SessionError::TargetNotFound {
-        kind: kind_word(target.kind),
+        kind: target.kind.as_str(),
         name: target.name.clone(),
     };
     match target.kind {
         SessionTargetKind::VncWorkspace => {
-            let workspace = there(references.vnc_workspace.as_ref()).ok_or_else(missing)?;
-            Ok(Found {
+            let workspace = not_deleting(references.vnc_workspace.as_ref()).ok_or_else(missing)?;
+            Ok(ResolvedTarget {
                 uid: workspace.uid().ok_or(SessionError::NoIdentity)?,
                 policy: workspace.spec.console.clone(),
-                has: desktop::consoles(workspace),
-                owner: Owner::Workspace(Arc::clone(workspace)),
+                protocols: desktop::protocols(workspace),
+                object: TargetObject::Workspace(Arc::clone(workspace)),
             })
         }
         SessionTargetKind::VmAccess => {
-            let vm_access = there(references.vm_access.as_ref()).ok_or_else(missing)?;
-            Ok(Found {
+            let vm_access = not_deleting(references.vm_access.as_ref()).ok_or_else(missing)?;
+            Ok(ResolvedTarget {
                 uid: vm_access.uid().ok_or(SessionError::NoIdentity)?,
                 policy: vm_access.spec.console.clone(),
-                has: OF_MACHINES,
-                owner: Owner::VmAccess(Arc::clone(vm_access)),
+                protocols: MACHINE_PROTOCOLS,
+                object: TargetObject::VmAccess(Arc::clone(vm_access)),
             })
         }
         SessionTargetKind::VirtualMachine if !references.kubevirt => Err(SessionError::KubeVirtNotInstalled),
         SessionTargetKind::VirtualMachine => {
-            let machine = there(references.virtual_machine.as_ref()).ok_or_else(missing)?;
-            Ok(Found {
+            let machine = not_deleting(references.virtual_machine.as_ref()).ok_or_else(missing)?;
+            Ok(ResolvedTarget {
                 uid: machine.uid().ok_or(SessionError::NoIdentity)?,
                 policy: ConsolePolicy::default(),
-                has: OF_MACHINES,
-                owner: Owner::VirtualMachine,
+                protocols: MACHINE_PROTOCOLS,
+                object: TargetObject::VirtualMachine,
             })
         }
     }
 }
 
-impl Found {
+impl ResolvedTarget {
     /// Where the console for `protocol` is.
     pub(super) fn target(
         &self,
@@ -173,14 +152,14 @@ impl Found {
     ) -> Result<Target, SessionError> {
         let target = &session.spec.target_ref;
         let namespace = session.namespace().ok_or(SessionError::NoIdentity)?;
-        let (console, state) = match &self.owner {
-            Owner::Workspace(workspace) => (
+        let (console, state) = match &self.object {
+            TargetObject::Workspace(workspace) => (
                 console_of(&workspace.name_any(), namespace, protocol),
                 desktop::state(workspace),
             ),
             _ if !references.kubevirt => return Err(SessionError::KubeVirtNotInstalled),
-            Owner::VirtualMachine => (kubevirt(namespace, target.name.clone()), state_of(references)),
-            Owner::VmAccess(vm_access) => {
+            TargetObject::VirtualMachine => (kubevirt(namespace, target.name.clone()), state_of(references)),
+            TargetObject::VmAccess(vm_access) => {
                 let server = vm_access.spec.vnc_server.as_ref();
                 let console = match server.filter(|_| protocol == ConsoleProtocol::Vnc) {
                     Some(server) => vnc_server_of(vm_access, server, namespace)?,
@@ -210,7 +189,7 @@ fn state_of(references: &References) -> TargetState {
     }
 }
 
-/// The console of a desktop. It has no serial one: see [`desktop::consoles`].
+/// The console of a desktop. It has no serial one: see [`desktop::protocols`].
 fn console_of(workspace: &str, namespace: String, protocol: ConsoleProtocol) -> Console {
     let service = vnc_workspace::service_name(workspace);
     match protocol {
@@ -258,26 +237,16 @@ fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) ->
     })
 }
 
-fn there<K: kube::Resource>(object: Option<&Arc<K>>) -> Option<&Arc<K>> {
-    object.filter(|object| is_there(object.as_ref()))
+fn not_deleting<K: kube::Resource>(object: Option<&Arc<K>>) -> Option<&Arc<K>> {
+    object.filter(|object| !is_deleting(object.as_ref()))
 }
 
 /// An object that is being deleted comes back under another UID, if at all.
-fn is_there(object: &impl kube::Resource) -> bool {
-    object.meta().deletion_timestamp.is_none()
+fn is_deleting(object: &impl kube::Resource) -> bool {
+    object.meta().deletion_timestamp.is_some()
 }
 
 fn is_running(instance: &VirtualMachineInstance) -> bool {
     let phase = instance.status.as_ref().and_then(|status| status.phase.as_deref());
-    is_there(instance) && phase == Some("Running")
-}
-
-/// The kind as the API writes it.
-#[must_use]
-pub const fn kind_word(kind: SessionTargetKind) -> &'static str {
-    match kind {
-        SessionTargetKind::VmAccess => "VmAccess",
-        SessionTargetKind::VncWorkspace => "VncWorkspace",
-        SessionTargetKind::VirtualMachine => "VirtualMachine",
-    }
+    !is_deleting(instance) && phase == Some("Running")
 }

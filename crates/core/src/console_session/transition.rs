@@ -3,7 +3,7 @@
 
 use novasphere_crd::{CloseReason, ConsoleSessionStatus, condition::READY};
 
-use super::reason::{ReadyReason, close_sentence, close_word};
+use super::reason::{ReadyReason, close_message};
 use crate::{
     condition::find,
     transition::{EventNote, Transition, WritePriority},
@@ -52,7 +52,7 @@ fn closed(reason: CloseReason) -> EventNote {
     EventNote {
         is_warning: matches!(reason, CloseReason::TargetGone | CloseReason::PolicyChanged),
         reason: "Closed".to_owned(),
-        message: format!("{}: {}", close_word(reason), close_sentence(reason)),
+        message: format!("{}: {}", reason.as_str(), close_message(reason)),
     }
 }
 

@@ -3,10 +3,10 @@
 use novasphere_crd::{ConsoleSession, ConsoleSessionSpec};
 
 use super::{
-    end::granted_policy,
-    policy::{PolicyError, SessionPolicy, check, narrow, protocol_word, words},
+    policy::{PolicyError, SessionPolicy, check, joined, narrow},
     reason::{ReadyReason, TargetReason},
     references::References,
+    session::granted_policy,
     target::{self, Target},
 };
 
@@ -92,9 +92,9 @@ impl SessionError {
         }
     }
 
-    /// Whether only a person can help, who changes the target or makes another session.
+    /// Whether it stays so until the target is changed or another session is made.
     #[must_use]
-    pub const fn is_refusal(&self) -> bool {
+    pub const fn is_terminal(&self) -> bool {
         matches!(self, Self::Policy(_) | Self::NoSuchConsole { .. })
     }
 
@@ -110,25 +110,25 @@ impl SessionError {
     }
 }
 
-/// Checks a session against its target. Whether it is over is for [`end`](super::end::end) to say.
+/// Checks a session against its target. [`close_reason`](super::close::close_reason) says whether it is closed.
 ///
 /// # Errors
 ///
 /// What stands in the way, see [`SessionError`].
 pub fn validate(session: &ConsoleSession, references: &References) -> Result<ValidatedSession, SessionError> {
     let spec = &session.spec;
-    can_have(spec)?;
-    let found = target::find(session, references)?;
+    check_protocol(spec)?;
+    let found = target::resolve(session, references)?;
     let policy = if let Some(granted) = granted_policy(session) {
         let uid = session.status.as_ref().and_then(|status| status.target_uid.as_deref());
         if uid != Some(found.uid.as_str()) {
             return Err(SessionError::TargetReplaced);
         }
-        check(&found.policy, found.has, &granted)?;
+        check(&found.policy, found.protocols, &granted)?;
         granted
     } else {
-        let policy = narrow(&found.policy, found.has, spec)?;
-        has_place(found.policy.max_concurrent_sessions, references)?;
+        let policy = narrow(&found.policy, found.protocols, spec)?;
+        check_session_limit(found.policy.max_concurrent_sessions, references)?;
         policy
     };
     let target = found.target(session, references, policy.protocol)?;
@@ -136,21 +136,21 @@ pub fn validate(session: &ConsoleSession, references: &References) -> Result<Val
 }
 
 /// The schema refuses the same; objects from before it did are there for long.
-fn can_have(spec: &ConsoleSessionSpec) -> Result<(), SessionError> {
+fn check_protocol(spec: &ConsoleSessionSpec) -> Result<(), SessionError> {
     let kind = spec.target_ref.kind;
-    let has = target::has(kind);
+    let protocols = target::protocols_of(kind);
     match spec.protocol {
-        Some(protocol) if !has.contains(&protocol) => Err(SessionError::NoSuchConsole {
-            kind: target::kind_word(kind),
-            protocol: protocol_word(protocol),
-            has: words(has),
+        Some(protocol) if !protocols.contains(&protocol) => Err(SessionError::NoSuchConsole {
+            kind: kind.as_str(),
+            protocol: protocol.as_str(),
+            has: joined(protocols),
         }),
         _ => Ok(()),
     }
 }
 
-fn has_place(limit: u16, references: &References) -> Result<(), SessionError> {
-    let open = references.open_sessions;
+fn check_session_limit(limit: u16, references: &References) -> Result<(), SessionError> {
+    let open = references.sessions_ahead;
     if open < usize::from(limit) {
         Ok(())
     } else {

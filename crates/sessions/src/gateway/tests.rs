@@ -37,7 +37,7 @@ struct State {
     writes: usize,
     allowed: bool,
     /// Whether `update` is allowed as well.
-    drives: bool,
+    has_control: bool,
     workspace: Value,
     /// How often the workspace was asked to wake.
     wakes: usize,
@@ -58,7 +58,7 @@ impl Server {
             before_next_write: None,
             writes: 0,
             allowed: true,
-            drives: true,
+            has_control: true,
             workspace: desktops::workspace(),
             wakes: 0,
             endpoint: None,
@@ -90,7 +90,7 @@ impl Server {
         let mut state = self.0.lock();
         if path.ends_with("/subjectaccessreviews") {
             let is_update = body["spec"]["resourceAttributes"]["verb"] == "update";
-            body["status"] = json!({"allowed": state.allowed && (state.drives || !is_update)});
+            body["status"] = json!({"allowed": state.allowed && (state.has_control || !is_update)});
             return (201, body);
         }
         if let Some(answer) = state.answer_of_desktop(path, &body) {

@@ -261,7 +261,7 @@ async fn token(api: &Api<ConsoleSession>, session: usize, uses: u32) -> Result<S
             sha256: sha256.clone(),
             user: USER.to_owned(),
             groups: vec!["system:authenticated".to_owned()],
-            window: Duration::from_mins(30),
+            ttl: Duration::from_mins(30),
             uses,
         };
         object.status = Some(issue(&object.status.unwrap_or_default(), grant, Timestamp::now())?);

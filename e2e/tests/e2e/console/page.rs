@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use novasphere_console::page::Page;
-use novasphere_core::console_session::target::TargetState;
+use novasphere_core::console_session::target_state::TargetState;
 use novasphere_crd::{ConsoleInput, HibernationReason};
 use novasphere_dataplane::{
     admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot},

@@ -11,7 +11,7 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use novasphere_core::console_session::{
-    connection::{count, leave},
+    connection::{disconnect, record_usage},
     gateway::{COMPONENT, KEY_COMPONENT},
 };
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus, LastDisconnect, Time, VncWorkspace};
@@ -149,7 +149,7 @@ async fn few_writes() -> Result<()> {
                     reason: "ViewerLeft".to_owned(),
                     at: Time(left),
                 };
-                Ok(leave(status, &[STREAM], last, left))
+                Ok(disconnect(status, &[STREAM], last, left))
             })
             .await?;
             last_input(context, "alice", left).await?;
@@ -203,7 +203,13 @@ async fn open(context: &Context<'_>, name: &str, at: Timestamp) -> Result<()> {
 /// Reports input, as a gateway does once a minute.
 async fn typed(context: &Context<'_>, name: &str, at: Timestamp, bytes: i32) -> Result<()> {
     change(context, name, |status| {
-        Ok(count(status, STREAM, u64::from(bytes.unsigned_abs()), 1, Some(at)))
+        Ok(record_usage(
+            status,
+            STREAM,
+            u64::from(bytes.unsigned_abs()),
+            1,
+            Some(at),
+        ))
     })
     .await
 }

@@ -20,45 +20,45 @@ fn words(attributes: &ResourceAttributes) -> String {
 #[test]
 fn the_rights_are_those_of_the_table() {
     use ConsoleProtocol::{Serial, Ssh, Vnc};
-    use Right::{Drive, Look};
+    use ConsoleRight::{Control, View};
     use SessionTargetKind::{VirtualMachine, VmAccess, VncWorkspace};
     let ours = "subresources.novasphere.io";
     let table = [
-        (VmAccess, Vnc, Look, format!("get {ours}/vmaccesses/console ns/web")),
+        (VmAccess, Vnc, View, format!("get {ours}/vmaccesses/console ns/web")),
         (
             VmAccess,
             Serial,
-            Drive,
+            Control,
             format!("update {ours}/vmaccesses/console ns/web"),
         ),
         (
             VncWorkspace,
             Vnc,
-            Look,
+            View,
             format!("get {ours}/vncworkspaces/console ns/web"),
         ),
         (
             VncWorkspace,
             Vnc,
-            Drive,
+            Control,
             format!("update {ours}/vncworkspaces/console ns/web"),
         ),
         (
             VncWorkspace,
             Ssh,
-            Drive,
+            Control,
             format!("update {ours}/vncworkspaces/console ns/web"),
         ),
         (
             VirtualMachine,
             Vnc,
-            Look,
+            View,
             "get subresources.kubevirt.io/virtualmachineinstances/vnc ns/web".to_owned(),
         ),
         (
             VirtualMachine,
             Serial,
-            Drive,
+            Control,
             "get subresources.kubevirt.io/virtualmachineinstances/console ns/web".to_owned(),
         ),
     ];
@@ -78,7 +78,7 @@ fn a_missing_right_is_named() {
         ConsoleProtocol::Vnc,
         "ns",
         "web",
-        Right::Drive,
+        ConsoleRight::Control,
     );
     let sentence = missing_right("ben", &right);
     assert!(sentence.contains("update vmaccesses/console"), "{sentence}");

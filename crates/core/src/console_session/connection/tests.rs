@@ -1,6 +1,6 @@
 use super::*;
 use crate::console_session::{
-    grant::{DEFAULT_WINDOW, NewGrant, issue},
+    grant::{DEFAULT_TOKEN_TTL, NewGrant, issue},
     samples::{at, ready_status},
 };
 
@@ -22,7 +22,7 @@ fn granted(uses: u32) -> ConsoleSessionStatus {
         sha256: HASH.into(),
         user: "ann".into(),
         groups: Vec::new(),
-        window: DEFAULT_WINDOW,
+        ttl: DEFAULT_TOKEN_TTL,
         uses,
     };
     issue(&ready_status(), grant, at(0)).unwrap()
@@ -46,7 +46,7 @@ fn a_stream_belongs_to_who_got_the_token() {
         "it is kept, to tell a second use from a wrong token"
     );
     assert_eq!(claim(&status, HASH, new("b"), 2, at(1)), Err(ClaimError::TokenUsed));
-    let left = leave(&status, &["a"], left("ann", "ViewerLeft"), at(5));
+    let left = disconnect(&status, &["a"], left("ann", "ViewerLeft"), at(5));
     assert_eq!((left.phase, left.viewers), (Some(SessionPhase::Ready), Some(0)));
     assert_eq!(left.last_disconnect.unwrap().reason, "ViewerLeft");
     assert!(left.grants.is_empty(), "a used grant goes with the next write");
@@ -102,25 +102,25 @@ fn who_comes_through_kube_apiserver_is_named_like_who_got_a_token() {
 #[test]
 fn leaving_twice_changes_nothing_more() {
     let status = claim(&granted(1), HASH, new("a"), 1, at(1)).unwrap();
-    let first = leave(&status, &["a"], left("ann", "Idle"), at(5));
-    assert_eq!(leave(&first, &["a"], left("ann", "Expired"), at(6)), first);
+    let first = disconnect(&status, &["a"], left("ann", "Idle"), at(5));
+    assert_eq!(disconnect(&first, &["a"], left("ann", "Expired"), at(6)), first);
 }
 
 #[test]
 fn a_session_that_is_over_keeps_its_phase_while_its_viewers_leave() {
     let mut status = claim(&granted(1), HASH, new("a"), 1, at(1)).unwrap();
     status.phase = Some(SessionPhase::Closed);
-    let status = leave(&status, &["a"], left("ann", "Revoked"), at(5));
+    let status = disconnect(&status, &["a"], left("ann", "Revoked"), at(5));
     assert_eq!((status.phase, status.viewers), (Some(SessionPhase::Closed), Some(0)));
 }
 
 #[test]
 fn what_a_stream_carried_is_told() {
     let status = claim(&granted(1), HASH, new("a"), 1, at(1)).unwrap();
-    let counted = count(&status, "a", 10, u64::MAX, Some(at(3)));
+    let counted = record_usage(&status, "a", 10, u64::MAX, Some(at(3)));
     let connection = &counted.connections[0];
     assert_eq!((connection.bytes_sent, connection.bytes_received), (10, i64::MAX));
     assert_eq!(connection.last_input_at, Some(Time(at(3))));
-    assert_eq!(count(&counted, "a", 10, u64::MAX, None), counted);
-    assert_eq!(count(&status, "other", 1, 1, None), status);
+    assert_eq!(record_usage(&counted, "a", 10, u64::MAX, None), counted);
+    assert_eq!(record_usage(&status, "other", 1, 1, None), status);
 }

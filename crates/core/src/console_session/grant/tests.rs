@@ -10,7 +10,7 @@ fn new(id: &str, uses: u32) -> NewGrant {
         sha256: hash(id),
         user: "ann".into(),
         groups: vec!["support".into()],
-        window: DEFAULT_WINDOW,
+        ttl: DEFAULT_TOKEN_TTL,
         uses,
     }
 }
@@ -26,7 +26,7 @@ fn a_token_is_good_for_its_window() {
     let grant = find(&status, &hash("a")).unwrap();
     assert_eq!((grant.not_after.0, grant.uses_left), (at(70), 1));
     assert_eq!(status.user.as_deref(), Some("ann"));
-    assert!(is_good(grant, at(69)) && !is_good(grant, at(70)));
+    assert!(is_usable(grant, at(69)) && !is_usable(grant, at(70)));
     assert_eq!(find(&status, &hash("b")), None);
     assert_eq!(find(&status, ""), None);
 }
@@ -34,7 +34,7 @@ fn a_token_is_good_for_its_window() {
 #[test]
 fn a_token_does_not_outlive_its_session() {
     let long = NewGrant {
-        window: Duration::from_hours(48),
+        ttl: Duration::from_hours(48),
         ..new("a", 1)
     };
     let status = issue(&ready_status(), long, at(3590)).unwrap();
@@ -58,14 +58,17 @@ fn only_a_ready_session_gives_tokens() {
 #[test]
 fn grants_are_bounded_and_the_dead_ones_make_room() {
     let mut status = ready_status();
-    for number in 0..MAX_GRANTS {
+    for number in 0..GRANTS_LIMIT {
         status = issue(&status, new(&number.to_string(), 1), at(1)).unwrap();
     }
     assert_eq!(issue(&status, new("more", 1), at(2)), Err(IssueError::TooManyGrants));
     let later = issue(&status, new("more", 1), at(61)).unwrap();
     assert_eq!(later.grants.len(), 1);
     status.grants[0].uses_left = 0;
-    assert_eq!(issue(&status, new("more", 1), at(2)).unwrap().grants.len(), MAX_GRANTS);
+    assert_eq!(
+        issue(&status, new("more", 1), at(2)).unwrap().grants.len(),
+        GRANTS_LIMIT
+    );
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn the_guide_explains_every_reason() {
             "Closed",
             ClosedReason::iter()
                 .map(Into::into)
-                .chain(CLOSE.map(close_word))
+                .chain(CLOSE.map(CloseReason::as_str))
                 .collect(),
         ),
     ];
@@ -47,7 +47,7 @@ fn the_guide_explains_every_reason() {
 #[test]
 fn an_end_is_told_as_the_api_writes_it() {
     for reason in CLOSE {
-        assert_eq!(serde_json::to_value(reason).unwrap(), close_word(reason));
-        assert!(close_sentence(reason).ends_with('.'));
+        assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        assert!(close_message(reason).ends_with('.'));
     }
 }

@@ -18,7 +18,7 @@ fn named(mut session: ConsoleSession, uid: &str, second: i64) -> ConsoleSession 
 #[test]
 fn whoever_runs_or_is_older_comes_first() {
     let mine = named(session(json!({})), "m", 10);
-    let before = |other: &ConsoleSession| holds_place_before(other, &mine);
+    let before = |other: &ConsoleSession| is_queued_ahead_of(other, &mine);
     assert!(!before(&mine));
     assert!(before(&named(session(json!({})), "a", 9)));
     assert!(before(&named(session(json!({})), "a", 10)), "of one second: by UID");
@@ -36,22 +36,22 @@ fn whoever_is_over_or_refused_holds_no_place() {
     let mine = named(session(json!({})), "m", 10);
     let mut over = named(ready(json!({})), "a", 1);
     over.spec.revoked = true;
-    assert!(!holds_place_before(&over, &mine));
+    assert!(!is_queued_ahead_of(&over, &mine));
     let mut leaving = named(ready(json!({})), "a", 1);
     leaving.metadata.deletion_timestamp = Some(Time(at(2)));
-    assert!(!holds_place_before(&leaving, &mine));
+    assert!(!is_queued_ahead_of(&leaving, &mine));
     let mut refused = named(session(json!({"power": true})), "a", 1);
     refused.status = Some(outcome(&refused, &references(&json!({})), &[], at(1)).status);
     assert_eq!(refused.status.as_ref().unwrap().phase, Some(SessionPhase::Failed));
-    assert!(!holds_place_before(&refused, &mine));
+    assert!(!is_queued_ahead_of(&refused, &mine));
 }
 
 /// Looks at one session as the controller does.
 fn reconcile(sessions: &mut [ConsoleSession], index: usize, references: &References, now: Timestamp) {
     let mine = sessions[index].clone();
-    let before = sessions.iter().filter(|other| holds_place_before(other, &mine)).count();
+    let before = sessions.iter().filter(|other| is_queued_ahead_of(other, &mine)).count();
     let references = References {
-        open_sessions: if is_started(&mine) { 0 } else { before },
+        sessions_ahead: if is_started(&mine) { 0 } else { before },
         ..references.clone()
     };
     sessions[index].status = Some(outcome(&mine, &references, &[], now).status);
@@ -73,7 +73,7 @@ proptest! {
             .map(|(number, second)| named(session(json!({})), &format!("s{number}"), *second))
             .collect();
         let open = |sessions: &[ConsoleSession]| {
-            sessions.iter().filter(|session| crate::console_session::end::is_open(session)).count()
+            sessions.iter().filter(|session| crate::console_session::session::is_active(session)).count()
         };
         for (index, revoke) in steps {
             let index = index.index(sessions.len());

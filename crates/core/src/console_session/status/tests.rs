@@ -6,7 +6,7 @@ use crate::{
     condition::find,
     console_session::{
         connection::{NewConnection, connect},
-        grant::{DEFAULT_WINDOW, NewGrant, issue},
+        grant::{DEFAULT_TOKEN_TTL, NewGrant, issue},
         samples::{at, outcome, ready, reconciled, references, references_of_workspace, session, session_of},
         validate::validate,
     },
@@ -71,7 +71,7 @@ fn a_settled_session_is_not_written() {
     let missing = References::default();
     let desktop = references_of_workspace(&json!({}), &json!({}));
     let mut many = good.clone();
-    many.open_sessions = 10;
+    many.sessions_ahead = 10;
     let expired = reconciled(ready(json!({})), &good, at(3600));
     let cases = [
         (ready(json!({})), &good, 100),
@@ -130,7 +130,7 @@ fn a_session_that_may_not_is_refused_for_good() {
 fn a_session_waits_for_its_target_and_its_place() {
     let mut references = references(&json!({"maxConcurrentSessions": 1}));
     references.virtual_machine_instance = None;
-    references.open_sessions = 1;
+    references.sessions_ahead = 1;
     let waiting = reconciled(session(json!({})), &references, at(0));
     assert_eq!(
         words(&waiting.status.as_ref().unwrap().conditions),
@@ -141,7 +141,7 @@ fn a_session_waits_for_its_target_and_its_place() {
         ]
     );
     assert_eq!(kstatus(&waiting), "InProgress");
-    references.open_sessions = 0;
+    references.sessions_ahead = 0;
     let waiting = reconciled(waiting, &references, at(10));
     let status = waiting.status.as_ref().unwrap();
     assert_eq!(
@@ -185,7 +185,7 @@ fn an_end_is_final_and_forgets_its_tokens() {
         sha256: "0".repeat(64),
         user: "ann".into(),
         groups: Vec::new(),
-        window: DEFAULT_WINDOW,
+        ttl: DEFAULT_TOKEN_TTL,
         uses: 1,
     };
     session.status = Some(issue(session.status.as_ref().unwrap(), grant, at(2)).unwrap());

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::console_session::{
     samples::{at, instance, ready, references, references_of_workspace, session, session_of, vm_access},
-    target::{Console, SecretKey, TargetState},
+    target::{Console, SecretKey},
+    target_state::TargetState,
 };
 
 #[test]
@@ -118,7 +119,7 @@ fn what_stands_in_the_way_is_told_apart() {
         (
             session(json!({})),
             References {
-                open_sessions: 10,
+                sessions_ahead: 10,
                 ..good
             },
             ReadyReason::TooManySessions,
@@ -135,14 +136,14 @@ fn a_session_that_runs_keeps_what_it_was_given() {
     let session = ready(json!({}));
     // More is allowed now, and a place is no longer asked for.
     let mut wider = references(&json!({"maxViewers": 9, "defaultProtocol": "serial", "idleTimeout": "12h"}));
-    wider.open_sessions = 99;
+    wider.sessions_ahead = 99;
     let narrower = validate(&session, &wider).unwrap_err();
     assert!(
         matches!(narrower, SessionError::Policy(_)),
         "no time-out is more than 12h: {narrower}"
     );
     let mut wider = references(&json!({"maxViewers": 9, "defaultProtocol": "serial"}));
-    wider.open_sessions = 99;
+    wider.sessions_ahead = 99;
     let valid = validate(&session, &wider).unwrap();
     assert_eq!(
         (valid.policy.max_viewers, valid.policy.protocol),
@@ -229,5 +230,5 @@ fn ssh_is_opened_where_it_is_enabled_and_may_be_typed_into() {
     );
     let mut looks = ssh;
     looks["console"] = json!({"input": "ViewOnly"});
-    assert_eq!(opened(&looks), Err(SessionError::Policy(PolicyError::SshLooks)));
+    assert_eq!(opened(&looks), Err(SessionError::Policy(PolicyError::SshViewOnly)));
 }

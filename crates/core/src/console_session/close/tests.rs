@@ -3,40 +3,49 @@ use serde_json::json;
 
 use super::*;
 use crate::console_session::{
-    made_for::{CONSOLE, LABEL, left_to_maker_until},
     samples::{at, ready, references, session, vm_access},
+    single_use::{KEY_MADE_FOR, MADE_FOR_CONSOLE, start_deadline},
 };
 
 fn labelled(mut session: ConsoleSession) -> ConsoleSession {
-    session.metadata.labels = Some([(LABEL.to_owned(), CONSOLE.to_owned())].into());
+    session.metadata.labels = Some([(KEY_MADE_FOR.to_owned(), MADE_FOR_CONSOLE.to_owned())].into());
     session
 }
 
 #[test]
 fn a_session_ends_in_one_of_these_ways() {
     let good = references(&json!({}));
-    assert_eq!(end(&ready(json!({})), &good, at(3599)), None);
-    assert_eq!(end(&ready(json!({})), &good, at(3600)), Some(CloseReason::Expired));
+    assert_eq!(close_reason(&ready(json!({})), &good, at(3599)), None);
+    assert_eq!(
+        close_reason(&ready(json!({})), &good, at(3600)),
+        Some(CloseReason::Expired)
+    );
 
     let mut revoked = ready(json!({}));
     revoked.spec.revoked = true;
-    assert_eq!(end(&revoked, &good, at(1)), Some(CloseReason::Revoked));
+    assert_eq!(close_reason(&revoked, &good, at(1)), Some(CloseReason::Revoked));
     let mut deleted = revoked;
     deleted.metadata.deletion_timestamp = Some(Time(at(1)));
-    assert_eq!(end(&deleted, &good, at(1)), Some(CloseReason::Deleted));
+    assert_eq!(close_reason(&deleted, &good, at(1)), Some(CloseReason::Deleted));
 
     let gone = References {
         vm_access: None,
         ..good.clone()
     };
-    assert_eq!(end(&ready(json!({})), &gone, at(1)), Some(CloseReason::TargetGone));
+    assert_eq!(
+        close_reason(&ready(json!({})), &gone, at(1)),
+        Some(CloseReason::TargetGone)
+    );
     let mut another = vm_access(&json!({}));
     another.metadata.uid = Some("target-2".into());
     let another = References {
         vm_access: Some(another.into()),
         ..good
     };
-    assert_eq!(end(&ready(json!({})), &another, at(1)), Some(CloseReason::TargetGone));
+    assert_eq!(
+        close_reason(&ready(json!({})), &another, at(1)),
+        Some(CloseReason::TargetGone)
+    );
 }
 
 #[test]
@@ -57,7 +66,7 @@ fn a_narrower_policy_ends_it_and_a_wider_one_does_not() {
     ];
     for (console, reason) in changes {
         assert_eq!(
-            end(&ready(json!({})), &references(&console), at(1)),
+            close_reason(&ready(json!({})), &references(&console), at(1)),
             reason,
             "{console}"
         );
@@ -67,17 +76,17 @@ fn a_narrower_policy_ends_it_and_a_wider_one_does_not() {
 #[test]
 fn a_session_that_never_began_waits_for_its_target() {
     let gone = References::default();
-    assert_eq!(end(&session(json!({})), &gone, at(1_000_000)), None);
+    assert_eq!(close_reason(&session(json!({})), &gone, at(1_000_000)), None);
 }
 
 #[test]
 fn a_target_that_stopped_or_whose_kubevirt_is_away_is_not_gone() {
     let mut stopped = references(&json!({}));
     stopped.virtual_machine_instance = None;
-    assert_eq!(end(&ready(json!({})), &stopped, at(1)), None);
+    assert_eq!(close_reason(&ready(json!({})), &stopped, at(1)), None);
     stopped.kubevirt = false;
     stopped.virtual_machine = None;
-    assert_eq!(end(&ready(json!({})), &stopped, at(1)), None);
+    assert_eq!(close_reason(&ready(json!({})), &stopped, at(1)), None);
 }
 
 #[test]
@@ -87,7 +96,7 @@ fn a_shorter_duration_holds_before_the_status_says_so() {
     session.spec.duration = Some(Duration::from_mins(10));
     assert_eq!(expires_at(&session), Some(at(600)));
     assert_eq!(
-        end(&session, &references(&json!({})), at(600)),
+        close_reason(&session, &references(&json!({})), at(600)),
         Some(CloseReason::Expired)
     );
 }
@@ -96,14 +105,14 @@ fn a_shorter_duration_holds_before_the_status_says_so() {
 fn a_session_for_one_connection_ends_with_it() {
     let references = references(&json!({}));
     let fresh = labelled(session(json!({})));
-    assert_eq!(end(&fresh, &references, at(29)), None);
-    assert_eq!(left_to_maker_until(&fresh, at(29)), Some(at(30)));
+    assert_eq!(close_reason(&fresh, &references, at(29)), None);
+    assert_eq!(start_deadline(&fresh, at(29)), Some(at(30)));
     assert_eq!(
-        end(&fresh, &references, at(30)),
+        close_reason(&fresh, &references, at(30)),
         Some(CloseReason::Finished),
         "its maker died"
     );
-    assert_eq!(left_to_maker_until(&fresh, at(30)), None);
+    assert_eq!(start_deadline(&fresh, at(30)), None);
 
     let mut connected = labelled(ready(json!({})));
     let status = connected.status.as_mut().unwrap();
@@ -120,7 +129,10 @@ fn a_session_for_one_connection_ends_with_it() {
         at(1),
     )
     .unwrap();
-    assert_eq!(end(&connected, &references, at(100)), None);
+    assert_eq!(close_reason(&connected, &references, at(100)), None);
     connected.status.as_mut().unwrap().connections.clear();
-    assert_eq!(end(&connected, &references, at(100)), Some(CloseReason::Finished));
+    assert_eq!(
+        close_reason(&connected, &references, at(100)),
+        Some(CloseReason::Finished)
+    );
 }
