@@ -1,20 +1,25 @@
 //! The role `controller`: it makes the cluster what `novasphere.io` objects say.
 //!
 //! A reconcile is five steps: `dereference` reads from the watch caches, `validate` and `build` are pure and live in
-//! `novasphere-core`, `apply` writes what differs, `status` tells what came of it.
+//! `novasphere-core`, `apply` writes what differs, `status` writes the conditions. Between `validate` and `build` a workspace has a
+//! sixth, `plan`, pure as well: what to delete, save and give up, and in which order.
 
-mod applying;
 mod caches;
+mod children;
 pub mod config;
 mod console_session;
 pub mod rbac;
 mod reconciler;
 mod run;
-mod status_writes;
+mod status;
+mod status_throttle;
 mod undecodable;
 mod vm_access;
 mod vnc_workspace;
 mod watches;
 
+pub use console_session::CONSOLE_SESSION_MANAGER;
 pub use rbac::LEASE_NAME;
-pub use run::{CONSOLE_SESSION_MANAGER, Options, RunError, VM_ACCESS_MANAGER, VNC_WORKSPACE_MANAGER, run};
+pub use run::{Options, RunError, run};
+pub use vm_access::VM_ACCESS_MANAGER;
+pub use vnc_workspace::VNC_WORKSPACE_MANAGER;

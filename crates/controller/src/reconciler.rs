@@ -26,12 +26,12 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 /// Events that come within this time are one reconcile.
-const DEBOUNCE: Duration = Duration::from_millis(50);
+const DEBOUNCE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// At most so many failing objects of a kind are remembered for their back-off.
-const BACKOFF_CAPACITY: usize = 20_000;
+/// How many failing objects of a kind are remembered for their back-off.
+const BACKOFF_LIMIT: usize = 20_000;
 
-/// Why a reconcile has to be tried again. What a person should know of it is in the object's conditions already.
+/// Why a reconcile has to be tried again. The object's conditions say already what a person should know of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
     /// Nothing may be written any more; the process is about to end.
@@ -42,7 +42,7 @@ pub(crate) enum ReconcileError {
     Incomplete {
         /// The last failure's reason.
         reason: &'static str,
-        /// What else there is to do after this time, however long the failure is backed off from.
+        /// When there is something else to do, however long the back-off is.
         next: Option<Duration>,
     },
     /// The object itself could not be written.
@@ -101,17 +101,17 @@ pub(crate) async fn run<R: Reconciler>(
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
-    let (names, store) = Names::new();
+    let (keys, store) = KeyStore::new();
     let shared = Arc::new(Shared {
         reconciler,
-        names,
-        backoff: Backoff::new(BACKOFF_CAPACITY),
+        keys,
+        backoff: Backoff::new(BACKOFF_LIMIT),
         metrics,
     });
     let waiting = Arc::clone(&shared);
     let queue = queue.into_stream().take_until(Box::pin(stop)).map(move |reference| {
-        waiting.names.add(&reference);
-        Ok::<_, Infallible>(reference.into_kind_unchecked::<Name<R::Kind>>(()))
+        waiting.keys.add(&reference);
+        Ok::<_, Infallible>(reference.into_kind_unchecked::<Key<R::Kind>>(()))
     });
     let results = controller::applier(
         |object, shared| Box::pin(reconcile(object, shared)),
@@ -120,7 +120,7 @@ pub(crate) async fn run<R: Reconciler>(
         store,
         queue,
         controller::Config::default()
-            .debounce(DEBOUNCE)
+            .debounce(DEBOUNCE_INTERVAL)
             .concurrency(concurrency.clamp(1, 256)),
     );
     results
@@ -134,15 +134,19 @@ pub(crate) async fn run<R: Reconciler>(
         .await;
 }
 
-/// All that kube's applier is told about an object.
-type Name<K> = PartialObjectMeta<K>;
+/// What kube's applier gets of an object: its name and namespace.
+type Key<K> = PartialObjectMeta<K>;
 
-/// The store that kube's applier looks in for what it takes from the queue. The objects themselves are in the [`Cache`], which
+/// The store in which kube's applier looks up what it takes from the queue. The objects themselves are in the [`Cache`], which
 /// keeps them in a form that kube does not know.
-struct Names<K: Resource<DynamicType = ()> + Clone + 'static>(Mutex<Writer<Name<K>>>);
+///
+/// It stands on two properties of `kube::runtime::controller::applier`: an object that is not in its store is skipped without a
+/// reconcile, and a name stays in the store until it is removed here. Should kube stop to look there first, reconciles of deleted
+/// objects would end at [`Shared::newest`] instead.
+struct KeyStore<K: Resource<DynamicType = ()> + Clone + 'static>(Mutex<Writer<Key<K>>>);
 
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Names<K> {
-    fn new() -> (Self, Store<Name<K>>) {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> KeyStore<K> {
+    fn new() -> (Self, Store<Key<K>>) {
         let mut writer = Writer::default();
         let store = writer.as_reader();
         // The applier waits for the end of a list.
@@ -151,78 +155,78 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Names<K> {
     }
 
     fn add(&self, reference: &ObjectRef<K>) {
-        self.apply(&Event::Apply(name(reference)));
+        self.apply(&Event::Apply(key(reference)));
     }
 
     fn remove(&self, reference: &ObjectRef<K>) {
-        self.apply(&Event::Delete(name(reference)));
+        self.apply(&Event::Delete(key(reference)));
     }
 
-    fn apply(&self, event: &Event<Name<K>>) {
+    fn apply(&self, event: &Event<Key<K>>) {
         let mut writer = self.0.lock();
         writer.apply_watcher_event(event);
     }
 }
 
-fn name<K: Resource<DynamicType = ()>>(reference: &ObjectRef<K>) -> Name<K> {
+fn key<K: Resource<DynamicType = ()>>(reference: &ObjectRef<K>) -> Key<K> {
     let metadata = ObjectMeta {
         name: Some(reference.name.clone()),
         namespace: reference.namespace.clone(),
         ..ObjectMeta::default()
     };
-    let mut name = metadata.into_request_partial();
-    name.types = None;
-    name
+    let mut key = metadata.into_request_partial();
+    key.types = None;
+    key
 }
 
 struct Shared<R: Reconciler> {
     reconciler: Arc<R>,
-    names: Names<R::Kind>,
+    keys: KeyStore<R::Kind>,
     backoff: Backoff<ObjectRef<R::Kind>>,
     metrics: Metrics,
 }
 
 impl<R: Reconciler> Shared<R> {
     /// The object, if there still is one.
-    fn newest(&self, key: &ObjectRef<R::Kind>) -> Option<Arc<R::Kind>> {
+    fn newest(&self, reference: &ObjectRef<R::Kind>) -> Option<Arc<R::Kind>> {
         let cache = self.reconciler.cache();
-        cache.newest(key).or_else(|| {
-            self.names.remove(key);
-            self.backoff.reset(key);
-            // Made again in between: its event was in the queue before its name was taken off.
-            let made_again = cache.newest(key)?;
-            self.names.add(key);
-            Some(made_again)
+        cache.newest(reference).or_else(|| {
+            self.keys.remove(reference);
+            self.backoff.reset(reference);
+            // Created again in between: its event was in the queue before its key was removed.
+            let created_again = cache.newest(reference)?;
+            self.keys.add(reference);
+            Some(created_again)
         })
     }
 }
 
-fn reference<K: Resource<DynamicType = ()>>(name: &Name<K>) -> ObjectRef<K> {
-    ObjectRef::from_obj(name).into_kind_unchecked(())
+fn reference<K: Resource<DynamicType = ()>>(key: &Key<K>) -> ObjectRef<K> {
+    ObjectRef::from_obj(key).into_kind_unchecked(())
 }
 
-async fn reconcile<R: Reconciler>(name: Arc<Name<R::Kind>>, shared: Arc<Shared<R>>) -> Result<Action, ReconcileError> {
+async fn reconcile<R: Reconciler>(key: Arc<Key<R::Kind>>, shared: Arc<Shared<R>>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
-    let key = reference(&name);
-    let Some(newest) = shared.newest(&key) else {
+    let reference = reference(&key);
+    let Some(newest) = shared.newest(&reference) else {
         return Ok(Action::await_change());
     };
     let result = shared.reconciler.reconcile(&newest).await;
     let reason = result.as_ref().map_or_else(ReconcileError::reason, |_| "Succeeded");
     shared.metrics.reconciled(R::NAME, reason, began.elapsed());
     if result.is_ok() {
-        shared.backoff.reset(&key);
+        shared.backoff.reset(&reference);
     }
     result
 }
 
 /// When a failed reconcile is tried again.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube-runtime's")]
-fn error_policy<R: Reconciler>(name: Arc<Name<R::Kind>>, error: &ReconcileError, shared: Arc<Shared<R>>) -> Action {
+fn error_policy<R: Reconciler>(key: Arc<Key<R::Kind>>, error: &ReconcileError, shared: Arc<Shared<R>>) -> Action {
     if matches!(error, ReconcileError::NotLeader(_)) {
         return Action::await_change();
     }
-    Action::requeue(error.wait(shared.backoff.failure(&reference(&name))))
+    Action::requeue(error.wait(shared.backoff.failure(&reference(&key))))
 }
 
 #[cfg(test)]

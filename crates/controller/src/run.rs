@@ -21,21 +21,14 @@ use crate::{
     LEASE_NAME,
     caches::Caches,
     config::ControllerConfig,
-    console_session::{self, Gateways},
+    console_session::{self, CONSOLE_SESSION_MANAGER, Gateways},
     reconciler,
-    status_writes::StatusWrites,
-    undecodable, vm_access, vnc_workspace,
+    status_throttle::StatusThrottle,
+    undecodable,
+    vm_access::{self, VM_ACCESS_MANAGER},
+    vnc_workspace::{self, VNC_WORKSPACE_MANAGER},
     watches::{OPTIONAL_APIS, Queues, Watches},
 };
-
-/// Field manager of everything that the VmAccess controller applies, and the name under which it reports events.
-pub const VM_ACCESS_MANAGER: &str = "novasphere/vmaccess";
-
-/// The name under which the ConsoleSession controller reports events.
-pub const CONSOLE_SESSION_MANAGER: &str = "novasphere/consolesession";
-
-/// Field manager of everything that the VncWorkspace controller applies, and the name under which it reports events.
-pub const VNC_WORKSPACE_MANAGER: &str = "novasphere/vncworkspace";
 
 /// At most so many undecodable objects wait to be reported; more are logged and counted all the same.
 const BAD_OBJECTS: usize = 64;
@@ -286,7 +279,7 @@ impl Role {
             client,
             apis: self.apis.clone(),
             caches: Arc::clone(&self.watches.caches),
-            status_writes: StatusWrites::default(),
+            status_throttle: StatusThrottle::default(),
             power_calls: vm_access::PowerCalls::default(),
         }
     }
@@ -314,10 +307,10 @@ impl Role {
             client,
             apis: self.apis.clone(),
             caches: Arc::clone(&self.watches.caches),
-            status_writes: StatusWrites::default(),
-            ports: vnc_workspace::Ports::new(&config.node_ports),
-            inputs: vnc_workspace::Inputs::default(),
-            ends: vnc_workspace::Ends::default(),
+            status_throttle: StatusThrottle::default(),
+            node_ports: vnc_workspace::NodePortAllocator::new(&config.node_ports),
+            last_inputs: vnc_workspace::LastInputs::default(),
+            crash_backoff: vnc_workspace::CrashBackoff::default(),
             gateway: GatewayLocation {
                 namespace: self.namespace.clone(),
             },

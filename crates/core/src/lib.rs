@@ -3,6 +3,7 @@
 //! Nothing here has a client, reads a clock or makes a random number: what a function needs is an argument. The
 //! controller reads the cluster, calls these functions, and writes what they return.
 
+pub mod child;
 pub mod condition;
 pub mod console_session;
 pub mod failure;
@@ -10,6 +11,7 @@ pub mod label;
 pub mod merge;
 pub mod name;
 pub mod node;
+pub mod service_ports;
 pub mod time;
 pub mod transition;
 pub mod undecodable;

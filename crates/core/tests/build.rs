@@ -16,6 +16,7 @@ use novasphere_core::vm_access::{
     build::build,
     references::{Apis, References},
     validate::validate,
+    virtual_machine_name,
 };
 use novasphere_crd::VmAccess;
 use serde_json::{Value, json};
@@ -40,6 +41,7 @@ fn fixtures() -> Vec<(String, VmAccess)> {
 
 fn built(vm_access: &VmAccess) -> Value {
     let references = References {
+        virtual_machine_name: virtual_machine_name(vm_access),
         apis: Apis {
             kubevirt: true,
             cdi: true,

@@ -27,6 +27,9 @@ use crate::{
     reconciler::{ReconcileError, Reconciler},
 };
 
+/// Field manager of what this controller writes, and the name under which it emits events.
+pub const CONSOLE_SESSION_MANAGER: &str = "novasphere/consolesession";
+
 /// What all reconciles share.
 pub(crate) struct Context {
     pub(crate) client: Client,

@@ -13,6 +13,7 @@ use novasphere_crd::{ConsoleSession, ConsoleSessionStatus};
 use novasphere_runtime::apply::{ApiReason, WriteError};
 
 use super::{Context, dereference::dereference};
+use crate::status::emit;
 
 /// How often a session is read again because somebody else wrote it meanwhile. Gateways write when viewers come and go.
 const ATTEMPTS: usize = 5;
@@ -48,7 +49,8 @@ pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result
         match replace(&session, &new, context).await {
             Ok(written) => {
                 context.caches.console_sessions.written(written.clone());
-                tell(&session, &new, context).await;
+                let events = transition(session.status.as_ref(), &new).events;
+                emit(&context.reporter, &session.object_ref(&()), events).await;
                 return Ok(Some(settled(Arc::new(written))));
             }
             Err(error) if error.is(ApiReason::NotFound) => return Ok(None),
@@ -115,21 +117,4 @@ async fn read(session: &ConsoleSession, context: &Context) -> Result<Option<Cons
 
 fn api(session: &ConsoleSession, context: &Context) -> Api<ConsoleSession> {
     Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default())
-}
-
-async fn tell(session: &ConsoleSession, new: &ConsoleSessionStatus, context: &Context) {
-    let about = session.object_ref(&());
-    for event in transition(session.status.as_ref(), new).events {
-        if event.is_warning {
-            context
-                .reporter
-                .warning(&about, &event.reason, "Reconcile", &event.message)
-                .await;
-        } else {
-            context
-                .reporter
-                .normal(&about, &event.reason, "Reconcile", &event.message)
-                .await;
-        }
-    }
 }

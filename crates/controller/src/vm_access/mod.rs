@@ -21,7 +21,6 @@ use novasphere_core::{
         status::{Observed, status},
         validate::validate,
         validated::ValidatedVmAccess,
-        virtual_machine_name,
     },
 };
 use novasphere_crd::VmAccess;
@@ -37,9 +36,13 @@ use novasphere_runtime::{
 pub(crate) use self::power::PowerCalls;
 use crate::{
     caches::Caches,
+    children::Children,
     reconciler::{ReconcileError, Reconciler},
-    status_writes::StatusWrites,
+    status_throttle::StatusThrottle,
 };
+
+/// Field manager of everything that this controller applies, and the name under which it emits events.
+pub const VM_ACCESS_MANAGER: &str = "novasphere/vmaccess";
 
 /// What all reconciles share.
 pub(crate) struct Context {
@@ -48,7 +51,7 @@ pub(crate) struct Context {
     pub(crate) caches: Arc<Caches>,
     pub(crate) applier: Applier,
     pub(crate) reporter: Reporter,
-    pub(crate) status_writes: StatusWrites,
+    pub(crate) status_throttle: StatusThrottle,
     pub(crate) power_calls: PowerCalls,
 }
 
@@ -63,7 +66,7 @@ impl Reconciler for Context {
 
     async fn reconcile(&self, vm_access: &VmAccess) -> Result<Action, ReconcileError> {
         if vm_access.metadata.deletion_timestamp.is_some() {
-            // Owner references take everything with it; making children now would only delay that.
+            // Owner references take everything with it; creating children now would only delay that.
             return Ok(Action::await_change());
         }
         attempt(vm_access, self).await
@@ -73,32 +76,31 @@ impl Reconciler for Context {
 async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, ReconcileError> {
     let references = dereference::dereference(vm_access, context);
     let validated = validate(vm_access, &references);
-    let done = match &validated {
-        Ok(valid) => carry_out(vm_access, valid, &references, context).await?,
-        Err(_) => CarriedOut::default(),
+    let mut children = Children::new(&context.applier);
+    let outcome = match &validated {
+        Ok(valid) => apply(vm_access, valid, &references, &mut children, context).await?,
+        Err(_) => ApplyOutcome::default(),
     };
     let now = Timestamp::now();
-    let outcome = status(&Observed {
+    let wanted = status(&Observed {
         vm_access,
         validated: validated.as_ref(),
         references: &references,
-        applied: done.applied.as_ref(),
-        power: &done.power,
-        power_failure: done.power_failure.as_ref(),
+        applied: outcome.applied.as_ref(),
+        power: &outcome.power,
+        power_failure: outcome.power_failure.as_ref(),
         node_addresses: &context.caches.node_addresses(),
         active_sessions: context.caches.active_sessions(vm_access),
         now,
     });
-    let held_back = status::write(vm_access, &outcome.status, context).await?;
-    let deadline = outcome
+    let held_back = status::write(vm_access, &wanted.status, context).await?;
+    let deadline = wanted
         .next
         .map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
-    let unseen = has_unseen_writes(vm_access, context).then_some(MAX_LAG + Duration::from_secs(1));
-    let next = [held_back, deadline, unseen, done.look_again]
-        .into_iter()
-        .flatten()
-        .min();
-    if let Some(reason) = done.retry {
+    let unseen = has_unseen_writes(vm_access, &references, context).then_some(MAX_LAG + Duration::from_secs(1));
+    let next = [held_back, deadline, unseen, outcome.power_pending];
+    let next = next.into_iter().flatten().min();
+    if let Some(reason) = children.retry() {
         return Err(ReconcileError::Incomplete { reason, next });
     }
     Ok(next.map_or_else(Action::await_change, Action::requeue))
@@ -106,58 +108,56 @@ async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, Reco
 
 /// What was done for a valid object.
 #[derive(Default)]
-struct CarriedOut {
+struct ApplyOutcome {
     applied: Option<Applied>,
     power: PowerDecision,
     power_failure: Option<Failure>,
-    /// Why to try again without an event.
-    retry: Option<&'static str>,
-    /// When to see whether a power call had an effect.
-    look_again: Option<Duration>,
+    /// When to check whether a power call had an effect.
+    power_pending: Option<Duration>,
 }
 
-async fn carry_out(
+async fn apply(
     vm_access: &VmAccess,
     valid: &ValidatedVmAccess,
     references: &References,
+    children: &mut Children<'_>,
     context: &Context,
-) -> Result<CarriedOut, ReconcileError> {
-    let apply::ApplyResult { applied, retry } = apply::apply(build(valid), &valid.owner, context).await?;
-    let made = applied
-        .virtual_machine
-        .as_ref()
-        .and_then(|machine| machine.as_ref().ok());
+) -> Result<ApplyOutcome, ReconcileError> {
+    let applied = apply::apply(build(valid), &valid.owner, children, context).await?;
     let live = LiveMachine {
-        machine: made.or(references.virtual_machine.as_deref()),
+        machine: applied
+            .virtual_machine
+            .applied()
+            .or(references.virtual_machine.as_deref()),
         instance: references.virtual_machine_instance.as_deref(),
     };
     let power = decide(valid, live, Timestamp::now());
-    let mut done = CarriedOut {
-        power,
-        retry,
-        ..CarriedOut::default()
-    };
-    if let Some(call) = done.power.call {
+    let (mut power_pending, mut power_failure) = (None, None);
+    if let Some(call) = power.call {
         match context.power_calls.make(call, live, &context.client).await {
-            Ok(awaited) => {
-                if awaited.is_some_and(|awaited| awaited.is_new) {
-                    report_call(vm_access, call, context).await;
+            Ok(pending) => {
+                if pending.is_some_and(|pending| pending.is_new) {
+                    report_call(vm_access, references, call, context).await;
                 }
-                done.look_again = awaited.map(|awaited| awaited.left);
+                power_pending = pending.map(|pending| pending.left);
             }
             Err(WriteError::NotLeader(lost)) => return Err(lost.into()),
             Err(error) => {
-                done.retry = Some(error.reason());
-                done.power_failure = Some(power::refusal(&error));
+                children.retry_because(error.reason());
+                power_failure = Some(power::refusal(&error));
             }
         }
     }
-    done.applied = Some(applied);
-    Ok(done)
+    Ok(ApplyOutcome {
+        applied: Some(applied),
+        power,
+        power_failure,
+        power_pending,
+    })
 }
 
-async fn report_call(vm_access: &VmAccess, call: PowerSubresource, context: &Context) {
-    let (reason, said) = match call {
+async fn report_call(vm_access: &VmAccess, references: &References, call: PowerSubresource, context: &Context) {
+    let (reason, verb) = match call {
         PowerSubresource::Start => ("Started", "start"),
         PowerSubresource::Stop => ("Stopped", "stop"),
         PowerSubresource::Restart => ("Restarted", "restart"),
@@ -165,8 +165,8 @@ async fn report_call(vm_access: &VmAccess, call: PowerSubresource, context: &Con
         PowerSubresource::Unpause => ("Unpaused", "unpause"),
     };
     let note = format!(
-        "Asked KubeVirt to {said} the virtual machine {}, as spec.power says",
-        virtual_machine_name(vm_access)
+        "Asked KubeVirt to {verb} the virtual machine {}, as spec.power says",
+        references.virtual_machine_name
     );
     context
         .reporter
@@ -175,13 +175,13 @@ async fn report_call(vm_access: &VmAccess, call: PowerSubresource, context: &Con
 }
 
 /// Whether a write of ours is believed over a cache that has not shown it. If what it shows next is a deletion that was missed,
-/// no event comes, so the caller looks again.
-fn has_unseen_writes(vm_access: &VmAccess, context: &Context) -> bool {
+/// no event comes, so the object is reconciled again.
+fn has_unseen_writes(vm_access: &VmAccess, references: &References, context: &Context) -> bool {
     let namespace = vm_access.namespace().unwrap_or_default();
     let machine = context
         .caches
         .virtual_machines
-        .is_pending(&namespace, &virtual_machine_name(vm_access));
+        .is_pending(&namespace, &references.virtual_machine_name);
     machine
         || vm_access.uid().is_some_and(|uid| {
             context

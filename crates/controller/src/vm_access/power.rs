@@ -1,9 +1,6 @@
 //! Calls of KubeVirt's power API.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use http::{Method, Request};
 use kube::{Client, ResourceExt};
@@ -12,13 +9,16 @@ use novasphere_core::{
     vm_access::observed::LiveMachine,
 };
 use novasphere_foreign::kubevirt::PowerSubresource;
-use novasphere_runtime::apply::{ApiReason, WriteError};
+use novasphere_runtime::{
+    apply::{ApiReason, WriteError},
+    per_object::PerObject,
+};
 use parking_lot::Mutex;
 
-use crate::applying::failure;
+use crate::children::failure;
 
 /// How long a call is not repeated while the caches show nothing new of the machine.
-const EFFECT: Duration = Duration::from_secs(10);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The last call for each machine.
 ///
@@ -26,7 +26,7 @@ const EFFECT: Duration = Duration::from_secs(10);
 /// that gap would be refused (409, or 500 "already underway") and reported as a failure that is none.
 #[derive(Debug, Default)]
 pub(crate) struct PowerCalls {
-    last: Mutex<HashMap<String, Call>>,
+    last: Mutex<PerObject<Call>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -42,10 +42,10 @@ type Versions = (Option<String>, Option<String>);
 
 /// A call of which an effect is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Awaited {
+pub(super) struct Pending {
     /// It was made now and not before.
     pub(super) is_new: bool,
-    /// How long until it is made again when nothing comes of it. Nothing else would tell.
+    /// How long until it is made again when it has no effect, which no event would show.
     pub(super) left: Duration,
 }
 
@@ -60,16 +60,16 @@ impl PowerCalls {
         subresource: PowerSubresource,
         live: LiveMachine<'_>,
         client: &Client,
-    ) -> Result<Option<Awaited>, WriteError> {
+    ) -> Result<Option<Pending>, WriteError> {
         let Some(machine) = live.machine else { return Ok(None) };
         let (namespace, name) = (machine.namespace().unwrap_or_default(), machine.name_any());
         let call = Call {
             subresource,
-            seen: shown_by(subresource, live),
+            seen: observed_versions(subresource, live),
             at: Instant::now(),
         };
         if let Some(left) = self.left(&machine.uid().unwrap_or_default(), &call) {
-            return Ok(Some(Awaited { is_new: false, left }));
+            return Ok(Some(Pending { is_new: false, left }));
         }
         let request = Request::builder()
             .method(Method::PUT)
@@ -78,24 +78,26 @@ impl PowerCalls {
             .body(b"{}".to_vec())
             .map_err(|error| WriteError::Internal(error.to_string()))?;
         client.request_text(request).await.map_err(WriteError::from)?;
-        self.lock().insert(machine.uid().unwrap_or_default(), call);
-        Ok(Some(Awaited {
+        self.record(&machine.uid().unwrap_or_default(), call);
+        Ok(Some(Pending {
             is_new: true,
-            left: EFFECT,
+            left: SETTLE_TIMEOUT,
         }))
     }
 
     /// How long the effect of the same call, made before, is still awaited.
     fn left(&self, uid: &str, call: &Call) -> Option<Duration> {
-        let mut last = self.lock();
-        last.retain(|_, last| call.at.saturating_duration_since(last.at) < EFFECT);
+        let last = self.last.lock();
         let same = |last: &&Call| last.subresource == call.subresource && last.seen == call.seen;
         let last = last.get(uid).filter(same)?;
-        Some(EFFECT.saturating_sub(call.at.saturating_duration_since(last.at)))
+        let left = SETTLE_TIMEOUT.saturating_sub(call.at.saturating_duration_since(last.at));
+        (!left.is_zero()).then_some(left)
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<String, Call>> {
-        self.last.lock()
+    fn record(&self, uid: &str, call: Call) {
+        let now = call.at;
+        let is_pending = |_: &str, call: &Call| now.saturating_duration_since(call.at) < SETTLE_TIMEOUT;
+        self.last.lock().insert(uid, call, is_pending);
     }
 }
 
@@ -103,7 +105,7 @@ impl PowerCalls {
 ///
 /// A start or stop is written into the machine. Pausing, unpausing and restarting go past it to the instance, while
 /// virt-controller goes on to write into the machine what it is about.
-fn shown_by(subresource: PowerSubresource, live: LiveMachine<'_>) -> Versions {
+fn observed_versions(subresource: PowerSubresource, live: LiveMachine<'_>) -> Versions {
     let instance = live.instance.and_then(ResourceExt::resource_version);
     match subresource {
         PowerSubresource::Start | PowerSubresource::Stop => {
@@ -113,8 +115,8 @@ fn shown_by(subresource: PowerSubresource, live: LiveMachine<'_>) -> Versions {
     }
 }
 
-/// A refused call in the words of the conditions. KubeVirt answers 409 when the machine is not in the state for the call, which
-/// the next look may show, so that is no refusal yet. It answers 403 to what it does not do at all, such as pausing a machine with a
+/// A refused call as conditions know it. KubeVirt answers 409 when the machine is not in the state for the call, which
+/// the next reconcile may show, so that is no refusal yet. It answers 403 to what it does not do at all, such as pausing a machine with a
 /// liveness probe (kubevirt/kubevirt `pkg/virt-api/rest/lifecycle.go`).
 pub(super) fn refusal(error: &WriteError) -> Failure {
     match error {
@@ -132,7 +134,7 @@ pub(super) fn refusal(error: &WriteError) -> Failure {
     }
 }
 
-/// Whether a 401 or 403 is about who asks: `... is forbidden: User "x" cannot update resource ...` from kube-apiserver, and words
+/// Whether a 401 or 403 is about who asks: `... is forbidden: User "x" cannot update resource ...` from kube-apiserver, and a sentence
 /// of the authorizer alone from virt-api. What is forbidden to everybody is `... is forbidden: <why>`.
 fn is_lack_of_rights(message: &str) -> bool {
     message
@@ -157,17 +159,18 @@ mod tests {
         let calls = PowerCalls::default();
         let now = Instant::now();
         let again = |subresource, seen, after| calls.left("u", &call(subresource, seen, now + after));
-        calls
-            .lock()
-            .insert("u".to_owned(), call(PowerSubresource::Pause, "7", now));
-        assert_eq!(again(PowerSubresource::Pause, "7", Duration::ZERO), Some(EFFECT));
+        calls.record("u", call(PowerSubresource::Pause, "7", now));
+        assert_eq!(
+            again(PowerSubresource::Pause, "7", Duration::ZERO),
+            Some(SETTLE_TIMEOUT)
+        );
         assert_eq!(again(PowerSubresource::Pause, "8", Duration::ZERO), None);
         assert_eq!(again(PowerSubresource::Unpause, "7", Duration::ZERO), None);
         assert_eq!(
             again(PowerSubresource::Pause, "7", Duration::from_secs(4)),
-            Some(EFFECT.saturating_sub(Duration::from_secs(4)))
+            Some(SETTLE_TIMEOUT.saturating_sub(Duration::from_secs(4)))
         );
-        assert_eq!(again(PowerSubresource::Pause, "7", EFFECT), None);
+        assert_eq!(again(PowerSubresource::Pause, "7", SETTLE_TIMEOUT), None);
     }
 
     #[test]

@@ -1,16 +1,15 @@
-//! Step 5: tells what came of it.
+//! The status of a `VmAccess`: worked out in `core`, written here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kube::{Resource, ResourceExt};
-use novasphere_core::{transition::WritePriority, vm_access::transition::transition};
+use novasphere_core::vm_access::transition::transition;
 use novasphere_crd::{VmAccess, VmAccessStatus};
 use novasphere_runtime::apply::WriteError;
 
 use super::Context;
+use crate::status::TransitionWriter;
 
-/// Writes `status` when it says something new, and an event for each new failure. Returns how long details that were held back
-/// have to wait.
+/// Writes `status`, unless it is as it should be. Returns how long details that were held back have to wait.
 ///
 /// # Errors
 ///
@@ -20,30 +19,12 @@ pub(super) async fn write(
     status: &VmAccessStatus,
     context: &Context,
 ) -> Result<Option<Duration>, WriteError> {
-    let uid = vm_access.uid().unwrap_or_default();
     let old = vm_access.status.as_ref();
-    let transition = transition(old, status);
-    match transition.priority {
-        WritePriority::Never => return Ok(None),
-        WritePriority::Soon => {
-            if let Some(left) = context.status_writes.wait(&uid, Instant::now()) {
-                return Ok(Some(left));
-            }
-        }
-        WritePriority::Now => {}
-    }
-    context
-        .applier
-        .apply_status(vm_access, old, status, &context.caches.vm_accesses)
-        .await?;
-    let only_details = transition.priority == WritePriority::Soon;
-    context.status_writes.written(uid, only_details, Instant::now());
-    let about = vm_access.object_ref(&());
-    for event in transition.events {
-        context
-            .reporter
-            .warning(&about, &event.reason, "Reconcile", &event.message)
-            .await;
-    }
-    Ok(None)
+    let writer = TransitionWriter {
+        applier: &context.applier,
+        reporter: &context.reporter,
+        throttle: &context.status_throttle,
+        cache: &context.caches.vm_accesses,
+    };
+    writer.write(vm_access, old, status, transition(old, status)).await
 }

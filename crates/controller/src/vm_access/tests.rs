@@ -44,7 +44,7 @@ fn context(refuse: Refuse) -> (Context, Calls) {
         client,
         apis: OptionalApis::fixed([(VIRTUAL_MACHINES, "v1"), (VIRTUAL_MACHINE_INSTANCES, "v1")].into()),
         caches: Caches::new(),
-        status_writes: StatusWrites::default(),
+        status_throttle: StatusThrottle::default(),
         power_calls: PowerCalls::default(),
     };
     (context, calls)

@@ -1,8 +1,8 @@
-//! Step 1: what a `VncWorkspace` refers to, from the caches; and the Secrets that it names, which no cache holds.
+//! Reads what a `VncWorkspace` refers to: from the caches, and from the apiserver what no cache holds. That is the metadata of the
+//! Secrets that it names, and the former workspace of a home that it takes over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt};
 use novasphere_core::{
@@ -17,16 +17,15 @@ use novasphere_core::{
 };
 use novasphere_crd::{SessionTargetKind, VncWorkspace};
 use novasphere_runtime::apply::{ApiReason, WriteError};
-use parking_lot::Mutex;
 
 use super::Context;
 use crate::watches::VOLUME_SNAPSHOTS;
 
-/// Reads memory, and the metadata of the Secrets that the workspace names. A watch that lags is answered by the next event.
+/// A watch that lags is answered by the next event.
 ///
 /// # Errors
 ///
-/// When a Secret could not be read.
+/// When the apiserver did not answer.
 pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> Result<References, WriteError> {
     let caches = &context.caches;
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
@@ -100,7 +99,7 @@ async fn shared(named: BTreeSet<String>, namespace: &str, context: &Context) -> 
     Ok(shared)
 }
 
-/// What the gateways tell of the sessions on the desktop, and what was told before of sessions that are gone.
+/// The activity that gateways report in the sessions on the desktop, and what is known from sessions that are gone.
 fn activity(workspace: &VncWorkspace, context: &Context) -> Activity {
     let (namespace, uid) = (
         workspace.namespace().unwrap_or_default(),
@@ -108,66 +107,12 @@ fn activity(workspace: &VncWorkspace, context: &Context) -> Activity {
     );
     let caches = &context.caches;
     let sessions = caches.sessions_of(&namespace, SessionTargetKind::VncWorkspace, &workspace.name_any());
-    let told = workspace
-        .status
-        .as_ref()
-        .and_then(|status| status.last_input_at.as_ref());
-    let told = told.map(|time| time.0);
+    let status = workspace.status.as_ref();
+    let in_status = status.and_then(|status| status.last_input_at.as_ref());
+    let in_status = in_status.map(|time| time.0);
     let shown = Activity::of(sessions.iter().map(AsRef::as_ref), &uid);
-    let known = context.inputs.add(&uid, shown.last_input_at, |uid| {
+    let known = context.last_inputs.record(&uid, shown.last_input_at, |uid| {
         !caches.vnc_workspaces.indexed(uid).is_empty()
     });
-    shown.or_known(known.max(told))
-}
-
-/// The last input that was seen of each workspace. The status trails behind it, and a session that is deleted takes its own
-/// account along.
-#[derive(Default)]
-pub(crate) struct Inputs {
-    /// By the UID of the workspace.
-    last: Mutex<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    inputs: HashMap<String, Timestamp>,
-    /// The size at which workspaces that are gone are forgotten.
-    full_at: usize,
-}
-
-impl Inputs {
-    /// Takes in an input and returns the newest that is known.
-    fn add(&self, uid: &str, seen: Option<Timestamp>, exists: impl Fn(&str) -> bool) -> Option<Timestamp> {
-        let mut known = self.last.lock();
-        let Some(seen) = seen else {
-            return known.inputs.get(uid).copied();
-        };
-        if known.inputs.len() > known.full_at {
-            known.inputs.retain(|uid, _| exists(uid));
-            known.full_at = known.inputs.len().saturating_mul(2);
-        }
-        let last = known.inputs.entry(uid.to_owned()).or_insert(seen);
-        *last = seen.max(*last);
-        Some(*last)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_input_is_known_as_long_as_its_workspace() {
-        let at = |second| Timestamp::from_second(second).ok();
-        let inputs = Inputs::default();
-        assert_eq!(inputs.add("a", None, |_| true), None);
-        assert_eq!(inputs.add("a", at(5), |_| true), at(5));
-        assert_eq!(inputs.add("a", at(3), |_| true), at(5));
-        assert_eq!(inputs.add("a", None, |_| true), at(5));
-        for uid in ["b", "c", "d"] {
-            inputs.add(uid, at(1), |uid| uid != "a");
-        }
-        assert_eq!(inputs.add("a", None, |_| true), None, "its workspace has gone");
-        assert_eq!(inputs.add("d", None, |_| true), at(1));
-    }
+    shown.or_known(known.max(in_status))
 }

@@ -1,70 +1,81 @@
-//! The reconcile of a `VncWorkspace`: dereference, validate, build, apply, status; and its end, which saves the home.
+//! The reconcile of a `VncWorkspace`: dereference, validate, plan, build, apply, status.
 //!
-//! While the spec cannot be carried out, what there is sleeps and ends all the same, and its home stays or goes as the spec says.
+//! An invalid spec still hibernates and expires, and its home stays or goes as the spec says.
 
 mod apply;
-mod credentials;
+mod crash_backoff;
 mod dereference;
-mod end;
-mod ends;
-mod keep;
-mod ports;
-mod resize;
+mod last_inputs;
+mod node_ports;
+mod reclaim;
+mod snapshots;
 mod status;
+mod teardown;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, runtime::controller::Action};
-use novasphere_core::{
-    label::Owner,
-    vnc_workspace::{
-        build::GatewayLocation,
-        lifecycle::{DesktopState, LifecycleDecision, decide_for},
-        references::References,
-        status::Applied,
-        validate::{ValidateError, ends_at, validate},
-        validated::ValidatedWorkspace,
-    },
+use novasphere_core::vnc_workspace::{
+    FINALIZER,
+    applied::{Applied, PodOutcome},
+    build::{GatewayLocation, Prepared, build},
+    lifecycle::{LifecycleDecision, decide_for},
+    node_ports::PortChoice,
+    plan::{Followup, Plan, SyncPlan, own_pod, own_service, plan},
+    references::References,
+    validate::{ValidateError, ends_at, validate},
+    validated::ValidatedWorkspace,
 };
 use novasphere_crd::VncWorkspace;
 use novasphere_runtime::{apply::Applier, cache::Cache, events::Reporter, optional_api::OptionalApis};
 
-pub(crate) use self::{dereference::Inputs, ends::Ends, ports::Ports};
+use self::teardown::Expiry;
+pub(crate) use self::{crash_backoff::CrashBackoff, last_inputs::LastInputs, node_ports::NodePortAllocator};
 use crate::{
     caches::Caches,
+    children::Children,
     reconciler::{ReconcileError, Reconciler},
-    status_writes::StatusWrites,
+    status_throttle::StatusThrottle,
 };
 
-/// A spec that refers to something which is not there is looked at again after this time.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Field manager of everything that this controller applies, and the name under which it emits events.
+pub const VNC_WORKSPACE_MANAGER: &str = "novasphere/vncworkspace";
+
+/// A spec that refers to something which does not exist is reconciled again after this time.
+const REFERENCE_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What all reconciles share.
 pub(crate) struct Context {
+    /// For reads; writes go through the applier.
     pub(crate) client: Client,
     pub(crate) apis: OptionalApis,
     pub(crate) caches: Arc<Caches>,
     pub(crate) applier: Applier,
     pub(crate) reporter: Reporter,
-    pub(crate) status_writes: StatusWrites,
-    pub(crate) ports: Ports,
-    pub(crate) inputs: Inputs,
-    pub(crate) ends: Ends,
+    pub(crate) status_throttle: StatusThrottle,
+    pub(crate) node_ports: NodePortAllocator,
+    pub(crate) last_inputs: LastInputs,
+    pub(crate) crash_backoff: CrashBackoff,
     pub(crate) gateway: GatewayLocation,
 }
 
-/// One look at one workspace.
-struct Look<'a> {
+/// What one reconcile starts from. Nothing of it changes on the way: what was read again later is passed on by itself.
+#[derive(Clone, Copy)]
+struct Reconciliation<'a> {
     workspace: &'a VncWorkspace,
-    references: References,
+    references: &'a References,
     context: &'a Context,
-    /// Why to try again without an event.
-    retry: Option<&'static str>,
-    /// When to look again although nothing happens.
-    pause: Option<Duration>,
+}
+
+/// The objects of a valid spec.
+struct Desired<'a> {
+    valid: &'a ValidatedWorkspace,
+    ports: PortChoice,
+    prepared: Prepared,
 }
 
 impl Reconciler for Context {
@@ -77,89 +88,108 @@ impl Reconciler for Context {
     }
 
     async fn reconcile(&self, workspace: &VncWorkspace) -> Result<Action, ReconcileError> {
-        let mut look = Look {
-            workspace,
-            references: dereference::dereference(workspace, self).await?,
-            context: self,
-            retry: None,
-            pause: None,
-        };
-        Box::pin(look.attempt()).await
-    }
-}
-
-impl Look<'_> {
-    async fn attempt(&mut self) -> Result<Action, ReconcileError> {
-        let validated = validate(self.workspace, &self.references);
+        let references = dereference::dereference(workspace, self).await?;
         let now = Timestamp::now();
-        let decision = decide_for(self.workspace, &self.references, now);
-        let is_deleted = self.workspace.metadata.deletion_timestamp.is_some();
-        let applied = match (&validated, &decision) {
-            _ if is_deleted => Box::pin(end::delete(self)).await?,
-            (Ok(valid), Some(decision)) => Box::pin(self.carry_out(valid, decision)).await?,
-            (_, decision) => Box::pin(self.go_on(decision.as_ref())).await?,
+        let validated = validate(workspace, &references);
+        let decision = decide_for(workspace, &references, now);
+        let reconciliation = Reconciliation {
+            workspace,
+            references: &references,
+            context: self,
+        };
+        let mut children = Children::new(&self.applier);
+        let applied = match plan(workspace, &references, decision.as_ref(), now) {
+            Plan::Nothing => None,
+            Plan::Delete(plan) => Box::pin(teardown::delete(reconciliation, &mut children, &plan)).await?,
+            Plan::Sync(plan) => {
+                let desired = reconciliation.build(validated.as_ref().ok(), decision.as_ref());
+                Box::pin(reconciliation.sync(&mut children, &plan, desired)).await?
+            }
         };
         let Some(applied) = applied else {
             return Ok(Action::await_change());
         };
-        let held_back = status::write(self, validated.as_ref(), decision.as_ref(), &applied, now).await?;
-        let next = decision.map_or_else(|| ends_at(self.workspace), |decision| decision.next);
-        let deadline = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
-        let mended = validated.err().filter(ValidateError::may_mend_itself);
-        let again = mended.map(|_| LOOK_AGAIN);
-        let next = [held_back, deadline, again, self.pause].into_iter().flatten().min();
-        if let Some(reason) = self.retry {
+        let held_back = status::write(reconciliation, validated.as_ref(), decision.as_ref(), &applied, now).await?;
+        let deadline = decision.map_or_else(|| ends_at(workspace), |decision| decision.next);
+        let deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let may_mend = validated.as_ref().is_err_and(ValidateError::may_mend_itself);
+        let reference_retry = may_mend.then_some(REFERENCE_RETRY_INTERVAL);
+        let backoff = match applied.pod {
+            PodOutcome::Waiting(left) => Some(left),
+            _ => None,
+        };
+        let next = [held_back, deadline, reference_retry, backoff]
+            .into_iter()
+            .flatten()
+            .min();
+        if let Some(reason) = children.retry() {
             return Err(ReconcileError::Incomplete { reason, next });
         }
         Ok(next.map_or_else(Action::await_change, Action::requeue))
     }
+}
 
-    /// `None` when the workspace itself was deleted, because its time is over.
-    async fn carry_out(
-        &mut self,
-        valid: &ValidatedWorkspace,
-        decision: &LifecycleDecision,
-    ) -> Result<Option<Applied>, ReconcileError> {
-        keep::keep_finalizer(self).await?;
-        let mut applied = Box::pin(apply::apply(self, valid, decision)).await?;
-        keep::keep_home(self, &valid.owner, &mut applied).await?;
-        self.finish(&valid.owner, Some(decision.state), applied).await
+impl Reconciliation<'_> {
+    /// The objects of a valid spec; `None` while the spec is invalid.
+    fn build<'a>(
+        &self,
+        valid: Option<&'a ValidatedWorkspace>,
+        decision: Option<&LifecycleDecision>,
+    ) -> Option<Desired<'a>> {
+        let (valid, decision) = (valid?, decision?);
+        let context = self.context;
+        let ports = context.node_ports.allocate(valid, self.own_service(), &context.caches);
+        Some(Desired {
+            valid,
+            ports,
+            prepared: build(valid, decision, ports.ports, &context.gateway),
+        })
     }
 
-    /// The same for a spec that cannot be carried out: nothing is made or changed, but the desktop sleeps and ends, and its home stays
-    /// or goes, for which the rest of the spec does not matter.
-    async fn go_on(&mut self, decision: Option<&LifecycleDecision>) -> Result<Option<Applied>, ReconcileError> {
-        let Some(owner) = Owner::of(self.workspace) else {
-            return Ok(Some(Applied::default()));
-        };
-        keep::keep_finalizer(self).await?;
-        let mut applied = Applied::default();
-        keep::keep_home(self, &owner, &mut applied).await?;
-        if decision.is_none_or(LifecycleDecision::is_awake) {
-            applied.pod = apply::own_pod(self).map(|pod| Ok(pod.as_ref().clone()));
-        } else {
-            applied.pod_is_ending = !apply::end_pod(self).await?;
+    /// Carries out a plan. `None` when the workspace itself was deleted, because its time is over.
+    async fn sync(
+        self,
+        children: &mut Children<'_>,
+        plan: &SyncPlan,
+        desired: Option<Desired<'_>>,
+    ) -> Result<Option<Applied>, ReconcileError> {
+        if let Some(wanted) = plan.finalizer {
+            // Nothing that it guards is created before it is there.
+            let cache = &self.context.caches.vnc_workspaces;
+            let applier = children.applier();
+            applier.set_finalizer(self.workspace, FINALIZER, wanted, cache).await?;
         }
-        self.finish(&owner, decision.map(|decision| decision.state), applied)
-            .await
-    }
-
-    async fn finish(
-        &mut self,
-        owner: &Owner,
-        state: Option<DesktopState>,
-        mut applied: Applied,
-    ) -> Result<Option<Applied>, ReconcileError> {
-        match state {
-            None | Some(DesktopState::Awake { .. }) => {}
-            Some(DesktopState::Asleep(sleep)) => end::save_at_hibernation(self, owner, sleep, &mut applied).await?,
-            Some(DesktopState::Expired) => {
-                if Box::pin(end::expire(self, owner, &mut applied)).await? {
-                    return Ok(None);
+        let mut applied = match desired {
+            Some(desired) => Box::pin(apply::apply(self, children, desired)).await?,
+            None => apply::apply_invalid(self, children, plan).await?,
+        };
+        match &plan.then {
+            Followup::Nothing => {}
+            Followup::Snapshot(snapshot) => {
+                if !matches!(applied.pod, PodOutcome::Ending) {
+                    applied.snapshot = snapshots::take_on_hibernate(self, children, snapshot).await?;
+                }
+            }
+            Followup::Expire(snapshot) => {
+                let expiry = teardown::expire(self, children, snapshot.as_ref(), &applied);
+                match Box::pin(expiry).await? {
+                    Expiry::Deleted => return Ok(None),
+                    Expiry::NotNow => {}
+                    Expiry::PodEnding => applied.pod = PodOutcome::Ending,
+                    Expiry::HomeFailed(failure) => applied.home = failure,
+                    Expiry::Saving(snapshot) => applied.snapshot = Some(snapshot),
                 }
             }
         }
-        end::prune_snapshots(self).await?;
+        snapshots::prune(self, children, &plan.expired_snapshots).await?;
         Ok(Some(applied))
+    }
+
+    fn own_pod(&self) -> Option<&Pod> {
+        own_pod(self.workspace, self.references)
+    }
+
+    fn own_service(&self) -> Option<&k8s_openapi::api::core::v1::Service> {
+        own_service(self.workspace, self.references)
     }
 }

@@ -1,43 +1,44 @@
-//! Step 5: tells what came of it.
+//! The status of a workspace: worked out in `core`, written here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Resource, ResourceExt};
-use novasphere_core::{
-    transition::WritePriority,
-    vnc_workspace::{
-        lifecycle::LifecycleDecision,
-        status::{Applied, Observed, status},
-        transition::transition,
-        validate::ValidateError,
-        validated::ValidatedWorkspace,
-    },
+use novasphere_core::vnc_workspace::{
+    applied::Applied,
+    lifecycle::LifecycleDecision,
+    status::{Observed, status},
+    transition::transition,
+    validate::ValidateError,
+    validated::ValidatedWorkspace,
 };
 use novasphere_crd::VncWorkspaceStatus;
 use novasphere_runtime::apply::WriteError;
 
-use super::Look;
+use super::Reconciliation;
+use crate::status::TransitionWriter;
 
-/// Writes the status when it says something new, and an event for each new failure. Returns how long details that were held back
-/// have to wait.
+/// Writes the status, unless it is as it should be. Returns how long details that were held back have to wait.
 ///
 /// # Errors
 ///
 /// When the write was refused or did not come through.
 pub(super) async fn write(
-    look: &Look<'_>,
+    of: Reconciliation<'_>,
     validated: Result<&ValidatedWorkspace, &ValidateError>,
     decision: Option<&LifecycleDecision>,
     applied: &Applied,
     now: Timestamp,
 ) -> Result<Option<Duration>, WriteError> {
-    let (workspace, context) = (look.workspace, look.context);
+    let Reconciliation {
+        workspace,
+        references,
+        context,
+    } = of;
     let new = status(&Observed {
         workspace,
         validated,
         decision,
-        references: &look.references,
+        references,
         applied,
         node_addresses: &context.caches.node_addresses(),
         now,
@@ -48,32 +49,11 @@ pub(super) async fn write(
         ..old
     });
     let transition = transition(old.as_ref(), &new);
-    if transition.priority == WritePriority::Never {
-        return Ok(None);
-    }
-    let uid = workspace.uid().unwrap_or_default();
-    let only_details = transition.priority == WritePriority::Soon;
-    if only_details && let Some(left) = context.status_writes.wait(&uid, Instant::now()) {
-        return Ok(Some(left));
-    }
-    context
-        .applier
-        .apply_status(workspace, old.as_ref(), &new, &context.caches.vnc_workspaces)
-        .await?;
-    context.status_writes.written(uid, only_details, Instant::now());
-    let about = workspace.object_ref(&());
-    for event in transition.events {
-        if event.is_warning {
-            context
-                .reporter
-                .warning(&about, &event.reason, "Reconcile", &event.message)
-                .await;
-        } else {
-            context
-                .reporter
-                .normal(&about, &event.reason, "Reconcile", &event.message)
-                .await;
-        }
-    }
-    Ok(None)
+    let writer = TransitionWriter {
+        applier: &context.applier,
+        reporter: &context.reporter,
+        throttle: &context.status_throttle,
+        cache: &context.caches.vnc_workspaces,
+    };
+    writer.write(workspace, old.as_ref(), &new, transition).await
 }

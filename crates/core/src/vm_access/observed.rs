@@ -3,14 +3,13 @@
 use k8s_openapi::api::core::v1::Service;
 use novasphere_foreign::kubevirt::{Condition, VirtualMachine, VirtualMachineInstance};
 
-use crate::{failure::Failure, label};
+use crate::{child::ChildOutcome, label};
 
 /// What became of [`Prepared`](super::build::Prepared).
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// The virtual machine as it is in the cluster now, or why it could not be applied. `None` when there was none to
-    /// apply.
-    pub virtual_machine: Option<Result<VirtualMachine, Failure>>,
+    /// What became of the virtual machine.
+    pub virtual_machine: ChildOutcome<VirtualMachine>,
     /// What became of each Service, in the order of the spec.
     pub services: Vec<AppliedService>,
 }
@@ -20,8 +19,8 @@ pub struct Applied {
 pub struct AppliedService {
     /// The name in the spec.
     pub name: String,
-    /// The Service as it is in the cluster now, or why it could not be applied.
-    pub result: Result<Service, Failure>,
+    /// What became of it.
+    pub outcome: ChildOutcome<Service>,
 }
 
 /// A virtual machine and its present run, as they are in the cluster now.

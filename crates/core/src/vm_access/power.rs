@@ -346,6 +346,7 @@ mod tests {
             }))
             .unwrap();
             let references = References {
+                virtual_machine_name: "web-1".to_owned(),
                 virtual_machine: Some(Arc::new(machine.clone())),
                 virtual_machine_instance: instance.clone().map(Arc::new),
                 others: Vec::new(),

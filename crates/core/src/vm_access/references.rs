@@ -8,7 +8,9 @@ use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 /// The objects that a `VmAccess` refers to, as the watch caches have them.
 #[derive(Clone, Debug, Default)]
 pub struct References {
-    /// The `VirtualMachine` called [`virtual_machine_name`](super::virtual_machine_name), whoever made it.
+    /// What [`virtual_machine_name`](super::virtual_machine_name) says of the object.
+    pub virtual_machine_name: String,
+    /// The `VirtualMachine` of that name, also one that somebody else created.
     pub virtual_machine: Option<Arc<VirtualMachine>>,
     /// The `VirtualMachineInstance` of the same name, which exists while the machine runs.
     pub virtual_machine_instance: Option<Arc<VirtualMachineInstance>>,

@@ -55,9 +55,7 @@ pub struct Outcome {
 impl Observed<'_> {
     /// The machine as applied, else as the caches have it; nothing when it is somebody else's.
     fn live(&self) -> LiveMachine<'_> {
-        let applied = self
-            .applied
-            .and_then(|applied| applied.virtual_machine.as_ref()?.as_ref().ok());
+        let applied = self.applied.and_then(|applied| applied.virtual_machine.applied());
         let uid = self.vm_access.metadata.uid.as_deref().unwrap_or_default();
         let is_adopted = self.vm_access.spec.virtual_machine.name.is_some();
         let machine = applied.or(self.references.virtual_machine.as_deref());
@@ -112,9 +110,7 @@ fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
         .validated
         .err()
         .map(|error| (error.reason(), error.to_string()));
-    let machine = observed
-        .applied
-        .and_then(|applied| applied.virtual_machine.as_ref()?.as_ref().err());
+    let machine = observed.applied.and_then(|applied| applied.virtual_machine.failure());
     let machine = machine.filter(|failure| failure.needs_spec_change()).map(|failure| {
         let (reason, message) = of_virtual_machine(failure);
         (reason.into(), message)
@@ -122,9 +118,8 @@ fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
     let service = || {
         observed.applied?.services.iter().find_map(|service| {
             let failure = service
-                .result
-                .as_ref()
-                .err()
+                .outcome
+                .failure()
                 .filter(|failure| failure.needs_spec_change())?;
             let (reason, message) = of_service(failure);
             Some((reason.into(), format!("Service {}: {message}", service.name)))

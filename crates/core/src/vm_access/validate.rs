@@ -13,7 +13,6 @@ use novasphere_crd::{PowerState, VmAccess, VmAccessSpec};
 use super::{
     references::References,
     validated::{Machine, OwnedMachine, ValidatedPower, ValidatedService, ValidatedVmAccess, WantedState},
-    virtual_machine_name,
 };
 use crate::{
     label::Owner,
@@ -133,7 +132,7 @@ impl ValidateError {
 pub fn validate(vm_access: &VmAccess, references: &References) -> Result<ValidatedVmAccess, ValidateError> {
     let spec = &vm_access.spec;
     let owner = Owner::of(vm_access).ok_or(ValidateError::NoIdentity)?;
-    let machine_name = machine_name(vm_access)?;
+    let machine_name = machine_name(vm_access, references)?;
     let power = power(spec)?;
     let machine = match (&spec.virtual_machine.name, &spec.virtual_machine.template) {
         (Some(_), None) => machine::adopted(&owner, &machine_name, references).map(|()| Machine::Adopted),
@@ -168,13 +167,13 @@ pub fn validate(vm_access: &VmAccess, references: &References) -> Result<Validat
     })
 }
 
-fn machine_name(vm_access: &VmAccess) -> Result<DnsSubdomain, ValidateError> {
+fn machine_name(vm_access: &VmAccess, references: &References) -> Result<DnsSubdomain, ValidateError> {
     let field = if vm_access.spec.virtual_machine.name.is_some() {
         "spec.virtualMachine.name"
     } else {
         "metadata.name"
     };
-    DnsSubdomain::parse(&virtual_machine_name(vm_access)).map_err(|source| ValidateError::Name {
+    DnsSubdomain::parse(&references.virtual_machine_name).map_err(|source| ValidateError::Name {
         field: field.into(),
         source,
     })

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 
 use super::{
+    applied::CrashLoop,
     build::pod::CONTAINER,
     reason::{PodReason, StorageReason},
     references::References,
-    status::CrashLoop,
     validated::Home,
 };
 use crate::failure::{Failure, FailureKind};
@@ -301,7 +301,7 @@ fn cannot_start(container: &str, said: &str) -> Explained<PodReason> {
     )
 }
 
-/// Whether a Pod has ended for good: it has to be made anew.
+/// Whether a Pod has ended for good, so that another one has to be created.
 #[must_use]
 pub fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -340,7 +340,7 @@ pub fn of_crash_loop(crash_loop: &CrashLoop) -> Explained<PodReason> {
     (
         PodReason::Ended,
         format!(
-            "The Pod ended {} time(s) soon after it was made: {}. It is made anew with growing pauses, at most 5 minutes. Change \
+            "The Pod ended {} time(s) soon after it was created: {}. The next one is created after a growing pause, at most 5 minutes. Change \
              spec.resources, spec.gpu or spec.podOverrides as it says, or ask the administrator.",
             crash_loop.exits, crash_loop.message
         ),

@@ -2,12 +2,14 @@
 
 pub mod activity;
 pub mod allowed_references;
+pub mod applied;
 pub mod build;
 pub mod credentials;
 pub mod failure;
 pub mod home;
 pub mod lifecycle;
 pub mod node_ports;
+pub mod plan;
 mod pod_security;
 pub mod reason;
 pub mod references;

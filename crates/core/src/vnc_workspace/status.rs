@@ -8,10 +8,7 @@ mod storage;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::{PersistentVolumeClaim, Pod, Service},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use novasphere_crd::{SnapshotStatus, VncWorkspace, VncWorkspaceStatus, WorkspacePhase, condition as types};
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
@@ -24,55 +21,23 @@ use self::{
 };
 pub(super) use self::{sleep::is_much_newer, storage::is_on_its_way};
 use super::{
+    applied::{Applied, PodOutcome},
     failure,
     lifecycle::{DesktopState, LifecycleDecision},
     reason::PodReason,
     references::{References, home_of},
     secret_name,
-    snapshots::{PendingSnapshot, taken_at},
+    snapshots::taken_at,
     validate::{ValidateError, ends_at},
     validated::ValidatedWorkspace,
 };
 use crate::{
     condition::{ConditionStatus, NewCondition, STALLED, conditions},
-    failure::Failure,
     time::kubernetes_time,
 };
 
-/// How many snapshots are told.
+/// How many snapshots the status lists.
 const MAX_SNAPSHOTS: usize = 128;
-
-/// What became of the objects that a workspace wants.
-#[derive(Clone, Debug, Default)]
-pub struct Applied {
-    /// The home, or why it could not be applied. `None` when that was not tried.
-    pub home: Option<Result<PersistentVolumeClaim, Failure>>,
-    /// The Service.
-    pub service: Option<Result<Service, Failure>>,
-    /// The Pod; `None` when none is wanted, or while an old one ends.
-    pub pod: Option<Result<Pod, Failure>>,
-    /// Why a running Pod did not get the resources that are wanted.
-    pub resize: Option<Failure>,
-    /// What else could not be applied, by what it is.
-    pub failures: Vec<(&'static str, Failure)>,
-    /// An old Pod is ending.
-    pub pod_is_ending: bool,
-    /// How the Pod last ended by itself, while the next one has not shown that it lasts.
-    pub crash_loop: Option<CrashLoop>,
-    /// All ports on nodes of the range for this are taken.
-    pub ports_used_up: Option<&'static str>,
-    /// The snapshot that is waited for.
-    pub snapshot: Option<PendingSnapshot>,
-}
-
-/// Pods that end by themselves, soon after they were made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrashLoop {
-    /// Why the last Pod ended.
-    pub message: String,
-    /// How many Pods ended in a row, this one included.
-    pub exits: u32,
-}
 
 /// Everything that a status is worked out from.
 #[derive(Clone, Copy, Debug)]
@@ -133,24 +98,17 @@ pub fn status(observed: &Observed<'_>) -> VncWorkspaceStatus {
     if let Some(decision) = observed.decision {
         remember(&mut status, decision);
     }
-    let live = live_pod(observed).filter(|pod| failure::is_ready(pod));
+    let live = observed.applied.pod.pod().filter(|pod| failure::is_ready(pod));
     status.pod_name = live.map(kube::ResourceExt::name_any);
     status.node_name = live.and_then(|pod| pod.spec.as_ref()?.node_name.clone());
-    let told = old.last_input_at.as_ref().map(|time| time.0);
+    let written = old.last_input_at.as_ref().map(|time| time.0);
     let old = VncWorkspaceStatus {
         wake_requested_at: None,
         ..old
     };
     let activity = &observed.references.activity;
-    status.last_input_at = last_input_at(activity, told, status != old).map(Time);
+    status.last_input_at = last_input_at(activity, written, status != old).map(Time);
     status
-}
-
-fn live_pod<'a>(observed: &Observed<'a>) -> Option<&'a Pod> {
-    match &observed.applied.pod {
-        Some(Ok(pod)) => Some(pod),
-        _ => None,
-    }
 }
 
 /// `Ready`: what is wrong first. A desktop that sleeps is as its spec wants it.
@@ -180,16 +138,16 @@ fn ready(observed: &Observed<'_>, pod: &NewCondition, storage: &NewCondition, ro
 
 /// `Stalled`, while only a person can help.
 fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
-    let applied = observed.applied;
     if let Err(error) = observed.validated {
         return (!error.may_mend_itself()).then(|| NewCondition::new_true(STALLED, "InvalidSpec", error.to_string()));
     }
-    let pod = applied
-        .pod
-        .as_ref()
-        .and_then(|pod| pod.as_ref().err())
-        .filter(|failure| failure.needs_spec_change());
-    let (reason, message) = failure::of_write("Pod", pod?);
+    let PodOutcome::Refused(failure) = &observed.applied.pod else {
+        return None;
+    };
+    if !failure.needs_spec_change() {
+        return None;
+    }
+    let (reason, message) = failure::of_write("Pod", failure);
     Some(NewCondition::new_true(STALLED, reason, message))
 }
 
@@ -207,7 +165,7 @@ fn phase(observed: &Observed<'_>, findings: &[NewCondition]) -> WorkspacePhase {
             .find(|finding| finding.type_ == type_)
             .map(|finding| finding.reason)
     };
-    let ends = observed.applied.pod_is_ending;
+    let ends = matches!(observed.applied.pod, PodOutcome::Ending);
     match state {
         DesktopState::Expired => WorkspacePhase::Expiring,
         DesktopState::Asleep(_) if ends => WorkspacePhase::Hibernating,
@@ -223,14 +181,14 @@ fn phase(observed: &Observed<'_>, findings: &[NewCondition]) -> WorkspacePhase {
 fn snapshots(references: &References) -> Vec<SnapshotStatus> {
     let mut all: Vec<&Arc<VolumeSnapshot>> = references.snapshots.iter().collect();
     all.sort_by_key(|snapshot| std::cmp::Reverse(taken_at(snapshot)));
-    let told = all.into_iter().filter_map(|snapshot| {
+    let listed = all.into_iter().filter_map(|snapshot| {
         Some(SnapshotStatus {
             name: snapshot.name_any(),
             created_at: kubernetes_time(taken_at(snapshot)?),
             ready_to_use: snapshot.is_ready(),
         })
     });
-    told.take(MAX_SNAPSHOTS).collect()
+    listed.take(MAX_SNAPSHOTS).collect()
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! The order in which Services are applied when node ports move between them.
 //!
-//! kube-apiserver gives a node port to one Service of the cluster, so whoever gives it up goes first. Two that exchange theirs
-//! can do neither: one of them has to be without for a moment.
+//! kube-apiserver gives a node port to one Service of the cluster, so the Service that gives it up goes first. Of two that exchange
+//! theirs, one has to be without for a moment.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::ResourceExt;
-use novasphere_core::vm_access::build::PreparedService;
-
-use super::ports::ports;
+use novasphere_core::{
+    service_ports::{node_port, ports},
+    vm_access::build::PreparedService,
+};
 
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step<'a> {
     /// This live Service gives these node ports up.
-    Release(&'a Service, BTreeSet<i32>),
+    Free(&'a Service, BTreeSet<u16>),
     /// This one is applied.
     Apply(&'a PreparedService),
 }
@@ -24,7 +25,7 @@ pub(super) enum Step<'a> {
 /// such moves that is the order of the spec.
 pub(super) fn order<'a>(prepared: &'a [PreparedService], live: &'a [Arc<Service>]) -> Vec<Step<'a>> {
     let mut waiting: Vec<_> = prepared.iter().map(|prepared| Waiting::new(prepared, live)).collect();
-    let wanted: BTreeSet<i32> = waiting.iter().flat_map(|service| service.wanted.clone()).collect();
+    let wanted: BTreeSet<u16> = waiting.iter().flat_map(|service| service.wanted.clone()).collect();
     let mut steps: Vec<_> = waiting
         .iter_mut()
         .filter_map(|service| service.release(&(&service.kept & &wanted)))
@@ -43,12 +44,12 @@ struct Waiting<'a> {
     prepared: &'a PreparedService,
     live: Option<&'a Service>,
     /// The node ports that it asks for by number.
-    wanted: BTreeSet<i32>,
+    wanted: BTreeSet<u16>,
     /// Those that it has and does not ask for.
-    spare: BTreeSet<i32>,
+    spare: BTreeSet<u16>,
     /// Those of `spare` that stay with it when it is applied: the apiserver keeps the number of a port of the same name for which
     /// none is asked (`patchAllocatedValues` in kubernetes/kubernetes `pkg/registry/core/service/storage/storage.go`).
-    kept: BTreeSet<i32>,
+    kept: BTreeSet<u16>,
 }
 
 impl<'a> Waiting<'a> {
@@ -77,10 +78,10 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    fn release(&mut self, node_ports: &BTreeSet<i32>) -> Option<Step<'a>> {
+    fn release(&mut self, node_ports: &BTreeSet<u16>) -> Option<Step<'a>> {
         let live = self.live.filter(|_| !node_ports.is_empty())?;
         self.spare = &self.spare - node_ports;
-        Some(Step::Release(live, node_ports.clone()))
+        Some(Step::Free(live, node_ports.clone()))
     }
 }
 
@@ -91,8 +92,8 @@ fn blocker(waiting: &[Waiting<'_>], service: &Waiting<'_>) -> Option<usize> {
         .position(|other| !other.spare.is_disjoint(&service.wanted))
 }
 
-/// All wait for another one. Whoever follows that far enough is in a circle.
-fn break_circle<'a>(waiting: &mut [Waiting<'a>], wanted: &BTreeSet<i32>) -> Option<Step<'a>> {
+/// All wait for another one. Following that far enough leads into a circle.
+fn break_circle<'a>(waiting: &mut [Waiting<'a>], wanted: &BTreeSet<u16>) -> Option<Step<'a>> {
     let next = |at: usize| waiting.get(at).and_then(|service| blocker(waiting, service));
     let member = (0..waiting.len()).try_fold(0, |at, _| next(at))?;
     let service = waiting.get_mut(member)?;
@@ -100,12 +101,8 @@ fn break_circle<'a>(waiting: &mut [Waiting<'a>], wanted: &BTreeSet<i32>) -> Opti
     service.release(&asked_for)
 }
 
-fn node_ports<'a>(ports: impl IntoIterator<Item = &'a ServicePort>) -> BTreeSet<i32> {
-    ports
-        .into_iter()
-        .filter_map(|port| port.node_port)
-        .filter(|port| *port != 0)
-        .collect()
+fn node_ports<'a>(ports: impl IntoIterator<Item = &'a ServicePort>) -> BTreeSet<u16> {
+    ports.into_iter().filter_map(node_port).collect()
 }
 
 #[cfg(test)]
@@ -136,7 +133,7 @@ mod tests {
             .collect();
         let word = |step: Step<'_>| match step {
             Step::Apply(prepared) => prepared.name.clone(),
-            Step::Release(live, ports) => format!("-{}{:?}", live.name_any(), Vec::from_iter(ports)),
+            Step::Free(live, ports) => format!("-{}{:?}", live.name_any(), Vec::from_iter(ports)),
         };
         order(&prepared, &live)
             .into_iter()
@@ -160,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gives_a_port_up_goes_first() {
+    fn the_service_that_gives_a_port_up_goes_first() {
         assert_eq!(words(&[("x", &[B]), ("y", &[C])], &[("x", &[A]), ("y", &[B])]), "y x");
         assert_eq!(
             words(&[("x", &[B]), ("y", &[C]), ("z", &[None])], &[("y", &[B]), ("z", &[C])]),

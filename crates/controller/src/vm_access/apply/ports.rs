@@ -3,28 +3,27 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams},
+use kube::ResourceExt;
+use novasphere_core::{
+    label::{self, Owner},
+    service_ports::{node_port, ports},
 };
-use novasphere_core::label::{self, Owner};
 use novasphere_runtime::{apply::WriteError, lease::NotLeader};
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::run::VM_ACCESS_MANAGER;
 
 /// Makes the ports of the live Service those of `desired`, when it has others after an apply that answered `applied` or was
 /// refused. Returns whether it did.
 ///
-/// Server-side apply leaves items of a list to whoever wrote them, so a port that a person added would stay reachable, and
-/// one that he changed would stay beside ours, which the apiserver refuses for ever ("Duplicate value" of the name). A
+/// Server-side apply leaves items of a list to the manager that wrote them, so a port that a person added would stay reachable, and
+/// one that they changed would stay beside ours, which the apiserver refuses for ever ("Duplicate value" of the name). A
 /// merge patch replaces the whole list.
 ///
 /// # Errors
 ///
 /// [`NotLeader`] when this process may not write any more.
-pub(super) async fn take_back(
+pub(super) async fn reset_ports(
     desired: &Service,
     applied: Option<&Service>,
     owner: &Owner,
@@ -39,11 +38,7 @@ pub(super) async fn take_back(
     if !ours || !has_others(ports(live), ports(desired)) {
         return Ok(false);
     }
-    tracing::info!(
-        namespace,
-        name = desired.name_any(),
-        "taking back the ports of a Service"
-    );
+    tracing::info!(namespace, name = desired.name_any(), "resetting the ports of a Service");
     patch_spec(live, json!({"ports": ports(desired)}), context).await
 }
 
@@ -53,7 +48,11 @@ pub(super) async fn take_back(
 /// # Errors
 ///
 /// [`NotLeader`] when this process may not write any more.
-pub(super) async fn release(live: &Service, node_ports: &BTreeSet<i32>, context: &Context) -> Result<(), NotLeader> {
+pub(super) async fn free_node_ports(
+    live: &Service,
+    node_ports: &BTreeSet<u16>,
+    context: &Context,
+) -> Result<(), NotLeader> {
     tracing::info!(
         namespace = live.namespace(),
         name = live.name_any(),
@@ -65,9 +64,9 @@ pub(super) async fn release(live: &Service, node_ports: &BTreeSet<i32>, context:
 }
 
 /// The spec that has none of `node_ports`. A Service keeps at least one port; the last one is taken off the nodes.
-fn without(live: &Service, node_ports: &BTreeSet<i32>) -> Value {
-    let is_released = |port: &&ServicePort| port.node_port.is_some_and(|port| node_ports.contains(&port));
-    let kept: Vec<_> = ports(live).iter().filter(|port| !is_released(port)).collect();
+fn without(live: &Service, node_ports: &BTreeSet<u16>) -> Value {
+    let is_freed = |port: &&ServicePort| node_port(port).is_some_and(|port| node_ports.contains(&port));
+    let kept: Vec<_> = ports(live).iter().filter(|port| !is_freed(port)).collect();
     if !kept.is_empty() {
         return json!({ "ports": kept });
     }
@@ -81,41 +80,22 @@ fn without(live: &Service, node_ports: &BTreeSet<i32>) -> Value {
 
 /// Replaces fields of the spec of `live`, lists as a whole. Returns whether that succeeded.
 async fn patch_spec(live: &Service, spec: Value, context: &Context) -> Result<bool, NotLeader> {
-    let patch = json!({
-        // Only over what was seen.
-        "metadata": {"uid": live.uid(), "resourceVersion": live.resource_version()},
-        "spec": spec,
-    });
-    let parameters = PatchParams {
-        field_manager: Some(VM_ACCESS_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let api: Api<Service> = Api::namespaced(context.client.clone(), &live.namespace().unwrap_or_default());
-    match api.patch(&live.name_any(), &parameters, &Patch::Merge(patch)).await {
-        Ok(mut service) => {
-            service.metadata.managed_fields = None;
-            context.caches.services.written(service);
-            Ok(true)
+    let patch = json!({ "spec": spec });
+    match context
+        .applier
+        .merge_unchanged(live, patch, &context.caches.services)
+        .await
+    {
+        Ok(_) => Ok(true),
+        Err(WriteError::NotLeader(lost)) => Err(lost),
+        Err(error) => {
+            tracing::info!(name = live.name_any(), %error, "the ports were not changed");
+            Ok(false)
         }
-        Err(error) => match WriteError::from(error) {
-            WriteError::NotLeader(lost) => Err(lost),
-            error => {
-                tracing::info!(name = live.name_any(), %error, "the ports were not changed");
-                Ok(false)
-            }
-        },
     }
 }
 
-pub(super) fn ports(service: &Service) -> &[ServicePort] {
-    service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.ports.as_deref())
-        .unwrap_or_default()
-}
-
-/// Whether `live` has a port that is none of `desired`. The apiserver tells ports apart by number and protocol
+/// Whether `live` has a port that is none of `desired`. The apiserver identifies a port by number and protocol
 /// (k8s.io/api/core/v1/types.go, `ServiceSpec.Ports`).
 fn has_others(live: &[ServicePort], desired: &[ServicePort]) -> bool {
     let key = |port: &ServicePort| (port.port, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()));

@@ -13,7 +13,6 @@ use serde_json::{Map, Value, json};
 use super::super::*;
 use crate::{
     config::{NodePortsConfig, PortRangeConfig},
-    run::VNC_WORKSPACE_MANAGER,
     watches::VOLUME_SNAPSHOTS,
 };
 
@@ -225,13 +224,13 @@ fn context(client: Client) -> Context {
         client,
         apis: OptionalApis::fixed([(VOLUME_SNAPSHOTS, "v1")].into()),
         caches: Caches::new(),
-        status_writes: StatusWrites::default(),
-        ports: Ports::new(&NodePortsConfig {
+        status_throttle: StatusThrottle::default(),
+        node_ports: NodePortAllocator::new(&NodePortsConfig {
             vnc: range(30000),
             ssh: range(31000),
         }),
-        inputs: Inputs::default(),
-        ends: Ends::default(),
+        last_inputs: LastInputs::default(),
+        crash_backoff: CrashBackoff::default(),
         gateway: GatewayLocation {
             namespace: "novasphere".to_owned(),
         },
@@ -262,9 +261,15 @@ async fn answer(request: Request<Body>, server: &Mutex<Server>) -> Response<Body
         Ok(answer) => (200, answer),
         Err((code, message)) => {
             let reason = if code == 404 { "NotFound" } else { "" };
+            let cause = message
+                .split_once(": ")
+                .map(|(field, message)| json!({"field": field, "message": message}));
             (
                 code,
-                json!({"kind": "Status", "code": code, "reason": reason, "message": message}),
+                json!({
+                    "kind": "Status", "code": code, "reason": reason, "message": message,
+                    "details": {"causes": cause.into_iter().collect::<Vec<_>>()},
+                }),
             )
         }
     };

@@ -11,7 +11,6 @@ use super::{
         reason::VirtualMachineReason as Reason,
         validate::Part,
         validated::WantedState,
-        virtual_machine_name,
     },
     Observed, invalid,
 };
@@ -36,7 +35,8 @@ pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> NewCond
     if is_going(live) {
         return NewCondition::new_false(type_, Reason::Terminating, "The VirtualMachine is being deleted.");
     }
-    if let Some(Err(failure)) = observed.applied.and_then(|applied| applied.virtual_machine.as_ref()) {
+    let failure = observed.applied.and_then(|applied| applied.virtual_machine.failure());
+    if let Some(failure) = failure {
         let (reason, message) = of_virtual_machine(failure);
         return NewCondition::new_false(type_, reason, message);
     }
@@ -302,7 +302,7 @@ pub(super) fn details(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<
         .unwrap_or_default();
     let printed = live.printable_status();
     Some(VmAccessMachineStatus {
-        name: virtual_machine_name(observed.vm_access),
+        name: observed.references.virtual_machine_name.clone(),
         uid: machine.metadata.uid.clone(),
         printable_status: (printed != NO_STATUS).then(|| printed.to_owned()),
         node_name: instance

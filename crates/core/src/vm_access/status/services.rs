@@ -9,7 +9,7 @@ use super::{
     super::{failure::of_service, reason::ServicesReason, validate::Part, validated::ValidatedService},
     Observed, invalid,
 };
-use crate::{condition::NewCondition, failure::Failure};
+use crate::{child::ChildOutcome, condition::NewCondition, service_ports::ports};
 
 /// How many addresses of a Service are told.
 const MAX_ADDRESSES: usize = 32;
@@ -44,15 +44,15 @@ pub(super) fn finding(observed: &Observed<'_>) -> NewCondition {
 
 fn problem(observed: &Observed<'_>, service: &ValidatedService) -> Option<(ServicesReason, String)> {
     let (reason, message) = match applied(observed, &service.name) {
-        None => (ServicesReason::ApiUnavailable, "it was not applied yet.".to_owned()),
-        Some(Err(failure)) => of_service(failure),
-        Some(Ok(live)) if service.service_type == ServiceType::LoadBalancer && ingress(live).is_empty() => (
+        None | Some(ChildOutcome::NotTried) => (ServicesReason::ApiUnavailable, "it was not applied yet.".to_owned()),
+        Some(ChildOutcome::Failed(failure)) => of_service(failure),
+        Some(ChildOutcome::Applied(live)) if service.service_type == ServiceType::LoadBalancer && ingress(live).is_empty() => (
             ServicesReason::LoadBalancerPending,
             "the cluster has given it no address yet. A cloud provider, MetalLB or K3s' ServiceLB does that; without one, use \
              type NodePort."
                 .to_owned(),
         ),
-        Some(Ok(_)) => return None,
+        Some(ChildOutcome::Applied(_)) => return None,
     };
     Some((reason, format!("Service {}: {message}", service.name)))
 }
@@ -63,15 +63,15 @@ pub(super) fn details(observed: &Observed<'_>, old: &VmAccessStatus) -> Vec<Acce
         return old.services.clone();
     };
     let detail = |service: &ValidatedService| match applied(observed, &service.name) {
-        Some(Ok(live)) => Some(detail(service, live, observed.node_addresses)),
+        Some(ChildOutcome::Applied(live)) => Some(detail(service, live, observed.node_addresses)),
         _ => old.services.iter().find(|old| old.name == service.name).cloned(),
     };
     vm_access.services.iter().filter_map(detail).collect()
 }
 
-fn applied<'a>(observed: &Observed<'a>, name: &str) -> Option<Result<&'a Service, &'a Failure>> {
+fn applied<'a>(observed: &Observed<'a>, name: &str) -> Option<&'a ChildOutcome<Service>> {
     let service = observed.applied?.services.iter().find(|service| service.name == name)?;
-    Some(service.result.as_ref())
+    Some(&service.outcome)
 }
 
 fn detail(service: &ValidatedService, live: &Service, node_addresses: &[String]) -> AccessServiceStatus {
@@ -80,12 +80,7 @@ fn detail(service: &ValidatedService, live: &Service, node_addresses: &[String])
         ServiceType::NodePort => node_addresses.to_vec(),
         ServiceType::LoadBalancer => ingress(live),
     };
-    let ports: Vec<_> = live
-        .spec
-        .iter()
-        .flat_map(|spec| spec.ports.iter().flatten())
-        .filter_map(port)
-        .collect();
+    let ports: Vec<_> = ports(live).iter().filter_map(port).collect();
     let first_port = ports.first().and_then(|port| match service.service_type {
         ServiceType::NodePort => port.node_port,
         ServiceType::ClusterIP | ServiceType::LoadBalancer => Some(port.port),

@@ -10,16 +10,16 @@ mod services;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Service;
 use novasphere_crd::VmAccess;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    child::ChildOutcome,
     condition::find,
     failure::FailureKind,
-    vm_access::{observed::AppliedService, power::decide, references::Apis, validate::validate},
+    vm_access::{observed::AppliedService, power::decide, references::Apis, validate::validate, virtual_machine_name},
 };
 
 const NOW: &str = "2026-01-01T12:00:00Z";
@@ -114,6 +114,7 @@ impl Found {
             .clone()
             .map(|instance| serde_json::from_value(instance).unwrap());
         let references = References {
+            virtual_machine_name: virtual_machine_name(&vm_access),
             virtual_machine: machine.clone().map(Arc::new),
             virtual_machine_instance: instance.clone().map(Arc::new),
             others: self.others.iter().cloned().map(Arc::new).collect(),
@@ -125,16 +126,17 @@ impl Found {
         let validated = validate(&vm_access, &references);
         let services = self.services.iter().map(|(name, result)| AppliedService {
             name: (*name).to_owned(),
-            result: result
-                .clone()
-                .map(|service| serde_json::from_value::<Service>(service).unwrap()),
+            outcome: match result.clone() {
+                Ok(service) => ChildOutcome::Applied(serde_json::from_value(service).unwrap()),
+                Err(failure) => ChildOutcome::Failed(failure),
+            },
         });
         let applied = Applied {
-            virtual_machine: self
-                .machine_failure
-                .clone()
-                .map(Err)
-                .or_else(|| machine.clone().map(Ok)),
+            virtual_machine: match (self.machine_failure.clone(), machine.clone()) {
+                (Some(failure), _) => ChildOutcome::Failed(failure),
+                (None, Some(machine)) => ChildOutcome::Applied(machine),
+                (None, None) => ChildOutcome::NotTried,
+            },
             services: services.collect(),
         };
         let now = NOW.parse().unwrap();

@@ -18,6 +18,7 @@ use super::{
     },
     *,
 };
+use crate::vm_access::virtual_machine_name;
 
 fn vm_access(spec: Value) -> VmAccess {
     let object = json!({
@@ -37,8 +38,18 @@ fn template(more: &Value) -> Value {
     json!({"virtualMachine": {"template": template}})
 }
 
+/// With the name that [`References`] carries.
+fn validate(vm_access: &VmAccess, references: &References) -> Result<ValidatedVmAccess, ValidateError> {
+    let references = References {
+        virtual_machine_name: virtual_machine_name(vm_access),
+        ..references.clone()
+    };
+    super::validate(vm_access, &references)
+}
+
 fn references(machine: Option<Value>) -> References {
     References {
+        virtual_machine_name: String::new(),
         virtual_machine: machine.map(|machine| Arc::new(serde_json::from_value::<VirtualMachine>(machine).unwrap())),
         virtual_machine_instance: None,
         others: Vec::new(),

@@ -15,6 +15,7 @@ pub use self::{
     network_policy::GatewayLocation,
     pod::{TEMPLATE_HASH, with_secret},
     secret::{ROTATED_FOR, build as build_secret},
+    service::build as build_service,
 };
 use super::{lifecycle::LifecycleDecision, node_ports::NodePorts, validated::ValidatedWorkspace};
 

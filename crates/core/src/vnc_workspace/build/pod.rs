@@ -16,7 +16,7 @@ use super::super::{
 };
 use crate::label::{Component, KEY_OWNER_UID, Owner};
 
-/// Annotation of the Pod: what it was made from. A Pod made from something else is made anew, because most of its spec is
+/// Annotation of the Pod: what it was created from. A Pod that was created from something else is replaced, because most of its spec is
 /// immutable.
 pub const TEMPLATE_HASH: &str = "novasphere.io/template-hash";
 

@@ -19,7 +19,8 @@ const VNC: i32 = 5901;
 const SSH: i32 = 22;
 
 /// The Service of a workspace.
-pub(super) fn build(workspace: &ValidatedWorkspace, ports: NodePorts) -> Service {
+#[must_use]
+pub fn build(workspace: &ValidatedWorkspace, ports: NodePorts) -> Service {
     let owner = &workspace.owner;
     let mut labels = owner.labels(Component::Desktop);
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());

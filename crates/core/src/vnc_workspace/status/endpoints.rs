@@ -6,7 +6,7 @@ use super::{
     super::{SSH_PORT, VNC_PORT, reason::RoutesReason},
     Observed,
 };
-use crate::condition::NewCondition;
+use crate::{condition::NewCondition, service_ports::port};
 
 pub(super) fn routes(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::ROUTES_READY;
@@ -33,9 +33,7 @@ pub(super) fn routes(observed: &Observed<'_>) -> NewCondition {
 
 /// Where the desktop is reached from outside novasphere's gateways.
 pub(super) fn endpoints(observed: &Observed<'_>) -> Option<WorkspaceEndpoints> {
-    let Some(Ok(service)) = &observed.applied.service else {
-        return None;
-    };
+    let service = observed.applied.service.service()?;
     let spec = service.spec.as_ref()?;
     let service_type = observed.workspace.spec.service.r#type;
     let address = match service_type {
@@ -51,11 +49,7 @@ pub(super) fn endpoints(observed: &Observed<'_>) -> Option<WorkspaceEndpoints> {
         }
     };
     let at = |name: &str| {
-        let port = spec
-            .ports
-            .iter()
-            .flatten()
-            .find(|port| port.name.as_deref() == Some(name))?;
+        let port = port(service, name)?;
         let number = if service_type == ServiceType::NodePort {
             port.node_port?
         } else {

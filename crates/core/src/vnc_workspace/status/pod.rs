@@ -3,7 +3,14 @@
 use novasphere_crd::condition as types;
 
 use super::{
-    super::{failure, lifecycle::DesktopState, reason::PodReason, resize, validate::Part},
+    super::{
+        applied::{Applied, PodOutcome, ServiceOutcome},
+        failure,
+        lifecycle::DesktopState,
+        reason::PodReason,
+        resize,
+        validate::Part,
+    },
     Observed,
 };
 use crate::{condition::NewCondition, failure::Failure};
@@ -31,52 +38,61 @@ pub(super) fn pod(observed: &Observed<'_>) -> NewCondition {
         let (reason, message) = failure::of_write(what, failure);
         return fails(reason, &message);
     }
-    if let Some(Err(failure)) = &applied.service {
+    if let ServiceOutcome::Refused(failure) = &applied.service {
         let (reason, message) = failure::of_write("Service", failure);
         return fails(reason, &message);
     }
     match observed.state() {
         Some(DesktopState::Expired) => return expired(),
         Some(DesktopState::Asleep(_)) => {
-            return fails(PodReason::Hibernated, "The desktop sleeps. Whoever connects wakes it.");
+            return fails(PodReason::Hibernated, "The desktop is hibernated. Connect to wake it.");
         }
         Some(DesktopState::Awake { .. }) | None => {}
     }
-    if let Some(which) = applied.ports_used_up {
+    if let ServiceOutcome::NoFreePort { port, .. } = &applied.service {
         return fails(
             PodReason::NodePortsUsedUp,
             &format!(
-                "All ports on nodes that the controller gives out for {which} are taken. Ask for a port in spec.service.nodePorts, use type \
+                "All ports on nodes that the controller gives out for {port} are taken. Ask for a port in spec.service.nodePorts, use type \
                  ClusterIP, or let the administrator widen the range."
             ),
         );
     }
-    let answers = matches!(&applied.pod, Some(Ok(pod)) if failure::is_ready(pod));
-    let explained = match &applied.pod {
-        Some(Ok(pod)) if !failure::has_ended(pod) => failure::of_pod(pod).is_some(),
-        Some(Err(_)) => true,
-        _ => false,
+    awake(applied)
+}
+
+/// The Pod of a desktop that is to be awake.
+fn awake(applied: &Applied) -> NewCondition {
+    let type_ = types::POD_READY;
+    let fails = |reason: PodReason, message: &str| NewCondition::new_false(type_, reason, message);
+    // A crash loop says more than that the next Pod starts or the last one is ending.
+    let explains_itself = match &applied.pod {
+        PodOutcome::Present { pod, .. } => {
+            failure::is_ready(pod) || (!failure::has_ended(pod) && failure::of_pod(pod).is_some())
+        }
+        PodOutcome::Refused(_) => true,
+        PodOutcome::Absent | PodOutcome::Ending | PodOutcome::Waiting(_) => false,
     };
-    if let Some(crash_loop) = applied.crash_loop.as_ref().filter(|_| !answers && !explained) {
+    if let Some(crash_loop) = applied.crash_loop.as_ref().filter(|_| !explains_itself) {
         let (reason, message) = failure::of_crash_loop(crash_loop);
         return fails(reason, &message);
     }
     match &applied.pod {
-        None if applied.pod_is_ending => fails(PodReason::Stopping, "The old Pod is ending; the next one follows."),
-        None => fails(PodReason::Starting, "The desktop starts."),
-        Some(Err(failure)) => {
+        PodOutcome::Ending => fails(PodReason::Stopping, "The old Pod is ending; the next one follows."),
+        PodOutcome::Absent | PodOutcome::Waiting(_) => fails(PodReason::Starting, "The desktop starts."),
+        PodOutcome::Refused(failure) => {
             let (reason, message) = failure::of_write("Pod", failure);
             fails(reason, &message)
         }
-        Some(Ok(pod)) if failure::is_ready(pod) => {
-            let resources = applied.resize.as_ref().map(refused).or_else(|| resize::pending(pod));
+        PodOutcome::Present { pod, resize_refused } if failure::is_ready(pod) => {
+            let resources = resize_refused.as_ref().map(refused).or_else(|| resize::pending(pod));
             let message = resources.map_or_else(
                 || "The desktop answers.".to_owned(),
                 |resources| format!("The desktop answers. {resources}"),
             );
             NewCondition::new_true(type_, PodReason::Running, message)
         }
-        Some(Ok(pod)) => match failure::of_pod(pod) {
+        PodOutcome::Present { pod, .. } => match failure::of_pod(pod) {
             Some((reason, message)) => fails(reason, &message),
             None => fails(PodReason::Starting, "The desktop starts."),
         },

@@ -91,18 +91,18 @@ pub(super) fn remember(status: &mut VncWorkspaceStatus, decision: &LifecycleDeci
     }
 }
 
-/// What is told of the last input. While somebody types it moves every minute, which is not worth a write each time: it is told
+/// `status.lastInputAt`. While somebody types it moves every minute, which is not worth a write each time: it is written
 /// together with what else is new, when it is [`LAST_INPUT_WRITE_INTERVAL`] newer, and when the session that showed it has gone.
-pub(super) fn last_input_at(activity: &Activity, told: Option<Timestamp>, with_others: bool) -> Option<Timestamp> {
-    let newest = activity.last_input_at.map(whole_second).max(told);
-    let is_due = with_others || !activity.is_shown || is_much_newer(told, newest);
-    if is_due { newest } else { told }
+pub(super) fn last_input_at(activity: &Activity, written: Option<Timestamp>, with_others: bool) -> Option<Timestamp> {
+    let newest = activity.last_input_at.map(whole_second).max(written);
+    let is_due = with_others || !activity.is_shown || is_much_newer(written, newest);
+    if is_due { newest } else { written }
 }
 
 /// Whether an input is worth a write of its own.
-pub(in super::super) fn is_much_newer(told: Option<Timestamp>, newest: Option<Timestamp>) -> bool {
-    match (told, newest) {
-        (Some(told), Some(newest)) => newest.duration_since(told) >= LAST_INPUT_WRITE_INTERVAL,
-        (told, newest) => told != newest,
+pub(in super::super) fn is_much_newer(written: Option<Timestamp>, newest: Option<Timestamp>) -> bool {
+    match (written, newest) {
+        (Some(written), Some(newest)) => newest.duration_since(written) >= LAST_INPUT_WRITE_INTERVAL,
+        (written, newest) => written != newest,
     }
 }

@@ -13,14 +13,14 @@ use super::{
     },
     Observed,
 };
-use crate::condition::NewCondition;
+use crate::{child::ChildOutcome, condition::NewCondition};
 
 pub(super) fn storage(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::STORAGE_READY;
     if let Some(finding) = observed.applied.snapshot.as_ref().and_then(waited_for) {
         return finding;
     }
-    if let Some(Err(failure)) = &observed.applied.home {
+    if let ChildOutcome::Failed(failure) = &observed.applied.home {
         let (reason, message) = failure::of_home_write(&home_of(observed.workspace), failure);
         return NewCondition::new_false(type_, reason, message);
     }
@@ -41,10 +41,10 @@ pub(super) fn storage(observed: &Observed<'_>) -> NewCondition {
         Ok(valid) => valid,
     };
     match &observed.applied.home {
-        None | Some(Err(_)) => {
+        ChildOutcome::NotTried | ChildOutcome::Failed(_) => {
             NewCondition::new_unknown(type_, StorageReason::ApiUnavailable, "The home was not looked at yet.")
         }
-        Some(Ok(claim)) => match failure::of_home(claim, &valid.home, observed.references) {
+        ChildOutcome::Applied(claim) => match failure::of_home(claim, &valid.home, observed.references) {
             Some((reason, message)) => NewCondition::new_false(type_, reason, message),
             None => resizing(claim)
                 .unwrap_or_else(|| NewCondition::new_true(type_, StorageReason::Bound, "The home is there.")),
@@ -57,7 +57,7 @@ fn deleting(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::STORAGE_READY;
     let phase = |claim: &PersistentVolumeClaim| claim.status.as_ref()?.phase.clone();
     match &observed.applied.home {
-        Some(Ok(claim)) if phase(claim).as_deref() == Some("Bound") => {
+        ChildOutcome::Applied(claim) if phase(claim).as_deref() == Some("Bound") => {
             NewCondition::new_true(type_, StorageReason::Bound, "The home is there.")
         }
         _ => NewCondition::new_unknown(

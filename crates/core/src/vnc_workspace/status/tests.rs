@@ -1,18 +1,25 @@
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use novasphere_crd::HibernationReason;
 use serde_json::{Value, json};
 
 use super::{
     super::{
         activity::Activity,
+        applied::{CrashLoop, ServiceOutcome},
         lifecycle::decide_for,
         samples::{at, references, workspace},
-        snapshots::{SnapshotProgress, SnapshotTrigger},
+        snapshots::{PendingSnapshot, SnapshotProgress, SnapshotTrigger},
         transition::transition,
         validate::validate,
     },
     *,
 };
-use crate::{failure::FailureKind, label::Owner, transition::WritePriority};
+use crate::{
+    child::ChildOutcome,
+    failure::{Failure, FailureKind},
+    label::Owner,
+    transition::WritePriority,
+};
 
 fn bound() -> PersistentVolumeClaim {
     let claim =
@@ -40,9 +47,9 @@ fn pod(ready: bool) -> Pod {
 
 fn applied(pod: Pod) -> Applied {
     Applied {
-        home: Some(Ok(bound())),
-        service: Some(Ok(service())),
-        pod: Some(Ok(pod)),
+        home: ChildOutcome::Applied(bound()),
+        service: ServiceOutcome::Applied(Box::new(service())),
+        pod: PodOutcome::present(pod),
         ..Applied::default()
     }
 }
@@ -52,7 +59,7 @@ fn of(workspace: &VncWorkspace, applied: &Applied, second: i64) -> VncWorkspaceS
 }
 
 fn with(workspace: &VncWorkspace, applied: &Applied, activity: Activity, second: i64) -> VncWorkspaceStatus {
-    let mut pod = applied.pod.clone().and_then(Result::ok);
+    let mut pod = applied.pod.pod().cloned();
     if let Some(pod) = &mut pod {
         pod.metadata.owner_references = Some(vec![Owner::of(workspace).unwrap().reference()]);
     }
@@ -103,7 +110,7 @@ fn one_that_starts_is_not_and_its_node_is_not_told_yet() {
 fn one_that_sleeps_is_as_wanted() {
     let asked = workspace(&json!({"lifecycle": {"state": "Hibernated"}}));
     let applied = Applied {
-        pod: None,
+        pod: PodOutcome::Absent,
         ..applied(pod(true))
     };
     let status = of(&asked, &applied, 5);
@@ -122,12 +129,12 @@ fn one_that_sleeps_is_not_as_wanted_when_something_of_it_is_refused() {
     let asked = workspace(&json!({"lifecycle": {"state": "Hibernated"}}));
     let refused = || Failure::new(FailureKind::Forbidden, "not allowed");
     let sleeping = || Applied {
-        pod: None,
+        pod: PodOutcome::Absent,
         ..applied(pod(true))
     };
     for applied in [
         Applied {
-            service: Some(Err(refused())),
+            service: ServiceOutcome::Refused(refused()),
             ..sleeping()
         },
         Applied {
@@ -149,8 +156,7 @@ fn pods_that_end_again_and_again_are_one_failure() {
         exits: 3,
     });
     let ending = Applied {
-        pod: None,
-        pod_is_ending: true,
+        pod: PodOutcome::Ending,
         crash_loop: ended.clone(),
         ..applied(pod(false))
     };
@@ -197,7 +203,7 @@ fn a_sleep_is_announced() {
 #[test]
 fn refusals_are_told_where_they_belong() {
     let failed = Applied {
-        home: Some(Err(Failure::new(FailureKind::QuotaExceeded, "exceeded quota: team"))),
+        home: ChildOutcome::Failed(Failure::new(FailureKind::QuotaExceeded, "exceeded quota: team")),
         ..applied(pod(false))
     };
     let status = of(&workspace(&json!({})), &failed, 0);
@@ -291,7 +297,10 @@ fn input_takes_the_announcement_back() {
 #[test]
 fn a_desktop_that_could_not_grow_goes_on_and_says_so() {
     let refused = Applied {
-        resize: Some(Failure::new(FailureKind::QuotaExceeded, "exceeded quota: team")),
+        pod: PodOutcome::Present {
+            pod: Box::new(pod(true)),
+            resize_refused: Some(Failure::new(FailureKind::QuotaExceeded, "exceeded quota: team")),
+        },
         ..applied(pod(true))
     };
     let status = of(&workspace(&json!({})), &refused, 5);
@@ -318,8 +327,8 @@ fn weak(more: &Value) -> VncWorkspace {
 #[test]
 fn an_invalid_desktop_sleeps_and_ends_and_goes_on_until_then() {
     let left = Applied {
-        service: None,
-        home: None,
+        service: ServiceOutcome::NotTried,
+        home: ChildOutcome::NotTried,
         ..applied(pod(true))
     };
     let status = of(&weak(&json!({})), &left, 5);
@@ -366,8 +375,8 @@ fn a_deletion_is_told_as_such() {
     for mut going in [workspace(&json!({})), weak(&json!({}))] {
         going.metadata.deletion_timestamp = Some(Time(at(3)));
         let ending = Applied {
-            home: Some(Ok(bound())),
-            pod_is_ending: true,
+            home: ChildOutcome::Applied(bound()),
+            pod: PodOutcome::Ending,
             ..Applied::default()
         };
         let status = of(&going, &ending, 5);

@@ -1,0 +1,330 @@
+//! What was read → what one reconcile does, apart from the objects that [`build`](super::build) makes.
+//!
+//! The order is part of the plan: the finalizer comes before everything that it guards, the Pod goes before a snapshot is taken, and the
+//! home goes after its snapshot is ready.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod, Service},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use novasphere_crd::{ReclaimPolicy, VncWorkspace};
+use novasphere_foreign::volume_snapshot::VolumeSnapshot;
+
+use super::{
+    lifecycle::{DesktopState, LifecycleDecision},
+    references::{References, home_of},
+    snapshots::{
+        SnapshotProgress, SnapshotTrigger, build, ended, expired_snapshots, has_volume, hibernation_name, last_name,
+        progress,
+    },
+    validate::{has_finalizer, needs_finalizer, snapshot_policy},
+};
+use crate::label::{self, Owner};
+
+/// What one reconcile does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// The workspace is being deleted, and nothing of it waits for the controller: owner references take the rest with it.
+    Nothing,
+    /// The workspace is being deleted, and its finalizer waits for its home.
+    Delete(DeletionPlan),
+    /// The workspace stays, at least until its home is saved.
+    Sync(SyncPlan),
+}
+
+/// How a workspace that is being deleted ends: its Pod, then the snapshot, then the home, then the finalizer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeletionPlan {
+    /// The snapshot that has to be ready before the home goes, when the home holds anything.
+    pub snapshot: Option<SnapshotPlan>,
+    /// Whether the home goes, too.
+    pub deletes_home: bool,
+}
+
+/// How a workspace is kept as it is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncPlan {
+    /// The workspace.
+    pub owner: Owner,
+    /// Whether the finalizer is set (`true`) or taken away (`false`) before anything else is written.
+    pub finalizer: Option<bool>,
+    /// What happens to the Pod of a spec that is invalid, for which nothing is built.
+    pub invalid_pod: InvalidPod,
+    /// What follows once the objects are applied.
+    pub then: Followup,
+    /// The snapshots beyond those that are kept.
+    pub expired_snapshots: Vec<Arc<VolumeSnapshot>>,
+}
+
+/// What happens to the Pod while the spec is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidPod {
+    /// It stays as it is.
+    Keep,
+    /// It is deleted: an invalid spec still hibernates and expires.
+    Delete,
+}
+
+/// What follows once the objects are applied.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Followup {
+    /// Nothing.
+    Nothing,
+    /// A snapshot is taken once the Pod has gone.
+    Snapshot(SnapshotPlan),
+    /// The workspace is deleted once the Pod has gone, and once this snapshot is ready when the home holds anything.
+    Expire(Option<SnapshotPlan>),
+}
+
+/// A snapshot of the home.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapshotPlan {
+    /// What it is taken for.
+    pub trigger: SnapshotTrigger,
+    /// The object.
+    pub desired: VolumeSnapshot,
+    /// How it stands, as far as the watch has seen.
+    pub seen: SnapshotProgress,
+}
+
+/// Plans a reconcile.
+#[must_use]
+pub fn plan(
+    workspace: &VncWorkspace,
+    references: &References,
+    decision: Option<&LifecycleDecision>,
+    now: Timestamp,
+) -> Plan {
+    let Some(owner) = Owner::of(workspace) else {
+        return Plan::Nothing;
+    };
+    let snapshots = Snapshots {
+        workspace,
+        references,
+        owner: &owner,
+    };
+    if workspace.metadata.deletion_timestamp.is_some() {
+        if !has_finalizer(workspace) {
+            return Plan::Nothing;
+        }
+        let reclaim = workspace.spec.storage.reclaim;
+        return Plan::Delete(DeletionPlan {
+            snapshot: (reclaim == ReclaimPolicy::Snapshot).then(|| snapshots.last(SnapshotTrigger::Deletion, now)),
+            deletes_home: reclaim != ReclaimPolicy::Retain,
+        });
+    }
+    let wanted = needs_finalizer(workspace);
+    Plan::Sync(SyncPlan {
+        finalizer: (wanted != has_finalizer(workspace)).then_some(wanted),
+        invalid_pod: if decision.is_none_or(LifecycleDecision::is_awake) {
+            InvalidPod::Keep
+        } else {
+            InvalidPod::Delete
+        },
+        then: followup(&snapshots, decision, now),
+        expired_snapshots: expired_snapshots(&references.snapshots, snapshot_policy(&workspace.spec).keep),
+        owner,
+    })
+}
+
+fn followup(snapshots: &Snapshots<'_>, decision: Option<&LifecycleDecision>, now: Timestamp) -> Followup {
+    let spec = &snapshots.workspace.spec;
+    let policy = snapshot_policy(spec);
+    match decision.map(|decision| decision.state) {
+        None | Some(DesktopState::Awake { .. }) => Followup::Nothing,
+        Some(DesktopState::Asleep(sleep)) => {
+            let holds_anything = own_home(snapshots.workspace, snapshots.references).is_some_and(has_volume);
+            if !policy.on_hibernate || !holds_anything {
+                return Followup::Nothing;
+            }
+            let name = hibernation_name(snapshots.owner, sleep);
+            Followup::Snapshot(snapshots.named(&name, SnapshotTrigger::Hibernation))
+        }
+        Some(DesktopState::Expired) => {
+            let is_wanted = policy.on_expire || spec.storage.reclaim == ReclaimPolicy::Snapshot;
+            Followup::Expire(is_wanted.then(|| snapshots.last(SnapshotTrigger::Expiry, now)))
+        }
+    }
+}
+
+/// The snapshots of one workspace.
+struct Snapshots<'a> {
+    workspace: &'a VncWorkspace,
+    references: &'a References,
+    owner: &'a Owner,
+}
+
+impl Snapshots<'_> {
+    /// The one that is taken before the home goes.
+    fn last(&self, trigger: SnapshotTrigger, now: Timestamp) -> SnapshotPlan {
+        self.named(&last_name(self.owner, ended(self.workspace, now)), trigger)
+    }
+
+    fn named(&self, name: &str, trigger: SnapshotTrigger) -> SnapshotPlan {
+        let class = snapshot_policy(&self.workspace.spec).class;
+        let seen = if self.references.snapshot_api {
+            progress(&self.references.snapshots, name)
+        } else {
+            let missing =
+                "the cluster does not serve snapshot.storage.k8s.io; install the snapshot-controller and its CRDs";
+            SnapshotProgress::Refused(missing.to_owned())
+        };
+        SnapshotPlan {
+            trigger,
+            desired: build(self.owner, name, &home_of(self.workspace), class.as_deref()),
+            seen,
+        }
+    }
+}
+
+/// The home, when it belongs to the workspace.
+#[must_use]
+pub fn own_home<'a>(workspace: &VncWorkspace, references: &'a References) -> Option<&'a PersistentVolumeClaim> {
+    let home = references.home.as_deref()?;
+    is_own(workspace, &home.metadata).then_some(home)
+}
+
+/// The Pod of the workspace, not one of its name that somebody else created.
+#[must_use]
+pub fn own_pod<'a>(workspace: &VncWorkspace, references: &'a References) -> Option<&'a Pod> {
+    let pod = references.pod.as_deref()?;
+    is_own(workspace, &pod.metadata).then_some(pod)
+}
+
+/// The Service of the workspace.
+#[must_use]
+pub fn own_service<'a>(workspace: &VncWorkspace, references: &'a References) -> Option<&'a Service> {
+    let service = references.service.as_deref()?;
+    is_own(workspace, &service.metadata).then_some(service)
+}
+
+/// Whether an object was made for the workspace.
+#[must_use]
+pub fn is_own(workspace: &VncWorkspace, object: &ObjectMeta) -> bool {
+    label::owner_uid(object) == workspace.metadata.uid.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::{Value, json};
+
+    use super::{
+        super::{
+            FINALIZER,
+            lifecycle::decide_for,
+            samples::{at, references, workspace},
+        },
+        *,
+    };
+
+    fn with_home(volume: &Value) -> References {
+        let home = json!({
+            "metadata": {"name": "alice-home", "labels": {"novasphere.io/owner-uid": "alice-1"}},
+            "spec": {"volumeName": volume},
+        });
+        References {
+            home: Some(Arc::new(serde_json::from_value(home).unwrap())),
+            ..references()
+        }
+    }
+
+    fn planned(workspace: &VncWorkspace, references: &References, second: i64) -> Plan {
+        let decision = decide_for(workspace, references, at(second));
+        plan(workspace, references, decision.as_ref(), at(second))
+    }
+
+    fn synced(spec: &Value, references: &References, second: i64) -> SyncPlan {
+        match planned(&workspace(spec), references, second) {
+            Plan::Sync(plan) => plan,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_finalizer_follows_the_reclaim_policy() {
+        let finalizer = |reclaim: &str, has: bool| {
+            let mut workspace = workspace(&json!({"storage": {"reclaim": reclaim}}));
+            workspace.metadata.finalizers = has.then(|| vec![FINALIZER.to_owned()]);
+            match planned(&workspace, &references(), 5) {
+                Plan::Sync(plan) => plan.finalizer,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(finalizer("Snapshot", false), Some(true));
+        assert_eq!(finalizer("Snapshot", true), None);
+        for other in ["Retain", "Delete"] {
+            assert_eq!(finalizer(other, true), Some(false));
+            assert_eq!(finalizer(other, false), None);
+        }
+    }
+
+    #[test]
+    fn a_deletion_is_planned_only_while_it_waits_for_us() {
+        let deletion = |reclaim: &str, finalizers: &[&str]| {
+            let mut workspace = workspace(&json!({"storage": {"reclaim": reclaim}}));
+            workspace.metadata.deletion_timestamp = Some(Time(at(3)));
+            workspace.metadata.finalizers = Some(finalizers.iter().map(ToString::to_string).collect());
+            planned(&workspace, &with_home(&json!("v")), 5)
+        };
+        assert_eq!(deletion("Snapshot", &["example.org/other"]), Plan::Nothing);
+        let ours = |reclaim| match deletion(reclaim, &[FINALIZER]) {
+            Plan::Delete(plan) => (plan.snapshot.is_some(), plan.deletes_home),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(ours("Snapshot"), (true, true));
+        assert_eq!(ours("Delete"), (false, true));
+        assert_eq!(ours("Retain"), (false, false));
+    }
+
+    #[test]
+    fn a_sleep_is_saved_when_that_is_asked_for_and_there_is_something_to_save() {
+        let asleep = |on_hibernate: bool, volume: &Value| {
+            let spec = json!({"lifecycle": {"state": "Hibernated"}, "backup": {"onHibernate": on_hibernate}});
+            synced(&spec, &with_home(volume), 5)
+        };
+        assert_eq!(asleep(false, &json!("v")).then, Followup::Nothing);
+        assert_eq!(asleep(true, &json!(null)).then, Followup::Nothing, "it was never bound");
+        let plan = asleep(true, &json!("v"));
+        let Followup::Snapshot(snapshot) = plan.then else {
+            panic!("{:?}", plan.then)
+        };
+        assert_eq!(
+            (snapshot.trigger, snapshot.seen),
+            (SnapshotTrigger::Hibernation, SnapshotProgress::Missing)
+        );
+        assert_eq!(plan.invalid_pod, InvalidPod::Delete);
+        assert_eq!(synced(&json!({}), &references(), 5).invalid_pod, InvalidPod::Keep);
+    }
+
+    #[test]
+    fn the_end_of_a_time_needs_a_snapshot_when_the_home_goes_or_one_is_asked_for() {
+        let expiry = |reclaim: &str, on_expire: bool| {
+            let spec = json!({
+                "lifecycle": {"maxLifetime": "1s"}, "storage": {"reclaim": reclaim}, "backup": {"onExpire": on_expire},
+            });
+            match synced(&spec, &with_home(&json!("v")), 5).then {
+                Followup::Expire(snapshot) => snapshot.is_some(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(expiry("Snapshot", false) && expiry("Retain", true));
+        assert!(!expiry("Retain", false) && !expiry("Delete", false));
+    }
+
+    #[test]
+    fn a_cluster_without_snapshots_refuses_one() {
+        let without = References {
+            snapshot_api: false,
+            ..with_home(&json!("v"))
+        };
+        let spec = json!({"lifecycle": {"maxLifetime": "1s"}, "storage": {"reclaim": "Snapshot"}});
+        let Followup::Expire(Some(snapshot)) = synced(&spec, &without, 5).then else {
+            panic!("no snapshot is planned")
+        };
+        assert!(matches!(snapshot.seen, SnapshotProgress::Refused(said) if said.contains("snapshot.storage.k8s.io")));
+    }
+}
