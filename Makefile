@@ -17,6 +17,8 @@ KUBECTL ?= kubectl
 DOCKER ?= docker
 # What `dev` starts: "" (control plane), --node or --kubevirt.
 DEV_CLUSTER ?= --kubevirt
+# Busy loops beside `test-e2e`.
+LOAD ?= 0
 # Seconds for each target of `fuzz`.
 FUZZ_TIME ?= 60
 
@@ -202,8 +204,8 @@ test-unit: console-page ## Run the tests that need no cluster
 	@$(STEP) "tests of crates" cargo test $(LOCKED) --workspace --exclude novasphere-e2e --test '*'
 
 .PHONY: test-e2e
-test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> chooses)
-	@$(STEP) "cluster tests" $(CLUSTER_TESTS) -- $(T)
+test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> chooses; LOAD=4: beside four busy loops)
+	@$(STEP) "cluster tests" hack/with-load $(LOAD) $(CLUSTER_TESTS) -- $(T)
 
 .PHONY: test-go
 test-go: packages ## Run the tests of the test bed that need no cluster

@@ -74,11 +74,11 @@ async fn controls(context: &Context<'_>, fixture: &DesktopFixture, screen: &Scre
     let shown = screen.shows(TERMINAL, MOST, wait::SHORT).await;
     screen.screenshot(&context.output.join("picture.ppm"))?;
     shown?;
-    // Again until it arrives: without a window manager it takes a moment until the window has the keyboard.
+    // Again until it arrives: the first click may come before the window has its size.
     wait::until("a line is typed in the guest", wait::SHORT, || async {
-        screen.xdotool(&["mousemove", "200", "200", "click", "1"])?;
-        screen.xdotool(&["search", "--onlyvisible", "--name", "guest", "windowfocus", "--sync"])?;
-        screen.type_text("typed\n")?;
+        screen.xdotool(&["mousemove", "200", "200", "click", "1"]).await?;
+        screen.focus("guest", wait::SHORT).await?;
+        screen.type_text("typed\n").await?;
         let typed = fixture.desktop.typed()?;
         Ok(Seen::some(
             typed.contains("typed\n").then_some(()),
