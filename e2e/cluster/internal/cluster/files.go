@@ -115,12 +115,16 @@ func (c *Cluster) writeKubeconfig(user string) error {
 	}, 0o600)
 }
 
-// auditPolicy logs every write and no read.
+// auditPolicy logs every write and no read, and of questions about rights what was asked.
 func auditPolicy() object {
 	return object{
 		"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
 		"omitStages": []string{"RequestReceived"},
 		"rules": []object{
+			{
+				"level": "Request", "verbs": []string{"create"},
+				"resources": []object{{"group": "authorization.k8s.io", "resources": []string{"subjectaccessreviews"}}},
+			},
 			{"level": "Metadata", "verbs": []string{"create", "update", "patch", "delete", "deletecollection"}},
 			{"level": "None"},
 		},

@@ -3,3 +3,4 @@
 pub(crate) mod console;
 pub(crate) mod contract;
 pub(crate) mod installed;
+pub(crate) mod user;

@@ -80,11 +80,11 @@ async fn apiserver() -> Result<()> {
                 anyhow::bail!("four viewers were let in")
             };
             let end = revoked.closed(wait::SHORT).await?;
-            ensure!(end == (4001, "Revoked".to_owned()), "told {end:?}");
+            ensure!(end == (4001, "Revoked".to_owned()), "closed with {end:?}");
             let end = deleted.closed(wait::SHORT).await?;
-            ensure!(end == (4002, "Deleted".to_owned()), "told {end:?}");
+            ensure!(end == (4002, "Deleted".to_owned()), "closed with {end:?}");
             let end = remade.closed(wait::SHORT).await?;
-            ensure!(end == (4004, "TargetGone".to_owned()), "told {end:?}");
+            ensure!(end == (4004, "TargetGone".to_owned()), "closed with {end:?}");
             alive(&fixture, std::slice::from_mut(stays)).await?;
             // A stream that was taken for dead meanwhile is back in the session.
             connections(context, "stays", 1).await?;

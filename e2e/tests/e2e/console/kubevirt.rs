@@ -111,7 +111,7 @@ impl Scene<'_, '_> {
 
     async fn closes(&self, viewer: &mut ConsoleSocket, code: u16, word: &str) -> Result<()> {
         let end = viewer.closed(wait::SHORT).await?;
-        ensure!(end == (code, word.to_owned()), "told {end:?}, not {code} {word}");
+        ensure!(end == (code, word.to_owned()), "closed with {end:?}, not {code} {word}");
         Ok(())
     }
 

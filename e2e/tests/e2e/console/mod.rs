@@ -10,4 +10,5 @@ pub(crate) mod session;
 pub(crate) mod session_status;
 pub(crate) mod ssh;
 pub(crate) mod tokens;
+pub(crate) mod undecodable;
 pub(crate) mod viewers;

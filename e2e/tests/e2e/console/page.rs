@@ -54,17 +54,17 @@ const TOKEN: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09";
 /// A token that opens nothing.
 const USED: &str = "bcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09a";
 
-/// A token of a stream that nothing is heard of.
+/// A token of a stream on which nothing comes.
 const SILENT: &str = "cdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09ab";
 
 /// Lets everybody in as soon as the desktop runs, but for two.
 #[derive(Clone)]
-struct Door {
+struct TestAdmission {
     view: Arc<watch::Sender<TargetView>>,
     desktop: SocketAddr,
 }
 
-impl Admission for Door {
+impl Admission for TestAdmission {
     type TargetView = TargetView;
 
     async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
@@ -113,7 +113,7 @@ fn is(token: &TokenHash, known: &str) -> bool {
     TokenHash::of_token(known.as_bytes()).is_ok_and(|known| known.is(token))
 }
 
-impl Door {
+impl TestAdmission {
     fn new(desktop: SocketAddr) -> Self {
         let asleep = TargetView {
             kind: "VncWorkspace",
@@ -157,16 +157,16 @@ fn link(base: &str, protocol: &str) -> String {
     format!("{base}/console/#token={TOKEN}&protocol={protocol}&session=team/alice")
 }
 
-async fn start(output: &Path) -> Result<(Desktop, Door, String, Browser)> {
+async fn start(output: &Path) -> Result<(Desktop, TestAdmission, String, Browser)> {
     let desktop = Desktop::start(Ipv4Addr::LOCALHOST, output).await?;
-    let door = Door::new(desktop.address);
-    let base = door.serve().await?;
-    Ok((desktop, door, base, Browser::start(output)?))
+    let admission = TestAdmission::new(desktop.address);
+    let base = admission.serve().await?;
+    Ok((desktop, admission, base, Browser::start(output)?))
 }
 
 async fn waking() -> Result<()> {
     let output = paths::output("console::page::waking")?;
-    let (desktop, door, base, browser) = start(&output).await?;
+    let (desktop, admission, base, browser) = start(&output).await?;
     browser.open(&link(&base, "vnc")).await?;
     let look = browser
         .until("that it is woken", wait::SHORT, TERMINAL, |look| {
@@ -186,9 +186,12 @@ async fn waking() -> Result<()> {
     let announced = browser
         .evaluate("document.getElementById('waiting-title').closest('[aria-live=polite]') !== null")
         .await?;
-    ensure!(announced == json!(true), "nobody who does not see it is told");
+    ensure!(
+        announced == json!(true),
+        "it is not announced to a person who does not see it"
+    );
 
-    door.view.send_modify(|view| {
+    admission.view.send_modify(|view| {
         view.state = TargetState::Starting;
         view.message = "The desktop's programs start.".into();
     });
@@ -199,7 +202,7 @@ async fn waking() -> Result<()> {
         .await?;
     browser.screenshot("starting").await?;
 
-    door.view.send_modify(|view| {
+    admission.view.send_modify(|view| {
         view.state = TargetState::Running;
         view.message = String::new();
         view.sleeps_at = Some(Timestamp::now() + Duration::from_mins(4));
@@ -220,19 +223,19 @@ async fn waking() -> Result<()> {
     browser.type_text("hello\n").await?;
     desktop.was_typed("hello\n").await?;
 
-    door.view.send_modify(|view| {
+    admission.view.send_modify(|view| {
         view.sleeps_at = None;
         view.sleeps_because = None;
         view.input = ConsoleInput::ViewOnly;
     });
     let look = browser
-        .until("no warning, and that it only looks", wait::SHORT, TERMINAL, |look| {
+        .until("no warning, and that it only views", wait::SHORT, TERMINAL, |look| {
             look.warning.is_empty() && look.view_only == "View only"
         })
         .await?;
     ensure!(look.of_colour > 150_000, "{look:?}");
     ensure!(look.problems.is_empty(), "{:?}", look.problems);
-    browser.screenshot("looks-only").await.map(drop)
+    browser.screenshot("view-only").await.map(drop)
 }
 
 async fn ssh() -> Result<()> {
@@ -240,9 +243,9 @@ async fn ssh() -> Result<()> {
     let (_desktop, _door, base, browser) = start(&output).await?;
     browser.open(&link(&base, "ssh")).await?;
     let look = browser.ended("Ssh").await?;
-    let way = format!("{}/api/v1/console/ws", base.replace("http:", "ws:"));
+    let address = format!("{}/api/v1/console/ws", base.replace("http:", "ws:"));
     ensure!(
-        look.notice.contains("A browser cannot speak SSH") && look.notice.contains(&way),
+        look.notice.contains("A browser cannot speak SSH") && look.notice.contains(&address),
         "{look:?}"
     );
     let page = browser
@@ -292,8 +295,8 @@ async fn paste(browser: &Browser, token: &str, protocol: &str) -> Result<()> {
 
 async fn links() -> Result<()> {
     let output = paths::output("console::page::links")?;
-    let (_desktop, door, base, browser) = start(&output).await?;
-    door.view.send_modify(|view| view.state = TargetState::Running);
+    let (_desktop, admission, base, browser) = start(&output).await?;
+    admission.view.send_modify(|view| view.state = TargetState::Running);
     browser.open(&format!("{base}/api/v1/console/target")).await?;
     browser.evaluate(SHOW).await?;
     heard(&browser, &["token-request"], "connecting").await?;

@@ -26,10 +26,10 @@ use novasphere_e2e::{
 use serde_json::{Value, json};
 
 /// From the answer to a person's write to the last viewer who is disconnected.
-const WITHIN: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The same when it is the user's right that was withdrawn: no watch says so, the gateway has to ask.
-const RIGHT_WITHIN: Duration = Duration::from_secs(32);
+const RIGHT_CLOSE_TIMEOUT: Duration = Duration::from_secs(32);
 
 /// Whose right is withdrawn.
 const BEN: &str = "ben";
@@ -109,7 +109,7 @@ impl Scene<'_, '_> {
             let last = since + bound + Duration::from_secs(5);
             let left = last.saturating_duration_since(Instant::now());
             let end = viewer.closed(left).await?;
-            ensure!(end == (code, word.to_owned()), "told {end:?}, not {code} {word}");
+            ensure!(end == (code, word.to_owned()), "closed with {end:?}, not {code} {word}");
             ensure!(since.elapsed() <= bound, "{word} after {:?}", since.elapsed());
         }
         eprintln!("{word} on every replica after {:?}", since.elapsed());
@@ -151,11 +151,12 @@ impl Scene<'_, '_> {
     async fn by_the_session(&self) -> Result<()> {
         let viewers = self.watched("deleted", json!({})).await?;
         self.sessions().delete("deleted", &DeleteParams::default()).await?;
-        self.all_close(viewers, Instant::now(), WITHIN, 4002, "Deleted").await?;
+        self.all_close(viewers, Instant::now(), CLOSE_TIMEOUT, 4002, "Deleted")
+            .await?;
 
         let viewers = self.watched("revoked", json!({})).await?;
         let since = self.edit("revoked", json!({"revoked": true})).await?;
-        self.all_close(viewers, since, WITHIN, 4001, "Revoked").await?;
+        self.all_close(viewers, since, CLOSE_TIMEOUT, 4001, "Revoked").await?;
         self.noted("revoked", "Revoked").await?;
 
         // Already over when it is shortened to this.
@@ -169,7 +170,7 @@ impl Scene<'_, '_> {
         let expires = session.status.and_then(|status| status.expires_at).context("an end")?.0;
         let left = Duration::try_from(expires.duration_since(jiff::Timestamp::now())).unwrap_or_default();
         let since = Instant::now() + left;
-        self.all_close(viewers, since, WITHIN, 4000, "Expired").await?;
+        self.all_close(viewers, since, CLOSE_TIMEOUT, 4000, "Expired").await?;
         self.noted("expired", "Expired").await
     }
 
@@ -186,11 +187,11 @@ impl Scene<'_, '_> {
         allow(self.context, BEN, VM_CONSOLES, &["get", "update"]).await?;
         let viewers = self.watched_by(BEN, "controls", json!({})).await?;
         allow(self.context, BEN, VM_CONSOLES, &["get"]).await?;
-        self.all_close(viewers, Instant::now(), RIGHT_WITHIN, 4006, "AccessWithdrawn")
+        self.all_close(viewers, Instant::now(), RIGHT_CLOSE_TIMEOUT, 4006, "AccessWithdrawn")
             .await?;
         let viewers = self.watched_by(BEN, "views", json!({})).await?;
         disallow(self.context, BEN, VM_CONSOLES).await?;
-        self.all_close(viewers, Instant::now(), RIGHT_WITHIN, 4006, "AccessWithdrawn")
+        self.all_close(viewers, Instant::now(), RIGHT_CLOSE_TIMEOUT, 4006, "AccessWithdrawn")
             .await?;
         self.noted_of(BEN, "views", "AccessWithdrawn").await
     }
@@ -199,19 +200,19 @@ impl Scene<'_, '_> {
         let viewers = self.watched("narrowed", json!({})).await?;
         let targets: Api<VmAccess> = self.context.api();
         change::<VmAccess>(self.context, TARGET, &json!({"console": {"input": "ViewOnly"}})).await?;
-        self.all_close(viewers, Instant::now(), WITHIN, 4005, "PolicyChanged")
+        self.all_close(viewers, Instant::now(), CLOSE_TIMEOUT, 4005, "PolicyChanged")
             .await?;
         self.noted("narrowed", "PolicyChanged").await?;
 
         let viewers = self.watched("gone", json!({})).await?;
         targets.delete(TARGET, &DeleteParams::default()).await?;
-        self.all_close(viewers, Instant::now(), WITHIN, 4004, "TargetGone")
+        self.all_close(viewers, Instant::now(), CLOSE_TIMEOUT, 4004, "TargetGone")
             .await?;
         self.noted("gone", "TargetGone").await
     }
 }
 
-/// SIGTERM: not ready at once, browsers are told to come again, and nothing stays behind.
+/// SIGTERM: not ready at once, browsers are asked to come again, and nothing stays behind.
 async fn restart() -> Result<()> {
     let cluster = Cluster::plane()?;
     with_namespace(
@@ -232,7 +233,7 @@ async fn restart() -> Result<()> {
             })
             .await?;
             let end = viewer.closed(wait::SHORT).await?;
-            ensure!(end == (1012, "Restarting".to_owned()), "told {end:?}");
+            ensure!(end == (1012, "Restarting".to_owned()), "closed with {end:?}");
             ensure!(gateway.ended(wait::SHORT).await?, "it ended badly");
             let session = connections(context, "again", 0).await?;
             let last = session.status.and_then(|status| status.last_disconnect);

@@ -25,9 +25,9 @@ use novasphere_e2e::{
 use serde_json::{Value, json};
 
 /// What the controller may write to a session in its life: that it is ready, that it is over, and its deletion.
-const WRITES: usize = 3;
+const WRITES_LIMIT: usize = 3;
 
-/// So many resyncs of a settled session cost nothing.
+/// Resyncs of a settled session that cost nothing.
 const RESYNCS: u64 = 20;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -105,7 +105,7 @@ async fn life() -> Result<()> {
         let end = fixture.writes(mark)?;
         // The shorter duration was asked for beside the three.
         ensure!(
-            end.len() < WRITES,
+            end.len() < WRITES_LIMIT,
             "the end of a session took {} writes:{}",
             end.len(),
             audit::describe(&end)
@@ -222,7 +222,7 @@ async fn refusals() -> Result<()> {
     .await
 }
 
-/// A target has so many places, and the oldest come first.
+/// A target has a limited number of places, and the oldest sessions come first.
 async fn places() -> Result<()> {
     with_target(
         "session::places",

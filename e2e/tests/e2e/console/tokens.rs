@@ -67,7 +67,7 @@ async fn once_over_replicas() -> Result<()> {
                 );
                 ensure!(
                     closed.iter().all(|end| *end == (4040, "TokenRefused".to_owned())),
-                    "others were told {:?}",
+                    "others were closed with {:?}",
                     closed.iter().find(|end| end.0 != 4040)
                 );
                 connections(context, &name, open.len()).await?;
@@ -117,7 +117,7 @@ async fn refusals() -> Result<()> {
     .await
 }
 
-/// Expired, used, unknown and foreign tokens and a wrong name are told apart by nobody outside.
+/// Expired, used, unknown and foreign tokens and a wrong name get one answer: nobody outside can tell them apart.
 async fn one_sentence(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
     for name in ["mine", "other"] {
         open_session(context, name, json!({})).await?;
@@ -147,8 +147,8 @@ async fn one_sentence(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
     }
     let good = grant_token(&context.api(), "mine", Grant::to(ANN).within(window)).await?;
     sentences.push(native(gateway.vnc, &format!("{}/other", context.namespace), &good).await?);
-    let told = Native::Refused("Access refused. Ask for a new token.".to_owned());
-    ensure!(sentences.iter().all(|sentence| *sentence == told), "{sentences:?}");
+    let expected = Native::Refused("Access refused. Ask for a new token.".to_owned());
+    ensure!(sentences.iter().all(|sentence| *sentence == expected), "{sentences:?}");
     let details = audited(gateway, "TokenRefused", 5).await?;
     let text = format!("{details:?}");
     for token in [&used, &expired, &foreign, &good] {
@@ -157,16 +157,19 @@ async fn one_sentence(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
     Ok(())
 }
 
-/// The lines of the audit log with this reason. They are written when the viewer has been told.
+/// The lines of the audit log with this reason. They are written when the viewer has its answer.
 async fn audited(gateway: &Gateway, reason: &str, count: usize) -> Result<Vec<Value>> {
     wait::until(format!("{count} audit lines say {reason}"), wait::SHORT, || async {
         let lines = gateway.audit()?;
-        let told: Vec<_> = lines
+        let found: Vec<_> = lines
             .iter()
             .filter(|line| line.get("reason") == Some(&json!(reason)))
             .cloned()
             .collect();
-        Ok(Seen::some((told.len() == count).then_some(told), format!("{lines:?}")))
+        Ok(Seen::some(
+            (found.len() == count).then_some(found),
+            format!("{lines:?}"),
+        ))
     })
     .await
 }
@@ -200,10 +203,10 @@ async fn known_users(context: &Context<'_>, fixture: &ConsoleFixture, first: &Ga
     open_session(context, "browsers", json!({})).await?;
     let token = grant_token(&context.api(), "browsers", Grant::to(ANN).within(window)).await?;
     let user = format!("{}/browsers", context.namespace);
-    let told = native(first.vnc, &user, &token).await?;
+    let answer = native(first.vnc, &user, &token).await?;
     ensure!(
-        told == Native::Refused("The session does not allow this kind of viewer.".to_owned()),
-        "{told:?}"
+        answer == Native::Refused("The session does not allow this kind of viewer.".to_owned()),
+        "{answer:?}"
     );
     let _browser = ConsoleSocket::enter(first.http, &token).await?;
     Ok(())
@@ -212,7 +215,7 @@ async fn known_users(context: &Context<'_>, fixture: &ConsoleFixture, first: &Ga
 async fn refused(gateway: &Gateway, token: &str, code: u16) -> Result<()> {
     let mut viewer = ConsoleSocket::open(gateway.http, token).await?;
     match viewer.entry().await? {
-        Entry::Closed(told, _) if told == code => Ok(()),
+        Entry::Closed(found, _) if found == code => Ok(()),
         other => bail!("expected {code}, got {other:?}"),
     }
 }
@@ -247,7 +250,7 @@ async fn writes_of_a_session() -> Result<()> {
             open_session(context, "life", json!({"ttlAfterFinished": "0s"})).await?;
             let token = grant_token(&context.api(), "life", Grant::to(ANN).within(Duration::from_mins(1))).await?;
             let mut viewer = ConsoleSocket::enter(gateway.http, &token).await?;
-            // A key, so that there is input to tell of.
+            // A key, so that there is input to report.
             viewer.send(&[4, 1, 0, 0, 0, 0, 0, 65]).await?;
             connections(context, "life", 1).await?;
             viewer.leave().await?;

@@ -18,14 +18,14 @@ use novasphere_e2e::{
 };
 use serde_json::json;
 
-/// Making one costs at most so many writes, beside those of KubeVirt.
-const CREATE_WRITES: usize = 5;
+/// Writes of the controller to make one, beside those of KubeVirt.
+const CREATE_WRITES_LIMIT: usize = 5;
 
-/// So many resyncs of a settled object cost nothing.
+/// Resyncs of a settled object that cost nothing.
 const RESYNCS: u64 = 20;
 
 /// The shortest interval that the controller takes.
-const RESYNC: Duration = Duration::from_secs(1);
+const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new("vm_access::settled::writes", Needs::ControlPlane, writes)]
@@ -41,7 +41,7 @@ async fn writes() -> Result<()> {
             let _kubevirt = KubeVirtStandIn::start(context).await?;
             let account = Account::create(cluster, &context.namespace, "controller").await?;
             let config = ControllerConfig {
-                resync_interval: RESYNC,
+                resync_interval: RESYNC_INTERVAL,
                 ..config_for(&context.namespace)
             };
             let controller = InProcess::start_ready(context, &account, config).await?;
@@ -58,7 +58,7 @@ async fn writes() -> Result<()> {
             controller.reconciles_pass(2).await?;
             let made = context.cluster.audit().by(&account.user(), mark)?;
             ensure!(
-                made.len() <= CREATE_WRITES,
+                made.len() <= CREATE_WRITES_LIMIT,
                 "{} writes for one VmAccess:{}",
                 made.len(),
                 audit::describe(&made)

@@ -195,7 +195,7 @@ async fn waits_in_vain(scene: &Scene<'_>) -> Result<()> {
 
 async fn refused_with(mut viewer: ConsoleSocket, code: u16) -> Result<()> {
     match viewer.entry().await? {
-        Entry::Closed(told, _) if told == code => Ok(()),
+        Entry::Closed(found, _) if found == code => Ok(()),
         other => bail!("expected {code}, got {other:?}"),
     }
 }

@@ -27,17 +27,21 @@ use novasphere_e2e::{
 };
 use serde_json::{Value, json};
 
-/// So many requests to make a workspace, so many at a time, for so many names.
+/// Requests to make a workspace.
 const REQUESTS: usize = 1000;
-const AT_ONCE: usize = 50;
+
+/// Requests at a time.
+const CONCURRENCY: usize = 50;
+
+/// Workspaces that they ask for.
 const NAMES: usize = 100;
 
-/// So many more times all are made and deleted, to see whether memory stays.
+/// Times that all are made and deleted again, to see whether memory stays.
 const WAVES: usize = 2;
 
 /// What the controller may have more after the last wave than after the first: what the allocator keeps. A workspace that was not
 /// forgotten would take more than 50 KiB, so that all of them take 15 MiB.
-const GROWTH: u64 = 8 << 20;
+const GROWTH_BYTES: u64 = 8 << 20;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new(
@@ -71,13 +75,13 @@ async fn one_of_each() -> Result<()> {
              memory after each wave: {mebibytes:?}"
         );
         let last = after.last().copied().unwrap_or_default();
-        ensure!(last <= first + GROWTH, "memory grows from wave to wave: {mebibytes:?} MiB");
+        ensure!(last <= first + GROWTH_BYTES, "memory grows from wave to wave: {mebibytes:?} MiB");
         Ok(())
     })
     .await
 }
 
-/// Asks for all workspaces by so many requests, and waits until there is one of each. Returns the number of ports on nodes.
+/// Asks for all workspaces by this number of requests, and waits until there is one of each. Returns the number of ports on nodes.
 async fn wave(context: &Context<'_>, requests: usize) -> Result<usize> {
     let spec = json!({
         "service": {"type": "NodePort"},
@@ -86,7 +90,7 @@ async fn wave(context: &Context<'_>, requests: usize) -> Result<usize> {
     });
     let requests = (0..requests).map(|request| ask(context, request, &spec));
     stream::iter(requests)
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .try_collect::<Vec<()>>()
         .await?;
     let workspaces: Api<VncWorkspace> = context.api();

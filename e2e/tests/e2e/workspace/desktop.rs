@@ -1,5 +1,5 @@
-//! People at their desktops, through the installed gateways: in a browser, in stock viewers, through kube-apiserver. Whoever
-//! connects to a desktop that sleeps gets it without a second try, and who only looks does not keep it awake.
+//! People at their desktops, through the installed gateways: in a browser, in stock viewers, through kube-apiserver. A
+//! viewer who connects to a desktop that sleeps gets it without a second try, and one who only views does not keep it awake.
 
 use std::{
     collections::HashSet,
@@ -44,7 +44,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Who may drive all desktops of the namespace.
+/// May control all desktops of the namespace.
 const ALICE: &str = "alice";
 
 /// The workspace of a case.
@@ -54,19 +54,19 @@ const DESK: &str = "desk";
 const BACKGROUND: Colour = [0x2e, 0x4a, 0x62];
 
 /// A tenth of the pixels of the desktops here; the terminal covers most of the screen.
-const ENOUGH: usize = 70_000;
+const LEAST_PIXELS: usize = 70_000;
 
 /// How long a desktop may take to wake on a machine that does other things as well.
-const WAKE: Duration = Duration::from_mins(2);
+const WAKE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Without input for so long a desktop of [`idle`] sleeps.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Between two keys of who keeps one awake: less than [`IDLE`].
-const KEY: Duration = Duration::from_secs(40);
+/// Between two keys of the viewer who keeps one awake: less than [`IDLE_TIMEOUT`].
+const KEY_INTERVAL: Duration = Duration::from_secs(40);
 
-/// How much later than [`IDLE`] it may sleep while somebody is connected: docs/workspace.md, and a busy machine.
-const LATER: Duration = Duration::from_secs(65 + 40);
+/// How much later than [`IDLE_TIMEOUT`] it may sleep while somebody is connected: docs/workspace.md, and a busy machine.
+const IDLE_GRACE: Duration = Duration::from_secs(65 + 40);
 
 /// A desktop with more room than its terminal takes, and with what `spec` says.
 async fn desk(context: &Context<'_>, name: &str, image: &str, mut spec: Value) -> Result<()> {
@@ -87,7 +87,7 @@ async fn token(context: &Context<'_>, name: &str, workspace: &str) -> Result<Tok
 async fn shows(browser: &Browser, bound: Duration) -> Result<Look> {
     browser
         .until("the desktop", bound, BACKGROUND, |look| {
-            look.state == "connected" && usize::try_from(look.of_colour).is_ok_and(|count| count >= ENOUGH)
+            look.state == "connected" && usize::try_from(look.of_colour).is_ok_and(|count| count >= LEAST_PIXELS)
         })
         .await
 }
@@ -150,7 +150,7 @@ async fn wakes_in_the_page(context: &Context<'_>, browser: &Browser, keys: &Keys
         .await?
         .waiting;
     browser.screenshot("waking").await?;
-    let look = shows(browser, WAKE).await?;
+    let look = shows(browser, WAKE_TIMEOUT).await?;
     println!(
         "workspace::desktop::browser: connected to picture in {} ms, meanwhile: {words:?}",
         since.elapsed().as_millis()
@@ -260,7 +260,7 @@ async fn viewers() -> Result<()> {
             };
             let since = Instant::now();
             let program = viewer.start(&screen, &login, &output).await?;
-            let shown = screen.shows(BACKGROUND, ENOUGH, WAKE).await;
+            let shown = screen.shows(BACKGROUND, LEAST_PIXELS, WAKE_TIMEOUT).await;
             screen.screenshot(&output.join("picture.ppm"))?;
             shown.with_context(|| format!("{name} shows the desktop"))?;
             println!(
@@ -289,7 +289,7 @@ async fn authority(context: &Context<'_>) -> Result<std::path::PathBuf> {
     Ok(file)
 }
 
-/// Two desktops with a viewer each. One viewer only looks, in a browser, which asks for updates all the time; the other one presses
+/// Two desktops with a viewer each. One viewer only views, in a browser, which asks for updates all the time; the other one presses
 /// a key now and then.
 async fn idle() -> Result<()> {
     let cluster = Cluster::with_novasphere()?;
@@ -298,23 +298,27 @@ async fn idle() -> Result<()> {
         let undisturbed = installed::undisturbed().await;
         allow_consoles(context, ALICE, DESKTOP_CONSOLES, &["get", "update"]).await?;
         let image = desktop_image::load(cluster, "desktop")?;
-        let spec = json!({"lifecycle": {"idleTimeout": format!("{}s", IDLE.as_secs())}});
-        for name in ["looked-at", "typed-in"] {
+        let spec = json!({"lifecycle": {"idleTimeout": format!("{}s", IDLE_TIMEOUT.as_secs())}});
+        for name in ["viewed", "typed-in"] {
             desk(context, name, &image, spec.clone()).await?;
         }
-        for name in ["looked-at", "typed-in"] {
+        for name in ["viewed", "typed-in"] {
             desktop_answers(context, name).await?;
         }
         let browser = Browser::start(&context.output)?;
-        browser
-            .open(&token(context, "looker", "looked-at").await?.link()?)
-            .await?;
+        browser.open(&token(context, "viewer", "viewed").await?.link()?).await?;
         shows(&browser, wait::SHORT).await?;
         let since = Instant::now();
         let typing = types_now_and_then(context);
         let sleeping = async {
             is_warned(&browser).await?;
-            wait_for::<VncWorkspace>(context, "looked-at", ("Hibernated", "True", "Idle"), IDLE + LATER).await?;
+            wait_for::<VncWorkspace>(
+                context,
+                "viewed",
+                ("Hibernated", "True", "Idle"),
+                IDLE_TIMEOUT + IDLE_GRACE,
+            )
+            .await?;
             anyhow::Ok(since.elapsed())
         };
         let took = tokio::select! {
@@ -324,13 +328,16 @@ async fn idle() -> Result<()> {
         println!(
             "{case}: nobody typed, asleep after {} s of {} s",
             took.as_secs(),
-            IDLE.as_secs()
+            IDLE_TIMEOUT.as_secs()
         );
         // The last input that is counted is the connection itself, which was before.
-        ensure!(took + Duration::from_secs(20) >= IDLE, "it sleeps after {took:?}");
+        ensure!(
+            took + Duration::from_secs(20) >= IDLE_TIMEOUT,
+            "it sleeps after {took:?}"
+        );
         browser.ended("TargetHibernated").await?;
         let pods: Api<Pod> = context.api();
-        wait::gone(&pods, "looked-at", wait::SHORT).await?;
+        wait::gone(&pods, "viewed", wait::SHORT).await?;
         announced(context).await?;
         let other = context.api::<VncWorkspace>().get("typed-in").await?;
         has(&other, ("Ready", "True", "Running")).map_err(anyhow::Error::msg)?;
@@ -348,7 +355,7 @@ async fn idle() -> Result<()> {
 async fn types_now_and_then(context: &Context<'_>) -> Result<std::convert::Infallible> {
     let client = client_of(context, ALICE, &[]).await?;
     let mut viewer = screen_of(&client, &console(context, "typed-in")).await?;
-    let mut turns = tokio::time::interval(KEY);
+    let mut turns = tokio::time::interval(KEY_INTERVAL);
     loop {
         turns.tick().await;
         viewer.type_text("\n", Duration::ZERO).await?;
@@ -360,7 +367,7 @@ async fn types_now_and_then(context: &Context<'_>) -> Result<std::convert::Infal
 /// The page warns before the desktop sleeps.
 async fn is_warned(browser: &Browser) -> Result<()> {
     let warning = browser
-        .until("that it sleeps soon", IDLE + LATER, BACKGROUND, |look| {
+        .until("that it sleeps soon", IDLE_TIMEOUT + IDLE_GRACE, BACKGROUND, |look| {
             !look.warning.is_empty()
         })
         .await?
@@ -372,13 +379,13 @@ async fn is_warned(browser: &Browser) -> Result<()> {
 /// An event announced the sleep, and its session says why it ended.
 async fn announced(context: &Context<'_>) -> Result<()> {
     let events: Api<Event> = context.api();
-    let about = ListParams::default().fields("involvedObject.name=looked-at,reason=SleepsSoon");
+    let about = ListParams::default().fields("involvedObject.name=viewed,reason=SleepsSoon");
     ensure!(
         !events.list(&about).await?.items.is_empty(),
         "no event announced the sleep"
     );
     let sessions: Api<ConsoleSession> = context.api();
-    wait::object(&sessions, "looker", "its stream has ended", wait::SHORT, |session| {
+    wait::object(&sessions, "viewer", "its stream has ended", wait::SHORT, |session| {
         let last = session
             .status
             .as_ref()

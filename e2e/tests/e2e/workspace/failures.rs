@@ -31,7 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
 /// One that nothing answers at: port 1 of the node's own loopback. Nothing is asked of the network.
 const NO_REGISTRY: &str = "127.0.0.1:1/desktop:1";
 
-/// A cause, and the condition that tells it.
+/// A cause, and the condition that reports it.
 struct Failure {
     name: &'static str,
     spec: Value,
@@ -143,7 +143,7 @@ async fn of_the_pod() -> Result<()> {
             applied.with_context(|| failure.name)?;
         }
         for failure in &failures {
-            is_told(context, failure).await?;
+            is_reported(context, failure).await?;
         }
         // What a person does about it helps: the sleeping need no room, and the crashing one gets its program back.
         change::<VncWorkspace>(context, "crashing", &json!({"podOverrides": null})).await?;
@@ -159,10 +159,10 @@ async fn of_the_pod() -> Result<()> {
     .await
 }
 
-async fn is_told(context: &Context<'_>, failure: &Failure) -> Result<()> {
+async fn is_reported(context: &Context<'_>, failure: &Failure) -> Result<()> {
     let (kind, ..) = failure.condition;
-    let told = wait_for::<VncWorkspace>(context, failure.name, failure.condition, wait::LONG).await?;
-    let said = message(&told, kind);
+    let workspace = wait_for::<VncWorkspace>(context, failure.name, failure.condition, wait::LONG).await?;
+    let said = message(&workspace, kind);
     ensure!(
         said.contains(failure.says),
         "{}: {said:?} does not name {}",
@@ -225,7 +225,7 @@ async fn quota(context: &Context<'_>, image: &str) -> Result<()> {
     ] {
         // The home of the one before is counted by now; else the next would get the room.
         apply_workspace(context, failure.name, image, &failure.spec).await?;
-        is_told(context, &failure).await?;
+        is_reported(context, &failure).await?;
     }
     // Another one that sleeps makes room, without a word to the one that waits.
     change::<VncWorkspace>(context, "first", &json!({"lifecycle": {"state": "Hibernated"}})).await?;
@@ -262,7 +262,7 @@ async fn limit_range(context: &Context<'_>, image: &str) -> Result<()> {
         },
     ] {
         apply_workspace(context, failure.name, image, &failure.spec).await?;
-        is_told(context, &failure).await?;
+        is_reported(context, &failure).await?;
     }
     change::<VncWorkspace>(context, "big", &json!({"resources": {"limits": {"memory": "1Gi"}}})).await?;
     desktop_answers(context, "big").await?;
@@ -287,7 +287,7 @@ async fn pod_security(context: &Context<'_>, image: &str) -> Result<()> {
         says: "violates PodSecurity \"restricted:v1.18\"",
     };
     apply_workspace(context, failure.name, image, &failure.spec).await?;
-    is_told(context, &failure).await?;
+    is_reported(context, &failure).await?;
     change::<VncWorkspace>(context, failure.name, &json!({"podOverrides": null})).await?;
     desktop_answers(context, failure.name).await?;
     clear(context).await

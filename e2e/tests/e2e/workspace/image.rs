@@ -59,10 +59,10 @@ const HEIGHT: u16 = 700;
 const BACKGROUND: Colour = [0x2e, 0x4a, 0x62];
 
 /// What the windows of both variants leave of 700,000 pixels: about 50,000 below those of the editor.
-const ENOUGH: usize = 20_000;
+const LEAST_PIXELS: usize = 20_000;
 
 /// The longest time from SIGTERM to the end.
-const END: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 const POD: &str = "desktop";
 
@@ -163,7 +163,7 @@ fn spec(image: &str, home: &str) -> Value {
     })
 }
 
-/// Waits until the probe says that the desktop answers, after so many restarts.
+/// Waits until the probe says that the desktop answers, after this number of restarts.
 async fn ready(context: &Context<'_>, restarts: i32) -> Result<Ipv4Addr> {
     let pods: Api<Pod> = context.api();
     let what = format!("ready after {restarts} restarts");
@@ -211,7 +211,7 @@ async fn shows_itself(context: &Context<'_>, address: Ipv4Addr) -> Result<()> {
         &[("DISPLAY", screen.display.as_str())],
         &context.output.join("viewer.log"),
     )?;
-    let shown = screen.shows(BACKGROUND, ENOUGH, wait::SHORT).await;
+    let shown = screen.shows(BACKGROUND, LEAST_PIXELS, wait::SHORT).await;
     screen.screenshot(&context.output.join("picture.ppm"))?;
     shown
 }
@@ -323,6 +323,6 @@ async fn ends(context: &Context<'_>) -> Result<Duration> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let took = sent.elapsed();
-    ensure!(took < END, "it took {} ms", took.as_millis());
+    ensure!(took < STOP_TIMEOUT, "it took {} ms", took.as_millis());
     Ok(took)
 }

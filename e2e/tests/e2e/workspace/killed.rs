@@ -164,7 +164,7 @@ async fn delete(context: &Context<'_>, controllers: &mut Controllers<'_>) -> Res
     saved(context, 2).await
 }
 
-/// Waits until all snapshots are ready, and checks that there are so many.
+/// Waits until all snapshots are ready, and checks their number.
 async fn saved(context: &Context<'_>, count: usize) -> Result<()> {
     let all = wait::until("all snapshots are ready", wait::LONG, || async {
         let all = context

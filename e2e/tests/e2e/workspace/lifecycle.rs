@@ -23,10 +23,10 @@ use novasphere_e2e::{
 };
 use serde_json::{Value, json};
 
-/// Making one costs at most so many writes.
-const CREATE_WRITES: usize = 8;
+/// Writes of the controller to make one.
+const CREATE_WRITES_LIMIT: usize = 8;
 
-/// So many resyncs of a settled object cost nothing.
+/// Resyncs of a settled object that cost nothing.
 const RESYNCS: u64 = 10;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -55,7 +55,7 @@ async fn writes() -> Result<()> {
         wait_for::<VncWorkspace>(context, "alice", ("StorageReady", "True", "Bound"), wait::SHORT).await?;
         controller.reconciles_pass(8).await?;
         let made = context.cluster.audit().by(&account.user(), mark)?;
-        ensure!(made.len() <= CREATE_WRITES, "{} writes for one workspace:{}", made.len(), audit::describe(&made));
+        ensure!(made.len() <= CREATE_WRITES_LIMIT, "{} writes for one workspace:{}", made.len(), audit::describe(&made));
 
         let mark = cluster.audit().mark()?;
         controller.reconciles_pass(RESYNCS).await?;

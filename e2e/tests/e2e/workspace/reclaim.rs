@@ -68,9 +68,9 @@ async fn invalid() -> Result<()> {
 
         let both = json!({"podOverrides": weak(), "storage": {"reclaim": "Snapshot"}});
         change::<VncWorkspace>(context, "alice", &both).await?;
-        let told =
+        let refused =
             wait_for::<VncWorkspace>(context, "alice", ("PodReady", "False", "InvalidSpec"), wait::SHORT).await?;
-        let pod = told.status.and_then(|status| status.pod_name);
+        let pod = refused.status.and_then(|status| status.pod_name);
         ensure!(pod.as_deref() == Some("alice"), "nobody can see the desktop that runs");
         wait::until("the home stays", wait::SHORT, || async {
             let workspace = context.api::<VncWorkspace>().get("alice").await?;
@@ -125,7 +125,7 @@ async fn goes_along(context: &Context<'_>, name: &str) -> Result<bool> {
     Ok(!home.owner_references().is_empty())
 }
 
-/// Somebody who applies what he has exported owns our finalizer, too.
+/// A person who applies what they have exported owns our finalizer, too.
 async fn held_by_another() -> Result<()> {
     let cluster = Cluster::plane()?;
     let story = async |context: &Context<'_>| {

@@ -48,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Tells the story with a controller of this configuration, and homes that bind for workspaces of these names.
+/// Runs a test with a controller of this configuration, and homes that bind for workspaces of these names.
 async fn with_homes(
     test: &'static str,
     names: &[&str],
@@ -56,7 +56,7 @@ async fn with_homes(
     story: impl AsyncFn(&Context<'_>, &InProcess) -> Result<()>,
 ) -> Result<()> {
     let cluster = Cluster::plane()?;
-    let told = async |context: &Context<'_>| {
+    let body = async |context: &Context<'_>| {
         let account = Account::create(cluster, &context.namespace, "controller").await?;
         let controller = InProcess::start_ready(context, &account, configure(&context.namespace)).await?;
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -65,7 +65,7 @@ async fn with_homes(
         unprovision(context, &names).await?;
         controller.stop().await
     };
-    Box::pin(with_namespace(cluster, test, PodSecurity::Restricted, told)).await
+    Box::pin(with_namespace(cluster, test, PodSecurity::Restricted, body)).await
 }
 
 /// A home that may not grow does not keep the desktop from waking, and grows when it may; also when it was taken over.
@@ -75,8 +75,9 @@ async fn homes(context: &Context<'_>, _controller: &InProcess) -> Result<()> {
     wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
 
     change::<VncWorkspace>(context, "alice", &json!({"storage": {"size": "20Gi"}})).await?;
-    let told = wait_for::<VncWorkspace>(context, "alice", ("StorageReady", "False", "CannotGrow"), wait::SHORT).await?;
-    let said = message(&told, "StorageReady");
+    let workspace =
+        wait_for::<VncWorkspace>(context, "alice", ("StorageReady", "False", "CannotGrow"), wait::SHORT).await?;
+    let said = message(&workspace, "StorageReady");
     ensure!(said.contains("allowVolumeExpansion"), "{said}");
     change::<VncWorkspace>(context, "alice", &json!({"lifecycle": {"state": "Hibernated"}})).await?;
     wait::gone(&context.api::<Pod>(), "alice", wait::SHORT).await?;
@@ -175,7 +176,7 @@ async fn another_pod(context: &Context<'_>, name: &str, old: &Pod) -> Result<Pod
     .await
 }
 
-/// Pods that end at once follow each other with pauses, and what they say is told.
+/// Pods that end at once follow each other with pauses, and the condition says why they ended.
 async fn ends(context: &Context<'_>, controller: &InProcess) -> Result<()> {
     apply_desk(context, "alice", &json!({})).await?;
     let pods: Api<Pod> = context.api();
@@ -184,8 +185,8 @@ async fn ends(context: &Context<'_>, controller: &InProcess) -> Result<()> {
     // Most ends are a node's: the next one comes at once.
     let second = another_pod(context, "alice", &first).await?;
     end(&pods).await?;
-    let told = wait_for::<VncWorkspace>(context, "alice", ("PodReady", "False", "Ended"), wait::SHORT).await?;
-    let said = message(&told, "PodReady");
+    let workspace = wait_for::<VncWorkspace>(context, "alice", ("PodReady", "False", "Ended"), wait::SHORT).await?;
+    let said = message(&workspace, "PodReady");
     ensure!(
         said.contains("UnexpectedAdmissionError: Allocate failed") && said.contains("2 time(s)"),
         "{said}"

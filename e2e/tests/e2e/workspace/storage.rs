@@ -58,7 +58,7 @@ async fn taken(context: &Context<'_>) -> Result<Vec<VolumeSnapshot>> {
     Ok(all)
 }
 
-/// Waits until the namespace has so many snapshots, all of use, and none of `not`. Returns their names, the oldest first.
+/// Waits until the namespace has `count` snapshots, all of use, and none of `not`. Returns their names, the oldest first.
 async fn ready_snapshots(context: &Context<'_>, count: usize, not: &[String]) -> Result<Vec<String>> {
     wait::until(format!("{count} snapshots that are ready"), wait::LONG, || async {
         let all = taken(context).await?;
@@ -96,7 +96,7 @@ async fn snapshots() -> Result<()> {
             wake(context, "bob").await?;
         }
         ensure!(removed.len() == 1, "{removed:?}");
-        is_told(context, "bob", &kept).await?;
+        names_its_snapshots(context, "bob", &kept).await?;
         grows(context, "bob").await.context("growing")?;
 
         // The older of the two: what was written since is not in it.
@@ -119,24 +119,24 @@ async fn snapshots() -> Result<()> {
 }
 
 /// The workspace's status names its snapshots, the newest first.
-async fn is_told(context: &Context<'_>, name: &str, kept: &[String]) -> Result<()> {
+async fn names_its_snapshots(context: &Context<'_>, name: &str, kept: &[String]) -> Result<()> {
     let workspaces: Api<VncWorkspace> = context.api();
     let newest_first: Vec<_> = kept.iter().rev().cloned().collect();
     wait::object(
         &workspaces,
         name,
-        "its snapshots are told",
+        "its snapshots are in its status",
         wait::SHORT,
         |workspace: &VncWorkspace| {
-            let told = workspace.status.iter().flat_map(|status| &status.snapshots);
-            let told: Vec<_> = told
-                .filter(|told| told.ready_to_use)
-                .map(|told| told.name.clone())
+            let named = workspace.status.iter().flat_map(|status| &status.snapshots);
+            let named: Vec<_> = named
+                .filter(|snapshot| snapshot.ready_to_use)
+                .map(|snapshot| snapshot.name.clone())
                 .collect();
-            if told == newest_first {
+            if named == newest_first {
                 Ok(())
             } else {
-                Err(format!("{told:?}"))
+                Err(format!("{named:?}"))
             }
         },
     )

@@ -1,0 +1,131 @@
+//! Every question about the rights of a user who comes through kube-apiserver names the user whole: with UID, groups and extra. An
+//! authorizer that limits by extra, such as one of scoped tokens, would else be asked about more rights than the user has.
+
+use anyhow::{Result, ensure};
+use http::{HeaderName, HeaderValue, Request};
+use kube::{Client, client::Body};
+use novasphere_e2e::{
+    fixtures::{
+        apiserver::{BASE, with_apiserver},
+        audit::{Mark, Write},
+        console::ConsoleFixture,
+        console_session::{TARGET, open_session},
+        console_socket::{BINARY_SUBPROTOCOL, ConsoleSocket},
+        namespace::Context,
+        rights::{SESSION_STREAMS, SESSION_TOKENS, VM_CONSOLES, allow},
+        wait::{self, Seen},
+    },
+    harness::{Case, Needs},
+};
+use serde_json::{Value, json};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new(
+        "aggregated::user::named_whole",
+        Needs::ControlPlane,
+        named_whole,
+    )]
+}
+
+const USER: &str = "ursula";
+const UID: &str = "5b1d0c1e-ursula";
+const GROUP: &str = "team-blue";
+
+/// What kube-apiserver takes from an impersonator and hands on to an aggregated API server.
+const IMPERSONATION: &[(&str, &str)] = &[
+    ("impersonate-user", USER),
+    ("impersonate-uid", UID),
+    ("impersonate-group", GROUP),
+    ("impersonate-extra-scopes", "view"),
+    ("impersonate-extra-scopes", "control"),
+    ("impersonate-extra-example.org%2ftenant", "blue"),
+];
+
+async fn named_whole() -> Result<()> {
+    with_apiserver("aggregated::user::named_whole", async |context, server| {
+        let fixture = ConsoleFixture::start(context, &json!({"maxConcurrentSessions": 100})).await?;
+        for (resource, verbs) in [
+            (VM_CONSOLES, &["get", "update"][..]),
+            (SESSION_STREAMS, &["get"]),
+            (SESSION_TOKENS, &["create"]),
+        ] {
+            allow(context, USER, resource, verbs).await?;
+        }
+        open_session(context, "shared", json!({})).await?;
+        let ursula = ursula(context).await?;
+        let mark = context.cluster.audit().mark()?;
+        let namespace = format!("{BASE}/namespaces/{}", context.namespace);
+        for path in [
+            format!("{namespace}/vmaccesses/{TARGET}/console"),
+            format!("{namespace}/consolesessions/shared/connect"),
+        ] {
+            // kube-apiserver learns of new roles by its own watch.
+            let socket = wait::until(format!("{USER} opens {path}"), wait::SHORT, || async {
+                let socket = ConsoleSocket::connect(&ursula, &path, BINARY_SUBPROTOCOL).await?;
+                Ok(Seen::Done(socket.entered().await?))
+            })
+            .await?;
+            socket.leave().await?;
+        }
+        let request = Request::post(format!("{namespace}/consolesessions/shared/token")).body(Body::empty())?;
+        let answer = ursula.send(request).await?;
+        ensure!(answer.status() == 201, "a token: {}", answer.status());
+        let questions = [
+            ("get", "vmaccesses/console"),
+            ("update", "vmaccesses/console"),
+            ("get", "consolesessions/connect"),
+            ("create", "consolesessions/token"),
+        ];
+        were_asked(context, mark, &server.account.user(), &questions)?;
+        drop(fixture);
+        Ok(())
+    })
+    .await
+}
+
+async fn ursula(context: &Context<'_>) -> Result<Client> {
+    let mut config = context.cluster.config("person").await?;
+    for (name, value) in IMPERSONATION {
+        let header = (HeaderName::from_static(name), HeaderValue::from_static(value));
+        config.headers.push(header);
+    }
+    Ok(Client::try_from(config)?)
+}
+
+/// Checks that `asks_as` has asked each of these questions, verb and resource, and that all of its questions name the user whole.
+fn were_asked(context: &Context<'_>, mark: Mark, asks_as: &str, questions: &[(&str, &str)]) -> Result<()> {
+    let writes = context.cluster.audit().since(mark)?;
+    let reviews: Vec<&Value> = writes
+        .iter()
+        .filter(|write| write.user() == asks_as && write.resource() == "subjectaccessreviews")
+        .map(Write::review)
+        .filter(|review| review.get("user") == Some(&json!(USER)))
+        .collect();
+    for review in &reviews {
+        let groups = review.get("groups").and_then(Value::as_array);
+        ensure!(
+            review.get("uid") == Some(&json!(UID))
+                && groups.is_some_and(|groups| groups.contains(&json!(GROUP)))
+                && review.get("extra") == Some(&json!({"scopes": ["view", "control"], "example.org/tenant": ["blue"]})),
+            "a question does not name the user whole: {review}"
+        );
+    }
+    for (verb, resource) in questions {
+        let is_it = |review: &&&Value| {
+            let attributes = review.get("resourceAttributes").cloned().unwrap_or_default();
+            let text = |field: &str| {
+                attributes
+                    .get(field)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            text("verb") == *verb && format!("{}/{}", text("resource"), text("subresource")) == *resource
+        };
+        ensure!(
+            reviews.iter().any(|review| is_it(&review)),
+            "nobody asked for {verb} {resource}: {reviews:?}"
+        );
+    }
+    Ok(())
+}
