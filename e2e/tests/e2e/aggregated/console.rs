@@ -88,8 +88,8 @@ async fn rights() -> Result<()> {
     with_apiserver("aggregated::console::rights", async |context, _server| {
         let fixture = ConsoleFixture::start(context, &policy()).await?;
         let path = format!("{BASE}/namespaces/{}/vmaccesses/{TARGET}/console", context.namespace);
-        allow(context, "looker", VM_CONSOLES, &["get"]).await?;
-        allow(context, "driver", VM_CONSOLES, &["get", "update"]).await?;
+        allow(context, "observer", VM_CONSOLES, &["get"]).await?;
+        allow(context, "operator", VM_CONSOLES, &["get", "update"]).await?;
 
         let nobody = client_of(context, "nobody", &[]).await?;
         let Err((code, status)) = open(&nobody, &path).await? else {
@@ -101,32 +101,32 @@ async fn rights() -> Result<()> {
             "{code}: {message}"
         );
 
-        let looker = client_of(context, "looker", &[]).await?;
-        let mut viewer = enter(&looker, &path).await.context("looker")?;
+        let observer = client_of(context, "observer", &[]).await?;
+        let mut viewer = enter(&observer, &path).await.context("observer")?;
         ensure!(
             !controls(&mut viewer, &fixture.vnc).await?,
-            "the key of a user who may only look reached the desktop"
+            "the key of a user who may only view reached the desktop"
         );
         viewer.leave().await?;
 
         let mark = context.cluster.audit().mark()?;
-        let driver = client_of(context, "driver", &[]).await?;
-        let mut viewer = enter(&driver, &path).await.context("driver")?;
+        let operator = client_of(context, "operator", &[]).await?;
+        let mut viewer = enter(&operator, &path).await.context("operator")?;
         ensure!(
             controls(&mut viewer, &fixture.vnc).await?,
-            "the key of a user who may drive did not reach the desktop"
+            "the key of a user who may control did not reach the desktop"
         );
-        life_of_a_session(context, mark, "driver", viewer).await?;
+        life_of_a_session(context, mark, "operator", viewer).await?;
 
-        let mut viewer = enter(&driver, &format!("{path}?input=ViewOnly&protocol=vnc")).await?;
+        let mut viewer = enter(&operator, &format!("{path}?input=ViewOnly&protocol=vnc")).await?;
         ensure!(
             !controls(&mut viewer, &fixture.vnc).await?,
             "input=ViewOnly lets a key through"
         );
         viewer.leave().await?;
-        refusals(&driver, &path).await?;
+        refusals(&operator, &path).await?;
         nothing_is_left_open(context).await?;
-        join(context, &fixture, &driver).await
+        join(context, &fixture, &operator).await
     })
     .await
 }
@@ -168,7 +168,7 @@ async fn life_of_a_session(context: &Context<'_>, mark: Mark, user: &str, viewer
     Ok(())
 }
 
-async fn refusals(driver: &Client, path: &str) -> Result<()> {
+async fn refusals(operator: &Client, path: &str) -> Result<()> {
     let other = path.replace(TARGET, "no-such");
     for (path, code) in [
         (format!("{path}?input=viewonly"), 400),
@@ -176,7 +176,7 @@ async fn refusals(driver: &Client, path: &str) -> Result<()> {
         (format!("{path}?protocol=serial"), 409),
         (other, 404),
     ] {
-        let Err((found, status)) = open(driver, &path).await? else {
+        let Err((found, status)) = open(operator, &path).await? else {
             bail!("{path} opens a console");
         };
         ensure!(
@@ -184,7 +184,7 @@ async fn refusals(driver: &Client, path: &str) -> Result<()> {
             "{path}: {found} {status}"
         );
     }
-    let (code, status) = ask(driver, Request::get(path), "").await?;
+    let (code, status) = ask(operator, Request::get(path), "").await?;
     ensure!(code == 400, "no WebSocket: {code} {status}");
     Ok(())
 }
@@ -205,16 +205,16 @@ async fn nothing_is_left_open(context: &Context<'_>) -> Result<()> {
 }
 
 /// `consolesessions/connect`, and what ends it.
-async fn join(context: &Context<'_>, fixture: &ConsoleFixture, driver: &Client) -> Result<()> {
+async fn join(context: &Context<'_>, fixture: &ConsoleFixture, operator: &Client) -> Result<()> {
     open_session(context, "shared", json!({})).await?;
     let path = format!("{BASE}/namespaces/{}/consolesessions/shared/connect", context.namespace);
-    let Err((code, _)) = open(driver, &path).await? else {
+    let Err((code, _)) = open(operator, &path).await? else {
         bail!("a session is joined without the right to it");
     };
     ensure!(code == 403, "{code}");
-    allow(context, "driver", SESSION_STREAMS, &["get"]).await?;
+    allow(context, "operator", SESSION_STREAMS, &["get"]).await?;
     let viewer = wait::until("the right is known", wait::SHORT, || async {
-        Ok(Seen::some(enter(driver, &path).await.ok(), "not yet"))
+        Ok(Seen::some(enter(operator, &path).await.ok(), "not yet"))
     });
     let mut viewer = viewer.await?;
     ensure!(
@@ -224,7 +224,7 @@ async fn join(context: &Context<'_>, fixture: &ConsoleFixture, driver: &Client) 
     revoke(context, "shared").await?;
     let (code, _) = viewer.closed(Duration::from_secs(2)).await?;
     ensure!(code == 4001, "revoked, and closed with {code}");
-    let Err((code, status)) = open(driver, &path).await? else {
+    let Err((code, status)) = open(operator, &path).await? else {
         bail!("a revoked session is joined");
     };
     ensure!(code == 409, "{code} {status}");

@@ -65,7 +65,7 @@ async fn controls(context: &Context<'_>, fixture: &DesktopFixture, browser: &Bro
         .await?;
     let before = desktop_is_shown(browser).await?;
     ensure!((before.width, before.height) == (640, 480), "{before:?}");
-    ensure!(before.name == format!("{}/drive", context.namespace), "{before:?}");
+    ensure!(before.name == format!("{}/control", context.namespace), "{before:?}");
     ensure!(!before.address.contains(&once), "the token is still in the address bar");
     let page = browser
         .evaluate("document.documentURI + document.documentElement.outerHTML")

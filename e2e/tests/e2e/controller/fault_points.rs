@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 const NAME: &str = "web";
 
-const SESSION: &str = "look";
+const SESSION: &str = "view";
 
 pub(crate) fn cases() -> Vec<Case> {
     let case = |name: &str, change: Change| {
