@@ -2,15 +2,13 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
+use novasphere::{ROLES, RoleSpec};
 use novasphere_apiserver::rbac as apiserver;
 use novasphere_console::rbac as console;
 use novasphere_controller::rbac::USER_ROLES;
 use novasphere_runtime::rbac::Rule;
 
-use crate::{
-    files::{Files, yaml_header},
-    roles::{InstalledRole, ROLES},
-};
+use crate::files::{Files, yaml_header};
 
 const TEMPLATES: &str = "charts/novasphere/templates";
 
@@ -38,7 +36,7 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     Ok(files)
 }
 
-fn template(role: &InstalledRole) -> Result<String, std::fmt::Error> {
+fn template(role: &RoleSpec) -> Result<String, std::fmt::Error> {
     let mut text = yaml_header(role.rules.source);
     if role.is_optional {
         writeln!(
@@ -83,7 +81,7 @@ fn passwords() -> anyhow::Result<(PathBuf, String)> {
     Ok((PathBuf::from(format!("{TEMPLATES}/console/passwords-role.yaml")), text))
 }
 
-fn roles(text: &mut String, role: &InstalledRole) -> std::fmt::Result {
+fn roles(text: &mut String, role: &RoleSpec) -> std::fmt::Result {
     let (everywhere, namespaced): (Vec<Rule>, Vec<Rule>) = role
         .rules
         .cluster
@@ -98,7 +96,7 @@ fn roles(text: &mut String, role: &InstalledRole) -> std::fmt::Result {
     rules(text, &role.rules.namespace.concat())
 }
 
-fn bindings(text: &mut String, role: &InstalledRole) -> std::fmt::Result {
+fn bindings(text: &mut String, role: &RoleSpec) -> std::fmt::Result {
     watched_binding(text, role)?;
     text.push_str("---\n");
     let cluster = cluster_name();
@@ -123,8 +121,12 @@ fn bindings(text: &mut String, role: &InstalledRole) -> std::fmt::Result {
 }
 
 /// Grants rights on objects: everywhere, or in the one namespace that is watched.
-fn watched_binding(text: &mut String, role: &InstalledRole) -> std::fmt::Result {
-    let watched = format!("(.Values.config.{}).watchNamespace", role.watches_as);
+fn watched_binding(text: &mut String, role: &RoleSpec) -> std::fmt::Result {
+    let watched = if role.carries_streams {
+        r#"(include "novasphere.gateway.watchNamespace" .)"#.to_owned()
+    } else {
+        format!("(.Values.config.{}).watchNamespace", role.name)
+    };
     head(
         text,
         &format!("{{{{ if {watched} }}}}RoleBinding{{{{ else }}}}ClusterRoleBinding{{{{ end }}}}"),

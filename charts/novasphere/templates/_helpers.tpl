@@ -32,6 +32,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if $address -}}{{ regexFind "[0-9]+$" $address }}{{- else -}}{{ .default }}{{- end -}}
 {{- end -}}
 
+{{/* The one namespace whose sessions gateways serve; empty is all. It may have its old name. */}}
+{{- define "novasphere.gateway.watchNamespace" -}}
+{{- (.Values.config.gateway).watchNamespace | default (.Values.config.console).watchNamespace | default "" -}}
+{{- end -}}
+
 {{/*
 The configuration file: the value `config`, and the names of Services that a
 release of another name has.

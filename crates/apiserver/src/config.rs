@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the aggregated API. What its streams may do and cost is said in the section `console`.
+/// Settings of the aggregated API. What is common to all that carries streams is in the section `gateway`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ApiserverConfig {
@@ -49,29 +49,6 @@ impl Default for ApiserverConfig {
     }
 }
 
-/// What is wrong with the section beyond its schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// One of the two files is missing.
-    #[error("apiserver.tls: set both certificateFile and keyFile, or none of them")]
-    HalfAPair,
-}
-
-impl TlsConfig {
-    /// The two files, when they are set.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::HalfAPair`] when only one of them is.
-    pub fn files(&self) -> Result<Option<(&PathBuf, &PathBuf)>, ConfigError> {
-        match (&self.certificate_file, &self.key_file) {
-            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
-            (None, None) => Ok(None),
-            _ => Err(ConfigError::HalfAPair),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use novasphere_runtime::config::{open_objects, parse};
@@ -83,17 +60,11 @@ mod tests {
         let config: ApiserverConfig = parse("{}", "test").unwrap();
         assert_eq!(config, ApiserverConfig::default());
         assert_eq!(config.address.to_string(), "0.0.0.0:9443");
-        assert_eq!(config.tls.files(), Ok(None));
+        assert_eq!(config.tls, TlsConfig::default());
     }
 
     #[test]
     fn misspelt_settings_are_refused() {
         assert_eq!(open_objects::<ApiserverConfig>(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn half_a_pair_is_refused() {
-        let config: ApiserverConfig = parse("tls: {keyFile: /k}", "test").unwrap();
-        assert_eq!(config.tls.files(), Err(ConfigError::HalfAPair));
     }
 }

@@ -1,19 +1,20 @@
 //! `vmaccesses/console`, `vncworkspaces/console` and `consolesessions/connect`: a console over a `WebSocket` through kube-apiserver.
 //!
 //! Everything that can be refused is refused before the `WebSocket` opens, so that a client gets an HTTP status with a sentence.
-//! What happens later (the console cannot be reached, the session ends) is told by the close code.
+//! What happens later (the console cannot be reached, the session ends) has a close code.
 
 use std::net::IpAddr;
 
 use http::{HeaderMap, Request, Response};
 use hyper::{body::Incoming, upgrade};
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
 };
 use novasphere_core::console_session::{
-    access::{ConsoleRight, console_right},
+    access::{ConsoleRight, console_right, token_right},
     session::is_started,
     single_use,
 };
@@ -22,11 +23,14 @@ use novasphere_crd::{
     VmAccess, VncWorkspace,
 };
 use novasphere_dataplane::{admission::Admitted, registry::Transport};
-use novasphere_runtime::namespaced::Namespaced;
-use novasphere_sessions::{SessionGateway, access::User};
+use novasphere_runtime::{
+    access::UserInfo,
+    namespaced::Namespaced,
+    serve::status::{ResponseBody, StatusError},
+};
+use novasphere_sessions::SessionGateway;
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
-    front_proxy::Identity,
     websocket::opening::Handshake,
 };
 use serde::de::DeserializeOwned;
@@ -36,21 +40,16 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::{
-    access::{Access, connect_right},
-    status::{ApiError, Body},
-    token::read,
-};
+use crate::{REVIEW_MAX_AGE, token::read};
 
-/// How long it may take from the answer until the connection is a `WebSocket`.
-const UPGRADE: Duration = Duration::from_secs(10);
+/// The time from the answer until the connection is a `WebSocket`.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a target that was just made is waited for, and how often the watch cache is looked at.
-const SEEN: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(50);
+/// The time that the watch may take to see a target that was just created.
+const TARGET_SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Characters of the target's name in the name of a session that is made for it; a name has at most 63 with what is added.
-const NAME_PART: usize = 40;
+/// Characters of the target's name in the name of a session for it; with what is added a name has at most 63.
+const NAME_PREFIX_LIMIT: usize = 40;
 
 /// What `vmaccesses/console` and `vncworkspaces/console` can be asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,16 +68,17 @@ impl ConsoleOptions {
     /// # Errors
     ///
     /// 400 for a parameter that there is not or that has another value: a misspelt `input` must not give more than was meant.
-    pub fn read(query: &str) -> Result<Self, ApiError> {
+    pub fn read(query: &str) -> Result<Self, StatusError> {
         let mut options = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match name {
+        let pairs: Vec<(String, String)> = serde_html_form::from_str(query)
+            .map_err(|error| StatusError::BadRequest(format!("the query {query:?} cannot be read: {error}")))?;
+        for (name, value) in &pairs {
+            match name.as_str() {
                 "protocol" => options.protocol = Some(word(name, value, "vnc, serial or ssh")?),
                 "input" => options.input = Some(word(name, value, "Control or ViewOnly")?),
                 "takeover" => options.takeover = Some(word(name, value, "Refuse or Replace")?),
                 _ => {
-                    return Err(ApiError::BadRequest(format!(
+                    return Err(StatusError::BadRequest(format!(
                         "there is no query parameter {name:?}; there are protocol, input and takeover"
                     )));
                 }
@@ -88,63 +88,63 @@ impl ConsoleOptions {
     }
 }
 
-fn word<T: DeserializeOwned>(name: &str, value: &str, allowed: &str) -> Result<T, ApiError> {
+fn word<T: DeserializeOwned>(name: &str, value: &str, allowed: &str) -> Result<T, StatusError> {
     serde_json::from_value(json!(value))
-        .map_err(|_| ApiError::BadRequest(format!("the query parameter {name} is {value:?}; it may be {allowed}")))
+        .map_err(|_| StatusError::BadRequest(format!("the query parameter {name} is {value:?}; it may be {allowed}")))
 }
 
 /// Opens consoles. Clones share all of it.
 #[derive(Clone)]
-pub struct Consoles {
+pub struct ConsoleHandler {
     client: Client,
-    access: Access,
     gateway: SessionGateway,
 }
 
 /// Who asks, and from where.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
+pub struct ApiCaller<'a> {
     /// The user.
-    pub who: &'a Identity,
+    pub user: &'a UserInfo,
     /// Where the user's client connects from, as kube-apiserver says.
     pub client: IpAddr,
 }
 
-impl Consoles {
-    /// One whose streams this gateway carries. `client` makes and deletes sessions.
+impl ConsoleHandler {
+    /// A handler whose streams this gateway carries. `client` creates and deletes sessions.
     #[must_use]
-    pub fn new(client: Client, access: Access, gateway: SessionGateway) -> Self {
-        Self {
-            client,
-            access,
-            gateway,
-        }
+    pub fn new(client: Client, gateway: SessionGateway) -> Self {
+        Self { client, gateway }
     }
 
-    /// `vmaccesses/console`, `vncworkspaces/console`: makes a session for the caller, and opens its console.
+    async fn require(&self, caller: ApiCaller<'_>, right: &ResourceAttributes) -> Result<(), StatusError> {
+        let reviewer = self.gateway.access();
+        Ok(reviewer.require(caller.user, right, REVIEW_MAX_AGE).await?)
+    }
+
+    /// `vmaccesses/console`, `vncworkspaces/console`: creates a session for the caller, and opens its console.
     ///
     /// # Errors
     ///
-    /// [`ApiError`] when the caller may not, or the console is not to be had.
+    /// [`StatusError`] when the caller may not, or there is no such console now.
     pub async fn console<S>(
         &self,
-        caller: Caller<'_>,
+        caller: ApiCaller<'_>,
         kind: SessionTargetKind,
         namespace: &str,
         name: &str,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, ApiError>
+    ) -> Result<Response<ResponseBody>, StatusError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let options = ConsoleOptions::read(request.uri().query().unwrap_or_default())?;
         let protocol = options.protocol.unwrap_or(ConsoleProtocol::Vnc);
         let view = console_right(kind, protocol, namespace, name, ConsoleRight::View);
-        self.access.require(caller.who, view).await?;
+        self.require(caller, &view).await?;
         let handshake = handshake(&request)?;
-        let wanted = session_for(caller.who, kind, namespace, name, options);
+        let wanted = session_for(caller.user, kind, namespace, name, options);
         self.target(&wanted, namespace, name).await?;
-        let session = self.make(&wanted, namespace).await?;
+        let session = self.create(&wanted, namespace).await?;
         match self.admit(&session, caller).await {
             Ok(admitted) => Ok(self.open::<S>(request, &handshake, admitted, caller.client)),
             Err(refusal) => {
@@ -158,23 +158,23 @@ impl Consoles {
     ///
     /// # Errors
     ///
-    /// As [`Consoles::console`].
+    /// As [`ConsoleHandler::console`].
     pub async fn connect<S>(
         &self,
-        caller: Caller<'_>,
+        caller: ApiCaller<'_>,
         namespace: &str,
         name: &str,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, ApiError>
+    ) -> Result<Response<ResponseBody>, StatusError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
-            return Err(ApiError::BadRequest(format!(
+            return Err(StatusError::BadRequest(format!(
                 "this takes no query parameters: the session's spec says what its streams may do; remove {query:?}"
             )));
         }
-        self.access.require(caller.who, connect_right(namespace, name)).await?;
+        self.require(caller, &connect_right(namespace, name)).await?;
         let handshake = handshake(&request)?;
         let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
         let session = read(&sessions, name).await?;
@@ -184,25 +184,20 @@ impl Consoles {
         Ok(self.open::<S>(request, &handshake, admitted, caller.client))
     }
 
-    async fn admit(&self, session: &ConsoleSession, caller: Caller<'_>) -> Result<Admitted, StreamEnd> {
-        let user = User {
-            name: caller.who.user.clone(),
-            groups: caller.who.groups.clone(),
-        };
-        let admitted = self
-            .gateway
-            .admit_user(session, &user, caller.client, Transport::KubeApiserver);
-        admitted.await
+    async fn admit(&self, session: &ConsoleSession, caller: ApiCaller<'_>) -> Result<Admitted, StreamEnd> {
+        self.gateway
+            .admit_user(session, caller.user, caller.client, Transport::KubeApiserver)
+            .await
     }
 
-    /// Answers with 101, and carries the stream in a task of its own.
+    /// Answers with 101, and carries the stream in its own task.
     fn open<S>(
         &self,
         mut request: Request<Incoming>,
         handshake: &Handshake,
         admitted: Admitted,
         client: IpAddr,
-    ) -> Response<Body>
+    ) -> Response<ResponseBody>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -210,7 +205,7 @@ impl Consoles {
         let upgraded = upgrade::on(&mut request);
         tokio::spawn(async move {
             // A client that is gone before gives its place back by dropping the admission.
-            let Ok(Ok(upgraded)) = timeout(UPGRADE, upgraded).await else {
+            let Ok(Ok(upgraded)) = timeout(UPGRADE_TIMEOUT, upgraded).await else {
                 return;
             };
             // It is always S: that is what the connection was made of.
@@ -225,54 +220,61 @@ impl Consoles {
         handshake.response()
     }
 
-    /// Goes on when the watch has seen the target: it may just have been made.
-    async fn target(&self, wanted: &ConsoleSession, namespace: &str, name: &str) -> Result<(), ApiError> {
+    /// Returns when the watch has seen the target, which may just have been created.
+    async fn target(&self, wanted: &ConsoleSession, namespace: &str, name: &str) -> Result<(), StatusError> {
+        let sessions = self.gateway.sessions();
         let is_seen = || {
-            let references = self.gateway.sessions().references(wanted);
+            let references = sessions.references(wanted);
             references.vm_access.is_some() || references.vnc_workspace.is_some()
         };
+        // Before the first look, so that no change is missed.
+        let mut changes = sessions.target_changes();
         if is_seen() {
             return Ok(());
         }
         let kind = wanted.spec.target_ref.kind;
         match kind {
-            SessionTargetKind::VncWorkspace => self.is_there::<VncWorkspace>(namespace, "vncworkspaces", name).await?,
+            SessionTargetKind::VncWorkspace => {
+                self.ensure_exists::<VncWorkspace>(namespace, "vncworkspaces", name)
+                    .await?;
+            }
             SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => {
-                self.is_there::<VmAccess>(namespace, "vmaccesses", name).await?;
+                self.ensure_exists::<VmAccess>(namespace, "vmaccesses", name).await?;
             }
         }
-        let seen = async {
-            while !is_seen() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let seen = timeout(SEEN, seen).await;
+        // The channel closes with the process.
+        let seen = timeout(TARGET_SYNC_TIMEOUT, changes.wait_for(|_| is_seen())).await;
         let kind = kind.as_str();
-        seen.map_err(|_| ApiError::Unavailable(format!("{kind} {name} is not watched here yet; try again")))
+        match seen {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(StatusError::Unavailable(format!(
+                "{kind} {name} is not watched here yet; try again"
+            ))),
+        }
     }
 
-    async fn is_there<K: Namespaced>(
+    async fn ensure_exists<K: Namespaced>(
         &self,
         namespace: &str,
         resource: &'static str,
         name: &str,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), StatusError> {
         let targets: Api<K> = Api::namespaced(self.client.clone(), namespace);
         match targets.get_opt(name).await {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(ApiError::NotFound {
+            Ok(None) => Err(StatusError::NotFound {
                 group: "novasphere.io",
                 resource,
                 name: name.to_owned(),
             }),
-            Err(error) => Err(ApiError::Unavailable(format!(
+            Err(error) => Err(StatusError::Unavailable(format!(
                 "cannot read {} {name}: {error}",
                 K::kind(&())
             ))),
         }
     }
 
-    async fn make(&self, session: &ConsoleSession, namespace: &str) -> Result<ConsoleSession, ApiError> {
+    async fn create(&self, session: &ConsoleSession, namespace: &str) -> Result<ConsoleSession, StatusError> {
         let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
         let parameters = PostParams {
             field_manager: Some("novasphere/apiserver".to_owned()),
@@ -284,9 +286,9 @@ impl Consoles {
             .map_err(|error| match error {
                 // The namespace is gone or going, or a policy or a quota of it says no.
                 kube::Error::Api(status) if (400..500).contains(&status.code) => {
-                    ApiError::Conflict(format!("no ConsoleSession can be made: {}", status.message))
+                    StatusError::Conflict(format!("no ConsoleSession can be created: {}", status.message))
                 }
-                error => ApiError::Unavailable(format!("no ConsoleSession can be made now: {error}")),
+                error => StatusError::Unavailable(format!("no ConsoleSession can be created now: {error}")),
             })
     }
 
@@ -311,14 +313,23 @@ impl Consoles {
     }
 }
 
+/// The right to join a session.
+fn connect_right(namespace: &str, name: &str) -> ResourceAttributes {
+    ResourceAttributes {
+        verb: Some("get".to_owned()),
+        subresource: Some("connect".to_owned()),
+        ..token_right(namespace, name)
+    }
+}
+
 fn session_for(
-    who: &Identity,
+    user: &UserInfo,
     kind: SessionTargetKind,
     namespace: &str,
     name: &str,
     options: ConsoleOptions,
 ) -> ConsoleSession {
-    let part: String = name.chars().take(NAME_PART).collect();
+    let part: String = name.chars().take(NAME_PREFIX_LIMIT).collect();
     let metadata = ObjectMeta {
         generate_name: Some(format!("{}-", part.trim_end_matches(['-', '.']))),
         namespace: Some(namespace.to_owned()),
@@ -340,7 +351,7 @@ fn session_for(
         input: options.input,
         takeover: options.takeover,
         max_viewers: Some(1),
-        users: vec![who.user.clone()],
+        users: vec![user.name.clone()],
         ..ConsoleSessionSpec::default()
     };
     ConsoleSession {
@@ -350,8 +361,8 @@ fn session_for(
     }
 }
 
-fn handshake(request: &Request<Incoming>) -> Result<Handshake, ApiError> {
-    Handshake::read(request).map_err(|error| ApiError::BadRequest(error.to_string()))
+fn handshake(request: &Request<Incoming>) -> Result<Handshake, StatusError> {
+    Handshake::read(request).map_err(|error| StatusError::BadRequest(error.to_string()))
 }
 
 /// Where the user's client connects from: kube-apiserver appends its own peer to `X-Forwarded-For`, and what stands before is
@@ -363,27 +374,27 @@ pub fn client_address(headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     last.unwrap_or(peer).to_canonical()
 }
 
-/// What a refusal means over HTTP. The user is known and may look, so he may know why. The policy of a target can have changed
+/// What a refusal means over HTTP. The user is known and may view the console, so they may know why. The policy of a target can have changed
 /// only for a session that `was_ready`.
-fn refused(refusal: StreamEnd, target: &str, was_ready: bool) -> ApiError {
+fn refused(refusal: StreamEnd, target: &str, was_ready: bool) -> StatusError {
     let detail = refusal.detail().to_owned();
     let why = refusal.reason;
     let sentence = format!("{} ({target}: {detail})", why.sentence());
     match why {
         // It names the verb and the resource that are missing.
-        EndReason::AccessWithdrawn | EndReason::InputNotAllowed => ApiError::Forbidden(detail),
-        EndReason::AddressNotAllowed | EndReason::TransportNotAllowed => ApiError::Forbidden(sentence),
+        EndReason::AccessWithdrawn | EndReason::InputNotAllowed => StatusError::Forbidden(detail),
+        EndReason::AddressNotAllowed | EndReason::TransportNotAllowed => StatusError::Forbidden(sentence),
         EndReason::Unavailable | EndReason::Restarting | EndReason::TargetUnreachable => {
-            ApiError::Unavailable(sentence)
+            StatusError::Unavailable(sentence)
         }
-        EndReason::Internal => ApiError::Internal(detail),
-        EndReason::TooManyWaiting => ApiError::TooManyRequests(sentence),
+        EndReason::Internal => StatusError::Internal(detail),
+        EndReason::TooManyWaiting => StatusError::TooManyRequests(sentence),
         // It says to ask for a token, of which there is none here.
-        EndReason::TokenRefused => ApiError::Conflict(format!("the session cannot be joined: {detail}")),
+        EndReason::TokenRefused => StatusError::Conflict(format!("the session cannot be joined: {detail}")),
         // Nobody has asked the machine yet: the target has no such console, or no place for another session.
-        EndReason::TargetRefused => ApiError::Conflict(detail),
-        EndReason::PolicyChanged if !was_ready => ApiError::Conflict(detail),
-        _ => ApiError::Conflict(sentence),
+        EndReason::TargetRefused => StatusError::Conflict(detail),
+        EndReason::PolicyChanged if !was_ready => StatusError::Conflict(detail),
+        _ => StatusError::Conflict(sentence),
     }
 }
 
@@ -413,6 +424,22 @@ mod tests {
     }
 
     #[test]
+    fn joining_a_session_is_a_right_of_its_own() {
+        let right = connect_right("team", "web");
+        let parts = [
+            &right.verb,
+            &right.resource,
+            &right.subresource,
+            &right.namespace,
+            &right.name,
+        ];
+        assert_eq!(
+            parts.map(|part| part.as_deref().unwrap()),
+            ["get", "consolesessions", "connect", "team", "web"]
+        );
+    }
+
+    #[test]
     fn the_last_forwarded_address_is_kube_apiservers() {
         let peer: IpAddr = "10.0.0.1".parse().unwrap();
         let address = |values: &[&'static str]| {
@@ -430,13 +457,13 @@ mod tests {
 
     #[test]
     fn a_session_is_made_for_the_caller_alone() {
-        let who = Identity {
-            user: "jane".into(),
-            ..Identity::default()
+        let user = UserInfo {
+            name: "jane".into(),
+            ..UserInfo::default()
         };
-        let long = format!("{}-web", "a".repeat(NAME_PART - 1));
+        let long = format!("{}-web", "a".repeat(NAME_PREFIX_LIMIT - 1));
         let session = session_for(
-            &who,
+            &user,
             SessionTargetKind::VncWorkspace,
             "team",
             &long,
@@ -446,7 +473,7 @@ mod tests {
         assert_eq!(session.spec.users, ["jane"]);
         assert!(single_use::is_single_use(&session));
         let prefix = session.metadata.generate_name.unwrap();
-        assert_eq!(prefix, format!("{}-", "a".repeat(NAME_PART - 1)));
+        assert_eq!(prefix, format!("{}-", "a".repeat(NAME_PREFIX_LIMIT - 1)));
     }
 
     #[test]

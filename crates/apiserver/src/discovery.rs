@@ -8,16 +8,17 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use novasphere_runtime::serve::status::{ResponseBody, bytes_response, json_response};
+
 use crate::{
     GROUP, VERSION,
     negotiate::{AGGREGATED, Form},
     route::{SUBRESOURCES, Subresource},
-    status::{Body, bytes_response, json_response},
 };
 
 /// `/`
 #[must_use]
-pub fn root() -> Response<Body> {
+pub fn root() -> Response<ResponseBody> {
     let group = format!("/apis/{GROUP}");
     let version = format!("{group}/{VERSION}");
     let document = format!("/openapi/v3/apis/{GROUP}/{VERSION}");
@@ -37,7 +38,7 @@ pub fn root() -> Response<Body> {
 
 /// `/apis`
 #[must_use]
-pub fn groups(form: Form, headers: &HeaderMap) -> Response<Body> {
+pub fn groups(form: Form, headers: &HeaderMap) -> Response<ResponseBody> {
     match form {
         Form::Json => json_response(
             StatusCode::OK,
@@ -49,7 +50,7 @@ pub fn groups(form: Form, headers: &HeaderMap) -> Response<Body> {
 
 /// `/apis/<group>`
 #[must_use]
-pub fn group() -> Response<Body> {
+pub fn group() -> Response<ResponseBody> {
     let mut document = group_document();
     if let Some(document) = document.as_object_mut() {
         document.insert("kind".to_owned(), json!("APIGroup"));
@@ -60,7 +61,7 @@ pub fn group() -> Response<Body> {
 
 /// `/apis/<group>/<version>`
 #[must_use]
-pub fn resources() -> Response<Body> {
+pub fn resources() -> Response<ResponseBody> {
     let resource = |subresource: &Subresource| {
         json!({
             "name": format!("{}/{}", subresource.resource(), subresource.name()),
@@ -85,7 +86,7 @@ fn group_document() -> Value {
 }
 
 /// The aggregated form, with an `ETag` so that kube-apiserver, which asks each minute, gets a 304.
-fn aggregated(headers: &HeaderMap) -> Response<Body> {
+fn aggregated(headers: &HeaderMap) -> Response<ResponseBody> {
     let text = aggregated_document().to_string();
     let etag = format!("\"{}\"", short_hash(&text));
     let known = headers.get(header::IF_NONE_MATCH);
@@ -157,7 +158,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIGroupList, APIResourceList};
 
     use super::*;
-    use crate::status::tests::body;
+    use crate::testing::body;
 
     #[tokio::test]
     async fn the_old_documents_decode_as_what_they_are() {

@@ -1,7 +1,7 @@
 //! Who a request is from: kube-apiserver authenticates the user and tells us in headers, which count only on a connection with
 //! its front-proxy certificate.
 //!
-//! Anybody who reaches our port could send such headers, so the certificate is checked with each request, against the `ConfigMap`
+//! Any client that reaches our port could send such headers, so the certificate is checked with each request, against the `ConfigMap`
 //! as it is then: a connection that was opened before an authority was replaced is not believed any more.
 
 mod settings;
@@ -18,7 +18,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use novasphere_runtime::health::GateHandle;
+use novasphere_runtime::{access::UserInfo, health::GateHandle, serve::status::StatusError};
 use novasphere_wire::front_proxy::{Identity, IdentityError};
 use parking_lot::RwLock;
 use rustls::{
@@ -36,7 +36,7 @@ pub const NAMESPACE: &str = "kube-system";
 /// The `ConfigMap` in which kube-apiserver says whom to believe.
 pub const CONFIG_MAP: &str = "extension-apiserver-authentication";
 
-/// Why a request is from nobody.
+/// Why a request is not authenticated.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAuthenticated {
     /// The `ConfigMap` was not read yet.
@@ -50,7 +50,13 @@ pub enum NotAuthenticated {
     Identity(#[from] IdentityError),
 }
 
-/// Whom to believe now. Clones share it.
+impl From<NotAuthenticated> for StatusError {
+    fn from(error: NotAuthenticated) -> Self {
+        Self::Unauthorized(error.to_string())
+    }
+}
+
+/// The front proxy's certificates and headers as they are now. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct FrontProxy(Arc<RwLock<Option<Arc<Settings>>>>);
 
@@ -64,10 +70,21 @@ impl FrontProxy {
         &self,
         chain: Option<&[CertificateDer<'_>]>,
         headers: &HeaderMap,
-    ) -> Result<Identity, NotAuthenticated> {
+    ) -> Result<UserInfo, NotAuthenticated> {
         let settings = self.settings().ok_or(NotAuthenticated::NotReady)?;
         settings.check(chain)?;
-        Ok(settings.names.identity(headers)?)
+        let Identity {
+            user,
+            uid,
+            groups,
+            extra,
+        } = settings.names.identity(headers)?;
+        Ok(UserInfo {
+            name: user,
+            uid,
+            groups,
+            extra,
+        })
     }
 
     /// Whether a connection is the front proxy's.
@@ -192,7 +209,7 @@ mod tests {
             Err(NotAuthenticated::NotReady)
         ));
         assert!(proxy.observe(&config_map(&old.pem, &["a"])));
-        assert_eq!(proxy.authenticate(Some(&old_chain), &headers).unwrap().user, "jane");
+        assert_eq!(proxy.authenticate(Some(&old_chain), &headers).unwrap().name, "jane");
         assert!(!proxy.trusts(Some(&new_chain)));
 
         let both = format!("{}{}", old.pem, new.pem);

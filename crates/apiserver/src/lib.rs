@@ -1,10 +1,9 @@
 //! The aggregated API `subresources.novasphere.io`: consoles and their tokens through kube-apiserver.
 //!
-//! It is thin: kube-apiserver has authenticated the user ([`front_proxy`]) and is asked again what he may do ([`access`]);
+//! It is thin: kube-apiserver has authenticated the user ([`front_proxy`]) and is asked again what they may do;
 //! `novasphere-core` decides what a session may do, and the gateway of `novasphere-sessions` carries the streams. This crate decides
 //! neither who may enter nor what a session is, and carries no byte of a console.
 
-pub mod access;
 pub mod api_service;
 pub mod config;
 pub mod connect;
@@ -17,14 +16,19 @@ pub mod rbac;
 pub mod route;
 mod run;
 pub mod server;
-pub mod status;
-mod strangers;
+#[cfg(test)]
+mod testing;
 pub mod token;
+mod untrusted;
 
-pub use run::{GRACE, Options, RunError, run};
+pub use run::{Options, RunError, run};
 
 /// The API group. It differs from that of the custom resources: one group is served by one server.
 pub const GROUP: &str = "subresources.novasphere.io";
+
+/// The age of answers about rights at this API's door: kube-apiserver has asked the same for the request, and a client that reaches
+/// this port with its certificate need not have come that way.
+pub(crate) const REVIEW_MAX_AGE: std::time::Duration = std::time::Duration::ZERO;
 
 /// The version.
 pub const VERSION: &str = "v1alpha1";

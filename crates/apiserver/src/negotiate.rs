@@ -2,8 +2,7 @@
 //! clients use it). No IO.
 
 use http::{HeaderMap, header};
-
-use crate::status::ApiError;
+use novasphere_runtime::serve::status::StatusError;
 
 /// The media type of aggregated discovery.
 pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -22,7 +21,7 @@ pub enum Form {
 /// # Errors
 ///
 /// 406 when it takes none of them.
-pub fn accept(headers: &HeaderMap, aggregated: bool) -> Result<Form, ApiError> {
+pub fn accepted_form(headers: &HeaderMap, aggregated: bool) -> Result<Form, StatusError> {
     let mut any = false;
     for value in headers.get_all(header::ACCEPT) {
         let ranges = value.to_str().unwrap_or_default();
@@ -34,7 +33,7 @@ pub fn accept(headers: &HeaderMap, aggregated: bool) -> Result<Form, ApiError> {
         }
     }
     if any {
-        Err(ApiError::NotAcceptable)
+        Err(StatusError::NotAcceptable)
     } else {
         Ok(Form::Json)
     }
@@ -67,7 +66,7 @@ fn form(range: &str) -> Option<Form> {
 /// # Errors
 ///
 /// 415 for every other type.
-pub fn body_is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub fn body_is_json(headers: &HeaderMap) -> Result<(), StatusError> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };
@@ -75,7 +74,7 @@ pub fn body_is_json(headers: &HeaderMap) -> Result<(), ApiError> {
     if media_type.eq_ignore_ascii_case("application/json") {
         Ok(())
     } else {
-        Err(ApiError::UnsupportedMediaType)
+        Err(StatusError::UnsupportedMediaType)
     }
 }
 
@@ -100,7 +99,7 @@ mod tests {
     fn accepted(value: &str) -> Option<Form> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_str(value).unwrap());
-        accept(&headers, true).ok()
+        accepted_form(&headers, true).ok()
     }
 
     #[test]
@@ -136,9 +135,9 @@ mod tests {
     fn aggregated_discovery_is_of_one_path_only() {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(AGGREGATED));
-        assert!(accept(&headers, false).is_err());
+        assert!(accepted_form(&headers, false).is_err());
         headers.append(header::ACCEPT, HeaderValue::from_static("application/json"));
-        assert_eq!(accept(&headers, false).unwrap(), Form::Json);
+        assert_eq!(accepted_form(&headers, false).unwrap(), Form::Json);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use http::Method;
 use novasphere_core::name::DnsSubdomain;
 use novasphere_crd::SessionTargetKind;
+use novasphere_runtime::serve::status::StatusError;
 
-use crate::{GROUP, VERSION, status::ApiError};
+use crate::{GROUP, VERSION};
 
 /// A subresource of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Route {
     /// # Errors
     ///
     /// 404 for what there is not, 405 for another method, 400 for a name that no object has.
-    pub fn read(method: &Method, path: &str) -> Result<Self, ApiError> {
+    pub fn read(method: &Method, path: &str) -> Result<Self, StatusError> {
         let path = path.strip_suffix('/').unwrap_or(path);
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let route = match parts.as_slice() {
@@ -138,7 +139,7 @@ impl Route {
                 name,
                 subresource,
             ] => Self::object(namespace, resource, name, subresource)?,
-            _ => return Err(ApiError::NoSuchPath),
+            _ => return Err(StatusError::NoSuchPath),
         };
         let allowed = match &route {
             Self::Object { subresource, .. } => subresource.verb().1,
@@ -147,16 +148,16 @@ impl Route {
         if *method == allowed {
             Ok(route)
         } else {
-            Err(ApiError::MethodNotAllowed(allowed))
+            Err(StatusError::MethodNotAllowed(allowed))
         }
     }
 
-    fn object(namespace: &str, resource: &str, name: &str, subresource: &str) -> Result<Self, ApiError> {
+    fn object(namespace: &str, resource: &str, name: &str, subresource: &str) -> Result<Self, StatusError> {
         let is_meant = |known: &&Subresource| known.resource() == resource && known.name() == subresource;
-        let subresource = SUBRESOURCES.iter().find(is_meant).ok_or(ApiError::NoSuchPath)?;
+        let subresource = SUBRESOURCES.iter().find(is_meant).ok_or(StatusError::NoSuchPath)?;
         for part in [namespace, name] {
             if let Err(error) = DnsSubdomain::parse(part) {
-                return Err(ApiError::BadRequest(format!(
+                return Err(StatusError::BadRequest(format!(
                     "{part:?} in the path is no name: {error}"
                 )));
             }

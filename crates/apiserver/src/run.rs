@@ -1,36 +1,34 @@
 //! The apiserver role from start to end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kube::Client;
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::{
-    ca::{CaError, CaOptions, CertificateAuthority},
     health::{Health, ReadinessGate},
+    serve::{Certificate, CertificateSource, Listeners, ServeError, bind, certificate},
     shutdown::Shutdown,
+    tasks::{TaskEnded, Tasks},
     tls::{self, TlsError},
 };
 use novasphere_sessions::SessionGateway;
 use rustls::{ServerConfig, crypto::aws_lc_rs, server::ResolvesServerCert};
-use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{
-    access::Access,
     api_service::{self, OwnService},
-    config::{ApiserverConfig, ConfigError},
-    connect::Consoles,
+    config::ApiserverConfig,
+    connect::ConsoleHandler,
     front_proxy::{AnyCertificate, FrontProxy},
     metrics::ApiMetrics,
-    server::{Api, serve},
-    token::Tokens,
+    server::{ApiServer, serve},
+    token::TokenHandler,
 };
 
-/// From the request to stop until no connection is accepted any more: kube-apiserver learns in that time that the process is
-/// not ready.
-pub const GRACE: Duration = Duration::from_secs(2);
+/// The section of the certificate's settings.
+const TLS_SETTING: &str = "apiserver.tls";
 
-/// How long requests may take to end after that.
-const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// The time that requests have to end once no connection is accepted any more.
+const REQUESTS_GRACE: Duration = Duration::from_secs(5);
 
 /// What the role is given from outside.
 pub struct Options {
@@ -44,7 +42,7 @@ pub struct Options {
     pub client: Client,
     /// The process's own namespace.
     pub namespace: String,
-    /// Where readiness is told.
+    /// Where readiness is reported.
     pub health: Health,
     /// Counters.
     pub metrics: ApiMetrics,
@@ -55,30 +53,19 @@ pub struct Options {
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The address is taken or not of this machine.
-    #[error("apiserver.address: cannot listen on {address}: {source}")]
-    Listen {
-        /// The setting.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The settings do not go together.
+    /// It cannot listen, or has no certificate.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The certificate cannot be used.
-    #[error("apiserver.tls: {0}")]
+    Serve(#[from] ServeError),
+    /// rustls has no usable cryptography.
+    #[error("{TLS_SETTING}: {0}")]
     Tls(#[from] TlsError),
-    /// There is no certificate of our own.
-    #[error(transparent)]
-    Authority(#[from] CaError),
     /// A task ended, which it never should.
-    #[error("a task ended by itself; the process ends to start over")]
-    TaskEnded,
+    #[error(transparent)]
+    TaskEnded(#[from] TaskEnded),
 }
 
-/// Serves kube-apiserver until `options.shutdown`, and then for [`GRACE`] more. Streams that are open then go on: see
-/// [`SessionGateway::finish`].
+/// Serves kube-apiserver until `options.shutdown`, and a little longer: see [`Listeners::drained`]. Streams that are open then go
+/// on: see [`SessionGateway::finish`].
 ///
 /// # Errors
 ///
@@ -96,87 +83,54 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     } = options;
     let listening = health.gate(ReadinessGate::ApiListener);
     let front_proxy = FrontProxy::default();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(
-        front_proxy
-            .clone()
-            .follow(client.clone(), health.gate(ReadinessGate::FrontProxy)),
-    );
-    let listener = listen(config.address).await?;
+    let mut tasks = Tasks::new();
+    let follow = front_proxy
+        .clone()
+        .follow(client.clone(), health.gate(ReadinessGate::FrontProxy));
+    tasks.spawn("front proxy watch", follow);
+    let listener = bind("apiserver.address", config.address).await?;
     let service = OwnService {
         namespace,
         name: config.service_name.clone(),
     };
-    let certificate = match certificate(&config, &service, &client, &shutdown, &mut tasks).await {
-        Err(RunError::Authority(CaError::Stopped)) => return Ok(()),
-        other => other?,
-    };
-    let access = Access::new(client.clone());
-    let api = Arc::new(Api {
-        front_proxy,
-        health,
-        metrics,
-        consoles: Consoles::new(client, access.clone(), gateway.clone()),
-        tokens: Tokens::new(gateway, access, endpoints),
-    });
-    let stop = Shutdown::new(shutdown.grace());
-    let mut served = tokio::spawn(serve(
-        listener,
-        Arc::new(server_config(certificate)?),
-        api,
-        stop.wait(),
-        LAST_REQUESTS,
-    ));
-    listening.ready();
-    let result = tokio::select! {
-        () = shutdown.wait() => Ok(()),
-        _ = &mut served => Err(RunError::TaskEnded),
-        Some(_) = tasks.join_next() => Err(RunError::TaskEnded),
-    };
-    if result.is_ok() {
-        sleep(GRACE).await;
-        stop.trigger();
-        // A panic in it was logged already.
-        let _ = served.await;
-    }
-    result
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| RunError::Listen { address, source })?;
-    tracing::info!(address = ?listener.local_addr().ok(), "listening");
-    Ok(listener)
-}
-
-/// The certificate of the files, or one of our own authority, whose bundle then goes into the `APIService`.
-async fn certificate(
-    config: &ApiserverConfig,
-    service: &OwnService,
-    client: &Client,
-    shutdown: &Shutdown,
-    tasks: &mut JoinSet<()>,
-) -> Result<Arc<dyn ResolvesServerCert>, RunError> {
-    if let Some((certificate, key)) = config.tls.files()? {
-        return Ok(tls::resolver(certificate, key, shutdown.clone())?);
-    }
-    let authority = CertificateAuthority::start(CaOptions {
+    let source = CertificateSource {
+        setting: TLS_SETTING,
+        certificate_file: config.tls.certificate_file.as_ref(),
+        key_file: config.tls.key_file.as_ref(),
         client: client.clone(),
         namespace: service.namespace.clone(),
         names: service.names(),
         shutdown: shutdown.clone(),
-    })
-    .await?;
-    let stopped = shutdown.wait();
-    let follow = api_service::follow(client.clone(), service.clone(), authority.bundle());
-    tasks.spawn(async move {
-        tokio::select! {
-            () = follow => {}
-            () = stopped => std::future::pending().await,
-        }
+    };
+    let Some(certificate) = certificate(source).await? else {
+        return Ok(());
+    };
+    if let Certificate::Authority(authority) = &certificate {
+        let stopped = shutdown.wait();
+        let follow = api_service::follow(client.clone(), service, authority.bundle());
+        tasks.spawn("APIService watch", async move {
+            tokio::select! {
+                () = follow => {}
+                () = stopped => std::future::pending().await,
+            }
+        });
+    }
+    let api = Arc::new(ApiServer {
+        front_proxy,
+        health,
+        metrics,
+        consoles: ConsoleHandler::new(client, gateway.clone()),
+        tokens: TokenHandler::new(gateway, endpoints),
     });
-    Ok(authority.resolver())
+    let tls = Arc::new(server_config(certificate.resolver())?);
+    let mut listeners = Listeners::new(shutdown);
+    let stopped = listeners.stopped();
+    listeners.spawn(
+        "aggregated API listener",
+        serve(listener, tls, api, stopped, REQUESTS_GRACE),
+    );
+    listening.ready();
+    Ok(listeners.drained(&mut tasks).await?)
 }
 
 /// HTTP/1.1 only: a `WebSocket` needs it, and kube-apiserver upgrades over it.

@@ -8,69 +8,72 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use novasphere_crd::SessionTargetKind;
 use novasphere_dataplane::peer::prepare;
-use novasphere_runtime::health::Health;
+use novasphere_runtime::{
+    health::Health,
+    serve::{
+        ConnectionLimit, accept,
+        status::{ResponseBody, StatusError, bytes_response, json_response},
+    },
+};
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    connect::{Caller, Consoles, client_address},
+    connect::{ApiCaller, ConsoleHandler, client_address},
     discovery,
     front_proxy::FrontProxy,
     metrics::ApiMetrics,
-    negotiate::{Form, accept, body_is_json},
+    negotiate::{Form, accepted_form, body_is_json},
     openapi,
     route::{Route, Subresource},
-    status::{ApiError, Body, bytes_response, json_response},
-    strangers::{Stranger, Strangers},
-    token::Tokens,
+    token::TokenHandler,
+    untrusted::{UntrustedConnection, UntrustedConnections},
 };
 
 /// Connections in all that are not `WebSockets` yet.
-const CONNECTIONS: usize = 4096;
-/// Connections that are not, or not yet, kube-apiserver's. One more cuts an older one, so whoever reaches the port cannot shut
+const CONNECTIONS_LIMIT: usize = 4096;
+/// Connections that are not, or not yet, known to be kube-apiserver's. At the limit an older one is cut, so no client can shut
 /// kube-apiserver out.
-const STRANGERS: usize = 256;
-/// How long TLS may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a stranger may take for the head of a request, and stay without one.
-const STRANGER_HEAD: Duration = Duration::from_secs(10);
-/// How long a stranger's connection may live.
-const STRANGER_LIFE: Duration = Duration::from_mins(1);
-/// The same for kube-apiserver: Go's clients close idle connections after 90 s, and must be the first to do so, or a request
-/// meets a connection that is just being closed.
-const PROXY_HEAD: Duration = Duration::from_secs(100);
+const UNTRUSTED_LIMIT: usize = 256;
+/// The time that TLS may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time that an untrusted connection may take for the head of a request, and stay without one.
+const UNTRUSTED_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time that an untrusted connection may live.
+const UNTRUSTED_LIFETIME: Duration = Duration::from_mins(1);
+/// The time that kube-apiserver's connection may stay without a request. Go's clients close idle connections after 90 s, and must be
+/// the first to do so, or a request meets a connection that is just being closed.
+const PROXY_HEAD_TIMEOUT: Duration = Duration::from_secs(100);
 /// Bytes of a request's head. A user in many groups has a large one.
-const HEAD: usize = 64 * 1024;
-/// Bytes of a body.
-const BODY: usize = 64 * 1024;
-/// How long a request may take until it is answered.
-const REQUEST: Duration = Duration::from_secs(30);
-/// Pause when no connection can be accepted, such as for want of file descriptors.
-const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+const HEAD_BYTES: usize = 64 * 1024;
+/// Bytes of a request's body.
+const BODY_BYTES: usize = 64 * 1024;
+/// The time that a request may take until it is answered.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What answers requests.
-pub struct Api {
-    /// Whom to believe.
+pub struct ApiServer {
+    /// Whose requests are kube-apiserver's.
     pub front_proxy: FrontProxy,
     /// Health of the process.
     pub health: Health,
     /// Counters.
     pub metrics: ApiMetrics,
     /// Consoles.
-    pub consoles: Consoles,
+    pub consoles: ConsoleHandler,
     /// Tokens.
-    pub tokens: Tokens,
+    pub tokens: TokenHandler,
 }
 
 /// The other end of a connection.
-struct Peer {
+struct TlsPeer {
     address: IpAddr,
     chain: Option<Vec<CertificateDer<'static>>>,
 }
@@ -80,43 +83,25 @@ struct Peer {
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
-    api: Arc<Api>,
+    api: Arc<ApiServer>,
     stop: impl Future<Output = ()>,
     grace: Duration,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let strangers = Strangers::new(STRANGERS);
+    let untrusted = UntrustedConnections::new(UNTRUSTED_LIMIT);
     let (ending, end) = watch::channel(false);
     let mut connections = JoinSet::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut stop => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
-                continue;
-            }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::debug!("a connection is dropped: there are too many");
-            continue;
-        };
-        let stranger = strangers.enter(address.ip().to_canonical());
+    let limit = ConnectionLimit::Drop(CONNECTIONS_LIMIT);
+    accept(listener, limit, stop, |stream, address, permit| {
+        while connections.try_join_next().is_some() {}
+        let entered = untrusted.enter(address.ip().to_canonical());
         let (acceptor, api, end) = (acceptor.clone(), Arc::clone(&api), end.clone());
         connections.spawn(async move {
-            connection(stream, &acceptor, api, stranger, end).await;
-            drop(place);
+            connection(stream, &acceptor, api, entered, end).await;
+            drop(permit);
         });
-    }
-    drop(listener);
+    })
+    .await;
     ending.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(grace, all).await.is_err() {
@@ -127,20 +112,20 @@ pub async fn serve(
 async fn connection(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
-    api: Arc<Api>,
-    mut stranger: Stranger,
+    api: Arc<ApiServer>,
+    mut untrusted: UntrustedConnection,
     end: watch::Receiver<bool>,
 ) {
     let Ok(address) = prepare(&stream) else { return };
-    let accepted = timeout(HANDSHAKE, acceptor.accept(stream));
-    let stream = match stranger.unless_cut(accepted).await {
+    let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    let stream = match untrusted.unless_cut(accepted).await {
         Some(Ok(Ok(stream))) => stream,
         Some(Ok(Err(error))) => return tracing::debug!(%address, %error, "a TLS handshake failed"),
         Some(Err(_)) => return tracing::debug!(%address, "a TLS handshake took too long"),
-        None => return tracing::debug!(%address, "a connection is cut: there are too many of strangers"),
+        None => return tracing::debug!(%address, "a connection is cut: there are too many untrusted ones"),
     };
     let chain = stream.get_ref().1.peer_certificates();
-    let peer = Peer {
+    let peer = TlsPeer {
         address: address.ip(),
         chain: chain.map(|chain| {
             chain
@@ -150,16 +135,19 @@ async fn connection(
         }),
     };
     if api.front_proxy.trusts(peer.chain.as_deref()) {
-        drop(stranger);
-        converse(stream, api, peer, PROXY_HEAD, end).await;
+        drop(untrusted);
+        serve_http(stream, api, peer, PROXY_HEAD_TIMEOUT, end).await;
     } else {
-        let talk = timeout(STRANGER_LIFE, converse(stream, api, peer, STRANGER_HEAD, end));
-        // Out of patience or of room with it: nothing to tell.
-        let _ = stranger.unless_cut(talk).await;
+        let served = timeout(
+            UNTRUSTED_LIFETIME,
+            serve_http(stream, api, peer, UNTRUSTED_HEAD_TIMEOUT, end),
+        );
+        // Whether it was cut or its time was over, there is nothing to report.
+        let _ = untrusted.unless_cut(served).await;
     }
 }
 
-async fn converse<S>(stream: S, api: Arc<Api>, peer: Peer, head: Duration, mut end: watch::Receiver<bool>)
+async fn serve_http<S>(stream: S, api: Arc<ApiServer>, peer: TlsPeer, head: Duration, mut end: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -171,12 +159,12 @@ where
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
-        .max_buf_size(HEAD)
+        .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     let ended = async {
-        // An error means that the server is gone, which is an end as well.
+        // An error means that the server was dropped, which is an end as well.
         let _ = end.wait_for(|ending| *ending).await;
     };
     let result = tokio::select! {
@@ -191,8 +179,8 @@ where
     }
 }
 
-impl Api {
-    async fn answer<S>(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body>
+impl ApiServer {
+    async fn answer<S>(&self, peer: &TlsPeer, request: Request<Incoming>) -> Response<ResponseBody>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -201,9 +189,13 @@ impl Api {
         let route = Route::read(&method, &path);
         let known = route.as_ref().ok().cloned();
         let answered = match route {
-            Ok(route) => timeout(REQUEST, self.serve::<S>(peer, route, request))
+            Ok(route) => timeout(REQUEST_TIMEOUT, self.serve::<S>(peer, route, request))
                 .await
-                .unwrap_or_else(|_| Err(ApiError::Unavailable("the request took too long; try again".to_owned()))),
+                .unwrap_or_else(|_| {
+                    Err(StatusError::Unavailable(
+                        "the request took too long; try again".to_owned(),
+                    ))
+                }),
             Err(error) => Err(error),
         };
         let response = answered.unwrap_or_else(|error| {
@@ -216,7 +208,12 @@ impl Api {
         response
     }
 
-    async fn serve<S>(&self, peer: &Peer, route: Route, request: Request<Incoming>) -> Result<Response<Body>, ApiError>
+    async fn serve<S>(
+        &self,
+        peer: &TlsPeer,
+        route: Route,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, StatusError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -224,8 +221,8 @@ impl Api {
         Ok(match route {
             Route::Livez => text(StatusCode::OK, "ok"),
             Route::Readyz if self.health.is_ready() => text(StatusCode::OK, "ok"),
-            Route::Readyz => return Err(ApiError::Unavailable("the server is not ready".to_owned())),
-            Route::Groups => discovery::groups(accept(headers, true)?, headers),
+            Route::Readyz => return Err(StatusError::Unavailable("the server is not ready".to_owned())),
+            Route::Groups => discovery::groups(accepted_form(headers, true)?, headers),
             Route::Object {
                 subresource,
                 namespace,
@@ -239,8 +236,8 @@ impl Api {
             | Route::OpenApiV2
             | Route::OpenApiV3Index
             | Route::OpenApiV3 => {
-                let Form::Json = accept(headers, false)? else {
-                    return Err(ApiError::NotAcceptable);
+                let Form::Json = accepted_form(headers, false)? else {
+                    return Err(StatusError::NotAcceptable);
                 };
                 match route {
                     Route::Root => discovery::root(),
@@ -256,19 +253,19 @@ impl Api {
 
     async fn object<S>(
         &self,
-        peer: &Peer,
+        peer: &TlsPeer,
         subresource: Subresource,
         namespace: &str,
         name: &str,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, ApiError>
+    ) -> Result<Response<ResponseBody>, StatusError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let headers = request.headers();
-        let who = self.front_proxy.authenticate(peer.chain.as_deref(), headers)?;
-        let caller = Caller {
-            who: &who,
+        let user = self.front_proxy.authenticate(peer.chain.as_deref(), headers)?;
+        let caller = ApiCaller {
+            user: &user,
             client: client_address(headers, peer.address),
         };
         match subresource {
@@ -282,11 +279,11 @@ impl Api {
             }
             Subresource::SessionConnect => self.consoles.connect::<S>(caller, namespace, name, request).await,
             Subresource::SessionToken => {
-                accept(headers, false)?;
+                accepted_form(headers, false)?;
                 body_is_json(headers)?;
                 let body = body(request).await?;
-                let token = self.tokens.create(&who, namespace, name, &body).await?;
-                let token = serde_json::to_value(token).map_err(|error| ApiError::Internal(error.to_string()))?;
+                let token = self.tokens.create(&user, namespace, name, &body).await?;
+                let token = serde_json::to_value(token).map_err(|error| StatusError::Internal(error.to_string()))?;
                 let mut response = json_response(StatusCode::CREATED, &token);
                 let headers = response.headers_mut();
                 headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
@@ -296,19 +293,19 @@ impl Api {
     }
 }
 
-async fn body(request: Request<Incoming>) -> Result<bytes::Bytes, ApiError> {
-    let read = Limited::new(request.into_body(), BODY).collect().await;
+async fn body(request: Request<Incoming>) -> Result<bytes::Bytes, StatusError> {
+    let read = Limited::new(request.into_body(), BODY_BYTES).collect().await;
     let read = read.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            ApiError::TooLarge(BODY)
+            StatusError::TooLarge(BODY_BYTES)
         } else {
-            ApiError::BadRequest(format!("the body broke off: {error}"))
+            StatusError::BadRequest(format!("the body broke off: {error}"))
         }
     })?;
     Ok(read.to_bytes())
 }
 
-fn text(code: StatusCode, text: &'static str) -> Response<Body> {
+fn text(code: StatusCode, text: &'static str) -> Response<ResponseBody> {
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
     bytes_response(code, plain, text.into())
 }

@@ -1,9 +1,9 @@
-//! `consolesessions/token`: a token for whoever has the right to it and to the target's console. Only its hash is kept.
+//! `consolesessions/token`: a token for a user who has the right to it and to the target's console. Only its hash is kept.
 
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{api::authorization::v1::ResourceAttributes, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{Api, ResourceExt, runtime::wait::await_condition};
 use novasphere_core::console_session::{
     access::{ConsoleRight, console_right, may_have_token, token_right},
@@ -11,29 +11,30 @@ use novasphere_core::console_session::{
     grant::{DEFAULT_TOKEN_TTL, IssueError, NewGrant, TOKEN_TTL_LIMIT, find},
 };
 use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
+use novasphere_runtime::{access::UserInfo, serve::status::StatusError};
 use novasphere_sessions::{SessionGateway, WriteError};
-use novasphere_wire::{front_proxy::Identity, token::TokenHash};
+use novasphere_wire::token::TokenHash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::{GROUP, VERSION, access::Access, status::ApiError};
+use crate::{GROUP, REVIEW_MAX_AGE, VERSION};
 
 /// The kind of what is sent and answered.
 pub const KIND: &str = "ConsoleToken";
 
-/// How long a session that is not ready yet is waited for: it may just have been made.
-const WAIT: Duration = Duration::from_secs(10);
+/// The time that a session may take to become ready: it may just have been created.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many requests wait for a session at a time.
-const MAX_WAITING: usize = 256;
+/// Requests that wait for a session at a time.
+const WAITING_LIMIT: usize = 256;
 
-/// The shortest time that a token can be asked to be good for, in seconds.
-const MIN_SECONDS: u64 = 5;
+/// The shortest validity that can be asked for, in seconds.
+const EXPIRATION_SECONDS_MIN: u64 = 5;
 
-/// How many streams a token can be asked to open.
-const MAX_USES: u32 = 64;
+/// The most streams that a token can be asked for.
+const USES_LIMIT: u32 = 64;
 
 /// A token for a console. The request may name its lifetime and uses; the answer has the token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +102,7 @@ pub struct Urls {
     pub vnc: Option<String>,
 }
 
-/// What the body of a request asks for.
+/// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct TokenOptions {
     ttl: Duration,
@@ -110,55 +111,58 @@ struct TokenOptions {
 
 impl TokenOptions {
     /// Reads a body; an empty one asks for the defaults.
-    fn read(body: &[u8]) -> Result<Self, ApiError> {
+    fn read(body: &[u8]) -> Result<Self, StatusError> {
         let token: ConsoleToken = if body.trim_ascii().is_empty() {
             ConsoleToken::default()
         } else {
             // By way of a map: serde would take a list of fields for the object.
             serde_json::from_slice(body)
                 .and_then(|fields: Map<String, Value>| serde_json::from_value(Value::Object(fields)))
-                .map_err(|error| ApiError::BadRequest(format!("the body is not a {KIND}: {error}")))?
+                .map_err(|error| StatusError::BadRequest(format!("the body is not a {KIND}: {error}")))?
         };
         let version = format!("{GROUP}/{VERSION}");
         if token.kind.as_deref().is_some_and(|kind| kind != KIND)
             || token.api_version.as_deref().is_some_and(|given| given != version)
         {
-            return Err(ApiError::BadRequest(format!(
+            return Err(StatusError::BadRequest(format!(
                 "the body must be of kind {KIND} of {version}"
             )));
         }
         let ttl = token.expiration_seconds.map_or(DEFAULT_TOKEN_TTL, Duration::from_secs);
         let longest = TOKEN_TTL_LIMIT.as_secs();
-        if !(MIN_SECONDS..=longest).contains(&ttl.as_secs()) {
-            let message = format!("must be from {MIN_SECONDS} to {longest}");
-            return Err(ApiError::invalid(KIND, "expirationSeconds", message));
+        if !(EXPIRATION_SECONDS_MIN..=longest).contains(&ttl.as_secs()) {
+            let message = format!("must be from {EXPIRATION_SECONDS_MIN} to {longest}");
+            return Err(StatusError::invalid(GROUP, KIND, "expirationSeconds", message));
         }
         let uses = token.uses.unwrap_or(1);
-        if !(1..=MAX_USES).contains(&uses) {
-            return Err(ApiError::invalid(KIND, "uses", format!("must be from 1 to {MAX_USES}")));
+        if !(1..=USES_LIMIT).contains(&uses) {
+            return Err(StatusError::invalid(
+                GROUP,
+                KIND,
+                "uses",
+                format!("must be from 1 to {USES_LIMIT}"),
+            ));
         }
         Ok(Self { ttl, uses })
     }
 }
 
-/// Gives out tokens. Clones share all of it.
+/// Issues tokens. Clones share all of it.
 #[derive(Clone)]
-pub struct Tokens {
+pub struct TokenHandler {
     gateway: SessionGateway,
-    access: Access,
     endpoints: Arc<Endpoints>,
     waiting: Arc<Semaphore>,
 }
 
-impl Tokens {
-    /// One that knows these addresses.
+impl TokenHandler {
+    /// A handler whose answers name these addresses.
     #[must_use]
-    pub fn new(gateway: SessionGateway, access: Access, endpoints: Endpoints) -> Self {
+    pub fn new(gateway: SessionGateway, endpoints: Endpoints) -> Self {
         Self {
             gateway,
-            access,
             endpoints: Arc::new(endpoints),
-            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
         }
     }
 
@@ -166,41 +170,42 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// [`ApiError`]: 400 and 422 for the body, 403 with the missing right, 404, 409 when the session is over or does not become
+    /// [`StatusError`]: 400 and 422 for the body, 403 with the missing right, 404, 409 when the session is over or does not become
     /// ready within 10 s, 429 when it has too many tokens, 503.
     pub async fn create(
         &self,
-        who: &Identity,
+        user: &UserInfo,
         namespace: &str,
         name: &str,
         body: &[u8],
-    ) -> Result<ConsoleToken, ApiError> {
-        self.access.require(who, token_right(namespace, name)).await?;
+    ) -> Result<ConsoleToken, StatusError> {
+        self.require(user, &token_right(namespace, name)).await?;
         let options = TokenOptions::read(body)?;
         let sessions: Api<ConsoleSession> = Api::namespaced(self.gateway.client().clone(), namespace);
         let session = self.ready(&sessions, name).await?;
-        if !may_have_token(&session.spec, &who.user, &who.groups) {
-            return Err(ApiError::Forbidden(format!(
+        if !may_have_token(&session.spec, &user.name, &user.groups) {
+            return Err(StatusError::Forbidden(format!(
                 "user {:?} is in neither users nor groups of the ConsoleSession {name:?}; ask its owner for one of your own",
-                who.user
+                user.name
             )));
         }
         let protocol = protocol(&session);
         let target = &session.spec.target_ref;
-        let view = console_right(target.kind, protocol, namespace, &target.name, ConsoleRight::View);
-        self.access.require(who, view).await?;
-        let control = console_right(target.kind, protocol, namespace, &target.name, ConsoleRight::Control);
+        let right = |right| console_right(target.kind, protocol, namespace, &target.name, right);
+        self.require(user, &right(ConsoleRight::View)).await?;
         // For the page alone: what a viewer may do is decided when the stream opens.
-        let view_only =
-            session.spec.input == Some(ConsoleInput::ViewOnly) || self.access.require(who, control).await.is_err();
+        let view_only = session.spec.input == Some(ConsoleInput::ViewOnly)
+            || self.require(user, &right(ConsoleRight::Control)).await.is_err();
 
         let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        let sha256 = TokenHash::of_token(token.as_bytes()).map_err(|error| ApiError::Internal(error.to_string()))?;
+        let sha256 = TokenHash::of_token(token.as_bytes()).map_err(|error| StatusError::Internal(error.to_string()))?;
         let grant = NewGrant {
             id: format!("{:016x}", rand::random::<u64>()),
             sha256: sha256.to_hex(),
-            user: who.user.clone(),
-            groups: who.groups.clone(),
+            user: user.name.clone(),
+            uid: user.uid.clone(),
+            groups: user.groups.clone(),
+            extra: user.extra.clone(),
             ttl: options.ttl,
             uses: options.uses,
         };
@@ -226,6 +231,10 @@ impl Tokens {
         })
     }
 
+    async fn require(&self, user: &UserInfo, right: &ResourceAttributes) -> Result<(), StatusError> {
+        Ok(self.gateway.access().require(user, right, REVIEW_MAX_AGE).await?)
+    }
+
     /// The page that opens the console with this token.
     fn page(
         &self,
@@ -242,17 +251,17 @@ impl Tokens {
         Some(page)
     }
 
-    /// The session when it gives out tokens, after a wait that is not long.
-    async fn ready(&self, sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, ApiError> {
+    /// The session when it issues tokens, after at most [`READY_TIMEOUT`].
+    async fn ready(&self, sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, StatusError> {
         let session = read(sessions, name).await?;
         if is_settled(&session) {
             return Ok(session);
         }
-        let busy = || ApiError::TooManyRequests("too many requests wait for their sessions; try again".to_owned());
+        let busy = || StatusError::TooManyRequests("too many requests wait for their sessions; try again".to_owned());
         let _place = self.waiting.try_acquire().map_err(|_| busy())?;
         let settled = |session: Option<&ConsoleSession>| session.is_none_or(is_settled);
         // When the time is over, what the session's status says by then is the answer.
-        let _ = timeout(WAIT, await_condition(sessions.clone(), name, settled)).await;
+        let _ = timeout(READY_TIMEOUT, await_condition(sessions.clone(), name, settled)).await;
         read(sessions, name).await
     }
 }
@@ -270,13 +279,13 @@ fn is_settled(session: &ConsoleSession) -> bool {
     phase.is_some_and(|phase| phase != SessionPhase::Pending)
 }
 
-pub(crate) async fn read(sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, ApiError> {
+pub(crate) async fn read(sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, StatusError> {
     let session = sessions.get_opt(name).await.map_err(unavailable)?;
     session.ok_or_else(|| not_found(name))
 }
 
-fn not_found(name: &str) -> ApiError {
-    ApiError::NotFound {
+fn not_found(name: &str) -> StatusError {
+    StatusError::NotFound {
         group: "novasphere.io",
         resource: "consolesessions",
         name: name.to_owned(),
@@ -284,32 +293,34 @@ fn not_found(name: &str) -> ApiError {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
-fn unavailable(error: kube::Error) -> ApiError {
-    ApiError::Unavailable(format!("kube-apiserver does not serve ConsoleSessions now: {error}"))
+fn unavailable(error: kube::Error) -> StatusError {
+    StatusError::Unavailable(format!("kube-apiserver does not serve ConsoleSessions now: {error}"))
 }
 
-fn not_granted(error: &WriteError<IssueError>, session: &ConsoleSession) -> ApiError {
+fn not_granted(error: &WriteError<IssueError>, session: &ConsoleSession) -> StatusError {
     match error {
         WriteError::Refused(error) => refused(*error, &session.status.clone().unwrap_or_default()),
         WriteError::Gone => not_found(&session.name_any()),
         WriteError::Contended | WriteError::Api(_) | WriteError::Timeout => {
-            ApiError::Unavailable(format!("the token cannot be kept: {error}; try again"))
+            StatusError::Unavailable(format!("the token cannot be kept: {error}; try again"))
         }
     }
 }
 
-fn refused(error: IssueError, status: &ConsoleSessionStatus) -> ApiError {
+fn refused(error: IssueError, status: &ConsoleSessionStatus) -> StatusError {
     match error {
-        IssueError::Over => ApiError::Conflict(error.to_string()),
+        IssueError::Over => StatusError::Conflict(error.to_string()),
         IssueError::NotReady => {
             let ready = status.conditions.iter().find(|found| found.type_ == condition::READY);
-            let why = ready.map_or("nobody has looked at it yet: does the controller run?", |ready| {
-                &ready.message
-            });
-            ApiError::Conflict(format!("the session is not ready: {why}"))
+            let why = ready.map_or(
+                "no controller has reconciled it yet: check that the controller runs",
+                |ready| &ready.message,
+            );
+            StatusError::Conflict(format!("the session is not ready: {why}"))
         }
-        IssueError::TooManyGrants => ApiError::TooManyRequests(error.to_string()),
-        IssueError::Duplicate => ApiError::Internal(error.to_string()),
+        IssueError::TooManyGrants => StatusError::TooManyRequests(error.to_string()),
+        IssueError::UserTooLarge => StatusError::Forbidden(error.to_string()),
+        IssueError::Duplicate => StatusError::Internal(error.to_string()),
     }
 }
 

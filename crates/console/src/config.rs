@@ -1,6 +1,6 @@
 //! Settings of the console role.
 
-use std::{net::SocketAddr, path::PathBuf, time};
+use std::{net::SocketAddr, path::PathBuf};
 
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_crd::{Cidr, Duration};
@@ -13,11 +13,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ConsoleConfig {
-    /// Serve only sessions of this namespace. The chart then grants rights on objects in it alone, beside asking who may do what and
-    /// reading definitions. Default: all namespaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub watch_namespace: Option<String>,
-
     /// Browsers: the page and the WebSocket.
     pub http: HttpConfig,
 
@@ -35,20 +30,30 @@ pub struct ConsoleConfig {
     #[schemars(length(max = 64))]
     pub trusted_proxies: Vec<Cidr>,
 
-    /// How long somebody who connects to a desktop that sleeps or starts waits for it at most, from `1s` to `1h`. Default `5m`.
-    pub wake_timeout: Duration,
-
-    /// File to which the audit log is appended. Default: standard output.
+    /// The old name of `gateway.watchNamespace`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("deprecated" = true))]
+    pub watch_namespace: Option<String>,
+
+    /// The old name of `gateway.wakeTimeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("deprecated" = true))]
+    pub wake_timeout: Option<Duration>,
+
+    /// The old name of `gateway.auditLog`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("deprecated" = true))]
     pub audit_log: Option<PathBuf>,
 
-    /// Whether `/metrics` has a gauge for each session that has a stream, labelled with its namespace and name. Default
-    /// `false`: such labels can become many.
-    pub metrics_per_session: bool,
+    /// The old name of `gateway.metricsPerSession`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("deprecated" = true))]
+    pub metrics_per_session: Option<bool>,
 
-    /// When the process is asked to stop: how long streams may go on before their viewers are told to connect again, from
-    /// `0s` to `10s`. Default `0s`: another replica serves them at once.
-    pub drain_grace: Duration,
+    /// The old name of `gateway.drainGrace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("deprecated" = true))]
+    pub drain_grace: Option<Duration>,
 }
 
 /// The HTTP listener.
@@ -120,16 +125,16 @@ pub struct LimitsConfig {
 impl Default for ConsoleConfig {
     fn default() -> Self {
         Self {
-            watch_namespace: None,
             http: HttpConfig::default(),
             vnc: VncConfig::default(),
             tls: TlsConfig::default(),
             limits: LimitsConfig::default(),
             trusted_proxies: Vec::new(),
-            wake_timeout: Duration::from_mins(5),
+            watch_namespace: None,
+            wake_timeout: None,
             audit_log: None,
-            metrics_per_session: false,
-            drain_grace: Duration::from_secs(0),
+            metrics_per_session: None,
+            drain_grace: None,
         }
     }
 }
@@ -176,13 +181,6 @@ impl ConsoleConfig {
             trusted_proxies: self.trusted_proxies.iter().map(|range| range.get()).collect(),
             ..Limits::default()
         }
-    }
-
-    /// How long somebody waits for a desktop.
-    #[must_use]
-    pub fn wake_timeout(&self) -> time::Duration {
-        let (least, most) = (time::Duration::from_secs(1), time::Duration::from_hours(1));
-        self.wake_timeout.get().clamp(least, most)
     }
 
     /// The origins of the pages that may open consoles.

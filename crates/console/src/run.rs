@@ -1,27 +1,24 @@
 //! The console role from start to end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use kube::Client;
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_dataplane::listener::{rfb_tcp, websocket};
 use novasphere_runtime::{
-    ca::{CaError, CaOptions, CertificateAuthority},
     health::{Health, ReadinessGate},
+    serve::{CertificateSource, Listeners, ServeError, bind, certificate},
     shutdown::Shutdown,
-    tls::{self, TlsError},
+    tasks::{TaskEnded, Tasks},
 };
 use novasphere_sessions::SessionGateway;
 use novasphere_wire::websocket::opening::NotAnOrigin;
-use rustls::ServerConfig;
-use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use super::config::{ConsoleConfig, TlsConfig, host};
 use crate::page::Page;
 
-/// From the request to stop until no connection is accepted any more: load balancers learn in that time that the process is
-/// not ready.
-pub const GRACE: Duration = Duration::from_secs(2);
+/// The section of the certificate's settings.
+const TLS_SETTING: &str = "console.tls";
 
 /// What the role is given from outside.
 pub struct Options {
@@ -35,7 +32,7 @@ pub struct Options {
     pub client: Client,
     /// The process's own namespace.
     pub namespace: String,
-    /// Where readiness is told.
+    /// Where readiness is reported.
     pub health: Health,
     /// When to stop.
     pub shutdown: Shutdown,
@@ -44,34 +41,18 @@ pub struct Options {
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An address is taken or not of this machine.
-    #[error("console.{setting}: cannot listen on {address}: {source}")]
-    Listen {
-        /// The setting.
-        setting: &'static str,
-        /// Its value.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Only one of certificate and key is set.
-    #[error("console.tls: set certificateFile and keyFile, or neither")]
-    HalfPair,
-    /// The certificate cannot be used.
-    #[error("console.tls: {0}")]
-    Tls(#[from] TlsError),
-    /// There is no certificate of our own.
+    /// It cannot listen, or has no certificate.
     #[error(transparent)]
-    Authority(#[from] CaError),
+    Serve(#[from] ServeError),
     /// A configured origin is none.
     #[error("console.http: {0}")]
     Origin(#[from] NotAnOrigin),
     /// A listener ended, which it never should.
-    #[error("a listener ended by itself; the process ends to start over")]
-    TaskEnded,
+    #[error(transparent)]
+    TaskEnded(#[from] TaskEnded),
 }
 
-/// Serves viewers until `options.shutdown`, and then for [`GRACE`] more. Streams that are open then go on: see
+/// Serves viewers until `options.shutdown`, and a little longer: see [`Listeners::drained`]. Streams that are open then go on: see
 /// [`SessionGateway::finish`].
 ///
 /// # Errors
@@ -89,84 +70,49 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     } = options;
     let listening = health.gate(ReadinessGate::ConsoleListeners);
     let origins = config.origins(&endpoints)?;
-    let page = Page::new(&config.http.embedders)?;
-    let http = listen("http.address", config.http.address).await?;
+    let page = Arc::new(Page::new(&config.http.embedders)?);
+    let http = bind("console.http.address", config.http.address).await?;
     let vnc = if config.vnc.enabled {
-        Some(listen("vnc.address", config.vnc.address).await?)
+        Some(bind("console.vnc.address", config.vnc.address).await?)
     } else {
         None
     };
     let tls = if config.http.plain && vnc.is_none() {
         None
     } else {
-        match certificate(&config.tls, &endpoints, client, &namespace, &shutdown).await {
-            Err(RunError::Authority(CaError::Stopped)) => return Ok(()),
-            other => Some(other?),
-        }
+        let source = CertificateSource {
+            setting: TLS_SETTING,
+            certificate_file: config.tls.certificate_file.as_ref(),
+            key_file: config.tls.key_file.as_ref(),
+            client,
+            names: names(&config.tls, &endpoints, &namespace),
+            namespace,
+            shutdown: shutdown.clone(),
+        };
+        let Some(certificate) = certificate(source).await? else {
+            return Ok(());
+        };
+        Some(certificate.server_config(TLS_SETTING)?)
     };
-    let stop = Shutdown::new(shutdown.grace());
-    let mut listeners = JoinSet::new();
+    let mut listeners = Listeners::new(shutdown);
     let http_tls = tls.clone().filter(|_| !config.http.plain);
     let streams = gateway.gateway().clone();
-    listeners.spawn(websocket::serve_with_page(
-        http,
-        http_tls,
-        origins,
-        Some(Arc::new(page)),
-        streams.clone(),
-        stop.wait(),
-    ));
+    let stopped = listeners.stopped();
+    listeners.spawn(
+        "console HTTP listener",
+        websocket::serve_with_page(http, http_tls, origins, Some(page), streams.clone(), stopped),
+    );
     if let (Some(listener), Some(tls)) = (vnc, tls) {
-        let until = stop.wait();
-        listeners.spawn(async move { rfb_tcp::serve(listener, &tls, streams, until).await });
+        let stopped = listeners.stopped();
+        listeners.spawn("console VNC listener", async move {
+            rfb_tcp::serve(listener, &tls, streams, stopped).await;
+        });
     }
     listening.ready();
-    let result = tokio::select! {
-        () = shutdown.wait() => Ok(()),
-        _ = listeners.join_next() => Err(RunError::TaskEnded),
-    };
-    if result.is_ok() {
-        sleep(GRACE).await;
-    }
-    stop.trigger();
-    while listeners.join_next().await.is_some() {}
-    result
+    Ok(listeners.drained(&mut Tasks::new()).await?)
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen {
-        setting,
-        address,
-        source,
-    })?;
-    tracing::info!(setting, address = ?listener.local_addr().ok(), "listening");
-    Ok(listener)
-}
-
-async fn certificate(
-    config: &TlsConfig,
-    endpoints: &Endpoints,
-    client: Client,
-    namespace: &str,
-    shutdown: &Shutdown,
-) -> Result<Arc<ServerConfig>, RunError> {
-    match (&config.certificate_file, &config.key_file) {
-        (Some(certificate), Some(key)) => Ok(tls::server_config(certificate, key, shutdown.clone())?),
-        (None, None) => {
-            let authority = CertificateAuthority::start(CaOptions {
-                client,
-                namespace: namespace.to_owned(),
-                names: names(config, endpoints, namespace),
-                shutdown: shutdown.clone(),
-            })
-            .await?;
-            Ok(authority.server_config()?)
-        }
-        _ => Err(RunError::HalfPair),
-    }
-}
-
-/// Under which names and addresses viewers may know this process.
+/// The names and addresses under which viewers may know this process.
 fn names(config: &TlsConfig, endpoints: &Endpoints, namespace: &str) -> Vec<String> {
     let public = [&endpoints.public_url, &endpoints.vnc_address].into_iter().flatten();
     let service = format!("novasphere-console.{namespace}.svc");

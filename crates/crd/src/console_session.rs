@@ -492,6 +492,17 @@ pub struct Grant {
     #[schemars(length(max = 256), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
     pub groups: Vec<String>,
 
+    /// The UID of who asked for it, when the authenticator gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub uid: Option<String>,
+
+    /// What else the authenticator said of who asked for it, such as the scopes of their token. Their rights are asked for with it when
+    /// the token is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
+    pub extra: Vec<UserExtra>,
+
     /// When it was given out.
     pub issued_at: Time,
 
@@ -500,6 +511,20 @@ pub struct Grant {
 
     /// How many more streams the token can open.
     pub uses_left: u32,
+}
+
+/// One entry of a user's extra information, as in `SubjectAccessReview.spec.extra`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserExtra {
+    /// The entry's key.
+    #[schemars(length(min = 1, max = 256))]
+    pub key: String,
+
+    /// Its values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub values: Vec<String>,
 }
 
 /// An open stream.

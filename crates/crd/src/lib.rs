@@ -35,6 +35,7 @@ pub use console_policy::{Clipboard, ConsoleInput, ConsolePolicy, ConsoleProtocol
 pub use console_session::{
     CloseReason, Connection, ConsoleSession, ConsoleSessionSpec, ConsoleSessionStatus, DEFAULT_SESSION_DURATION, Grant,
     GrantedPolicy, LastDisconnect, SessionEndpoints, SessionPhase, SessionTargetKind, SessionTargetRef, Transport,
+    UserExtra,
 };
 pub use duration::{Duration, DurationError};
 pub use k8s_openapi::{

@@ -1,6 +1,9 @@
-//! The arguments and the configuration file of the `novasphere` program.
+//! The arguments, the configuration file and the table of roles of the `novasphere` program.
 
-use clap::{CommandFactory, Parser, Subcommand};
+mod gateway;
+mod role;
+
+use clap::{CommandFactory, Parser};
 use novasphere_apiserver::config::ApiserverConfig;
 use novasphere_console::config::ConsoleConfig;
 use novasphere_controller::config::ControllerConfig;
@@ -8,6 +11,11 @@ use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::args::CommonArgs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    gateway::{GatewayConfig, GatewaySettings, SetTwice},
+    role::{ROLES, Role, RolePort, RoleSelection, RoleSpec},
+};
 
 /// Makes access to virtual machines and desktops a Kubernetes object.
 #[derive(Debug, Parser)]
@@ -24,59 +32,22 @@ pub struct Arguments {
 
     /// The part of novasphere to run.
     #[command(subcommand)]
-    pub role: Role,
+    pub role: RoleSelection,
 }
 
-/// A part of novasphere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
-pub enum Role {
-    /// Reconciles VmAccess, ConsoleSession and VncWorkspace objects. One replica writes, the others stand by.
-    Controller,
-    /// Carries consoles to browsers and stock VNC viewers. All replicas serve.
-    Console,
-    /// Serves the aggregated API: consoles and their tokens through kube-apiserver. All replicas serve.
-    Apiserver,
-    /// Runs all roles in one process: for a small installation or a machine with a kubeconfig.
-    All,
-}
-
-impl Role {
-    /// Whether the role `controller` runs in the process.
-    #[must_use]
-    pub const fn has_controller(self) -> bool {
-        matches!(self, Self::Controller | Self::All)
-    }
-
-    /// Whether the role `console` runs in the process.
-    #[must_use]
-    pub const fn has_console(self) -> bool {
-        matches!(self, Self::Console | Self::All)
-    }
-
-    /// Whether the role `apiserver` runs in the process.
-    #[must_use]
-    pub const fn has_apiserver(self) -> bool {
-        matches!(self, Self::Apiserver | Self::All)
-    }
-
-    /// Whether the process carries streams, by whichever role.
-    #[must_use]
-    pub const fn carries_streams(self) -> bool {
-        self.has_console() || self.has_apiserver()
-    }
-}
-
-/// The configuration file: one section per role.
+/// The configuration file: a section for each role, and those that several roles share.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Configuration {
     /// The addresses under which viewers reach novasphere.
     pub endpoints: Endpoints,
+    /// What carries streams: the roles `console` and `apiserver`.
+    pub gateway: GatewayConfig,
     /// The role `controller`.
     pub controller: ControllerConfig,
     /// The role `console`.
     pub console: ConsoleConfig,
-    /// The role `apiserver`. It takes `watchNamespace`, `auditLog`, `metricsPerSession` and `drainGrace` from `console`.
+    /// The role `apiserver`.
     pub apiserver: ApiserverConfig,
 }
 

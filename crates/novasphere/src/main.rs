@@ -1,34 +1,28 @@
 //! `novasphere`: arguments to roles, nothing else.
 
-mod roles;
+mod start;
 
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
-use novasphere::{Arguments, Configuration, Role};
+use novasphere::{Arguments, Configuration, GatewaySettings, Role, RoleSelection};
 use novasphere_apiserver::metrics::ApiMetrics;
-use novasphere_console::config::ConsoleConfig;
-use novasphere_dataplane::{limits::ConnectionLimiter, metrics::StreamMetrics};
+use novasphere_dataplane::{
+    limits::{ConnectionLimiter, Limits},
+    metrics::StreamMetrics,
+};
 use novasphere_runtime::{
-    admin::AdminServer,
-    config,
-    health::{Health, ReadinessGate},
-    metrics::Metrics,
-    open_files,
-    shutdown::Shutdown,
+    admin::AdminServer, config, health::Health, metrics::Metrics, open_files, shutdown::Shutdown, tasks::Tasks,
     telemetry,
 };
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
-use self::roles::Roles;
+use self::start::{Roles, Start};
 
 /// Kubernetes kills a Pod 30 s after SIGTERM by default; this leaves room for the last log lines.
-const GRACE: Duration = Duration::from_secs(25);
-
-/// The longest that streams may go on after the request to stop, whatever the configuration says.
-const MAX_DRAIN: Duration = Duration::from_secs(10);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -40,7 +34,7 @@ async fn main() -> ExitCode {
     match start(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // By the log: what reads it line by line as JSON shall find this last line as well.
+            // In the log, so that a collector of JSON lines finds this last line as well.
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
@@ -55,18 +49,21 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
         open_files::raise();
     }
     let configuration: Configuration = config::load_or_default(arguments.common.config.as_deref())?;
-    let shutdown = Shutdown::on_signals(GRACE).context("cannot listen for signals")?;
+    let gateway = configuration.gateway_settings()?;
+    let shutdown = Shutdown::on_signals(SHUTDOWN_GRACE).context("cannot listen for signals")?;
 
     let health = Health::default();
     let mut registry = Registry::default();
     let process = Process {
         metrics: Metrics::register(&mut registry),
-        streams: (arguments.role.carries_streams()).then(|| Streams::register(&configuration.console, &mut registry)),
-        api: (arguments.role.has_apiserver()).then(|| ApiMetrics::register(&mut registry)),
+        streams: (arguments.role.carries_streams())
+            .then(|| Streams::register(configuration.console.limits(), &gateway, &mut registry)),
+        api: (arguments.role.has(Role::Apiserver)).then(|| ApiMetrics::register(&mut registry)),
         health: health.clone(),
+        gateway,
         shutdown: shutdown.clone(),
     };
-    close_gates(arguments.role, &health);
+    declare_gates(arguments.role, &health);
     let admin = AdminServer::bind(arguments.common.admin_address, health, registry)
         .await
         .with_context(|| format!("cannot listen on --admin-address {}", arguments.common.admin_address))?;
@@ -79,16 +76,10 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
     result
 }
 
-/// Nobody shall find the process ready before its roles have begun: each of them opens its gate, and only that.
-fn close_gates(role: Role, health: &Health) {
-    let gates = [
-        (role.has_controller(), ReadinessGate::ControllerCaches),
-        (role.carries_streams(), ReadinessGate::Sessions),
-        (role.has_console(), ReadinessGate::ConsoleListeners),
-        (role.has_apiserver(), ReadinessGate::ApiListener),
-    ];
-    for (_, gate) in gates.into_iter().filter(|(runs, _)| *runs) {
-        let _closed = health.gate(gate);
+/// The process is not ready before its roles have begun: each of them opens its gates, and only those.
+fn declare_gates(role: RoleSelection, health: &Health) {
+    for gate in role.specs().flat_map(|spec| spec.gates) {
+        let _closed = health.gate(*gate);
     }
 }
 
@@ -96,23 +87,25 @@ fn close_gates(role: Role, health: &Health) {
 struct Process {
     health: Health,
     metrics: Metrics,
+    /// Settings of what carries streams.
+    gateway: GatewaySettings,
     streams: Option<Streams>,
     /// There when the process has the aggregated API.
     api: Option<ApiMetrics>,
     shutdown: Shutdown,
 }
 
-/// What the streams of the process are counted by.
+/// Limits and metrics of the streams of the process.
 struct Streams {
     limiter: ConnectionLimiter,
     metrics: StreamMetrics,
 }
 
 impl Streams {
-    fn register(config: &ConsoleConfig, registry: &mut Registry) -> Self {
-        let limiter = ConnectionLimiter::new(config.limits());
+    fn register(limits: Limits, settings: &GatewaySettings, registry: &mut Registry) -> Self {
+        let limiter = ConnectionLimiter::new(limits);
         let metrics = StreamMetrics::register(registry, limiter.clone());
-        if config.metrics_per_session {
+        if settings.metrics_per_session {
             metrics.register_sessions(registry);
         }
         Self { limiter, metrics }
@@ -120,9 +113,9 @@ impl Streams {
 }
 
 async fn run(arguments: Arguments, configuration: Configuration, process: Process) -> anyhow::Result<()> {
-    let drain = configuration.console.drain_grace.get().min(MAX_DRAIN);
-    // They outlive the roles: the last ends of streams are written when nobody listens any more.
-    let mut tasks = JoinSet::new();
+    let drain_grace = process.gateway.drain_grace;
+    // They outlive the roles: the last ends of streams are written when nothing listens any more.
+    let mut tasks = Tasks::new();
     let mut roles = Roles {
         role: arguments.role,
         kube_config: arguments.common.kube_config().await?,
@@ -131,16 +124,18 @@ async fn run(arguments: Arguments, configuration: Configuration, process: Proces
         process,
         running: JoinSet::new(),
     };
-    let Some(gateway) = roles.gateway(&mut tasks).await? else {
-        return Ok(());
+    let gateway = match roles.gateway(&mut tasks).await? {
+        Start::Ready(gateway) => Some(gateway),
+        Start::NotNeeded => None,
+        Start::Stopped => return Ok(()),
     };
-    roles.start(gateway.as_ref())?;
+    roles.start(gateway.as_deref())?;
     let result = tokio::select! {
         result = roles.end() => result,
-        Some(_) = tasks.join_next() => Err(anyhow::anyhow!("a watch or the lease task ended by itself; the process ends to start over")),
+        ended = tasks.first_end() => Err(ended.into()),
     };
     if let Some(gateway) = gateway {
-        gateway.finish(drain).await;
+        gateway.finish(drain_grace).await;
     }
     result
 }

@@ -386,6 +386,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_verb_and_the_resource_are_named() {
+        let right = ResourceAttributes {
+            verb: Some("update".into()),
+            resource: Some("vmaccesses".into()),
+            subresource: Some("console".into()),
+            ..view("web")
+        };
+        let sentence = missing_right("ben", &right);
+        assert!(sentence.contains("update vmaccesses/console"), "{sentence}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_denial_is_asked_about_again_soon() {
         let cluster = Cluster::default();

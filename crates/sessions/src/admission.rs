@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use novasphere_core::console_session::{
-    access::{ConsoleRight, console_right, missing_right},
+    access::{ConsoleRight, console_right},
     close::close_reason,
     connection::NewConnection,
     desktop,
@@ -23,6 +23,7 @@ use novasphere_dataplane::{
     admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot, TokenSubject},
     registry::{Protocol, Registry, SessionId, StreamInfo, Transport},
 };
+use novasphere_runtime::access::{AccessReviewer, FRESH_TTL, UserInfo, missing_right};
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
     rules::Rules,
@@ -31,7 +32,6 @@ use novasphere_wire::{
 use tokio::time::Instant;
 
 use super::{
-    access::{AccessChecker, FRESH, User},
     claim::{
         Caller, Way, check_way, claimed, close_of_error, refuse, rules, subject_of, target_name, unknown, user_of,
     },
@@ -55,7 +55,7 @@ pub(crate) struct Parts {
     pub(crate) endpoints: Endpoints,
     pub(crate) sessions: Sessions,
     pub(crate) writer: StatusWriter,
-    pub(crate) access: AccessChecker,
+    pub(crate) access: AccessReviewer,
     pub(crate) consoles: Consoles,
     pub(crate) live: LiveStreams,
     pub(crate) registry: Registry,
@@ -100,7 +100,7 @@ impl SessionAdmission {
     pub(crate) async fn admit_user(
         &self,
         session: &ConsoleSession,
-        user: &User,
+        user: &UserInfo,
         client: IpAddr,
         transport: Transport,
     ) -> Result<Admitted, StreamEnd> {
@@ -185,7 +185,7 @@ impl SessionAdmission {
         &self,
         session: &ConsoleSession,
         caller: &Caller,
-        user: User,
+        user: UserInfo,
         now: Timestamp,
     ) -> Result<(Ticket, ConsoleSessionStatus), StreamEnd> {
         let references = self.0.sessions.references(session);
@@ -277,11 +277,11 @@ impl SessionAdmission {
     }
 
     /// Whether the user may drive, when he may look.
-    async fn rights(&self, valid: &ValidatedSession, user: &User, namespace: &str) -> Result<bool, StreamEnd> {
+    async fn rights(&self, valid: &ValidatedSession, user: &UserInfo, namespace: &str) -> Result<bool, StreamEnd> {
         let target = &valid.target;
         let right = |right| console_right(target.kind, valid.policy.protocol, namespace, &target.name, right);
         let allows = async |attributes| {
-            let allowed = self.0.access.allows(user, attributes, FRESH).await;
+            let allowed = self.0.access.allows(user, attributes, FRESH_TTL).await;
             allowed.map_err(|error| refuse(EndReason::Unavailable, error.to_string()))
         };
         let view = right(ConsoleRight::View);
@@ -307,7 +307,7 @@ impl SessionAdmission {
         }
     }
 
-    fn connection(&self, caller: &Caller, user: &User) -> NewConnection {
+    fn connection(&self, caller: &Caller, user: &UserInfo) -> NewConnection {
         NewConnection {
             id: caller.connection.clone(),
             user: user.name.clone(),

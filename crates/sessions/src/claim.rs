@@ -12,19 +12,20 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{Clipboard, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, LastDisconnect, Time};
 use novasphere_dataplane::{admission::TokenSubject, registry::Transport};
+use novasphere_runtime::access::UserInfo;
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
     rules::Rules,
     token::TokenHash,
 };
 
-use super::{access::User, report::id_of};
+use super::report::id_of;
 
 /// By what a viewer enters.
 #[derive(Clone, Debug)]
 pub(crate) enum Way {
     Token(TokenHash),
-    User(User),
+    User(UserInfo),
 }
 
 /// A viewer at the door.
@@ -60,7 +61,7 @@ pub(crate) fn target_name(session: &ConsoleSession) -> String {
 }
 
 /// Who it is, by a token that is good now or by kube-apiserver's word.
-pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Result<User, StreamEnd> {
+pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Result<UserInfo, StreamEnd> {
     match way {
         Way::User(user) if may_have_token(&session.spec, &user.name, &user.groups) => Ok(user.clone()),
         Way::User(user) => Err(refuse(
@@ -79,9 +80,11 @@ pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Re
                 };
                 return Err(unknown(error.to_string()));
             }
-            Ok(User {
+            Ok(UserInfo {
                 name: grant.user.clone(),
+                uid: grant.uid.clone(),
                 groups: grant.groups.clone(),
+                extra: grant::extra_of(grant),
             })
         }
     }
@@ -206,7 +209,7 @@ mod tests {
 
     fn told(policy: &SessionPolicy, client: &str, transport: Transport) -> Option<EndReason> {
         let caller = Caller {
-            way: Way::User(User::default()),
+            way: Way::User(UserInfo::default()),
             client: client.parse().unwrap(),
             transport,
             connection: "c".into(),

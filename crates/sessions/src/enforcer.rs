@@ -12,12 +12,12 @@ use novasphere_dataplane::{
     admission::{EntryRejected, Observer},
     registry::{Registry, SessionId, Stream},
 };
+use novasphere_runtime::access::{AccessReviewer, RECHECK_TTL, UserInfo};
 use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
-    access::{AccessChecker, RECHECK, User},
     live::{Live, LiveStreams},
     report::{Report, id_of},
     sessions::Sessions,
@@ -42,7 +42,7 @@ struct Parts {
     sessions: Sessions,
     live: LiveStreams,
     registry: Registry,
-    access: AccessChecker,
+    access: AccessReviewer,
     writer: StatusWriter,
     report: Report,
     /// Sessions whose duration was shortened, with the end for which a timer runs.
@@ -65,7 +65,7 @@ impl Enforcer {
         sessions: Sessions,
         live: LiveStreams,
         registry: Registry,
-        access: AccessChecker,
+        access: AccessReviewer,
         writer: StatusWriter,
         report: Report,
     ) -> Self {
@@ -205,8 +205,8 @@ impl Enforcer {
         }
     }
 
-    fn questions(&self) -> Vec<(User, ResourceAttributes)> {
-        let mut questions: Vec<(User, ResourceAttributes)> = Vec::new();
+    fn questions(&self) -> Vec<(UserInfo, ResourceAttributes)> {
+        let mut questions: Vec<(UserInfo, ResourceAttributes)> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         for live in self.0.live.all() {
             let key = (
@@ -224,8 +224,8 @@ impl Enforcer {
         questions
     }
 
-    async fn ask(&self, (user, right): (User, ResourceAttributes)) {
-        match self.0.access.allows(&user, &right, RECHECK).await {
+    async fn ask(&self, (user, right): (UserInfo, ResourceAttributes)) {
+        match self.0.access.allows(&user, &right, RECHECK_TTL).await {
             Ok(true) => {}
             Ok(false) => {
                 for live in self.0.live.all() {

@@ -17,18 +17,18 @@ use novasphere_dataplane::{
     registry::{Registry, Transport},
 };
 use novasphere_runtime::{
+    access::{AccessReviewer, UserInfo},
     client::{self, ClientError},
     events,
     metrics::Metrics as RuntimeMetrics,
     optional_api::OptionalApis,
     shutdown::Shutdown,
+    tasks::{TaskEnded, Tasks},
     watch::Guard,
 };
 use novasphere_wire::close::StreamEnd;
-use tokio::task::JoinSet;
 
 use crate::{
-    access::{AccessChecker, User},
     admission::{Parts, SessionAdmission},
     claim,
     counters::Counting,
@@ -90,8 +90,8 @@ pub enum StartError {
     #[error("asked to stop before the sessions were read")]
     Stopped,
     /// A watch ended, which it never should.
-    #[error("a watch ended by itself; the process ends to start over")]
-    TaskEnded,
+    #[error(transparent)]
+    TaskEnded(#[from] TaskEnded),
 }
 
 /// What decides about streams and tells of them, without watches, listeners and a lease.
@@ -101,7 +101,7 @@ struct Core {
     live: LiveStreams,
     registry: Registry,
     writer: StatusWriter,
-    access: AccessChecker,
+    access: AccessReviewer,
     consoles: Consoles,
     report: Report,
     enforcer: Enforcer,
@@ -115,11 +115,11 @@ impl Core {
         holder: &str,
         reporter: events::Reporter,
         wake_timeout: Duration,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Tasks,
     ) -> Self {
         let (live, registry) = (LiveStreams::default(), Registry::default());
         let writer = StatusWriter::new(client.clone(), sessions.clone());
-        let access = AccessChecker::new(client.clone());
+        let access = AccessReviewer::new(client.clone());
         let report = Report::start(writer.clone(), live.clone(), reporter, tasks);
         let enforcer = Enforcer::new(
             sessions.clone(),
@@ -147,7 +147,7 @@ impl Core {
         }
     }
 
-    fn spawn(&self, tasks: &mut JoinSet<()>) {
+    fn spawn(&self, tasks: &mut Tasks) {
         let counting = Counting {
             holder: self.holder.clone(),
             registry: self.registry.clone(),
@@ -156,8 +156,8 @@ impl Core {
             live: self.live.clone(),
             report: self.report.clone(),
         };
-        tasks.spawn(counting.run());
-        tasks.spawn(self.enforcer.clone().watch_rights());
+        tasks.spawn("usage writer", counting.run());
+        tasks.spawn("enforcer", self.enforcer.clone().watch_rights());
     }
 
     fn admission(self, endpoints: Endpoints) -> SessionAdmission {
@@ -181,7 +181,7 @@ pub struct SessionGateway {
     gateway: Gateway<SessionAdmission>,
     admission: SessionAdmission,
     sessions: Sessions,
-    access: AccessChecker,
+    access: AccessReviewer,
     client: Client,
     report: Report,
     lease: GatewayLease,
@@ -195,7 +195,7 @@ impl SessionGateway {
     /// # Errors
     ///
     /// [`StartError`]; the process should end.
-    pub async fn start(options: SessionGatewayOptions, tasks: &mut JoinSet<()>) -> Result<Self, StartError> {
+    pub async fn start(options: SessionGatewayOptions, tasks: &mut Tasks) -> Result<Self, StartError> {
         let holder = lease::identity(&options.instance)?;
         let client = client::Builder::new(options.kube_config.clone())?.build()?;
         let console_client = client::Builder::new(options.kube_config)?.without_retries().build()?;
@@ -232,7 +232,7 @@ impl SessionGateway {
         let changed = core.enforcer.clone();
         watches.spawn(tasks, move |change| changed.changed(&change));
         core.spawn(tasks);
-        tasks.spawn(lease.clone().keep());
+        tasks.spawn("gateway lease", lease.clone().keep());
         let observers: Vec<Box<dyn Observer>> = vec![
             Box::new(AuditLog::new(holder.clone(), options.audit)),
             Box::new(options.metrics),
@@ -255,7 +255,7 @@ impl SessionGateway {
         tokio::select! {
             () = this.sessions.filled() => Ok(this),
             () = options.shutdown.wait() => Err(StartError::Stopped),
-            _ = tasks.join_next() => Err(StartError::TaskEnded),
+            ended = tasks.first_end() => Err(ended.into()),
         }
     }
 
@@ -273,7 +273,7 @@ impl SessionGateway {
 
     /// The users' rights.
     #[must_use]
-    pub fn access(&self) -> &AccessChecker {
+    pub fn access(&self) -> &AccessReviewer {
         &self.access
     }
 
@@ -300,7 +300,7 @@ impl SessionGateway {
     pub async fn admit_user(
         &self,
         session: &ConsoleSession,
-        user: &User,
+        user: &UserInfo,
         client: IpAddr,
         transport: Transport,
     ) -> Result<Admitted, StreamEnd> {

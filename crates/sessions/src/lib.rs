@@ -3,7 +3,6 @@
 //! Everything is decided on the watch caches with the pure functions of `novasphere-core`; what has to hold over replicas is an optimistic write
 //! of the session's status. This crate opens no port and reads no configuration (the roles do), and carries no byte of a console (`dataplane` does).
 
-pub mod access;
 pub mod admission;
 mod claim;
 mod counters;
@@ -22,7 +21,6 @@ mod used_tokens;
 mod watches;
 
 pub use self::{
-    access::{AccessChecker, User},
     admission::SessionAdmission,
     gateway::{REPORTER, SessionGateway, SessionGatewayOptions, StartError},
     sessions::Sessions,

@@ -11,10 +11,11 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
 use novasphere_dataplane::registry::SessionId;
+use novasphere_runtime::access::UserInfo;
 use novasphere_wire::token::TokenHash;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{access::User, desktops::WorkspaceId};
+use super::desktops::WorkspaceId;
 
 /// A stream that has a place in its session; whether its handshakes are over does not matter.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct Live {
     pub(crate) session: SessionId,
     /// What the session's status says of it.
     pub(crate) connection: NewConnection,
-    pub(crate) user: User,
+    pub(crate) user: UserInfo,
     pub(crate) kind: SessionTargetKind,
     pub(crate) target: String,
     pub(crate) target_uid: String,

@@ -21,12 +21,11 @@ use novasphere_dataplane::{
     admission::{EntryRejected, Observer},
     registry::{SessionId, Stream},
 };
-use novasphere_runtime::events;
+use novasphere_runtime::{events, tasks::Tasks};
 use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
-    task::JoinSet,
     time::{sleep, timeout},
 };
 
@@ -78,7 +77,7 @@ impl Report {
         writer: StatusWriter,
         live: LiveStreams,
         reporter: events::Reporter,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Tasks,
     ) -> Self {
         let (news, pending) = mpsc::channel(EVENTS);
         let report = Self(Arc::new(Parts {
@@ -90,8 +89,8 @@ impl Report {
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
         }));
-        tasks.spawn(report.clone().write_leaves());
-        tasks.spawn(write_events(reporter, pending));
+        tasks.spawn("session status writer", report.clone().write_leaves());
+        tasks.spawn("session events", write_events(reporter, pending));
         report
     }
 

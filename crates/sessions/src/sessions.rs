@@ -241,6 +241,12 @@ impl Sessions {
         (self.0.events.subscribe(), self.0.target_events.subscribe())
     }
 
+    /// Changes with each event of a target.
+    #[must_use]
+    pub fn target_changes(&self) -> watch::Receiver<u64> {
+        self.0.target_events.subscribe()
+    }
+
     /// Returns when the caches are filled.
     pub async fn filled(&self) {
         self.0.sessions.store().wait_until_ready().await;

@@ -14,9 +14,9 @@ use novasphere_runtime::{
     cache::Cache,
     namespaced::{Namespaced, api_in},
     optional_api::{OptionalApi, optional_watch},
+    tasks::Tasks,
     watch::{Guard, guarded},
 };
-use tokio::task::JoinSet;
 
 use super::sessions::{Caches, Sessions};
 
@@ -49,14 +49,14 @@ pub(crate) struct Watches {
 
 impl Watches {
     /// Starts the watches as tasks of `tasks`. `tell` is called after each event that is in the caches; it must not block.
-    pub(crate) fn spawn(&self, tasks: &mut JoinSet<()>, tell: impl Fn(Change) + Clone + Send + 'static) {
+    pub(crate) fn spawn(&self, tasks: &mut Tasks, tell: impl Fn(Change) + Clone + Send + 'static) {
         let (watches, tell_session) = (self.clone(), tell.clone());
-        tasks.spawn(async move {
+        tasks.spawn("ConsoleSession watch", async move {
             let events = guarded(watches.api(), watcher::Config::default(), watches.guard.clone());
             drive(events, |event| watches.sessions.observe(event), key_of, tell_session).await;
         });
         let (watches, tell_target) = (self.clone(), tell.clone());
-        tasks.spawn(async move {
+        tasks.spawn("VmAccess watch", async move {
             let events = guarded(
                 watches.api::<VmAccess>(),
                 watcher::Config::default(),
@@ -65,7 +65,7 @@ impl Watches {
             watches.targets(events, |caches| &caches.vm_accesses, tell_target).await;
         });
         let (watches, tell_target) = (self.clone(), tell.clone());
-        tasks.spawn(async move {
+        tasks.spawn("VncWorkspace watch", async move {
             let events = guarded(
                 watches.api::<VncWorkspace>(),
                 watcher::Config::default(),
@@ -76,14 +76,14 @@ impl Watches {
                 .await;
         });
         let (watches, tell_target) = (self.clone(), tell.clone());
-        tasks.spawn(async move {
+        tasks.spawn("VirtualMachine watch", async move {
             let events = watches.optional::<VirtualMachine>(&VIRTUAL_MACHINES);
             watches
                 .targets(events, |caches| &caches.virtual_machines, tell_target)
                 .await;
         });
         let watches = self.clone();
-        tasks.spawn(async move {
+        tasks.spawn("VirtualMachineInstance watch", async move {
             let events = watches.optional::<VirtualMachineInstance>(&VIRTUAL_MACHINE_INSTANCES);
             watches
                 .targets(events, |caches| &caches.virtual_machine_instances, tell)

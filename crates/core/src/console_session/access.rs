@@ -1,6 +1,6 @@
 //! Who may view a console, control it, and have a token: Kubernetes RBAC decides, asked by `SubjectAccessReview`.
 
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use novasphere_crd::{ConsoleProtocol, ConsoleSessionSpec, SessionTargetKind};
 
 /// The API group of our subresources.
@@ -94,36 +94,6 @@ fn attributes(
         name: Some(name.to_owned()),
         ..ResourceAttributes::default()
     }
-}
-
-/// The question to kube-apiserver whether `user` with `groups` has a right.
-#[must_use]
-pub fn review(user: &str, groups: &[String], attributes: ResourceAttributes) -> SubjectAccessReview {
-    SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: Some(user.to_owned()),
-            groups: Some(groups.to_vec()),
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
-    }
-}
-
-/// The message to a user without a right: the verb and the resource that is missing.
-#[must_use]
-pub fn missing_right(user: &str, attributes: &ResourceAttributes) -> String {
-    let part = |part: &Option<String>| part.clone().unwrap_or_default();
-    format!(
-        "user {user:?} may not {} {}/{} {:?} in API group {:?} in the namespace {:?}; ask for a Role with this verb on this \
-         resource",
-        part(&attributes.verb),
-        part(&attributes.resource),
-        part(&attributes.subresource),
-        part(&attributes.name),
-        part(&attributes.group),
-        part(&attributes.namespace),
-    )
 }
 
 /// Whether the session's own list lets a user have a token. Their Kubernetes rights are asked beside it.

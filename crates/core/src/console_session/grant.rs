@@ -1,15 +1,24 @@
 //! Tokens: who got one, for how long, for how many streams. Only the SHA-256 of a token is known here.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use novasphere_crd::{ConsoleSessionStatus, Grant, SessionPhase};
+use novasphere_crd::{ConsoleSessionStatus, Grant, SessionPhase, UserExtra};
 use subtle::ConstantTimeEq as _;
 
 use crate::time::{after, kubernetes_time};
 
 /// How many grants a session has at most; the limit of the schema.
 pub const GRANTS_LIMIT: usize = 256;
+
+/// Entries of a user's extra, and values of an entry, that a grant holds; the schema's limits.
+pub const EXTRA_LIMIT: usize = 32;
+
+/// Bytes of an extra's key; at most the schema's limit of characters.
+pub const EXTRA_KEY_BYTES: usize = 256;
+
+/// Bytes of an extra's value; at most the schema's limit of characters.
+pub const EXTRA_VALUE_BYTES: usize = 1024;
 
 /// How long a token can be used when nothing else is asked for.
 pub const DEFAULT_TOKEN_TTL: Duration = Duration::from_mins(1);
@@ -26,8 +35,12 @@ pub struct NewGrant {
     pub sha256: String,
     /// Who asked for it.
     pub user: String,
+    /// The UID of who asked for it.
+    pub uid: Option<String>,
     /// The groups of who asked for it.
     pub groups: Vec<String>,
+    /// What else the authenticator said of who asked for it.
+    pub extra: BTreeMap<String, Vec<String>>,
     /// How long it can be used, from now; at most until the session expires.
     pub ttl: Duration,
     /// How many streams it opens; 0 is taken as 1.
@@ -46,6 +59,12 @@ pub enum IssueError {
     /// Too many tokens are good at once.
     #[error("the session has {GRANTS_LIMIT} tokens that are still good; wait until one of them expires")]
     TooManyGrants,
+    /// The session cannot hold what the authenticator says of the user. A token without it could do more than the user may.
+    #[error(
+        "the user's extra information is too large for a token: at most {EXTRA_LIMIT} entries of {EXTRA_LIMIT} values, each of \
+         {EXTRA_VALUE_BYTES} bytes; ask with other credentials"
+    )]
+    UserTooLarge,
     /// A grant of this name or hash is there already.
     #[error("the session has such a token already; ask again")]
     Duplicate,
@@ -59,6 +78,7 @@ impl IssueError {
             Self::Over => "SessionOver",
             Self::NotReady => "SessionNotReady",
             Self::TooManyGrants => "TooManyGrants",
+            Self::UserTooLarge => "UserTooLarge",
             Self::Duplicate => "Duplicate",
         }
     }
@@ -78,6 +98,9 @@ pub fn issue(status: &ConsoleSessionStatus, new: NewGrant, now: Timestamp) -> Re
     if status.grants.iter().any(|grant| grant.id == new.id) || find(status, &new.sha256).is_some() {
         return Err(IssueError::Duplicate);
     }
+    if !fits(&new.extra) {
+        return Err(IssueError::UserTooLarge);
+    }
     let mut status = without_unusable(status.clone(), now);
     if status.grants.len() >= GRANTS_LIMIT {
         return Err(IssueError::TooManyGrants);
@@ -89,12 +112,34 @@ pub fn issue(status: &ConsoleSessionStatus, new: NewGrant, now: Timestamp) -> Re
         id: new.id,
         sha256: new.sha256,
         user: new.user,
+        uid: new.uid,
         groups: new.groups,
+        extra: new
+            .extra
+            .into_iter()
+            .map(|(key, values)| UserExtra { key, values })
+            .collect(),
         issued_at,
         not_after: kubernetes_time(not_after),
         uses_left: new.uses.max(1),
     });
     Ok(status)
+}
+
+fn fits(extra: &BTreeMap<String, Vec<String>>) -> bool {
+    extra.len() <= EXTRA_LIMIT
+        && extra.iter().all(|(key, values)| {
+            (1..=EXTRA_KEY_BYTES).contains(&key.len())
+                && values.len() <= EXTRA_LIMIT
+                && values.iter().all(|value| value.len() <= EXTRA_VALUE_BYTES)
+        })
+}
+
+/// The extra of a grant, as reviews of rights take it.
+#[must_use]
+pub fn extra_of(grant: &Grant) -> BTreeMap<String, Vec<String>> {
+    let entries = grant.extra.iter();
+    entries.map(|entry| (entry.key.clone(), entry.values.clone())).collect()
 }
 
 /// The grant of the token with this hash, in lower-case hex. All grants are compared, each in constant time, so how long

@@ -10,7 +10,7 @@ use novasphere_dataplane::{
     admission::{Admission, AdmissionRequest},
     registry::StreamInfo,
 };
-use novasphere_runtime::events;
+use novasphere_runtime::{events, tasks::Tasks};
 use novasphere_wire::{close::EndReason, token::TokenHash};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -219,7 +219,7 @@ struct Stage {
     enforcer: Enforcer,
     report: Report,
     admission: SessionAdmission,
-    _tasks: JoinSet<()>,
+    _tasks: Tasks,
 }
 
 impl Stage {
@@ -246,7 +246,7 @@ impl Stage {
             serde_json::from_value(vm_access).unwrap(),
             serde_json::from_value(instance).unwrap(),
         );
-        let (client, mut tasks) = (server.client(), JoinSet::new());
+        let (client, mut tasks) = (server.client(), Tasks::new());
         let reporter = events::Reporter::new(client.clone(), REPORTER, "g1");
         let core = Core::new(
             &client,

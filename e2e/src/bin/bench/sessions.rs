@@ -260,7 +260,9 @@ async fn token(api: &Api<ConsoleSession>, session: usize, uses: u32) -> Result<S
             id: name(session),
             sha256: sha256.clone(),
             user: USER.to_owned(),
+            uid: None,
             groups: vec!["system:authenticated".to_owned()],
+            extra: std::collections::BTreeMap::new(),
             ttl: Duration::from_mins(30),
             uses,
         };

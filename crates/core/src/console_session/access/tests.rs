@@ -72,22 +72,6 @@ fn the_rights_are_those_of_the_table() {
 }
 
 #[test]
-fn a_missing_right_is_named() {
-    let right = console_right(
-        SessionTargetKind::VmAccess,
-        ConsoleProtocol::Vnc,
-        "ns",
-        "web",
-        ConsoleRight::Control,
-    );
-    let sentence = missing_right("ben", &right);
-    assert!(sentence.contains("update vmaccesses/console"), "{sentence}");
-    let review = review("ben", &["dev".to_owned()], right);
-    assert_eq!(review.spec.user.as_deref(), Some("ben"));
-    assert_eq!(review.spec.groups, Some(vec!["dev".to_owned()]));
-}
-
-#[test]
 fn the_sessions_list_narrows_who_may_have_a_token() {
     let groups = ["dev".to_owned()];
     let may = |spec| may_have_token(&session(spec).spec, "ann", &groups);

@@ -21,7 +21,9 @@ fn granted(uses: u32) -> ConsoleSessionStatus {
         id: "g".into(),
         sha256: HASH.into(),
         user: "ann".into(),
+        uid: None,
         groups: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
         ttl: DEFAULT_TOKEN_TTL,
         uses,
     };

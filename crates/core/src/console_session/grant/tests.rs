@@ -9,7 +9,9 @@ fn new(id: &str, uses: u32) -> NewGrant {
         id: id.into(),
         sha256: hash(id),
         user: "ann".into(),
+        uid: None,
         groups: vec!["support".into()],
+        extra: std::collections::BTreeMap::new(),
         ttl: DEFAULT_TOKEN_TTL,
         uses,
     }
@@ -110,5 +112,33 @@ proptest::proptest! {
         }
         proptest::prop_assert!(opened <= uses);
         proptest::prop_assert_eq!(status.connections.len(), opened as usize);
+    }
+}
+
+#[test]
+fn a_grant_keeps_who_asked_for_it_whole_or_not_at_all() {
+    let with = |extra: &[(&str, usize, usize)]| NewGrant {
+        uid: Some("42".into()),
+        extra: extra
+            .iter()
+            .map(|(key, values, bytes)| ((*key).to_owned(), vec!["x".repeat(*bytes); *values]))
+            .collect(),
+        ..new("a", 1)
+    };
+    let status = issue(&ready_status(), with(&[("scopes", 2, 1024)]), at(1)).unwrap();
+    let grant = find(&status, &hash("a")).unwrap();
+    assert_eq!(grant.uid.as_deref(), Some("42"));
+    assert_eq!(extra_of(grant), with(&[("scopes", 2, 1024)]).extra);
+    let long = "k".repeat(257);
+    for large in [
+        ("scopes", 33, 1),
+        ("scopes", 1, 1025),
+        (long.as_str(), 1, 1),
+        ("", 1, 1),
+    ] {
+        assert_eq!(
+            issue(&ready_status(), with(&[large]), at(1)),
+            Err(IssueError::UserTooLarge)
+        );
     }
 }

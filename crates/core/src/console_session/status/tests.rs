@@ -184,7 +184,9 @@ fn an_end_is_final_and_forgets_its_tokens() {
         id: "a".into(),
         sha256: "0".repeat(64),
         user: "ann".into(),
+        uid: None,
         groups: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
         ttl: DEFAULT_TOKEN_TTL,
         uses: 1,
     };

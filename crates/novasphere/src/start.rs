@@ -4,9 +4,8 @@ use std::{fs::File, io::Write, path::Path};
 
 use anyhow::Context;
 use kube::Config;
-use novasphere::{Configuration, Role};
-use novasphere_apiserver::metrics::ApiMetrics;
-use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown};
+use novasphere::{Configuration, Role, RoleSelection};
+use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown, tasks::Tasks};
 use novasphere_sessions::{SessionGateway, SessionGatewayOptions, StartError};
 use tokio::task::JoinSet;
 
@@ -14,7 +13,7 @@ use super::{Process, Streams};
 
 /// What the roles are made of, and those that run.
 pub(crate) struct Roles {
-    pub(crate) role: Role,
+    pub(crate) role: RoleSelection,
     pub(crate) kube_config: Config,
     pub(crate) instance: String,
     pub(crate) configuration: Configuration,
@@ -22,40 +21,47 @@ pub(crate) struct Roles {
     pub(crate) running: JoinSet<anyhow::Result<()>>,
 }
 
-/// What carries streams, where a role does.
-pub(crate) type Gateway = Option<SessionGateway>;
+/// How the start of what carries streams went.
+pub(crate) enum Start {
+    /// It carries streams.
+    Ready(Box<SessionGateway>),
+    /// No role of the process carries streams.
+    NotNeeded,
+    /// The process was asked to stop first.
+    Stopped,
+}
 
 impl Roles {
-    /// Starts what carries streams, when a role of this process does. Returns nothing when the process was asked to stop first.
+    /// Starts what carries streams, when a role of this process does.
     ///
     /// # Errors
     ///
     /// When the audit log cannot be opened or the cluster refuses what the gateway needs.
-    pub(crate) async fn gateway(&mut self, tasks: &mut JoinSet<()>) -> anyhow::Result<Option<Gateway>> {
+    pub(crate) async fn gateway(&mut self, tasks: &mut Tasks) -> anyhow::Result<Start> {
         let Some(Streams { limiter, metrics }) = self.process.streams.take() else {
-            return Ok(Some(None));
+            return Ok(Start::NotNeeded);
         };
         let ready = self.process.health.gate(ReadinessGate::Sessions);
-        let config = &self.configuration.console;
+        let settings = &self.process.gateway;
         let options = SessionGatewayOptions {
             kube_config: self.kube_config.clone(),
-            watch_namespace: config.watch_namespace.clone(),
+            watch_namespace: settings.watch_namespace.clone(),
             namespace: self.kube_config.default_namespace.clone(),
             instance: self.instance.clone(),
             endpoints: self.configuration.endpoints.clone(),
             limiter,
-            wake_timeout: config.wake_timeout(),
+            wake_timeout: settings.wake_timeout,
             metrics,
             runtime_metrics: self.process.metrics.clone(),
-            audit: audit(config.audit_log.as_deref())?,
+            audit: audit(settings.audit_log.as_deref())?,
             shutdown: self.process.shutdown.clone(),
         };
         match SessionGateway::start(options, tasks).await {
             Ok(gateway) => {
                 ready.ready();
-                Ok(Some(Some(gateway)))
+                Ok(Start::Ready(Box::new(gateway)))
             }
-            Err(StartError::Stopped) => Ok(None),
+            Err(StartError::Stopped) => Ok(Start::Stopped),
             Err(error) => Err(error).context("the console gateway cannot start"),
         }
     }
@@ -66,15 +72,13 @@ impl Roles {
     ///
     /// When the connection to the cluster cannot be configured.
     pub(crate) fn start(&mut self, gateway: Option<&SessionGateway>) -> anyhow::Result<()> {
-        if self.role.has_controller() {
-            self.controller()?;
-        }
-        if let Some(gateway) = gateway {
-            if self.role.has_console() {
-                self.console(gateway);
-            }
-            if let Some(metrics) = self.process.api.take() {
-                self.apiserver(gateway, metrics);
+        for spec in self.role.specs() {
+            match (spec.role, gateway) {
+                (Role::Controller, _) => self.controller()?,
+                (Role::Console, Some(gateway)) => self.console(gateway),
+                (Role::Apiserver, Some(gateway)) => self.apiserver(gateway),
+                // Where a role carries streams, `gateway` was started.
+                (Role::Console | Role::Apiserver, None) => {}
             }
         }
         Ok(())
@@ -115,7 +119,10 @@ impl Roles {
         });
     }
 
-    fn apiserver(&mut self, gateway: &SessionGateway, metrics: ApiMetrics) {
+    fn apiserver(&mut self, gateway: &SessionGateway) {
+        let Some(metrics) = self.process.api.take() else {
+            return;
+        };
         let options = novasphere_apiserver::Options {
             config: self.configuration.apiserver.clone(),
             endpoints: self.configuration.endpoints.clone(),
@@ -142,18 +149,18 @@ impl Roles {
         let mut result = Ok(());
         while let Some(ended) = self.running.join_next().await {
             shutdown.trigger();
-            result = result.and(ended.context("a role broke off").flatten());
+            result = result.and(ended.context("a role panicked").flatten());
         }
         result
     }
 }
 
-/// Where the audit log goes.
+/// What the audit log is written to.
 fn audit(file: Option<&Path>) -> anyhow::Result<Box<dyn Write + Send>> {
     let Some(path) = file else {
         return Ok(Box::new(std::io::stdout()));
     };
     let file = File::options().create(true).append(true).open(path);
-    let file = file.with_context(|| format!("console.auditLog: cannot open {}", path.display()))?;
+    let file = file.with_context(|| format!("gateway.auditLog: cannot open {}", path.display()))?;
     Ok(Box::new(file))
 }
