@@ -2,7 +2,7 @@
 //!
 //! Handshake, codec and stream are the product's, of `novasphere_wire::websocket` and [`novasphere_dataplane::websocket`]. To the product a WebSocket is a
 //! stream of bytes, whose borders of messages mean nothing and whose text is bytes. The suite wants each message back as it
-//! was, so [`tap`] notes on the raw connection where messages end, and gives the answers the type of their message.
+//! was, so `tap` notes on the raw connection where messages end, and gives the answers the type of their message.
 //!
 //! Prints its address, and ends when its standard input ends.
 
