@@ -3,8 +3,6 @@
 //! The page is the same for everybody and holds no secret: the token comes in the fragment of its address, which no browser
 //! sends.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -53,12 +51,9 @@ impl Page {
         let embedders = Origins::new(embedders)?;
         let listed: Vec<&str> = embedders.iter().collect();
         let index = INDEX.replace(EMBEDDERS, &listed.join(" "));
-        let mut tag = String::from("\"");
-        for byte in Sha256::digest(&index).iter().take(16) {
-            // Writing to a String does not fail.
-            let _ = write!(tag, "{byte:02x}");
-        }
-        tag.push('"');
+        let mut digest = base16ct::lower::encode_string(&Sha256::digest(&index));
+        digest.truncate(32);
+        let tag = format!("\"{digest}\"");
         let refused = |_| NotAnOrigin(listed.join(" "));
         Ok(Self {
             index: Bytes::from(index),

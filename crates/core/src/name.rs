@@ -170,12 +170,9 @@ pub fn launcher_pod_selector(machine: &str) -> BTreeMap<String, String> {
 }
 
 fn hex(bytes: &[u8], digits: usize) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| format!("{byte:02x}").into_bytes())
-        .map(char::from)
-        .take(digits)
-        .collect()
+    let mut text = base16ct::lower::encode_string(bytes);
+    text.truncate(digits);
+    text
 }
 
 fn is_label(text: &str) -> bool {

@@ -53,13 +53,11 @@ impl TokenHash {
     ///
     /// [`TokenError::Hash`] when it is not 64 lower-case hexadecimal digits.
     pub fn from_hex(text: &str) -> Result<Self, TokenError> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != 32 || !rest.is_empty() {
-            return Err(TokenError::Hash);
-        }
         let mut hash = [0; 32];
-        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
+        // A shorter text fills only a part of the hash.
+        match base16ct::lower::decode(text, &mut hash) {
+            Ok(decoded) if decoded.len() == 32 => {}
+            _ => return Err(TokenError::Hash),
         }
         Ok(Self(hash))
     }
@@ -67,12 +65,7 @@ impl TokenHash {
     /// The hash as 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        use fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        base16ct::lower::encode_string(&self.0)
     }
 
     /// Whether both are of the same token. Takes the same time whatever the answer.
@@ -91,14 +84,6 @@ impl ConstantTimeEq for TokenHash {
 impl fmt::Debug for TokenHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("TokenHash(..)")
-    }
-}
-
-fn digit(character: u8) -> Result<u8, TokenError> {
-    match character {
-        b'0'..=b'9' => Ok(character - b'0'),
-        b'a'..=b'f' => Ok(character - b'a' + 10),
-        _ => Err(TokenError::Hash),
     }
 }
 

@@ -61,16 +61,9 @@ pub(super) fn set_metadata(document: &mut Value, key: &str, value: &str) {
 
 /// 128 bits of SHA-256 in hexadecimal. The keys of `serde_json`'s maps are sorted, so equal documents have equal hashes.
 pub(super) fn hash(document: &Value) -> String {
-    use std::fmt::Write as _;
-    let digest = Sha256::digest(document.to_string());
-    digest
-        .iter()
-        .take(16)
-        .fold(String::with_capacity(32), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    let mut text = base16ct::lower::encode_string(&Sha256::digest(document.to_string()));
+    text.truncate(32);
+    text
 }
 
 fn metadata(document: &mut Value) -> Option<&mut Map<String, Value>> {
