@@ -1,19 +1,16 @@
 //! A watch cache with one secondary index that also answers this process's own writes.
 
-mod kept;
+mod stored;
 
 use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Instant};
 
-use kube::{
-    Resource,
-    runtime::{reflector::ObjectRef, watcher::Event},
-};
+use kube::{Resource, runtime::reflector::ObjectRef};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
-use self::kept::{Codec, Kept};
-use crate::read_your_writes::ReadYourWrites;
+use self::stored::{Codec, Stored};
+use crate::{read_your_writes::ReadYourWrites, watch::WatchEvent};
 
 /// What one watch has seen of one kind.
 ///
@@ -23,7 +20,7 @@ pub struct Cache<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + 'static,
 {
-    known: RwLock<Known<K>>,
+    contents: RwLock<Contents<K>>,
     filled: watch::Sender<bool>,
     own_writes: ReadYourWrites<K>,
     index_key: fn(&K) -> Option<String>,
@@ -31,17 +28,17 @@ where
 }
 
 /// What the watch has said, and nothing of what this process wrote.
-pub struct Watched<'a, K>(&'a Cache<K>)
+pub struct WatchOnly<'a, K>(&'a Cache<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + 'static;
 
 /// The name of an object, after its namespace and a slash where it has one. An [`ObjectRef`] that was made of an object carries
 /// its UID and version as well: with 10,000 objects of three kinds such references were a sixth of all memory.
-type Place = Arc<str>;
+type Key = Arc<str>;
 
-struct Known<K> {
-    objects: HashMap<Place, Entry<K>>,
-    index: HashMap<Arc<str>, Vec<Place>>,
+struct Contents<K> {
+    objects: HashMap<Key, Entry<K>>,
+    index: HashMap<Arc<str>, Vec<Key>>,
     /// How many lists have begun.
     lists: u32,
     /// When the last of them was asked for, at the earliest.
@@ -49,46 +46,46 @@ struct Known<K> {
 }
 
 struct Entry<K> {
-    object: Kept<K>,
+    object: Stored<K>,
     index_key: Option<Arc<str>>,
     /// The list that it was last in, or that was the last to begin when it changed.
     list: u32,
 }
 
-fn place(namespace: Option<&str>, name: &str) -> String {
+fn key_of_name(namespace: Option<&str>, name: &str) -> String {
     match namespace {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name.to_owned(),
     }
 }
 
-fn place_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
+fn key_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
     let meta = object.meta();
-    place(meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default())
+    key_of_name(meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default())
 }
 
-fn reference<K: Resource<DynamicType = ()>>(place: &Place) -> ObjectRef<K> {
-    match place.split_once('/') {
+fn reference<K: Resource<DynamicType = ()>>(key: &Key) -> ObjectRef<K> {
+    match key.split_once('/') {
         Some((namespace, name)) => ObjectRef::new(name).within(namespace),
-        None => ObjectRef::new(place),
+        None => ObjectRef::new(key),
     }
 }
 
-impl<K> Known<K> {
-    fn insert(&mut self, place: &str, object: Kept<K>, index_key: Option<String>) {
+impl<K> Contents<K> {
+    fn insert(&mut self, key: &str, object: Stored<K>, index_key: Option<String>) {
         let list = self.lists;
-        if let Some(entry) = self.objects.get_mut(place)
+        if let Some(entry) = self.objects.get_mut(key)
             && entry.index_key.as_deref() == index_key.as_deref()
         {
             entry.object = object;
             entry.list = list;
             return;
         }
-        self.remove(place);
-        let place = Place::from(place);
-        let index_key = index_key.map(|key| self.enter(&key, &place));
+        self.remove(key);
+        let key = Key::from(key);
+        let index_key = index_key.map(|index_key| self.index(&index_key, &key));
         self.objects.insert(
-            place,
+            key,
             Entry {
                 object,
                 index_key,
@@ -98,41 +95,41 @@ impl<K> Known<K> {
     }
 
     /// Most objects are alone under their key, so nothing is reserved for a second one.
-    fn enter(&mut self, key: &str, place: &Place) -> Arc<str> {
-        let key = match self.index.get_key_value(key) {
-            Some((key, _)) => Arc::clone(key),
-            None => Arc::from(key),
+    fn index(&mut self, index_key: &str, key: &Key) -> Arc<str> {
+        let index_key = match self.index.get_key_value(index_key) {
+            Some((index_key, _)) => Arc::clone(index_key),
+            None => Arc::from(index_key),
         };
-        let places = self.index.entry(Arc::clone(&key)).or_default();
-        places.reserve_exact(1);
-        places.push(Arc::clone(place));
-        key
+        let keys = self.index.entry(Arc::clone(&index_key)).or_default();
+        keys.reserve_exact(1);
+        keys.push(Arc::clone(key));
+        index_key
     }
 
-    fn remove(&mut self, place: &str) {
-        let Some(entry) = self.objects.remove(place) else {
+    fn remove(&mut self, key: &str) {
+        let Some(entry) = self.objects.remove(key) else {
             return;
         };
-        if let Some(key) = entry.index_key
-            && let Some(places) = self.index.get_mut(&key)
+        if let Some(index_key) = entry.index_key
+            && let Some(keys) = self.index.get_mut(&index_key)
         {
-            places.retain(|other| **other != *place);
-            if places.is_empty() {
-                self.index.remove(&key);
+            keys.retain(|other| **other != *key);
+            if keys.is_empty() {
+                self.index.remove(&index_key);
             }
         }
     }
 
     /// Ends a list: what was not in it is gone.
     fn end_list(&mut self) {
-        let gone: Vec<Place> = self
+        let gone: Vec<Key> = self
             .objects
             .iter()
             .filter(|(_, entry)| entry.list != self.lists)
-            .map(|(place, _)| Arc::clone(place))
+            .map(|(key, _)| Arc::clone(key))
             .collect();
-        for place in gone {
-            self.remove(&place);
+        for key in gone {
+            self.remove(&key);
         }
         self.objects.shrink_to_fit();
         self.index.shrink_to_fit();
@@ -147,7 +144,7 @@ where
     #[must_use]
     pub fn new(index_key: fn(&K) -> Option<String>) -> Self {
         Self {
-            known: RwLock::new(Known {
+            contents: RwLock::new(Contents {
                 objects: HashMap::new(),
                 index: HashMap::new(),
                 lists: 0,
@@ -160,8 +157,8 @@ where
         }
     }
 
-    /// The same for a kind of which there may be many: each object is kept as its JSON, which is a third of what it takes when it
-    /// is parsed, and is parsed anew for each reader.
+    /// The same for a kind of which there may be many: each object is stored as its JSON, which is a third of what it takes when it
+    /// is parsed, and is parsed for each reader.
     #[must_use]
     pub fn compact(index_key: fn(&K) -> Option<String>) -> Self
     where
@@ -174,38 +171,51 @@ where
     }
 
     /// Takes in one event of the watch. What a list shows is seen at once; what it does not show any more, when it ends.
-    pub fn observe(&self, event: &Event<K>) {
+    ///
+    /// An object that cannot be decoded leaves the cache, and is returned as it was before, if it was there: the event does not carry
+    /// it, and what depends on it has to know.
+    pub fn observe(&self, event: &WatchEvent<K>) -> Option<Arc<K>> {
         match event {
-            Event::Apply(object) | Event::InitApply(object) => {
-                let (kept, index_key) = (Kept::new(object, self.codec), (self.index_key)(object));
-                self.write().insert(&place_of(object), kept, index_key);
+            WatchEvent::Apply(object) | WatchEvent::InitApply(object) => {
+                let (stored, index_key) = (Stored::new(object, self.codec), (self.index_key)(object));
+                self.write().insert(&key_of(object), stored, index_key);
             }
-            Event::Delete(object) => {
-                self.own_writes.observed_deletion(object);
-                self.write().remove(&place_of(object));
+            WatchEvent::Delete(object) => {
+                self.own_writes.observed_deletion(&ObjectRef::from_obj(object));
+                self.write().remove(&key_of(object));
             }
-            Event::Init => {
-                let mut known = self.write();
-                known.lists = known.lists.wrapping_add(1);
-                known.list_began = Some(Instant::now());
+            WatchEvent::Undecodable(name) => {
+                let reference = name.reference();
+                let before = self.newest(&reference);
+                self.own_writes.observed_deletion(&reference);
+                self.write().remove(&key_of_name(name.namespace.as_deref(), &name.name));
+                return before;
             }
-            Event::InitDone => {
-                let mut known = self.write();
-                known.end_list();
-                let began = known.list_began;
-                drop(known);
-                if let Some(began) = began {
-                    self.own_writes.listed(began);
-                }
-                self.filled.send_replace(true);
+            WatchEvent::Init => {
+                let mut contents = self.write();
+                contents.lists = contents.lists.wrapping_add(1);
+                contents.list_began = Some(Instant::now());
             }
+            WatchEvent::InitDone => self.end_list(),
         }
+        None
+    }
+
+    fn end_list(&self) {
+        let mut contents = self.write();
+        contents.end_list();
+        let began = contents.list_began;
+        drop(contents);
+        if let Some(began) = began {
+            self.own_writes.listed(began);
+        }
+        self.filled.send_replace(true);
     }
 
     /// What the watch has said.
     #[must_use]
-    pub fn store(&self) -> Watched<'_, K> {
-        Watched(self)
+    pub fn store(&self) -> WatchOnly<'_, K> {
+        WatchOnly(self)
     }
 
     /// The newest state known: the watch's or what this process wrote.
@@ -246,11 +256,22 @@ where
         self.read().objects.keys().map(reference).collect()
     }
 
-    /// Drops an object that the watch cannot decode any more.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        if let Some(known) = self.store().get(&ObjectRef::new(name).within(namespace)) {
-            self.observe(&Event::Delete(known.as_ref().clone()));
-        }
+    /// How many objects the watch has shown.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.read().objects.len()
+    }
+
+    /// Whether the watch has shown no object.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the first list has ended.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        *self.filled.borrow()
     }
 
     /// Remembers the API server's answer to a write of this process.
@@ -269,26 +290,26 @@ where
         self.own_writes.is_pending(&ObjectRef::new(name).within(namespace))
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known<K>> {
-        self.known.read()
+    fn read(&self) -> RwLockReadGuard<'_, Contents<K>> {
+        self.contents.read()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known<K>> {
-        self.known.write()
+    fn write(&self) -> RwLockWriteGuard<'_, Contents<K>> {
+        self.contents.write()
     }
 }
 
-impl<K> Watched<'_, K>
+impl<K> WatchOnly<'_, K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + 'static,
 {
     /// One object.
     #[must_use]
     pub fn get(&self, key: &ObjectRef<K>) -> Option<Arc<K>> {
-        let known = self.0.read();
-        known
+        let contents = self.0.read();
+        contents
             .objects
-            .get(place(key.namespace.as_deref(), &key.name).as_str())?
+            .get(key_of_name(key.namespace.as_deref(), &key.name).as_str())?
             .object
             .get()
     }
@@ -317,6 +338,14 @@ mod tests {
     use kube::ResourceExt;
 
     use super::*;
+    use crate::watch::ObjectName;
+
+    fn name(name: &str) -> ObjectName {
+        ObjectName {
+            namespace: Some("ns".to_owned()),
+            name: name.to_owned(),
+        }
+    }
 
     fn config_map(name: &str, team: &str) -> ConfigMap {
         let mut object = ConfigMap::default();
@@ -339,32 +368,32 @@ mod tests {
     #[test]
     fn the_index_follows_the_watch() {
         let cache = cache();
-        cache.observe(&Event::Init);
-        cache.observe(&Event::InitApply(config_map("a", "x")));
-        cache.observe(&Event::InitApply(config_map("b", "x")));
-        cache.observe(&Event::InitDone);
+        cache.observe(&WatchEvent::Init);
+        cache.observe(&WatchEvent::InitApply(config_map("a", "x")));
+        cache.observe(&WatchEvent::InitApply(config_map("b", "x")));
+        cache.observe(&WatchEvent::InitDone);
         assert_eq!(names(&cache, "x"), ["a", "b"]);
 
-        cache.observe(&Event::Apply(config_map("b", "y")));
+        cache.observe(&WatchEvent::Apply(config_map("b", "y")));
         assert_eq!(names(&cache, "x"), ["a"]);
         assert_eq!(names(&cache, "y"), ["b"]);
 
-        cache.observe(&Event::Delete(config_map("a", "x")));
+        cache.observe(&WatchEvent::Delete(config_map("a", "x")));
         assert!(names(&cache, "x").is_empty());
     }
 
     #[test]
     fn a_compact_cache_answers_the_same() {
         let cache = Cache::<ConfigMap>::compact(|object| object.labels().get("team").cloned());
-        cache.observe(&Event::Apply(config_map("a", "x")));
-        cache.observe(&Event::Apply(config_map("b", "x")));
+        cache.observe(&WatchEvent::Apply(config_map("a", "x")));
+        cache.observe(&WatchEvent::Apply(config_map("b", "x")));
         assert_eq!(names(&cache, "x"), ["a", "b"]);
         assert_eq!(*cache.get("ns", "a").unwrap(), config_map("a", "x"));
         let mut references: Vec<_> = cache.references().iter().map(ToString::to_string).collect();
         references.sort();
         assert_eq!(references, ["ConfigMap.v1./a.ns", "ConfigMap.v1./b.ns"]);
         assert_eq!(cache.references_of("x").len(), 2);
-        cache.forget("ns", "a");
+        cache.observe(&WatchEvent::Undecodable(name("a")));
         assert!(cache.get("ns", "a").is_none());
         assert_eq!(names(&cache, "x"), ["b"]);
     }
@@ -372,10 +401,10 @@ mod tests {
     #[tokio::test]
     async fn it_is_filled_when_the_first_list_has_ended() {
         let cache = cache();
-        cache.observe(&Event::Init);
-        cache.observe(&Event::InitApply(config_map("a", "x")));
+        cache.observe(&WatchEvent::Init);
+        cache.observe(&WatchEvent::InitApply(config_map("a", "x")));
         assert!(futures::poll!(std::pin::pin!(cache.store().wait_until_ready())).is_pending());
-        cache.observe(&Event::InitDone);
+        cache.observe(&WatchEvent::InitDone);
         cache.store().wait_until_ready().await;
     }
 
@@ -384,16 +413,16 @@ mod tests {
         let cache = cache();
         let mut seen = config_map("a", "x");
         seen.metadata.resource_version = Some("6".into());
-        cache.observe(&Event::Apply(seen));
+        cache.observe(&WatchEvent::Apply(seen));
         let mut written = config_map("a", "x");
         written.metadata.resource_version = Some("7".into());
         cache.written(written.clone());
-        cache.observe(&Event::Init);
+        cache.observe(&WatchEvent::Init);
         let mut meanwhile = config_map("b", "x");
         meanwhile.metadata.resource_version = Some("9".into());
         cache.written(meanwhile);
         assert_eq!(*cache.get("ns", "a").unwrap(), written, "the list is still to come");
-        cache.observe(&Event::InitDone);
+        cache.observe(&WatchEvent::InitDone);
         assert!(
             cache.get("ns", "a").is_none(),
             "it was deleted while the watch was down"
@@ -404,10 +433,40 @@ mod tests {
     #[test]
     fn what_vanished_while_the_watch_was_down_leaves_the_index() {
         let cache = cache();
-        cache.observe(&Event::Apply(config_map("a", "x")));
-        cache.observe(&Event::Init);
-        cache.observe(&Event::InitApply(config_map("b", "x")));
-        cache.observe(&Event::InitDone);
+        cache.observe(&WatchEvent::Apply(config_map("a", "x")));
+        cache.observe(&WatchEvent::Init);
+        cache.observe(&WatchEvent::InitApply(config_map("b", "x")));
+        cache.observe(&WatchEvent::InitDone);
         assert_eq!(names(&cache, "x"), ["b"]);
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_decoded_leaves_at_once_and_comes_back_when_it_can() {
+        let cache = cache();
+        let mut seen = config_map("a", "x");
+        seen.metadata.resource_version = Some("6".into());
+        cache.observe(&WatchEvent::Apply(seen.clone()));
+        let mut written = seen.clone();
+        written.metadata.resource_version = Some("7".into());
+        cache.written(written.clone());
+        let before = cache.observe(&WatchEvent::Undecodable(name("a")));
+        assert_eq!(before.as_deref(), Some(&written), "what depends on it can be found");
+        assert!(cache.get("ns", "a").is_none(), "an own write does not bring it back");
+        assert!(names(&cache, "x").is_empty() && cache.is_empty());
+        assert_eq!(cache.observe(&WatchEvent::Undecodable(name("a"))), None);
+        seen.metadata.resource_version = Some("9".into());
+        cache.observe(&WatchEvent::Apply(seen));
+        assert_eq!(names(&cache, "x"), ["a"]);
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_decoded_leaves_during_a_list_too() {
+        let cache = cache();
+        cache.observe(&WatchEvent::Apply(config_map("a", "x")));
+        cache.observe(&WatchEvent::Init);
+        cache.observe(&WatchEvent::Undecodable(name("a")));
+        assert!(cache.get("ns", "a").is_none());
+        cache.observe(&WatchEvent::InitDone);
+        assert!(cache.get("ns", "a").is_none());
     }
 }

@@ -55,6 +55,7 @@ pub struct Metrics {
     leading: Gauge,
     undecodable: Family<KindLabels, Counter>,
     watch_errors: Family<KindLabels, Counter>,
+    watch_forbidden: Family<KindLabels, Gauge>,
     api_available: Family<ApiLabels, Gauge>,
 }
 
@@ -68,6 +69,7 @@ impl Default for Metrics {
             leading: Gauge::default(),
             undecodable: Family::default(),
             watch_errors: Family::default(),
+            watch_forbidden: Family::default(),
             api_available: Family::default(),
         }
     }
@@ -114,6 +116,11 @@ impl Metrics {
             "watch_errors",
             "Watches that broke and were begun again",
             metrics.watch_errors.clone(),
+        );
+        registry.register(
+            "watch_forbidden",
+            "1 while the apiserver denies this process a watch, by kind",
+            metrics.watch_forbidden.clone(),
         );
         registry.register(
             "optional_api_available",
@@ -173,6 +180,13 @@ impl Metrics {
             .inc();
     }
 
+    /// Notes whether the apiserver denies a watch.
+    pub fn watch_forbidden(&self, kind: &str, is_forbidden: bool) {
+        self.watch_forbidden
+            .get_or_create(&KindLabels { kind: kind.to_owned() })
+            .set(i64::from(is_forbidden));
+    }
+
     /// Notes whether an optional API (`plural.group`) is served.
     pub fn api_available(&self, api: &str, available: bool) {
         self.api_available
@@ -189,6 +203,14 @@ impl Metrics {
             outcome,
         };
         self.writes.get_or_create(&labels).get()
+    }
+
+    /// 1 while the apiserver denies a watch.
+    #[must_use]
+    pub fn watch_forbidden_value(&self, kind: &str) -> i64 {
+        self.watch_forbidden
+            .get_or_create(&KindLabels { kind: kind.to_owned() })
+            .get()
     }
 
     /// How many objects of `kind` could not be decoded so far.
@@ -216,6 +238,7 @@ mod tests {
         metrics.leading(true);
         metrics.undecodable("VmAccess");
         metrics.watch_error("Service");
+        metrics.watch_forbidden("Pod", true);
         metrics.api_available("virtualmachines.kubevirt.io", false);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
@@ -227,6 +250,7 @@ mod tests {
             "novasphere_leading 1",
             r#"novasphere_undecodable_objects_total{kind="VmAccess"} 1"#,
             r#"novasphere_watch_errors_total{kind="Service"} 1"#,
+            r#"novasphere_watch_forbidden{kind="Pod"} 1"#,
             r#"novasphere_optional_api_available{api="virtualmachines.kubevirt.io"} 0"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

@@ -197,14 +197,14 @@ mod tests {
     use std::{collections::VecDeque, io};
 
     use http::{Method, Request, Response};
-    use kube::{Client, CustomResource, client::Body, runtime::watcher::Event};
+    use kube::{Client, CustomResource, client::Body};
     use parking_lot::Mutex;
     use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::{metrics::Metrics, watch::WatchEvent};
 
     #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
     #[kube(
@@ -266,7 +266,7 @@ mod tests {
 
     fn cache() -> Cache<Counter> {
         let cache = Cache::new(|_| None);
-        cache.observe(&Event::Apply(serde_json::from_value(counter("u", 7, 1)).unwrap()));
+        cache.observe(&WatchEvent::Apply(serde_json::from_value(counter("u", 7, 1)).unwrap()));
         cache
     }
 

@@ -84,8 +84,8 @@ where
 
     /// To be called for each deletion that the watch reports, so that a deleted object is not
     /// answered from here.
-    pub fn observed_deletion(&self, object: &K) {
-        self.lock().entries.remove(&ObjectRef::from_obj(object));
+    pub fn observed_deletion(&self, key: &ObjectRef<K>) {
+        self.lock().entries.remove(key);
     }
 
     /// To be called when a list has ended that was asked for at `began` or later: it shows what was
@@ -234,7 +234,7 @@ mod tests {
         let now = Instant::now();
         let object = config_map("u", "10");
         writes.written(object.clone(), now);
-        writes.observed_deletion(&object);
+        writes.observed_deletion(&ObjectRef::from_obj(&object));
         assert_eq!(read(&writes, None, now), None);
     }
 }

@@ -1,4 +1,6 @@
-//! Watches that survive bad objects and keep little in memory.
+//! Watches that survive objects that cannot be decoded, and that say when they may not read.
+
+mod denied;
 
 use std::fmt::Debug;
 
@@ -9,17 +11,79 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
+        reflector::ObjectRef,
         watcher::{self, Event},
     },
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+pub use self::denied::{DeniedWatch, DeniedWatches};
 use crate::metrics::Metrics;
+
+/// What a watch says, as kube's [`Event`], and which object it shows but cannot decode.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WatchEvent<K> {
+    /// A list begins. What it does not show is gone when it ends.
+    Init,
+    /// The list shows an object.
+    InitApply(K),
+    /// The list has ended.
+    InitDone,
+    /// An object was created or changed.
+    Apply(K),
+    /// An object was deleted.
+    Delete(K),
+    /// An object is there, or was just deleted, that this version cannot decode. Nothing that was known of it is true any longer: for
+    /// all that depends on it, this is a deletion.
+    Undecodable(ObjectName),
+}
+
+/// The name of an object of a known kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectName {
+    /// Its namespace, unless its kind has none.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl ObjectName {
+    /// The name of an object.
+    pub fn of<K: Resource>(object: &K) -> Self {
+        let meta = object.meta();
+        Self {
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone().unwrap_or_default(),
+        }
+    }
+
+    /// A reference that carries neither UID nor version.
+    #[must_use]
+    pub fn reference<K: Resource<DynamicType = ()>>(&self) -> ObjectRef<K> {
+        let reference = ObjectRef::new(&self.name);
+        match &self.namespace {
+            Some(namespace) => reference.within(namespace),
+            None => reference,
+        }
+    }
+}
+
+impl<K> WatchEvent<K> {
+    /// Changes the object that the event carries.
+    #[must_use]
+    pub fn modify(mut self, change: impl Fn(&mut K)) -> Self {
+        match &mut self {
+            Self::Apply(object) | Self::InitApply(object) | Self::Delete(object) => change(object),
+            Self::Init | Self::InitDone | Self::Undecodable(_) => {}
+        }
+        self
+    }
+}
 
 /// An object in the cluster that we cannot decode.
 #[derive(Clone, Debug)]
-pub struct BadObject {
+pub struct UndecodableObject {
     /// Which one.
     pub reference: ObjectReference,
     /// The version that cannot be decoded. A later one may be good again.
@@ -28,93 +92,119 @@ pub struct BadObject {
     pub error: String,
 }
 
-/// What happens to bad objects of a watch: they are logged, counted, told to `tell`, and left out.
+/// What the watches of a process have in common: undecodable objects are logged, counted and reported; a watch that is denied is
+/// remembered in [`DeniedWatches`].
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Counts them.
+    /// Counts undecodable objects and watches that broke.
     pub metrics: Metrics,
-    /// Who is told, so that he can write an event. A full or closed channel loses the item, not the watch.
-    pub tell: Option<mpsc::Sender<BadObject>>,
+    /// Takes undecodable objects, so that an event is written about them. A full or closed channel loses the item, not the watch.
+    pub undecodable_tx: Option<mpsc::Sender<UndecodableObject>>,
+    /// Watches that this process may not have.
+    pub denied: DeniedWatches,
 }
 
 /// Objects in one answer to a list, unless the caller wants fewer. A page is in memory as bytes and as parsed JSON, which is
 /// ten times as much, before its objects are: with kube's default of 500, lists of 10,000 objects at the start left 10 MB
 /// more that the process never used again.
-const PAGE: u32 = 100;
+const PAGE_LIMIT: u32 = 100;
 
-/// Watches `api`, with kube's default back-off after errors.
+/// Watches `api`, with kube's default back-off after errors, which are logged and counted here.
 ///
-/// An object that cannot be decoded is left out, and everybody else's is seen. When it was good before, what is behind this
-/// stream keeps the good version until the next list, which may be long.
+/// An object that cannot be decoded is an event of its own, and all others are seen.
 ///
 /// `managedFields` are taken off every object: nothing here reads them, and they are often half of it.
 pub fn guarded<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     guard: Guard,
-) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K>
+) -> impl Stream<Item = watcher::Result<WatchEvent<K>>> + Send + 'static + use<K>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
 {
-    let page = config.page_size.unwrap_or(PAGE).min(PAGE);
+    let page = config.page_size.unwrap_or(PAGE_LIMIT).min(PAGE_LIMIT);
     let events = watcher::watcher(api, config.page_size(page)).default_backoff();
-    events.filter_map(move |event| std::future::ready(guard.admit(event)))
+    events.map(move |event| guard.admit(event))
 }
 
 impl Guard {
-    fn admit<K>(&self, event: watcher::Result<Event<DeserializeGuard<K>>>) -> Option<watcher::Result<Event<K>>>
+    /// Reports to nobody.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            denied: DeniedWatches::new(metrics.clone()),
+            metrics,
+            undecodable_tx: None,
+        }
+    }
+
+    fn admit<K>(&self, event: watcher::Result<Event<DeserializeGuard<K>>>) -> watcher::Result<WatchEvent<K>>
     where
         K: Resource<DynamicType = ()>,
     {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                self.metrics.watch_error(&K::kind(&()));
-                return Some(Err(error));
-            }
-        };
-        Some(Ok(match event {
-            Event::Apply(object) => Event::Apply(self.decoded(object)?),
-            Event::InitApply(object) => Event::InitApply(self.decoded(object)?),
-            Event::Delete(object) => Event::Delete(self.decoded(object)?),
-            Event::Init => Event::Init,
-            Event::InitDone => Event::InitDone,
-        }))
+        let event = event.inspect_err(|error| self.failed::<K>(error))?;
+        // Each try to list begins with `Init`, also one that is denied then.
+        if !matches!(event, Event::Init) {
+            self.denied.succeeded(&K::kind(&()));
+        }
+        Ok(match event {
+            Event::Init => WatchEvent::Init,
+            Event::InitDone => WatchEvent::InitDone,
+            Event::InitApply(object) => self.decoded(object, WatchEvent::InitApply),
+            Event::Apply(object) => self.decoded(object, WatchEvent::Apply),
+            Event::Delete(object) => self.decoded(object, WatchEvent::Delete),
+        })
     }
 
-    fn decoded<K: Resource<DynamicType = ()>>(&self, object: DeserializeGuard<K>) -> Option<K> {
+    fn failed<K: Resource<DynamicType = ()>>(&self, error: &watcher::Error) {
+        let kind = K::kind(&());
+        self.metrics.watch_error(&kind);
+        if !self.denied.failed(&kind, &K::plural(&()), error) {
+            tracing::warn!(%kind, %error, "a watch failed and is tried again");
+        }
+    }
+
+    fn decoded<K: Resource<DynamicType = ()>>(
+        &self,
+        object: DeserializeGuard<K>,
+        event: fn(K) -> WatchEvent<K>,
+    ) -> WatchEvent<K> {
         let reference = object.object_ref(&());
         match object.0 {
             Ok(mut object) => {
                 object.meta_mut().managed_fields = None;
-                Some(object)
+                event(object)
             }
             Err(invalid) => {
-                self.report(BadObject {
+                let name = ObjectName {
+                    namespace: invalid.metadata.namespace,
+                    name: invalid.metadata.name.unwrap_or_default(),
+                };
+                self.report(UndecodableObject {
                     reference,
                     resource_version: invalid.metadata.resource_version,
                     error: invalid.error,
                 });
-                None
+                WatchEvent::Undecodable(name)
             }
         }
     }
 
-    fn report(&self, bad: BadObject) {
-        let reference = &bad.reference;
+    fn report(&self, object: UndecodableObject) {
+        let reference = &object.reference;
         let kind = reference.kind.as_deref().unwrap_or_default();
         tracing::error!(
             kind,
             namespace = reference.namespace,
             name = reference.name,
             "an object cannot be decoded and is left out: {}",
-            bad.error
+            object.error
         );
         self.metrics.undecodable(kind);
-        if let Some(tell) = &self.tell
-            && tell.try_send(bad).is_err()
+        if let Some(undecodable_tx) = &self.undecodable_tx
+            && undecodable_tx.try_send(object).is_err()
         {
-            tracing::debug!("too many undecodable objects to tell about each");
+            tracing::debug!("too many undecodable objects to report each");
         }
     }
 }
@@ -130,12 +220,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_bad_object_does_not_stop_the_watch_and_is_told_about() {
+    async fn one_bad_object_does_not_stop_the_watch_and_is_reported() {
         let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
-        let (tell, mut told) = mpsc::channel(1);
+        let (undecodable_tx, mut reports) = mpsc::channel(1);
         let guard = Guard {
-            metrics: Metrics::default(),
-            tell: Some(tell),
+            undecodable_tx: Some(undecodable_tx),
+            ..Guard::new(Metrics::default())
         };
         let api = Api::all(Client::new(service, "default"));
         let mut events = Box::pin(guarded::<Service>(api, watcher::Config::default(), guard.clone()));
@@ -148,16 +238,24 @@ mod tests {
             let (_, respond) = calls.next_request().await.unwrap();
             respond.send_response(Response::new(Body::from(serde_json::to_vec(&list).unwrap())));
         };
-        let (seen, ()) = tokio::join!(events.by_ref().take(3).collect::<Vec<_>>(), answer);
+        let (seen, ()) = tokio::join!(events.by_ref().take(5).collect::<Vec<_>>(), answer);
         let seen: Vec<_> = seen.into_iter().map(Result::unwrap).collect();
-        let [Event::Init, Event::InitApply(good), Event::InitDone] = seen.as_slice() else {
+        let [
+            WatchEvent::Init,
+            WatchEvent::Undecodable(bad),
+            WatchEvent::Undecodable(_),
+            WatchEvent::InitApply(good),
+            WatchEvent::InitDone,
+        ] = seen.as_slice()
+        else {
             panic!("{seen:?}")
         };
+        assert_eq!((bad.namespace.as_deref(), bad.name.as_str()), (Some("ns"), "bad"));
         assert_eq!(
             (good.metadata.name.as_deref(), &good.metadata.managed_fields),
             (Some("good"), &None)
         );
-        let bad = told.recv().await.unwrap();
+        let bad = reports.recv().await.unwrap();
         assert_eq!(
             (bad.reference.kind.as_deref(), bad.reference.name.as_deref()),
             (Some("Service"), Some("bad"))

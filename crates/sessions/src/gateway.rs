@@ -210,10 +210,7 @@ impl SessionGateway {
         let watches = Watches {
             client: client.clone(),
             namespace: options.watch_namespace,
-            guard: Guard {
-                metrics: options.runtime_metrics,
-                tell: None,
-            },
+            guard: Guard::new(options.runtime_metrics),
             sessions: Sessions::new(apis),
         };
         let sessions = watches.sessions.clone();

@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use kube::{
-    ResourceExt,
-    runtime::{reflector::ObjectRef, watcher::Event},
-};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use novasphere_core::console_session::{
     references::{References, is_queued_ahead_of, machine_name},
     session::is_started,
@@ -17,7 +14,7 @@ use novasphere_crd::{
 };
 use novasphere_dataplane::registry::SessionId;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
-use novasphere_runtime::{cache::Cache, optional_api::OptionalApis};
+use novasphere_runtime::{cache::Cache, optional_api::OptionalApis, watch::WatchEvent};
 use novasphere_wire::token::TokenHash;
 use parking_lot::RwLock;
 use tokio::{sync::watch, time::timeout};
@@ -257,15 +254,20 @@ impl Sessions {
     }
 
     /// Takes in one event of the watch of sessions.
-    pub(crate) fn observe(&self, event: &Event<ConsoleSession>) {
+    pub(crate) fn observe(&self, event: &WatchEvent<ConsoleSession>) {
         let caches = &self.0;
         match event {
-            Event::Apply(session) => caches.index_tokens(session, true),
-            Event::Delete(session) => caches.index_tokens(session, false),
-            Event::Init | Event::InitApply(_) | Event::InitDone => {}
+            WatchEvent::Apply(session) => caches.index_tokens(session, true),
+            WatchEvent::Delete(session) => caches.index_tokens(session, false),
+            WatchEvent::Undecodable(name) => {
+                if let Some(before) = caches.sessions.store().get(&name.reference()) {
+                    caches.index_tokens(&before, false);
+                }
+            }
+            WatchEvent::Init | WatchEvent::InitApply(_) | WatchEvent::InitDone => {}
         }
         caches.sessions.observe(event);
-        if matches!(event, Event::InitDone) {
+        if matches!(event, WatchEvent::InitDone) {
             caches.rebuild_tokens();
         }
         caches.events.send_modify(|count| *count += 1);
@@ -276,12 +278,12 @@ impl Sessions {
 impl Sessions {
     /// Puts a target and its machine into the caches.
     pub(crate) fn fill(&self, vm_access: VmAccess, instance: VirtualMachineInstance) {
-        self.0.vm_accesses.observe(&Event::Apply(vm_access));
-        self.0.virtual_machine_instances.observe(&Event::Apply(instance));
+        self.0.vm_accesses.observe(&WatchEvent::Apply(vm_access));
+        self.0.virtual_machine_instances.observe(&WatchEvent::Apply(instance));
     }
 
     /// The watch sees a workspace, or that it is gone.
-    pub(crate) fn see(&self, event: &Event<VncWorkspace>) {
+    pub(crate) fn see(&self, event: &WatchEvent<VncWorkspace>) {
         self.0.vnc_workspaces.observe(event);
         self.0.target_events.send_modify(|count| *count += 1);
     }

@@ -3,19 +3,15 @@
 use std::fmt::Debug;
 
 use futures::{Stream, StreamExt};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
-    runtime::watcher::{self, Event},
-};
-use novasphere_crd::{ConsoleSession, VmAccess, VncWorkspace};
+use kube::{Api, Client, Resource, core::DeserializeGuard, runtime::watcher};
+use novasphere_crd::{VmAccess, VncWorkspace};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{
     cache::Cache,
     namespaced::{Namespaced, api_in},
     optional_api::{OptionalApi, optional_watch},
     tasks::Tasks,
-    watch::{Guard, guarded},
+    watch::{Guard, ObjectName, WatchEvent, guarded},
 };
 
 use super::sessions::{Caches, Sessions};
@@ -53,7 +49,13 @@ impl Watches {
         let (watches, tell_session) = (self.clone(), tell.clone());
         tasks.spawn("ConsoleSession watch", async move {
             let events = guarded(watches.api(), watcher::Config::default(), watches.guard.clone());
-            drive(events, |event| watches.sessions.observe(event), key_of, tell_session).await;
+            drive(
+                events,
+                |event| watches.sessions.observe(event),
+                change_of_session,
+                tell_session,
+            )
+            .await;
         });
         let (watches, tell_target) = (self.clone(), tell.clone());
         tasks.spawn("VmAccess watch", async move {
@@ -93,25 +95,25 @@ impl Watches {
 
     async fn targets<K>(
         &self,
-        events: impl Stream<Item = watcher::Result<Event<K>>>,
+        events: impl Stream<Item = watcher::Result<WatchEvent<K>>>,
         cache: fn(&Caches) -> &Cache<K>,
         tell: impl Fn(Change),
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + 'static,
     {
         let caches = &self.sessions.0;
-        let observe = |event: &Event<K>| {
+        let observe = |event: &WatchEvent<K>| {
             cache(caches).observe(event);
             caches.target_events.send_modify(|count| *count += 1);
         };
-        let change = |object: &K| Change::Targets(object.namespace().unwrap_or_default());
+        let change = |name: ObjectName| Change::Targets(name.namespace.unwrap_or_default());
         drive(events, observe, change, tell).await;
     }
 
     fn optional<K: Namespaced>(
         &self,
         api: &OptionalApi,
-    ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K> {
+    ) -> impl Stream<Item = watcher::Result<WatchEvent<K>>> + Send + 'static + use<K> {
         let watches = self.clone();
         let (apis, guard) = (&self.sessions.0.apis, self.guard.clone());
         optional_watch(apis, api, watcher::Config::default(), guard, move |_version| {
@@ -124,28 +126,26 @@ impl Watches {
     }
 }
 
-fn key_of(session: &ConsoleSession) -> Change {
-    Change::Session(session.namespace().unwrap_or_default(), session.name_any())
+fn change_of_session(name: ObjectName) -> Change {
+    Change::Session(name.namespace.unwrap_or_default(), name.name)
 }
 
 async fn drive<K: Resource<DynamicType = ()>>(
-    events: impl Stream<Item = watcher::Result<Event<K>>>,
-    observe: impl Fn(&Event<K>),
-    change: impl Fn(&K) -> Change,
+    events: impl Stream<Item = watcher::Result<WatchEvent<K>>>,
+    observe: impl Fn(&WatchEvent<K>),
+    change: impl Fn(ObjectName) -> Change,
     tell: impl Fn(Change),
 ) {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                observe(&event);
-                match &event {
-                    Event::Apply(object) | Event::Delete(object) => tell(change(object)),
-                    Event::InitDone => tell(Change::All),
-                    Event::Init | Event::InitApply(_) => {}
-                }
-            }
-            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch failed and is tried again"),
+        // An error is logged where the watch begins again.
+        let Ok(event) = event else { continue };
+        observe(&event);
+        match &event {
+            WatchEvent::Apply(object) | WatchEvent::Delete(object) => tell(change(ObjectName::of(object))),
+            WatchEvent::Undecodable(name) => tell(change(name.clone())),
+            WatchEvent::InitDone => tell(Change::All),
+            WatchEvent::Init | WatchEvent::InitApply(_) => {}
         }
     }
 }

@@ -3,16 +3,12 @@
 use std::{collections::VecDeque, fmt::Debug};
 
 use futures::{Stream, StreamExt, stream::BoxStream};
-use kube::{
-    Api, Resource,
-    core::DeserializeGuard,
-    runtime::watcher::{self, Event},
-};
+use kube::{Api, Resource, core::DeserializeGuard, runtime::watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::{OptionalApi, OptionalApis, Served};
-use crate::watch::{Guard, guarded};
+use crate::watch::{Guard, WatchEvent, guarded};
 
 /// Watches `K` while `api` is served; see [`guarded`] for the items.
 ///
@@ -25,7 +21,7 @@ pub fn optional_watch<K, F>(
     config: watcher::Config,
     guard: Guard,
     make_api: F,
-) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K, F>
+) -> impl Stream<Item = watcher::Result<WatchEvent<K>>> + Send + 'static + use<K, F>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     F: Fn(&'static str) -> Api<DeserializeGuard<K>> + Send + 'static,
@@ -34,13 +30,13 @@ where
     while_served(apis.clone(), *api, begin)
 }
 
-type Events<K> = BoxStream<'static, watcher::Result<Event<K>>>;
+type Events<K> = BoxStream<'static, watcher::Result<WatchEvent<K>>>;
 
 fn while_served<K, F>(
     apis: OptionalApis,
     api: OptionalApi,
     begin: F,
-) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K, F>
+) -> impl Stream<Item = watcher::Result<WatchEvent<K>>> + Send + 'static + use<K, F>
 where
     K: Send + 'static,
     F: Fn(&'static str) -> Events<K> + Send + 'static,
@@ -67,11 +63,11 @@ struct State<K, F> {
     watch: Option<(&'static str, Events<K>)>,
     /// Whether what is behind us knows that the API is absent.
     emptied: bool,
-    pending: VecDeque<Event<K>>,
+    pending: VecDeque<WatchEvent<K>>,
 }
 
 impl<K, F: Fn(&'static str) -> Events<K>> State<K, F> {
-    async fn next(&mut self) -> watcher::Result<Event<K>> {
+    async fn next(&mut self) -> watcher::Result<WatchEvent<K>> {
         loop {
             if let Some(event) = self.pending.pop_front() {
                 return Ok(event);
@@ -84,7 +80,7 @@ impl<K, F: Fn(&'static str) -> Events<K>> State<K, F> {
                 } else {
                     self.emptied = true;
                     self.apis.set_listed(self.api, false);
-                    self.pending.extend([Event::Init, Event::InitDone]);
+                    self.pending.extend([WatchEvent::Init, WatchEvent::InitDone]);
                 }
                 continue;
             };
@@ -96,7 +92,7 @@ impl<K, F: Fn(&'static str) -> Events<K>> State<K, F> {
                         _ = self.changed.changed() => {}
                         event = events.next() => match event {
                             Some(event) => {
-                                if matches!(event, Ok(Event::InitDone)) {
+                                if matches!(event, Ok(WatchEvent::InitDone)) {
                                     self.apis.set_listed(self.api, true);
                                 }
                                 return event;
@@ -125,13 +121,14 @@ mod tests {
         kind: "Thing",
     };
 
-    fn text(event: Option<watcher::Result<Event<&'static str>>>) -> String {
+    fn text(event: Option<watcher::Result<WatchEvent<&'static str>>>) -> String {
         match event.unwrap().unwrap() {
-            Event::Init => "Init".to_owned(),
-            Event::InitDone => "InitDone".to_owned(),
-            Event::InitApply(name) => format!("InitApply {name}"),
-            Event::Apply(name) => format!("Apply {name}"),
-            Event::Delete(name) => format!("Delete {name}"),
+            WatchEvent::Init => "Init".to_owned(),
+            WatchEvent::InitDone => "InitDone".to_owned(),
+            WatchEvent::InitApply(name) => format!("InitApply {name}"),
+            WatchEvent::Apply(name) => format!("Apply {name}"),
+            WatchEvent::Delete(name) => format!("Delete {name}"),
+            WatchEvent::Undecodable(name) => format!("Undecodable {}", name.name),
         }
     }
 
@@ -157,9 +154,9 @@ mod tests {
         assert!(stream.next().now_or_never().is_none());
         let (version, sender) = watches.next().await.unwrap();
         assert_eq!(version, "v1alpha2");
-        sender.unbounded_send(Ok(Event::Init)).unwrap();
-        sender.unbounded_send(Ok(Event::InitApply("a"))).unwrap();
-        sender.unbounded_send(Ok(Event::InitDone)).unwrap();
+        sender.unbounded_send(Ok(WatchEvent::Init)).unwrap();
+        sender.unbounded_send(Ok(WatchEvent::InitApply("a"))).unwrap();
+        sender.unbounded_send(Ok(WatchEvent::InitDone)).unwrap();
         assert_eq!(text(stream.next().await), "Init");
         assert_eq!(text(stream.next().await), "InitApply a");
         assert!(!apis.listed(&API), "it is served, and more may come");
@@ -172,7 +169,7 @@ mod tests {
             ..API
         };
         apis.replace(Served::from([(API, "v1alpha2"), (other, "v1")]));
-        sender.unbounded_send(Ok(Event::Apply("b"))).unwrap();
+        sender.unbounded_send(Ok(WatchEvent::Apply("b"))).unwrap();
         assert_eq!(text(stream.next().await), "Apply b");
 
         // A better version begins a new watch.
@@ -195,7 +192,7 @@ mod tests {
         assert!(stream.next().now_or_never().is_none());
         assert!(!apis.listed(&API));
         let (_, sender) = watches.next().await.unwrap();
-        sender.unbounded_send(Ok(Event::InitDone)).unwrap();
+        sender.unbounded_send(Ok(WatchEvent::InitDone)).unwrap();
         assert_eq!(text(stream.next().await), "InitDone");
         assert!(apis.listed(&API));
     }

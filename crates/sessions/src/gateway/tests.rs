@@ -5,12 +5,16 @@ mod desktops;
 use std::{io, sync::Arc, time::Duration};
 
 use http::{Method, Request, Response};
-use kube::{Client, client::Body, runtime::watcher::Event};
+use kube::{Client, client::Body};
 use novasphere_dataplane::{
     admission::{Admission, AdmissionRequest},
     registry::StreamInfo,
 };
-use novasphere_runtime::{events, tasks::Tasks};
+use novasphere_runtime::{
+    events,
+    tasks::Tasks,
+    watch::{ObjectName, WatchEvent},
+};
 use novasphere_wire::{close::EndReason, token::TokenHash};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -230,7 +234,7 @@ impl Stage {
     fn with(session: Value) -> Self {
         let server = Server::new(session);
         let sessions = Sessions::with_kubevirt();
-        sessions.observe(&Event::Apply(server.session()));
+        sessions.observe(&WatchEvent::Apply(server.session()));
         let vm_access = json!({
             "metadata": {"name": "web", "namespace": "team", "uid": "t1"},
             "spec": {
@@ -284,7 +288,7 @@ impl Stage {
         edit(&mut state.session);
         bump(&mut state.session);
         drop(state);
-        self.sessions.observe(&Event::Apply(self.server.session()));
+        self.sessions.observe(&WatchEvent::Apply(self.server.session()));
         self.enforcer.changed(&Change::Session("team".into(), "look".into()));
     }
 
@@ -400,8 +404,8 @@ async fn a_session_that_was_deleted_while_the_watch_was_down_ends_its_streams() 
     // The claim is an own write that the watch does not show any more.
     let admitted = stage.enter().await.unwrap();
     let mut handle = stage.open(&admitted);
-    stage.sessions.observe(&Event::Init);
-    stage.sessions.observe(&Event::InitDone);
+    stage.sessions.observe(&WatchEvent::Init);
+    stage.sessions.observe(&WatchEvent::InitDone);
     stage.enforcer.changed(&Change::All);
     assert_eq!(
         futures::FutureExt::now_or_never(handle.ended()),
@@ -409,12 +413,33 @@ async fn a_session_that_was_deleted_while_the_watch_was_down_ends_its_streams() 
     );
 }
 
+#[tokio::test]
+async fn a_session_that_becomes_unreadable_loses_its_streams_and_tokens() {
+    let stage = Stage::new(1);
+    let admitted = stage.enter().await.unwrap();
+    stage.seen(|_| {});
+    let mut handle = stage.open(&admitted);
+    let session = stage.server.session();
+    let grants = session.status.iter().flat_map(|status| &status.grants);
+    let hashes: Vec<_> = grants.map(|grant| grant.sha256.clone()).collect();
+    assert!(!hashes.is_empty());
+    assert!(hashes.iter().all(|hash| stage.sessions.known_token(hash).is_some()));
+    let name = ObjectName::of(&session);
+    stage.sessions.observe(&WatchEvent::Undecodable(name.clone()));
+    stage
+        .enforcer
+        .changed(&Change::Session(name.namespace.unwrap_or_default(), name.name));
+    assert_eq!(futures::FutureExt::now_or_never(handle.ended()), Some(EndReason::Deleted));
+    assert!(hashes.iter().all(|hash| stage.sessions.known_token(hash).is_none()));
+    assert!(stage.enter().await.is_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_deletion_overtook_the_answer_to_a_claim_ends_its_streams() {
     let stage = Stage::new(1);
     let admitted = stage.enter().await.unwrap();
     let answer = stage.server.session();
-    stage.sessions.observe(&Event::Delete(answer.clone()));
+    stage.sessions.observe(&WatchEvent::Delete(answer.clone()));
     stage.sessions.written(answer);
     let mut handle = stage.open(&admitted);
     let mut turns = JoinSet::new();

@@ -61,7 +61,7 @@ impl Stage {
         bump(&mut state.workspace);
         let workspace: VncWorkspace = serde_json::from_value(state.workspace.clone()).unwrap();
         drop(state);
-        self.sessions.see(&Event::Apply(workspace));
+        self.sessions.see(&WatchEvent::Apply(workspace));
         self.enforcer.changed(&Change::Targets("team".into()));
     }
 

@@ -1,4 +1,4 @@
-//! How a cache keeps an object: parsed, or as its text.
+//! How a cache stores an object: parsed, or as its text.
 
 use std::sync::Arc;
 
@@ -33,13 +33,13 @@ impl<K: Serialize + DeserializeOwned + PartialEq> Codec<K> {
 }
 
 /// One object.
-pub(super) enum Kept<K> {
+pub(super) enum Stored<K> {
     Parsed(Arc<K>),
     /// Only ever what [`Codec::json`] has read back already.
     Text(Box<[u8]>, fn(&[u8]) -> Option<K>),
 }
 
-impl<K: Clone> Kept<K> {
+impl<K: Clone> Stored<K> {
     /// As text, if there is a codec and it gives back the same object.
     pub(super) fn new(object: &K, codec: Option<Codec<K>>) -> Self {
         let text = codec.and_then(|codec| Some(Self::Text((codec.write)(object)?, codec.read)));
@@ -62,8 +62,8 @@ mod tests {
 
     use super::*;
 
-    fn is_text<K: Clone>(kept: &Kept<K>) -> bool {
-        matches!(kept, Kept::Text(..))
+    fn is_text<K: Clone>(stored: &Stored<K>) -> bool {
+        matches!(stored, Stored::Text(..))
     }
 
     #[test]
@@ -83,28 +83,28 @@ mod tests {
             "status": {"loadBalancer": {}},
         }))
         .unwrap();
-        let kept = Kept::new(&service, Some(Codec::json()));
-        assert!(is_text(&kept));
-        assert_eq!(*kept.get().unwrap(), service);
+        let stored = Stored::new(&service, Some(Codec::json()));
+        assert!(is_text(&stored));
+        assert_eq!(*stored.get().unwrap(), service);
     }
 
     #[test]
-    fn what_its_text_would_change_is_kept_parsed() {
+    fn what_its_text_would_change_is_stored_parsed() {
         #[derive(Clone, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
         struct Note {
             #[serde(skip)]
             unwritten: bool,
         }
         let note = Note { unwritten: true };
-        let kept = Kept::new(&note, Some(Codec::json()));
-        assert!(!is_text(&kept));
-        assert_eq!(*kept.get().unwrap(), note);
-        assert!(is_text(&Kept::new(&Note::default(), Some(Codec::json()))));
+        let stored = Stored::new(&note, Some(Codec::json()));
+        assert!(!is_text(&stored));
+        assert_eq!(*stored.get().unwrap(), note);
+        assert!(is_text(&Stored::new(&Note::default(), Some(Codec::json()))));
     }
 
     #[test]
     fn without_a_codec_it_is_the_same_object_each_time() {
-        let kept = Kept::new(&ConfigMap::default(), None);
-        assert!(Arc::ptr_eq(&kept.get().unwrap(), &kept.get().unwrap()));
+        let stored = Stored::new(&ConfigMap::default(), None);
+        assert!(Arc::ptr_eq(&stored.get().unwrap(), &stored.get().unwrap()));
     }
 }
