@@ -1,10 +1,10 @@
 //! What the watches have seen, shared by all reconciles.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use k8s_openapi::api::{
     coordination::v1::Lease,
-    core::v1::{Node, PersistentVolumeClaim, Pod, Service},
+    core::v1::{Node, ObjectReference, PersistentVolumeClaim, Pod, Service},
     networking::v1::NetworkPolicy,
     storage::v1::StorageClass,
 };
@@ -16,6 +16,8 @@ use novasphere_foreign::{
     volume_snapshot::VolumeSnapshot,
 };
 use novasphere_runtime::cache::Cache;
+
+use crate::watched_kind::AnyCache;
 
 /// The watch caches of the controller.
 pub(crate) struct Caches {
@@ -64,6 +66,59 @@ impl Caches {
 }
 
 impl Caches {
+    /// All caches. The pattern has no `..`, so that a new field has to be named here, and is filled, waited for and enqueued with the
+    /// others.
+    pub(crate) fn each(&self) -> [&dyn AnyCache; 13] {
+        let Self {
+            vm_accesses,
+            virtual_machines,
+            virtual_machine_instances,
+            console_sessions,
+            gateway_leases,
+            services,
+            nodes,
+            vnc_workspaces,
+            pods,
+            claims,
+            network_policies,
+            volume_snapshots,
+            storage_classes,
+        } = self;
+        [
+            vm_accesses,
+            virtual_machines,
+            virtual_machine_instances,
+            console_sessions,
+            gateway_leases,
+            services,
+            nodes,
+            vnc_workspaces,
+            pods,
+            claims,
+            network_policies,
+            volume_snapshots,
+            storage_classes,
+        ]
+    }
+
+    /// The cache of the kind that an object is of.
+    pub(crate) fn of(&self, object: &ObjectReference) -> Option<&dyn AnyCache> {
+        self.each().into_iter().find(|cache| cache.is_of(object))
+    }
+
+    /// The kinds whose first list has not ended.
+    pub(crate) fn unfilled(&self) -> Vec<Cow<'static, str>> {
+        let unfilled = self.each().into_iter().filter(|cache| !cache.is_filled());
+        unfilled.map(AnyCache::kind).collect()
+    }
+
+    /// Returns when all are filled.
+    pub(crate) async fn filled(&self) {
+        for cache in self.each() {
+            cache.filled().await;
+        }
+    }
+
     /// Where a NodePort answers.
     pub(crate) fn node_addresses(&self) -> Vec<String> {
         node::addresses(self.nodes.store().state().iter().map(AsRef::as_ref))

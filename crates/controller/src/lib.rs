@@ -9,6 +9,7 @@ mod children;
 pub mod config;
 mod console_session;
 pub mod rbac;
+mod readiness;
 mod reconciler;
 mod run;
 mod status;
@@ -16,6 +17,7 @@ mod status_throttle;
 mod undecodable;
 mod vm_access;
 mod vnc_workspace;
+mod watched_kind;
 mod watches;
 
 pub use console_session::CONSOLE_SESSION_MANAGER;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::Client;
+use kube::{Client, runtime::reflector::ObjectRef};
 use novasphere_core::{console_session::endpoints::Endpoints, label, vnc_workspace::build::GatewayLocation};
 use novasphere_runtime::{
     apply::Applier,
@@ -12,17 +12,21 @@ use novasphere_runtime::{
     lease::{Leadership, LeaseElection, LeaseError, Timings},
     metrics::Metrics,
     optional_api::OptionalApis,
+    queue::Queue,
     shutdown::Shutdown,
-    watch::{BadObject, Guard},
+    tasks::{TaskEnded, Tasks},
+    watch::{Guard, UndecodableObject},
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
 use crate::{
     LEASE_NAME,
     caches::Caches,
     config::ControllerConfig,
-    console_session::{self, CONSOLE_SESSION_MANAGER, Gateways},
-    reconciler,
+    console_session::{self, CONSOLE_SESSION_MANAGER},
+    readiness,
+    reconciler::{self, Reconciler},
     status_throttle::StatusThrottle,
     undecodable,
     vm_access::{self, VM_ACCESS_MANAGER},
@@ -30,8 +34,8 @@ use crate::{
     watches::{OPTIONAL_APIS, Queues, Watches},
 };
 
-/// At most so many undecodable objects wait to be reported; more are logged and counted all the same.
-const BAD_OBJECTS: usize = 64;
+/// Undecodable objects that wait to be reported; more are logged and counted all the same.
+const UNDECODABLE_LIMIT: usize = 64;
 
 /// What the role is given from outside.
 pub struct Options {
@@ -47,9 +51,9 @@ pub struct Options {
     pub namespace: String,
     /// Name of this process among the replicas, for example its Pod's name. A random part is added.
     pub instance: String,
-    /// Where readiness is told.
+    /// Holds the gate of its readiness.
     pub health: Health,
-    /// Where reconciles, writes and the lease are counted.
+    /// Counts reconciles, writes and the lease.
     pub metrics: Metrics,
     /// When to stop.
     pub shutdown: Shutdown,
@@ -72,9 +76,9 @@ pub enum RunError {
     /// Another replica may write now. The process ends, so that none of its caches or queues outlives its term.
     #[error("the lease ran out or was taken by another replica; this process ends and comes back as standby")]
     LeadershipLost,
-    /// A watch ended, which it never should.
-    #[error("a watch or the lease task ended by itself; the process ends to start over")]
-    TaskEnded,
+    /// A watch or the lease task ended, which it never should.
+    #[error(transparent)]
+    TaskEnded(#[from] TaskEnded),
 }
 
 /// Runs until `options.shutdown` or until the lease is lost.
@@ -83,185 +87,117 @@ pub enum RunError {
 ///
 /// [`RunError`]; the process should end and be started again.
 pub async fn run(options: Options) -> Result<(), RunError> {
-    let Options {
-        config,
-        endpoints,
-        connection,
-        lease_client,
-        namespace,
-        instance,
-        health,
-        metrics,
-        shutdown,
-    } = options;
-    let caches_gate = health.gate(ReadinessGate::ControllerCaches);
-
-    let (leadership, election) = election(&config, lease_client, &namespace, &instance, &metrics)?;
-    let client = connection.write_gate(leadership.clone()).build()?;
-    let apis = OptionalApis::watch(client.clone(), OPTIONAL_APIS, metrics.clone(), shutdown.clone())
-        .await
-        .map_err(RunError::Discovery)?;
-    let (bad_objects, bad_object_reports) = mpsc::channel(BAD_OBJECTS);
-    let guard = Guard {
-        metrics: metrics.clone(),
-        tell: Some(bad_objects),
-    };
-    let watches = watches(&config, &namespace, &client, &apis, guard);
-    let mut tasks = JoinSet::new();
-    watches.spawn(&mut tasks);
-    if !caches_are_filled(&watches.caches, &mut tasks, &shutdown).await? {
-        return Ok(());
+    let gate = options.health.gate(ReadinessGate::ControllerCaches);
+    let (leadership, election) = election(&options)?;
+    let (undecodable_tx, undecodable) = mpsc::channel(UNDECODABLE_LIMIT);
+    let role = Role::new(options, leadership, undecodable_tx).await?;
+    let mut tasks = Tasks::new();
+    role.watches.spawn(&mut tasks);
+    let (caches, denied) = (Arc::clone(&role.watches.caches), role.watches.guard.denied.clone());
+    tasks.spawn("readiness", readiness::follow(gate.clone(), caches, denied));
+    tokio::select! {
+        () = readiness::filled(&role.watches.caches) => gate.ready(),
+        () = role.shutdown.wait() => return Ok(()),
+        ended = tasks.first_end() => return Err(ended.into()),
     }
-    caches_gate.ready();
     // Not before: one whose lists fail would keep the others from leading. The lease outlives the last reconcile, and is given back
     // only after it.
-    let lease_shutdown = Shutdown::new(shutdown.grace());
-    let mut lease_task = JoinSet::new();
+    let lease_shutdown = Shutdown::new(role.shutdown.grace());
+    let mut lease_task = Tasks::new();
     if let Some(election) = election {
-        lease_task.spawn(election.run(lease_shutdown.clone()));
+        lease_task.spawn("leader election", election.run(lease_shutdown.clone()));
     }
-
-    let role = Role {
-        config,
-        namespace,
-        endpoints,
-        instance,
-        client,
-        apis,
-        metrics,
-        watches,
-        leadership,
-        shutdown,
-    };
     let result = tokio::select! {
         () = role.shutdown.wait() => Ok(()),
-        () = role.leadership.wait_for_leadership() => role.lead(bad_object_reports, &mut tasks).await,
-        _ = tasks.join_next() => Err(RunError::TaskEnded),
-        // Without an election there is no such task, and an empty set is done at once.
-        Some(_) = lease_task.join_next() => Err(RunError::TaskEnded),
+        () = role.leadership.wait_for_leadership() => role.lead(undecodable, &mut tasks).await,
+        ended = tasks.first_end() => Err(ended.into()),
+        ended = lease_task.first_end() => Err(ended.into()),
     };
     if result.is_ok() {
         lease_shutdown.trigger();
-        while lease_task.join_next().await.is_some() {}
+        lease_task.join_all().await;
     }
     result
 }
 
-fn watches(config: &ControllerConfig, namespace: &str, client: &Client, apis: &OptionalApis, guard: Guard) -> Watches {
-    Watches {
-        client: client.clone(),
-        namespace: config.watch_namespace.clone(),
-        apis: apis.clone(),
-        guard,
-        caches: Caches::new(),
-        queues: Queues::default(),
-        gateway_namespace: namespace.to_owned(),
-        gateways: Arc::new(Gateways::default()),
-    }
-}
-
-/// What will say whether this process leads, and the election that it stands in, where there is one.
-fn election(
-    config: &ControllerConfig,
-    client: Client,
-    namespace: &str,
-    instance: &str,
-    metrics: &Metrics,
-) -> Result<(Leadership, Option<LeaseElection>), LeaseError> {
-    let election = &config.leader_election;
-    if !election.enabled {
-        metrics.leading(true);
+/// Says whether this process leads, and the election that it stands in, where there is one.
+fn election(options: &Options) -> Result<(Leadership, Option<LeaseElection>), LeaseError> {
+    let config = &options.config.leader_election;
+    if !config.enabled {
+        options.metrics.leading(true);
         return Ok((Leadership::always(), None));
     }
-    let timings = Timings::for_duration(election.lease_duration.get());
-    let election = LeaseElection::new(client, namespace, LEASE_NAME, instance, timings, metrics.clone())?;
+    let election = LeaseElection::new(
+        options.lease_client.clone(),
+        &options.namespace,
+        LEASE_NAME,
+        &options.instance,
+        Timings::for_duration(config.lease_duration.get()),
+        options.metrics.clone(),
+    )?;
     Ok((election.leadership(), Some(election)))
 }
 
-/// Returns `false` when the process has to stop before the caches are filled.
-async fn caches_are_filled(caches: &Caches, tasks: &mut JoinSet<()>, shutdown: &Shutdown) -> Result<bool, RunError> {
-    let filled = async {
-        caches.vm_accesses.store().wait_until_ready().await;
-        caches.virtual_machines.store().wait_until_ready().await;
-        caches.virtual_machine_instances.store().wait_until_ready().await;
-        caches.console_sessions.store().wait_until_ready().await;
-        caches.gateway_leases.store().wait_until_ready().await;
-        caches.services.store().wait_until_ready().await;
-        caches.nodes.store().wait_until_ready().await;
-        caches.vnc_workspaces.store().wait_until_ready().await;
-        caches.pods.store().wait_until_ready().await;
-        caches.claims.store().wait_until_ready().await;
-        caches.network_policies.store().wait_until_ready().await;
-        caches.volume_snapshots.store().wait_until_ready().await;
-        caches.storage_classes.store().wait_until_ready().await;
-    };
-    tokio::select! {
-        () = filled => Ok(true),
-        () = shutdown.wait() => Ok(false),
-        _ = tasks.join_next() => Err(RunError::TaskEnded),
-    }
-}
-
-/// A replica with filled caches.
+/// What all parts of the role use.
 struct Role {
     config: ControllerConfig,
     namespace: String,
     endpoints: Endpoints,
     instance: String,
     client: Client,
-    apis: OptionalApis,
     metrics: Metrics,
-    watches: Watches,
+    watches: Arc<Watches>,
     leadership: Leadership,
     shutdown: Shutdown,
 }
 
 impl Role {
-    async fn lead(
-        &self,
-        bad_object_reports: mpsc::Receiver<BadObject>,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<(), RunError> {
-        tracing::info!("this replica leads");
-        let vm_access = Arc::new(self.vm_access());
-        let console_session = Arc::new(self.console_session());
-        let vnc_workspace = Arc::new(self.vnc_workspace());
-        let undecodable = undecodable::Context {
-            client: self.client.clone(),
-            caches: Arc::clone(&self.watches.caches),
-            reporter: vm_access.reporter.clone(),
+    async fn new(
+        options: Options,
+        leadership: Leadership,
+        undecodable_tx: mpsc::Sender<UndecodableObject>,
+    ) -> Result<Self, RunError> {
+        let client = options.connection.write_gate(leadership.clone()).build()?;
+        let (metrics, shutdown) = (options.metrics, options.shutdown);
+        let apis = OptionalApis::watch(client.clone(), OPTIONAL_APIS, metrics.clone(), shutdown.clone())
+            .await
+            .map_err(RunError::Discovery)?;
+        let watches = Watches {
+            client: client.clone(),
+            namespace: options.config.watch_namespace.clone(),
+            apis,
+            guard: Guard {
+                undecodable_tx: Some(undecodable_tx),
+                ..Guard::new(metrics.clone())
+            },
+            caches: Caches::new(),
+            queues: Queues::default(),
+            gateway_namespace: options.namespace.clone(),
+            gateways: Arc::default(),
+            node_addresses: Mutex::default(),
         };
-        tasks.spawn(undecodable::report(undecodable, bad_object_reports));
-        tasks.spawn(resync(self.watches.clone(), self.config.resync_interval.get()));
-        tasks.spawn(console_session::watch_over(self.watches.clone(), self.client.clone()));
-        self.watches.enqueue_all();
+        Ok(Self {
+            config: options.config,
+            namespace: options.namespace,
+            endpoints: options.endpoints,
+            instance: options.instance,
+            client,
+            metrics,
+            watches: Arc::new(watches),
+            leadership,
+            shutdown,
+        })
+    }
 
-        let queues = self.watches.queues.clone();
-        let (concurrency, metrics) = (self.config.concurrency, &self.metrics);
-        let reconciles = async {
-            tokio::join!(
-                reconciler::run(vm_access, queues.vm_accesses, concurrency, metrics.clone(), self.stop()),
-                reconciler::run(
-                    console_session,
-                    queues.console_sessions,
-                    concurrency,
-                    metrics.clone(),
-                    self.stop()
-                ),
-                reconciler::run(
-                    vnc_workspace,
-                    queues.vnc_workspaces,
-                    concurrency,
-                    metrics.clone(),
-                    self.stop()
-                ),
-            )
-        };
+    async fn lead(&self, undecodable: mpsc::Receiver<UndecodableObject>, tasks: &mut Tasks) -> Result<(), RunError> {
+        tracing::info!("this replica leads");
+        self.spawn_leader_tasks(undecodable, tasks);
+        self.watches.enqueue_all();
         tokio::select! {
-            _ = reconciles => {}
+            () = self.reconcile() => {}
             // Running reconciles are dropped: none of their writes would pass the gate any more.
             () = self.leadership.lost() => {}
-            _ = tasks.join_next() => return Err(RunError::TaskEnded),
+            ended = tasks.first_end() => return Err(ended.into()),
         }
         if self.shutdown.is_triggered() {
             Ok(())
@@ -270,14 +206,53 @@ impl Role {
         }
     }
 
+    fn spawn_leader_tasks(&self, undecodable: mpsc::Receiver<UndecodableObject>, tasks: &mut Tasks) {
+        let context = undecodable::Context {
+            client: self.client.clone(),
+            applier: self.applier(undecodable::MANAGER),
+            caches: Arc::clone(&self.watches.caches),
+            reporter: self.reporter(VM_ACCESS_MANAGER),
+        };
+        tasks.spawn("report undecodable objects", undecodable::report(context, undecodable));
+        let (watches, interval) = (Arc::clone(&self.watches), self.config.resync_interval.get());
+        tasks.spawn("resync", resync(watches, interval));
+        let (watches, applier) = (Arc::clone(&self.watches), self.applier(CONSOLE_SESSION_MANAGER));
+        tasks.spawn("dead gateways", console_session::watch_over(watches, applier));
+    }
+
+    /// Reconciles all kinds until no further reconcile is to begin, and finishes what is under way.
+    async fn reconcile(&self) {
+        let Queues {
+            vm_accesses,
+            console_sessions,
+            vnc_workspaces,
+        } = self.watches.queues.clone();
+        tokio::join!(
+            self.run_reconciler(self.vm_access(), vm_accesses),
+            self.run_reconciler(self.console_session(), console_sessions),
+            self.run_reconciler(self.vnc_workspace(), vnc_workspaces),
+        );
+    }
+
+    async fn run_reconciler<R: Reconciler>(&self, reconciler: R, queue: Queue<ObjectRef<R::Kind>>) {
+        let (concurrency, metrics) = (self.config.concurrency, self.metrics.clone());
+        reconciler::run(Arc::new(reconciler), queue, concurrency, metrics, self.stop()).await;
+    }
+
+    fn applier(&self, manager: &str) -> Applier {
+        Applier::new(self.client.clone(), manager, self.metrics.clone())
+    }
+
+    fn reporter(&self, manager: &str) -> Reporter {
+        Reporter::new(self.client.clone(), manager, &self.instance)
+    }
+
     fn vm_access(&self) -> vm_access::Context {
-        let client = self.client.clone();
         vm_access::Context {
-            applier: Applier::new(client.clone(), VM_ACCESS_MANAGER, self.metrics.clone())
-                .owner_label(label::KEY_OWNER_UID),
-            reporter: Reporter::new(client.clone(), VM_ACCESS_MANAGER, &self.instance),
-            client,
-            apis: self.apis.clone(),
+            applier: self.applier(VM_ACCESS_MANAGER).owner_label(label::KEY_OWNER_UID),
+            reporter: self.reporter(VM_ACCESS_MANAGER),
+            client: self.client.clone(),
+            apis: self.watches.apis.clone(),
             caches: Arc::clone(&self.watches.caches),
             status_throttle: StatusThrottle::default(),
             power_calls: vm_access::PowerCalls::default(),
@@ -285,12 +260,11 @@ impl Role {
     }
 
     fn console_session(&self) -> console_session::Context {
-        let client = self.client.clone();
         console_session::Context {
-            applier: Applier::new(client.clone(), CONSOLE_SESSION_MANAGER, self.metrics.clone()),
-            reporter: Reporter::new(client.clone(), CONSOLE_SESSION_MANAGER, &self.instance),
-            client,
-            apis: self.apis.clone(),
+            applier: self.applier(CONSOLE_SESSION_MANAGER),
+            reporter: self.reporter(CONSOLE_SESSION_MANAGER),
+            client: self.client.clone(),
+            apis: self.watches.apis.clone(),
             caches: Arc::clone(&self.watches.caches),
             endpoints: self.endpoints.clone(),
             gateways: Arc::clone(&self.watches.gateways),
@@ -298,14 +272,12 @@ impl Role {
     }
 
     fn vnc_workspace(&self) -> vnc_workspace::Context {
-        let client = self.client.clone();
         let config = &self.config.workspaces;
         vnc_workspace::Context {
-            applier: Applier::new(client.clone(), VNC_WORKSPACE_MANAGER, self.metrics.clone())
-                .owner_label(label::KEY_OWNER_UID),
-            reporter: Reporter::new(client.clone(), VNC_WORKSPACE_MANAGER, &self.instance),
-            client,
-            apis: self.apis.clone(),
+            applier: self.applier(VNC_WORKSPACE_MANAGER).owner_label(label::KEY_OWNER_UID),
+            reporter: self.reporter(VNC_WORKSPACE_MANAGER),
+            client: self.client.clone(),
+            apis: self.watches.apis.clone(),
             caches: Arc::clone(&self.watches.caches),
             status_throttle: StatusThrottle::default(),
             node_ports: vnc_workspace::NodePortAllocator::new(&config.node_ports),
@@ -329,7 +301,7 @@ impl Role {
     }
 }
 
-async fn resync(watches: Watches, every: Duration) {
+async fn resync(watches: Arc<Watches>, every: Duration) {
     let mut timer = tokio::time::interval(every.max(Duration::from_secs(1)));
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     timer.tick().await;

@@ -319,7 +319,7 @@ impl Applier {
             Err(error) if error.is(ApiReason::Conflict) && !is_versioned => Ok(Deleted::AlreadyGone),
             Err(error) => Err(error),
         };
-        self.note(Verb::Delete, live, result.as_ref().err());
+        self.note(Verb::Delete, &K::kind(&()), live.meta(), result.as_ref().err());
         if result.is_ok() {
             self.settled.forget(live.meta().uid.as_deref().unwrap_or_default());
         }

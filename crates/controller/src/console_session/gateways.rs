@@ -12,12 +12,11 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, Preconditions},
-    runtime::watcher::{self, Event},
+use kube::{ResourceExt, runtime::watcher};
+use novasphere_runtime::{
+    apply::{Applier, WriteError},
+    watch::WatchEvent,
 };
-use novasphere_runtime::apply::WriteError;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::MissedTickBehavior;
 
@@ -67,13 +66,15 @@ pub(super) struct Judgement {
 
 impl Gateways {
     /// Takes in what the watch of Leases says.
-    pub(crate) fn observe(&self, event: &watcher::Result<Event<Lease>>, now: Instant) {
+    pub(crate) fn observe(&self, event: &watcher::Result<WatchEvent<Lease>>, now: Instant) {
         let mut known = self.lock();
         match event {
-            Ok(Event::Apply(lease) | Event::InitApply(lease)) => known.renewed(lease, now),
-            Ok(Event::Delete(lease)) => known.ended(lease, now),
+            Ok(WatchEvent::Apply(lease) | WatchEvent::InitApply(lease)) => known.renewed(lease, now),
+            Ok(WatchEvent::Delete(lease)) => known.ended(lease, now),
+            // The cache has forgotten it; nothing tells which gateway held it.
+            Ok(WatchEvent::Undecodable(_)) => {}
             // After a gap, everybody has all the time to be heard of.
-            Ok(Event::Init | Event::InitDone) | Err(_) => {
+            Ok(WatchEvent::Init | WatchEvent::InitDone) | Err(_) => {
                 for renewal in known.leases.values_mut() {
                     renewal.seen = now;
                 }
@@ -148,16 +149,16 @@ fn duration(lease: &Lease) -> Duration {
         .map_or(PATIENCE, Duration::from_secs)
 }
 
-/// Deletes Leases whose time is over, and lets the sessions of their gateways be looked at.
-pub(crate) async fn watch_over(watches: Watches, client: Client) {
+/// Deletes Leases whose time is over, and enqueues the sessions of their gateways.
+pub(crate) async fn watch_over(watches: Arc<Watches>, applier: Applier) {
     let mut timer = tokio::time::interval(EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
         let leases = watches.caches.gateway_leases.store().state();
         for lease in watches.gateways.expired(&leases, Instant::now()) {
-            match delete(&lease, &client).await {
-                Ok(()) => {
+            match applier.delete_unchanged(lease.as_ref()).await {
+                Ok(_) => {
                     tracing::info!(
                         gateway = holder(&lease),
                         "a gateway no longer renews its lease and is taken for dead"
@@ -182,19 +183,6 @@ pub(crate) async fn watch_over(watches: Watches, client: Client) {
             }
         }
     }
-}
-
-async fn delete(lease: &Lease, client: &Client) -> Result<(), WriteError> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &lease.namespace().unwrap_or_default());
-    let as_seen = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: lease.uid(),
-            resource_version: lease.resource_version(),
-        }),
-        ..DeleteParams::default()
-    };
-    leases.delete(&lease.name_any(), &as_seen).await?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -226,7 +214,7 @@ mod tests {
             }
         }
 
-        fn say(&self, second: u64, event: Event<Lease>) {
+        fn say(&self, second: u64, event: WatchEvent<Lease>) {
             self.caches.gateway_leases.observe(&event);
             self.gateways
                 .observe(&Ok(event), self.start + Duration::from_secs(second));
@@ -250,12 +238,12 @@ mod tests {
     #[test]
     fn a_lease_that_is_renewed_does_not_expire() {
         let cluster = Cluster::new();
-        cluster.say(0, Event::Apply(lease("a", "1")));
-        cluster.say(10, Event::Apply(lease("a", "2")));
+        cluster.say(0, WatchEvent::Apply(lease("a", "1")));
+        cluster.say(10, WatchEvent::Apply(lease("a", "2")));
         assert_eq!(cluster.expired(20), 0);
         assert_eq!(cluster.expired(26), 1);
         // The same version again is no renewal.
-        cluster.say(30, Event::Apply(lease("a", "2")));
+        cluster.say(30, WatchEvent::Apply(lease("a", "2")));
         assert_eq!(cluster.expired(31), 1);
         assert!(!cluster.dead("a"), "it lives as long as it has a lease");
     }
@@ -263,12 +251,12 @@ mod tests {
     #[test]
     fn no_time_passes_while_the_watch_is_cut() {
         let cluster = Cluster::new();
-        cluster.say(0, Event::Apply(lease("a", "1")));
+        cluster.say(0, WatchEvent::Apply(lease("a", "1")));
         let cut = Err(watcher::Error::NoResourceVersion);
         cluster.gateways.observe(&cut, cluster.start + Duration::from_secs(14));
-        cluster.say(60, Event::Init);
-        cluster.say(60, Event::InitApply(lease("a", "1")));
-        cluster.say(60, Event::InitDone);
+        cluster.say(60, WatchEvent::Init);
+        cluster.say(60, WatchEvent::InitApply(lease("a", "1")));
+        cluster.say(60, WatchEvent::InitDone);
         assert_eq!(cluster.expired(74), 0);
         assert_eq!(cluster.expired(76), 1);
     }
@@ -276,14 +264,14 @@ mod tests {
     #[test]
     fn a_gateway_whose_lease_went_is_dead_at_once_and_an_unknown_one_is_waited_for() {
         let cluster = Cluster::new();
-        cluster.say(0, Event::Apply(lease("a", "1")));
-        cluster.say(0, Event::Delete(lease("a", "1")));
+        cluster.say(0, WatchEvent::Apply(lease("a", "1")));
+        cluster.say(0, WatchEvent::Delete(lease("a", "1")));
         assert!(cluster.dead("a"));
         assert!(!cluster.dead("b"));
         let judgement = cluster.gateways.judge(["b"].into_iter(), &cluster.caches);
         assert!(judgement.next.is_some());
         // It comes back under its name.
-        cluster.say(1, Event::Apply(lease("a", "2")));
+        cluster.say(1, WatchEvent::Apply(lease("a", "2")));
         assert!(!cluster.dead("a"));
     }
 }

@@ -61,7 +61,7 @@ async fn a_replica_whose_lists_fail_does_not_stand_for_leader_and_can_be_stopped
     let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let (refused, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let apiserver = tokio::spawn(refuse_lists(listener, Arc::clone(&refused)));
-    let shutdown = Shutdown::new(Duration::from_secs(1));
+    let (shutdown, health) = (Shutdown::new(Duration::from_secs(1)), Health::default());
     let running = tokio::spawn(run(Options {
         config: ControllerConfig::default(),
         endpoints: Endpoints::default(),
@@ -69,7 +69,7 @@ async fn a_replica_whose_lists_fail_does_not_stand_for_leader_and_can_be_stopped
         lease_client: counted(Arc::clone(&asked)),
         namespace: "a".to_owned(),
         instance: "test".to_owned(),
-        health: Health::default(),
+        health: health.clone(),
         metrics: Metrics::default(),
         shutdown: shutdown.clone(),
     }));
@@ -85,6 +85,7 @@ async fn a_replica_whose_lists_fail_does_not_stand_for_leader_and_can_be_stopped
         0,
         "the lease is left to those that can do the work"
     );
+    assert!(!health.is_ready());
     shutdown.trigger();
     let ended = tokio::time::timeout(Duration::from_secs(5), running).await;
     ended.expect("it does not stop").unwrap().unwrap();

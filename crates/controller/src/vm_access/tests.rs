@@ -7,10 +7,10 @@
 
 use http::{Method, Request, Response};
 use k8s_openapi::api::core::v1::Service;
-use kube::{client::Body, runtime::watcher::Event};
+use kube::client::Body;
 use novasphere_core::label::KEY_OWNER_UID;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
-use novasphere_runtime::metrics::Metrics;
+use novasphere_runtime::{metrics::Metrics, watch::WatchEvent};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -126,7 +126,7 @@ fn machine(context: &Context, version: &str, more: Value) {
         machine["metadata"][key] = value.clone();
     }
     let machine: VirtualMachine = read(machine);
-    context.caches.virtual_machines.observe(&Event::Apply(machine));
+    context.caches.virtual_machines.observe(&WatchEvent::Apply(machine));
 }
 
 fn instance(context: &Context, version: &str) {
@@ -137,7 +137,7 @@ fn instance(context: &Context, version: &str) {
     context
         .caches
         .virtual_machine_instances
-        .observe(&Event::Apply(instance));
+        .observe(&WatchEvent::Apply(instance));
 }
 
 fn owner() -> Value {
@@ -149,7 +149,7 @@ fn service(context: &Context, name: &str, node_port: u16) {
         "metadata": {"name": name, "namespace": "a", "uid": name, "resourceVersion": "5", "ownerReferences": owner()},
         "spec": {"type": "NodePort", "ports": [{"name": "ssh", "port": 22, "nodePort": node_port}]},
     }));
-    context.caches.services.observe(&Event::Apply(service));
+    context.caches.services.observe(&WatchEvent::Apply(service));
 }
 
 fn on_node(name: &str, node_port: u16) -> Value {

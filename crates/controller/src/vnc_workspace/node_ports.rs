@@ -130,8 +130,8 @@ mod tests {
         api::core::v1::{ServicePort, ServiceSpec},
         apimachinery::pkg::apis::meta::v1::ObjectMeta,
     };
-    use kube::runtime::watcher::Event;
     use novasphere_core::vnc_workspace::{node_ports::PortName, references::References, validate::validate};
+    use novasphere_runtime::watch::WatchEvent;
     use serde_json::json;
 
     use super::*;
@@ -184,13 +184,13 @@ mod tests {
     fn a_range_that_is_used_up_stays_so_until_a_port_is_free() {
         let (allocator, caches) = (one_port(), Caches::new());
         // Another Service of the cluster has the only port.
-        caches.services.observe(&Event::InitDone);
-        caches.services.observe(&Event::Apply(service(30000)));
+        caches.services.observe(&WatchEvent::InitDone);
+        caches.services.observe(&WatchEvent::Apply(service(30000)));
         for _ in 0..2 {
             let choice = allocator.allocate(&valid("b"), None, &caches);
             assert_eq!((choice.ports.vnc, choice.exhausted), (None, Some(PortName::Vnc)));
         }
-        caches.services.observe(&Event::Delete(service(30000)));
+        caches.services.observe(&WatchEvent::Delete(service(30000)));
         let choice = allocator.allocate(&valid("b"), None, &caches);
         assert_eq!((choice.ports.vnc, choice.exhausted), (Some(30000), None));
     }

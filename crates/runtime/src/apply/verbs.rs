@@ -3,8 +3,8 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Resource, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    Api, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -179,6 +179,32 @@ impl Applier {
         Ok(shown_by(cache, answer.await?))
     }
 
+    /// Applies fields of the status of an object that has no type, because this version cannot decode it. The answer is not read.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; a conflict when another object has the name now.
+    pub async fn apply_untyped_status(
+        &self,
+        live: &DynamicObject,
+        resource: &ApiResource,
+        status: Value,
+    ) -> Result<(), WriteError> {
+        let (namespace, name) = (live.namespace().unwrap_or_default(), live.name_any());
+        let document = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"name": name, "uid": live.uid()},
+            "status": status,
+        });
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, resource);
+        let (params, patch) = (PatchParams::apply(&self.field_manager).force(), Patch::Apply(document));
+        let result = api.patch_status(&name, &params, &patch).await;
+        let result = result.map(drop).map_err(WriteError::from);
+        self.note(Verb::ApplyStatus, &resource.kind, live.meta(), result.as_ref().err());
+        result
+    }
+
     /// Sends one write, counts and logs it. The answer has no `managedFields`: nothing here reads them, and they are often half of it.
     pub(super) async fn sent<K: Namespaced>(
         &self,
@@ -187,24 +213,22 @@ impl Applier {
         request: impl Future<Output = kube::Result<K>>,
     ) -> Result<K, WriteError> {
         let result = request.await.map_err(WriteError::from);
-        self.note(verb, object, result.as_ref().err());
+        self.note(verb, &K::kind(&()), object.meta(), result.as_ref().err());
         let mut answer = result?;
         answer.meta_mut().managed_fields = None;
         Ok(answer)
     }
 
     /// Counts and logs one write.
-    pub(super) fn note<K: Namespaced>(&self, verb: Verb, object: &K, error: Option<&WriteError>) {
-        let (kind, namespace, name) = (K::kind(&()), object.namespace(), object.name_any());
-        let outcome = error.map_or("Succeeded", WriteError::reason);
-        self.metrics.written(&kind, verb.as_str(), outcome);
+    pub(super) fn note(&self, verb: Verb, kind: &str, object: &ObjectMeta, error: Option<&WriteError>) {
+        let (namespace, name) = (object.namespace.as_deref(), object.name.as_deref());
+        self.metrics
+            .written(kind, verb.as_str(), error.map_or("Succeeded", WriteError::reason));
         let verb_name = verb.as_str();
         match error {
-            Some(error) => {
-                tracing::debug!(%kind, namespace, name, verb = verb_name, %error, "a write failed");
-            }
-            None if verb.is_of_status() => tracing::debug!(%kind, namespace, name, verb = verb_name, "wrote"),
-            None => tracing::info!(%kind, namespace, name, verb = verb_name, "wrote"),
+            Some(error) => tracing::debug!(kind, namespace, name, verb = verb_name, %error, "a write failed"),
+            None if verb.is_of_status() => tracing::debug!(kind, namespace, name, verb = verb_name, "wrote"),
+            None => tracing::info!(kind, namespace, name, verb = verb_name, "wrote"),
         }
     }
 

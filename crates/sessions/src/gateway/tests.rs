@@ -429,7 +429,10 @@ async fn a_session_that_becomes_unreadable_loses_its_streams_and_tokens() {
     stage
         .enforcer
         .changed(&Change::Session(name.namespace.unwrap_or_default(), name.name));
-    assert_eq!(futures::FutureExt::now_or_never(handle.ended()), Some(EndReason::Deleted));
+    assert_eq!(
+        futures::FutureExt::now_or_never(handle.ended()),
+        Some(EndReason::Deleted)
+    );
     assert!(hashes.iter().all(|hash| stage.sessions.known_token(hash).is_none()));
     assert!(stage.enter().await.is_err());
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use http::{Method, Request, Response};
-use kube::{client::Body, runtime::watcher::Event};
+use kube::client::Body;
 use novasphere_core::label::KEY_OWNER_UID;
-use novasphere_runtime::{metrics::Metrics, namespaced::Namespaced};
+use novasphere_runtime::{metrics::Metrics, namespaced::Namespaced, watch::WatchEvent};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -206,13 +206,13 @@ impl Cluster {
     }
 
     fn fill_one<K: Namespaced + DeserializeOwned + std::fmt::Debug>(&self, cache: &Cache<K>, kind: &str) {
-        cache.observe(&Event::Init);
+        cache.observe(&WatchEvent::Init);
         for (path, object) in &self.server.lock().objects {
             if path.starts_with(kind) {
-                cache.observe(&Event::InitApply(serde_json::from_value(object.clone()).unwrap()));
+                cache.observe(&WatchEvent::InitApply(serde_json::from_value(object.clone()).unwrap()));
             }
         }
-        cache.observe(&Event::InitDone);
+        cache.observe(&WatchEvent::InitDone);
     }
 }
 
