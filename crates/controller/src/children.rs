@@ -6,7 +6,7 @@ use novasphere_core::{
     failure::{Failure, FailureKind},
 };
 use novasphere_runtime::{
-    apply::{ApiReason, Applier, WriteError},
+    apply::{ApiReason, Applier, Outcome, WriteError},
     cache::Cache,
     lease::NotLeader,
     namespaced::Namespaced,
@@ -50,7 +50,7 @@ impl<'a> Children<'a> {
         cache: &Cache<K>,
     ) -> Result<ChildOutcome<K>, NotLeader> {
         let result = self.applier.apply(desired, cache).await;
-        self.record(desired, result.map(|outcome| outcome.into_object()))
+        self.record(desired, result.map(Outcome::into_object))
     }
 
     /// Records what became of a write of `object`.
@@ -105,7 +105,9 @@ pub(crate) fn failure(error: &WriteError) -> Failure {
     let kind = match error {
         WriteError::NotOwned { .. } => FailureKind::NotOwned,
         WriteError::Api { reason, .. } => match reason {
-            ApiReason::Invalid => FailureKind::Rejected,
+            ApiReason::Invalid => error
+                .node_port_in_use()
+                .map_or(FailureKind::Rejected, FailureKind::NodePortInUse),
             ApiReason::QuotaExceeded => FailureKind::QuotaExceeded,
             ApiReason::Forbidden => FailureKind::Forbidden,
             ApiReason::NamespaceTerminating => FailureKind::NamespaceTerminating,

@@ -16,6 +16,8 @@ pub enum FailureKind {
     NotOwned,
     /// The content is refused; the same content will be refused again.
     Rejected,
+    /// This port on nodes belongs to another Service of the cluster.
+    NodePortInUse(u16),
     /// A quota of the namespace is used up.
     QuotaExceeded,
     /// The controller lacks a right.
@@ -39,24 +41,7 @@ impl Failure {
     /// Whether only a change of the spec helps. A node port is free again when its holder goes.
     #[must_use]
     pub fn needs_spec_change(&self) -> bool {
-        self.kind == FailureKind::Rejected && self.node_port_in_use().is_none()
-    }
-
-    /// The node port that another Service has, when that is why the apiserver refused a Service:
-    /// `spec.ports[0].nodePort: Invalid value: 30022: provided port is already allocated`
-    /// (kubernetes/kubernetes `pkg/registry/core/service/portallocator/allocator.go`, `ErrAllocated`).
-    #[must_use]
-    pub fn node_port_in_use(&self) -> Option<u16> {
-        if self.kind != FailureKind::Rejected || !self.message.contains("provided port is already allocated") {
-            return None;
-        }
-        let (_, after) = self.message.split_once("nodePort: Invalid value: ")?;
-        after
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect::<String>()
-            .parse()
-            .ok()
+        self.kind == FailureKind::Rejected
     }
 }
 

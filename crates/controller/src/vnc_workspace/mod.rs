@@ -17,18 +17,21 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Client, runtime::controller::Action};
-use novasphere_core::vnc_workspace::{
-    FINALIZER,
-    applied::{Applied, PodOutcome},
-    build::{GatewayLocation, Prepared, build},
-    lifecycle::{LifecycleDecision, decide_for},
-    node_ports::PortChoice,
-    plan::{Followup, Plan, SyncPlan, own_pod, own_service, plan},
-    references::References,
-    validate::{ValidateError, ends_at, validate},
-    validated::ValidatedWorkspace,
+use novasphere_core::{
+    child::ChildOutcome,
+    vnc_workspace::{
+        FINALIZER,
+        applied::{Applied, PodOutcome},
+        build::{GatewayLocation, Prepared, build},
+        lifecycle::{LifecycleDecision, decide_for},
+        node_ports::PortChoice,
+        plan::{Followup, Plan, SyncPlan, own_pod, own_service, plan},
+        references::References,
+        validate::{ValidateError, ends_at, validate},
+        validated::ValidatedWorkspace,
+    },
 };
 use novasphere_crd::VncWorkspace;
 use novasphere_runtime::{apply::Applier, cache::Cache, events::Reporter, optional_api::OptionalApis};
@@ -176,7 +179,7 @@ impl Reconciliation<'_> {
                     Expiry::Deleted => return Ok(None),
                     Expiry::NotNow => {}
                     Expiry::PodEnding => applied.pod = PodOutcome::Ending,
-                    Expiry::HomeFailed(failure) => applied.home = failure,
+                    Expiry::HomeFailed(failure) => applied.home = ChildOutcome::Failed(failure),
                     Expiry::Saving(snapshot) => applied.snapshot = Some(snapshot),
                 }
             }
@@ -189,7 +192,7 @@ impl Reconciliation<'_> {
         own_pod(self.workspace, self.references)
     }
 
-    fn own_service(&self) -> Option<&k8s_openapi::api::core::v1::Service> {
+    fn own_service(&self) -> Option<&Service> {
         own_service(self.workspace, self.references)
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, ResourceExt};
 use novasphere_core::{
     child::ChildOutcome,
-    failure::FailureKind,
+    failure::{Failure, FailureKind},
     vnc_workspace::{
         FINALIZER,
         applied::{Applied, PodOutcome},
@@ -29,7 +29,7 @@ pub(super) enum Expiry {
     /// Its Pod is ending.
     PodEnding,
     /// What should become of its home could not be written.
-    HomeFailed(ChildOutcome<PersistentVolumeClaim>),
+    HomeFailed(Failure),
     /// Its home is not saved yet.
     Saving(PendingSnapshot),
 }
@@ -88,8 +88,8 @@ pub(super) async fn expire(
     if let Some(home) = &home {
         // With a wrong owner reference the home would go although it is to stay.
         let synced = reclaim::sync_owner_of(of, children, home).await?;
-        if synced.failure().is_some() {
-            return Ok(Expiry::HomeFailed(synced));
+        if let ChildOutcome::Failed(failure) = synced {
+            return Ok(Expiry::HomeFailed(failure));
         }
     }
     if let (Some(snapshot), Some(_)) = (snapshot, home.as_ref().filter(|home| has_volume(home))) {

@@ -8,7 +8,7 @@ pub(super) fn of_virtual_machine(failure: &Failure) -> (VirtualMachineReason, St
     let said = &failure.message;
     match failure.kind {
         FailureKind::NotOwned => (Reason::VirtualMachineTaken, said.clone()),
-        FailureKind::Rejected => (
+        FailureKind::Rejected | FailureKind::NodePortInUse(_) => (
             Reason::Rejected,
             format!("The VirtualMachine was refused: {said}. Change spec.virtualMachine.template as it says."),
         ),
@@ -24,19 +24,17 @@ pub(super) fn of_service(failure: &Failure) -> (ServicesReason, String) {
     let said = &failure.message;
     match failure.kind {
         FailureKind::NotOwned => (Reason::ServiceTaken, said.clone()),
-        FailureKind::Rejected => match failure.node_port_in_use() {
-            Some(port) => (
-                Reason::NodePortInUse,
-                format!(
-                    "node port {port} belongs to another Service of the cluster; choose another nodePort, or leave it out \
-                     to get a free one. `kubectl get services -A | grep {port}` shows the holder."
-                ),
+        FailureKind::NodePortInUse(port) => (
+            Reason::NodePortInUse,
+            format!(
+                "node port {port} belongs to another Service of the cluster; choose another nodePort, or leave it out \
+                 to get a free one. `kubectl get services -A | grep {port}` shows the holder."
             ),
-            None => (
-                Reason::Rejected,
-                format!("it was refused: {said}. Change the entry in spec.services as it says."),
-            ),
-        },
+        ),
+        FailureKind::Rejected => (
+            Reason::Rejected,
+            format!("it was refused: {said}. Change the entry in spec.services as it says."),
+        ),
         FailureKind::QuotaExceeded => (Reason::QuotaExceeded, quota(said)),
         FailureKind::Forbidden => (Reason::Forbidden, forbidden(said)),
         FailureKind::NamespaceTerminating => (Reason::NamespaceTerminating, said.clone()),
@@ -65,7 +63,7 @@ mod tests {
     #[test]
     fn a_node_port_clash_is_told_from_other_refusals() {
         let clash = "Service \"web-ssh\" is invalid: spec.ports[0].nodePort: Invalid value: 30022: provided port is already allocated";
-        let clash = Failure::new(FailureKind::Rejected, clash);
+        let clash = Failure::new(FailureKind::NodePortInUse(30022), clash);
         assert!(!clash.needs_spec_change(), "it heals when the holder goes");
         let (reason, message) = of_service(&clash);
         assert_eq!(reason, ServicesReason::NodePortInUse);

@@ -48,7 +48,7 @@ pub fn of_write(what: &str, failure: &Failure) -> Explained<PodReason> {
             PodReason::Forbidden,
             format!("The {what} may not be made: {said}. Ask the administrator; it is tried again."),
         ),
-        FailureKind::Rejected if failure.node_port_in_use().is_some() => (
+        FailureKind::NodePortInUse(_) => (
             PodReason::NodePortInUse,
             format!(
                 "A port on nodes belongs to another Service of the cluster: {said}. Choose another one in \
@@ -104,7 +104,7 @@ pub fn of_home_write(home: &str, failure: &Failure) -> Explained<StorageReason> 
             StorageReason::Forbidden,
             format!("The home may not be made or changed: {said}. Ask the administrator; it is tried again."),
         ),
-        FailureKind::Rejected => (
+        FailureKind::Rejected | FailureKind::NodePortInUse(_) => (
             StorageReason::Rejected,
             format!("The home is refused: {said}. Change spec.storage as it says."),
         ),

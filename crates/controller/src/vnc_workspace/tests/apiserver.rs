@@ -100,10 +100,10 @@ impl Cluster {
         self.server.lock().store(path, object);
     }
 
-    pub(super) fn merge(&self, path: &str, patch: Value) {
-        let mut object = self.get(path).unwrap_or_default();
+    pub(super) fn merge(&self, key: &str, patch: Value) {
+        let mut object = self.get(key).unwrap_or_default();
         merge(&mut object, &patch);
-        self.put(path, object);
+        self.put(key, object);
     }
 
     /// Changes the spec of the workspace.
@@ -309,8 +309,8 @@ impl Server {
         if live.is_some() && version.is_some_and(|version| object["metadata"]["resourceVersion"] != version) {
             return Err((409, "the object has been modified".to_owned()));
         }
-        let mut patch = sent.clone();
-        if let Some(metadata) = patch.get_mut("metadata").and_then(Value::as_object_mut) {
+        let mut fields = sent.clone();
+        if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
         }
         if verb == "APPLY" && key != WORKSPACE {
@@ -319,7 +319,7 @@ impl Server {
         if path.ends_with("/status") {
             object["status"] = Value::Null;
         }
-        merge(&mut object, &patch);
+        merge(&mut object, &fields);
         self.store(&key, object);
         Ok(self.objects[&key].clone())
     }

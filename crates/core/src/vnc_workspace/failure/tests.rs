@@ -98,7 +98,7 @@ fn refusals_of_admission_are_told_apart() {
             PodReason::Forbidden,
         ),
         (
-            FailureKind::Rejected,
+            FailureKind::NodePortInUse(30001),
             "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated",
             PodReason::NodePortInUse,
         ),

@@ -79,7 +79,7 @@ fn services_that_are_not_there_are_told() {
     with_service("LoadBalancer", Ok(service(json!({}), json!({})))).services_are("False LoadBalancerPending");
 
     let clash = "spec.ports[0].nodePort: Invalid value: 30022: provided port is already allocated";
-    let mut found = with_service("NodePort", Err(Failure::new(FailureKind::Rejected, clash)));
+    let mut found = with_service("NodePort", Err(Failure::new(FailureKind::NodePortInUse(30022), clash)));
     found.old = json!({"services": [{"name": "s", "endpoint": "203.0.113.7:30021"}, {"name": "gone"}]});
     let message = found.services_are("False NodePortInUse");
     assert!(
