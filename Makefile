@@ -194,7 +194,7 @@ test: build test-bed test-go test-storage test-manifests test-unit test-bench ##
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-autobahn test-dev test-deploy test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-autobahn test-dev test-deploy test-demo test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -244,6 +244,12 @@ test-dev: packages ## Test `dev` on a control plane
 .PHONY: test-deploy
 test-deploy: build ## Test `deploy` and `undeploy` on a cluster with a node
 	@$(STEP) "make deploy, undeploy" hack/test-deploy localhost/novasphere:$(VERSION)
+
+.PHONY: test-demo
+test-demo: packages ## Run the demo and the commands of docs/first-steps.md, and take its cluster down
+	@$(STEP) "demo" hack/demo $(VERSION)
+	@$(STEP) "first steps" hack/test-first-steps
+	@$(NOVACLUSTER) --name demo down
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Throw random bytes at every parser of foreign bytes, FUZZ_TIME seconds each

@@ -287,8 +287,8 @@ impl SessionGateway {
     }
 
     /// Lets a user in whom kube-apiserver has authenticated; the answer goes to [`Gateway::serve_admitted`]. Checks all that a
-    /// token's use checks, and the right to the console. A session that was [made for one
-    /// connection](novasphere_core::console_session::made_for) is started with the same write, so it need not be in the watch
+    /// token's use checks, and the right to the console. A session that is [single-use for one
+    /// connection](novasphere_core::console_session::single_use) is started with the same write, so it need not be in the watch
     /// cache yet.
     ///
     /// # Errors
