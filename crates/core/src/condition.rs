@@ -1,8 +1,8 @@
 //! Conditions: `metav1.Condition`, written so that kstatus (`kubectl wait`, Argo CD, Flux) reads them right.
 //!
 //! `Ready` is `True` when everything is as the spec wants it. `Stalled` is only there, as `True`, while nothing will
-//! change before a person changes the spec; kstatus then reports a failure rather than waiting for its time-out
-//! (`sigs.k8s.io/cli-utils`, `pkg/kstatus/status/generic.go`). Whatever mends itself is `Ready=False` alone.
+//! change before a user changes the spec; kstatus then reports a failure rather than waiting for its time-out
+//! (`sigs.k8s.io/cli-utils`, `pkg/kstatus/status/generic.go`). What recovers by itself is `Ready=False` alone.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -13,7 +13,7 @@ use crate::time::kubernetes_time;
 pub const STALLED: &str = "Stalled";
 
 /// The longest message that is written; `metav1.Condition` allows 32768 characters, and a terminal much less.
-const MAX_MESSAGE: usize = 2048;
+const MESSAGE_LENGTH_LIMIT: usize = 2048;
 
 /// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
@@ -118,10 +118,10 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
 }
 
 fn shortened(message: String) -> String {
-    if message.chars().nth(MAX_MESSAGE).is_none() {
+    if message.chars().nth(MESSAGE_LENGTH_LIMIT).is_none() {
         return message;
     }
-    let start: String = message.chars().take(MAX_MESSAGE - 1).collect();
+    let start: String = message.chars().take(MESSAGE_LENGTH_LIMIT - 1).collect();
     format!("{start}…")
 }
 
@@ -178,6 +178,6 @@ mod tests {
             &[],
             at(0),
         );
-        assert_eq!(found[0].message.chars().count(), MAX_MESSAGE);
+        assert_eq!(found[0].message.chars().count(), MESSAGE_LENGTH_LIMIT);
     }
 }

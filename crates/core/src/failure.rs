@@ -5,14 +5,14 @@
 pub struct Failure {
     /// What kind it is.
     pub kind: FailureKind,
-    /// What the apiserver, the admission webhook or `KubeVirt` said.
+    /// The message of the apiserver, the admission webhook or `KubeVirt`.
     pub message: String,
 }
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// An object of this name exists and belongs to somebody else.
+    /// An object of this name exists and was not made for this owner.
     NotOwned,
     /// The content is refused; the same content will be refused again.
     Rejected,
@@ -24,12 +24,12 @@ pub enum FailureKind {
     Forbidden,
     /// The namespace is being deleted.
     NamespaceTerminating,
-    /// Anything that trying again may mend.
+    /// Anything for which a retry may help.
     Unavailable,
 }
 
 impl Failure {
-    /// A failure of `kind` with the words of whoever refused.
+    /// A failure of `kind` with the message of the server that refused.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {

@@ -27,7 +27,7 @@ pub enum Component {
     VirtualMachine,
     /// A Service to ports of a guest.
     Service,
-    /// What makes up the desktop of a `VncWorkspace`.
+    /// Pod, Service, Secret and `NetworkPolicy` of a `VncWorkspace`.
     Desktop,
     /// The home of a `VncWorkspace`.
     Home,

@@ -1,33 +1,38 @@
-//! How `overrides` are laid over what a template says.
+//! Overrides of what a template says: a JSON merge patch that also merges lists by key.
+//!
+//! Not `k8s_openapi::DeepMerge`, because that merges typed values, for which `null` and an absent field are both `None`: an override
+//! could not remove what the template sets, such as a probe or an environment variable's value, as `spec.podOverrides` promises.
+//! Unknown fields would be dropped before they could be reported, and there is no typed `VirtualMachine` to merge.
 
 use serde_json::Value;
 
-/// Lays `patch` over `target`.
+/// Merges `patch` into `target`.
 ///
 /// The rule is that of a JSON merge patch (RFC 7386), objects by field and `null` takes a field away, but for lists whose
 /// elements all have a name (`name`, or `metadata.name` as in `dataVolumeTemplates`): those are merged by name, new names
 /// are added at the end. A list without names, and an empty one, replaces what was there; so does one with names where
 /// there were none.
 pub fn merge(target: &mut Value, patch: &Value) {
-    lay(target, patch, None, |_| None);
+    merge_value(target, patch, None, |_| None);
 }
 
-/// Lays `patch` over a Pod, or a part of one.
+/// Merges `patch` into a Pod, or a part of one.
 ///
-/// As [`merge`], but for the lists that Kubernetes merges by another key than the name: `volumeMounts` by `mountPath`, `ports` by
-/// `containerPort` and `protocol`. These are always merged, whatever names their elements have.
+/// As [`merge`], but for the lists that Kubernetes merges by another key than the name: `volumeMounts` by `mountPath`, `volumeDevices`
+/// by `devicePath`, `ports` by `containerPort` and `protocol`. These are always merged, whatever names their elements have.
 pub fn merge_pod(target: &mut Value, patch: &Value) {
-    lay(target, patch, None, pod_key);
+    merge_value(target, patch, None, pod_key);
 }
 
-/// What tells the elements of a list apart.
-type Key = fn(&Value) -> Option<String>;
+/// The key of an element of a list.
+type ElementKey = fn(&Value) -> Option<String>;
 
 /// The key of a list by the name of its field, where that is not the name (`patchMergeKey` and `listMapKey` in
 /// k8s.io/api `core/v1/types.go`).
-fn pod_key(field: &str) -> Option<Key> {
+fn pod_key(field: &str) -> Option<ElementKey> {
     match field {
         "volumeMounts" => Some(|mount| Some(mount.get("mountPath")?.as_str()?.to_owned())),
+        "volumeDevices" => Some(|device| Some(device.get("devicePath")?.as_str()?.to_owned())),
         "ports" => Some(|port| {
             let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
             Some(format!("{}/{protocol}", port.get("containerPort")?.as_u64()?))
@@ -37,7 +42,7 @@ fn pod_key(field: &str) -> Option<Key> {
 }
 
 /// `key` is that of this list, if it is one and has its own.
-fn lay(target: &mut Value, patch: &Value, key: Option<Key>, key_of: fn(&str) -> Option<Key>) {
+fn merge_value(target: &mut Value, patch: &Value, key: Option<ElementKey>, key_of: fn(&str) -> Option<ElementKey>) {
     match patch {
         Value::Object(fields) => {
             if !target.is_object() {
@@ -49,7 +54,7 @@ fn lay(target: &mut Value, patch: &Value, key: Option<Key>, key_of: fn(&str) -> 
                     object.remove(field);
                 } else {
                     let present = object.entry(field.as_str()).or_insert(Value::Null);
-                    lay(present, value, key_of(field), key_of);
+                    merge_value(present, value, key_of(field), key_of);
                 }
             }
         }
@@ -58,22 +63,22 @@ fn lay(target: &mut Value, patch: &Value, key: Option<Key>, key_of: fn(&str) -> 
                 Value::Array(present) if key.is_some() || are_named(&present) => present,
                 _ => Vec::new(),
             };
-            lay_by(key.unwrap_or(name), &mut present, elements, key_of);
+            merge_list_by_key(key.unwrap_or(name), &mut present, elements, key_of);
             *target = Value::Array(present);
         }
         _ => *target = patch.clone(),
     }
 }
 
-fn lay_by(key: Key, present: &mut Vec<Value>, elements: &[Value], key_of: fn(&str) -> Option<Key>) {
+fn merge_list_by_key(key: ElementKey, present: &mut Vec<Value>, elements: &[Value], key_of: fn(&str) -> Option<ElementKey>) {
     for element in elements {
         let its_key = key(element);
         let same = |other: &&mut Value| its_key.is_some() && key(other) == its_key;
         if let Some(other) = present.iter_mut().find(same) {
-            lay(other, element, None, key_of);
+            merge_value(other, element, None, key_of);
         } else {
             let mut added = Value::Null;
-            lay(&mut added, element, None, key_of);
+            merge_value(&mut added, element, None, key_of);
             present.push(added);
         }
     }
@@ -147,7 +152,7 @@ mod tests {
         }
     }
 
-    fn laid_over_a_pod(mut target: Value, patch: &Value) -> Value {
+    fn merged_into_a_pod(mut target: Value, patch: &Value) -> Value {
         merge_pod(&mut target, patch);
         target
     }
@@ -164,7 +169,7 @@ mod tests {
             {"name": "scratch", "mountPath": "/tmp"},
         ]});
         assert_eq!(
-            laid_over_a_pod(container.clone(), &patch),
+            merged_into_a_pod(container.clone(), &patch),
             json!({"volumeMounts": [
                 {"name": "home", "mountPath": "/home/user/workspace"},
                 {"name": "scratch", "mountPath": "/tmp"},
@@ -173,7 +178,7 @@ mod tests {
             ]})
         );
         assert_eq!(
-            laid_over_a_pod(container.clone(), &json!({"volumeMounts": []})),
+            merged_into_a_pod(container.clone(), &json!({"volumeMounts": []})),
             container
         );
     }
@@ -187,7 +192,7 @@ mod tests {
             {"containerPort": 5901, "hostIP": "127.0.0.1"},
         ]});
         assert_eq!(
-            laid_over_a_pod(container, &patch),
+            merged_into_a_pod(container, &patch),
             json!({"ports": [
                 {"name": "vnc", "containerPort": 5901, "protocol": "TCP", "hostIP": "127.0.0.1"},
                 {"containerPort": 8080},
@@ -271,8 +276,8 @@ mod tests {
                 json!({"volumeMounts": mounts, "ports": ports})
             };
             let (target, patch) = (container(mounts, ports), container(more, further));
-            let once = laid_over_a_pod(target.clone(), &patch);
-            prop_assert_eq!(laid_over_a_pod(once.clone(), &patch), once.clone());
+            let once = merged_into_a_pod(target.clone(), &patch);
+            prop_assert_eq!(merged_into_a_pod(once.clone(), &patch), once.clone());
             for (field, key) in [("volumeMounts", "/mountPath"), ("ports", "/containerPort")] {
                 let keys = |of: &Value| -> Vec<Value> {
                     let all = of[field].as_array().unwrap();

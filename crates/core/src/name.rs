@@ -7,10 +7,10 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 /// The longest DNS label, and the longest value of a Kubernetes label.
-pub const MAX_LABEL: usize = 63;
+pub const LABEL_LENGTH_LIMIT: usize = 63;
 
 /// The longest DNS subdomain, which is the longest name of most Kubernetes objects.
-pub const MAX_SUBDOMAIN: usize = 253;
+pub const SUBDOMAIN_LENGTH_LIMIT: usize = 253;
 
 /// How many hexadecimal digits of a hash end a derived name. Eight (32 bits) are enough within one namespace, where a
 /// collision needs two equal shortened names as well.
@@ -29,12 +29,12 @@ pub struct DnsSubdomain(String);
 pub enum NameError {
     /// It is not a DNS label.
     #[error(
-        "{0:?} is not a DNS label; use 1 to {MAX_LABEL} lower-case letters, digits and '-', with a letter or digit at both ends"
+        "{0:?} is not a DNS label; use 1 to {LABEL_LENGTH_LIMIT} lower-case letters, digits and '-', with a letter or digit at both ends"
     )]
     Label(String),
     /// It is not a DNS subdomain.
     #[error(
-        "{0:?} is not a DNS name; use 1 to {MAX_SUBDOMAIN} lower-case letters, digits, '-' and '.', with a letter or digit \
+        "{0:?} is not a DNS name; use 1 to {SUBDOMAIN_LENGTH_LIMIT} lower-case letters, digits, '-' and '.', with a letter or digit \
          at both ends of each part"
     )]
     Subdomain(String),
@@ -68,7 +68,7 @@ impl DnsSubdomain {
     ///
     /// When it is not a DNS subdomain.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let valid = text.len() <= MAX_SUBDOMAIN && text.split('.').all(is_label_of_any_length);
+        let valid = text.len() <= SUBDOMAIN_LENGTH_LIMIT && text.split('.').all(is_label_of_any_length);
         if valid {
             Ok(Self(text.to_owned()))
         } else {
@@ -135,7 +135,7 @@ pub fn hashed(parts: &[&str]) -> DnsLabel {
         })
         .collect();
     let readable = readable.trim_start_matches(|first: char| !first.is_ascii_lowercase());
-    let readable: String = readable.chars().take(MAX_LABEL - HASH_DIGITS - 1).collect();
+    let readable: String = readable.chars().take(LABEL_LENGTH_LIMIT - HASH_DIGITS - 1).collect();
     let readable = readable.trim_end_matches('-');
     DnsLabel(if readable.is_empty() {
         format!("x-{hash}")
@@ -147,7 +147,7 @@ pub fn hashed(parts: &[&str]) -> DnsLabel {
 /// `name` as the value of a label: as it is up to 63 characters, else cut and hashed.
 #[must_use]
 pub fn label_value(name: &str) -> String {
-    if name.len() <= MAX_LABEL {
+    if name.len() <= LABEL_LENGTH_LIMIT {
         name.to_owned()
     } else {
         hashed(&[name]).0
@@ -160,10 +160,10 @@ pub fn label_value(name: &str) -> String {
 /// eight digits of its SHA-1 (kubevirt/kubevirt `pkg/apimachinery/labels.go`, `CalculateVirtualMachineInstanceID`).
 #[must_use]
 pub fn launcher_pod_selector(machine: &str) -> BTreeMap<String, String> {
-    let id = if machine.len() <= MAX_LABEL {
+    let id = if machine.len() <= LABEL_LENGTH_LIMIT {
         machine.to_owned()
     } else {
-        let start: String = machine.chars().take(MAX_LABEL - HASH_DIGITS - 1).collect();
+        let start: String = machine.chars().take(LABEL_LENGTH_LIMIT - HASH_DIGITS - 1).collect();
         format!("{start}-{}", hex(&Sha1::digest(machine.as_bytes()), HASH_DIGITS))
     };
     BTreeMap::from([(LABEL_VMI_ID.to_owned(), id)])
@@ -176,7 +176,7 @@ fn hex(bytes: &[u8], digits: usize) -> String {
 }
 
 fn is_label(text: &str) -> bool {
-    text.len() <= MAX_LABEL && is_label_of_any_length(text)
+    text.len() <= LABEL_LENGTH_LIMIT && is_label_of_any_length(text)
 }
 
 fn is_label_of_any_length(text: &str) -> bool {
@@ -256,9 +256,9 @@ mod tests {
         #[test]
         fn label_values_are_short_enough(name in "[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?") {
             let value = label_value(&name);
-            prop_assert!(value.len() <= MAX_LABEL);
-            prop_assert!(value.len() == name.len() || name.len() > MAX_LABEL);
-            prop_assert!(launcher_pod_selector(&name)[LABEL_VMI_ID].len() <= MAX_LABEL);
+            prop_assert!(value.len() <= LABEL_LENGTH_LIMIT);
+            prop_assert!(value.len() == name.len() || name.len() > LABEL_LENGTH_LIMIT);
+            prop_assert!(launcher_pod_selector(&name)[LABEL_VMI_ID].len() <= LABEL_LENGTH_LIMIT);
         }
     }
 }

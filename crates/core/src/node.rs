@@ -3,9 +3,9 @@
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
 
-/// How many nodes are named. Every node answers on a node port; a few are enough for a person, and naming all would
+/// How many nodes are named. Every node answers on a node port; a few are enough for a user, and naming all would
 /// rewrite every status whenever a node comes or goes.
-pub const MAX_NODES: usize = 3;
+pub const NODES_LIMIT: usize = 3;
 
 /// The label of nodes that load balancers leave out.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -24,7 +24,7 @@ pub fn addresses<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<String> {
         .into_iter()
         .filter(|(unsuitable, ..)| !(any_suitable && *unsuitable))
         .map(|(.., address)| address)
-        .take(MAX_NODES)
+        .take(NODES_LIMIT)
         .collect()
 }
 

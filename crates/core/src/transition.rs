@@ -11,7 +11,7 @@ pub enum WritePriority {
     /// Only details have: a little later, together with what else changes until then. Each write costs every watcher of the
     /// object a message.
     Soon,
-    /// Something has that people and programs wait for.
+    /// Something has that users and programs wait for.
     Now,
 }
 
@@ -22,7 +22,7 @@ pub struct EventNote {
     pub is_warning: bool,
     /// The event's reason.
     pub reason: String,
-    /// A sentence for people.
+    /// A sentence for users.
     pub message: String,
 }
 

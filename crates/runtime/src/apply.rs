@@ -8,7 +8,6 @@ mod diff;
 mod document;
 mod error;
 pub mod list_type;
-mod quantity;
 mod settled;
 mod verbs;
 
@@ -28,18 +27,6 @@ pub use self::{
     error::{ApiReason, WriteError},
 };
 use crate::{cache::Cache, metrics::Metrics, namespaced::Namespaced};
-
-/// Whether two quantities such as `1Gi` and `1024Mi` have the same value; texts that are no quantities are the same when they are equal.
-#[must_use]
-pub fn same_quantity(left: &str, right: &str) -> bool {
-    quantity::equal(left, right).unwrap_or(left == right)
-}
-
-/// Whether one quantity is more than another; `false` when one of them is none.
-#[must_use]
-pub fn larger_quantity(left: &str, right: &str) -> bool {
-    quantity::compare(left, right).is_some_and(std::cmp::Ordering::is_gt)
-}
 
 /// No live object has this resource version (the first write to an empty etcd is revision 2), so an apply that names it is
 /// refused with a conflict when there is an object (`Store.Update` in k8s.io/apiserver), and makes one when there is none.

@@ -29,6 +29,7 @@ pub mod open_files;
 pub mod optimistic;
 pub mod optional_api;
 pub mod per_object;
+pub mod quantity;
 pub mod queue;
 pub mod rbac;
 pub mod read_your_writes;

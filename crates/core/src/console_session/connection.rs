@@ -173,7 +173,7 @@ pub fn record_usage(
     status
 }
 
-/// Used grants stay until their window is over, so that a second use is told from an unknown token in the log.
+/// Used grants stay until they expire, so that the log tells a second use from an unknown token.
 fn without_expired(mut status: ConsoleSessionStatus, now: Timestamp) -> ConsoleSessionStatus {
     status.grants.retain(|grant| now < grant.not_after.0);
     status

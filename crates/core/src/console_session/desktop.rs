@@ -124,7 +124,7 @@ pub fn message(workspace: &VncWorkspace) -> String {
     };
     let found = conditions.into_iter().find(|condition| condition.type_ == type_);
     found.map_or_else(
-        || "The desktop has not been looked at yet.".to_owned(),
+        || "The desktop has not been checked yet.".to_owned(),
         |condition| condition.message.clone(),
     )
 }

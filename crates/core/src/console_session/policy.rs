@@ -108,9 +108,9 @@ pub enum PolicyError {
         /// Those that may be opened.
         allowed: String,
     },
-    /// Nobody can only look at SSH.
+    /// An SSH console cannot be view-only.
     #[error(
-        "spec.protocol: nobody can only look at ssh; choose vnc, or a target whose console.input is Control and leave \
+        "spec.protocol: ssh cannot be view-only; choose vnc, or a target whose console.input is Control and leave \
          spec.input out"
     )]
     SshViewOnly,
@@ -204,7 +204,7 @@ fn requested_policy(
             .get(),
         idle_timeout: spec.idle_timeout.or(policy.idle_timeout).map(Into::into),
         max_viewers: spec.max_viewers.unwrap_or(policy.max_viewers),
-        // Not the policy's: to throw somebody out is asked for each time.
+        // Not the policy's value: to disconnect another viewer is asked for each time.
         takeover: spec.takeover.unwrap_or_default(),
         input,
         clipboard: spec.clipboard.unwrap_or(policy.clipboard),

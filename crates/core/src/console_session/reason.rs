@@ -6,7 +6,7 @@ use strum::{EnumIter, IntoStaticStr};
 /// Reasons of `Ready` while the session is not over; after that it is a [`CloseReason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, IntoStaticStr)]
 pub enum ReadyReason {
-    /// Tokens can be had, and open the console.
+    /// Tokens are issued, and open the console.
     Open,
 
     /// The target does not exist.
@@ -31,7 +31,7 @@ pub enum ReadyReason {
 pub enum TargetReason {
     /// Its machine runs.
     Running,
-    /// Its desktop does not run; whoever connects wakes it and waits for it.
+    /// Its desktop does not run; a viewer who connects wakes it and waits for it.
     WakesOnConnect,
     /// Its machine does not run.
     TargetNotRunning,
@@ -41,7 +41,7 @@ pub enum TargetReason {
     KubeVirtNotInstalled,
     /// Its `vncServer` names a service or port that it does not have.
     VncServerInvalid,
-    /// The spec was refused before the target's console was looked at.
+    /// The spec was refused before the target's console was checked.
     NotChecked,
 }
 

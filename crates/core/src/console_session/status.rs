@@ -160,11 +160,11 @@ fn target(observed: &Observed<'_>) -> NewCondition {
     match observed.validated {
         Ok(valid) => match valid.target.state {
             TargetState::Running => NewCondition::new_true(type_, TargetReason::Running, running(valid.target.kind)),
-            // One word for both: a session's status is not written anew with each step of a desktop.
+            // One reason for both, so that a session's status is not written again with each step of a desktop.
             TargetState::Starting | TargetState::Asleep => NewCondition::new_true(
                 type_,
                 TargetReason::WakesOnConnect,
-                "The desktop does not run now. Whoever connects wakes it, and waits for it.",
+                "The desktop does not run now. Connect to wake it.",
             ),
             TargetState::Stopped => {
                 NewCondition::new_false(type_, TargetReason::TargetNotRunning, not_running(observed))
@@ -175,7 +175,7 @@ fn target(observed: &Observed<'_>) -> NewCondition {
             None => NewCondition::new_unknown(
                 type_,
                 TargetReason::NotChecked,
-                "The target's console was not looked at, because the session may not open it.",
+                "The target's console was not checked, because the session may not open it.",
             ),
         },
     }
@@ -199,7 +199,7 @@ fn not_running(observed: &Observed<'_>) -> String {
         );
     }
     format!(
-        "The machine of {} {} is not running; start it, and the session goes on.",
+        "The machine of {} {} is not running. Start it; the session becomes ready by itself then.",
         target.kind.as_str(),
         target.name
     )
@@ -234,7 +234,7 @@ fn over(
     let findings = vec![
         NewCondition::new_false(types::READY, word, sentence),
         NewCondition::new_true(types::CLOSED, word, sentence),
-        // Nothing but a new session helps, so nobody should wait for this one.
+        // Only a new session helps, so programs should not wait for this one.
         NewCondition::new_true(STALLED, word, sentence),
     ];
     written(session, with_viewer_count(status), findings, now)
@@ -286,7 +286,7 @@ fn without_dead_gateways(
     with_viewer_count(status)
 }
 
-/// Reason of a stream's end that the controller tells, because the process that carried it is gone.
+/// Reason of the end of a stream whose gateway is gone; the controller writes it.
 pub const GATEWAY_LOST: &str = "GatewayLost";
 
 #[cfg(test)]

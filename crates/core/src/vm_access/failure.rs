@@ -53,7 +53,7 @@ fn forbidden(said: &str) -> String {
 }
 
 fn unavailable(said: &str) -> String {
-    format!("No success yet, it is tried again: {said}")
+    format!("The API server did not do it: {said}. It is tried again.")
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Which call of `KubeVirt`'s power API brings a machine nearer to the wanted state.
 //!
 //! A machine of ours is started and stopped by its `runStrategy`, which [`build`](super::build) writes; it is paused,
-//! unpaused and restarted by calls. An adopted machine's spec belongs to somebody else, so everything goes by calls, and
-//! only by those that `KubeVirt` accepts in the present state: a refused call is repeated for ever and mends nothing.
+//! unpaused and restarted by calls. An adopted machine's spec is not ours, so everything goes by calls, and
+//! only by those that `KubeVirt` accepts in the present state: a refused call would be repeated for ever and change nothing.
 //! What `KubeVirt` accepts is in kubevirt/kubevirt `pkg/virt-api/rest/lifecycle.go`.
 
 use jiff::Timestamp;
@@ -135,7 +135,7 @@ fn paused_by(instance: &VirtualMachineInstance) -> Option<&str> {
 /// Starts an adopted machine that has no live run.
 fn start(live: LiveMachine<'_>, run: Run) -> PowerDecision {
     match run_strategy(live).as_str() {
-        // KubeVirt starts these by itself and answers 409 to whoever asks for it.
+        // KubeVirt starts these by itself and answers 409 to a request to start them.
         "Always" => PowerDecision::wait(),
         "RerunOnFailure" if run == (Run::Ended { failed: true }) => PowerDecision::wait(),
         "Once" if run == Run::None => PowerDecision::wait(),

@@ -58,7 +58,7 @@ pub enum VirtualMachineReason {
     CdiNotInstalled,
     /// The machine to adopt does not exist.
     VirtualMachineNotFound,
-    /// A machine of this name exists and belongs to somebody else.
+    /// A machine of this name exists and was not made for this VmAccess.
     VirtualMachineTaken,
     /// The spec contradicts itself.
     InvalidSpec,
@@ -87,7 +87,7 @@ pub enum ServicesReason {
     LoadBalancerPending,
     /// A node port belongs to another Service.
     NodePortInUse,
-    /// A Service of this name exists and belongs to somebody else.
+    /// A Service of this name exists and was not made for this VmAccess.
     ServiceTaken,
     /// The spec contradicts itself.
     InvalidSpec,

@@ -53,7 +53,7 @@ pub struct Outcome {
 }
 
 impl Observed<'_> {
-    /// The machine as applied, else as the caches have it; nothing when it is somebody else's.
+    /// The machine as applied, else as the caches have it; nothing when it was not made for this object.
     fn live(&self) -> LiveMachine<'_> {
         let applied = self.applied.and_then(|applied| applied.virtual_machine.applied());
         let uid = self.vm_access.metadata.uid.as_deref().unwrap_or_default();
@@ -104,7 +104,7 @@ fn ready(parts: [&NewCondition; 3]) -> NewCondition {
     NewCondition::new_true(types::READY, machine.reason, machine.message.clone())
 }
 
-/// `Stalled`, while only a person can help.
+/// `Stalled`, while only a change by a user helps.
 fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
     let error = observed
         .validated

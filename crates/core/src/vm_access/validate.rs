@@ -1,4 +1,4 @@
-//! `VmAccess` and what it refers to → [`ValidatedVmAccess`], or what a person has to change.
+//! `VmAccess` and what it refers to → [`ValidatedVmAccess`], or what a user has to change.
 
 mod cloud_init;
 mod machine;
@@ -20,9 +20,9 @@ use crate::{
     time::whole_second,
 };
 
-/// Why a `VmAccess` cannot be carried out before a person changes it.
+/// Why a `VmAccess` is invalid until a user changes it.
 ///
-/// Most of these are refused at admission already, by the rules in the schema; they are told here as well, because an
+/// Most of these are refused at admission already, by the rules in the schema; they are checked here as well, because an
 /// object may be older than a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidateError {
@@ -127,7 +127,7 @@ impl ValidateError {
 ///
 /// # Errors
 ///
-/// What a person has to change. What may come by itself (`KubeVirt`, the machine to adopt) is no error but
+/// What a user has to change. What may come by itself (`KubeVirt`, the machine to adopt) is no error but
 /// [`MachineUnavailable`](super::validated::MachineUnavailable) in the result, so that the rest goes on.
 pub fn validate(vm_access: &VmAccess, references: &References) -> Result<ValidatedVmAccess, ValidateError> {
     let spec = &vm_access.spec;

@@ -43,7 +43,7 @@ pub struct ValidatedVmAccess {
 pub enum Machine {
     /// Made from the template.
     Owned(Box<OwnedMachine>),
-    /// Made by somebody else; its spec is never touched.
+    /// Adopted; its spec is never changed.
     Adopted,
 }
 
@@ -75,7 +75,7 @@ pub enum RunStrategy {
     /// People decide. A new machine gets `Manual`; later the field is what it is in the live object.
     ///
     /// The field cannot be left out of what is applied: `KubeVirt` requires it, and server-side apply would remove it from
-    /// a machine that it was applied to before. Repeating the live value never undoes what `virtctl` or a person wrote.
+    /// a machine that it was applied to before. Repeating the live value never undoes what `virtctl` or a user wrote.
     Peoples(Value),
     /// As before, on a machine whose author uses the deprecated `spec.running` in its place.
     PeoplesRunning(bool),
@@ -93,7 +93,7 @@ pub struct ValidatedPower {
 /// The state to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum WantedState {
-    /// None: people start and stop the machine.
+    /// None: users start and stop the machine.
     #[default]
     Any,
     /// It runs.

@@ -1,4 +1,4 @@
-//! What people do with a desktop, from the sessions on it.
+//! Input to a desktop, from the sessions on it.
 
 use jiff::Timestamp;
 use novasphere_crd::ConsoleSession;
@@ -6,14 +6,14 @@ use novasphere_crd::ConsoleSession;
 /// How a gateway words that a viewer closed its connection (`Close::ViewerLeft` of the console crate).
 const VIEWER_LEFT: &str = "ViewerLeft";
 
-/// What people do with a desktop.
+/// Input to a desktop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
     /// The last human input that is known of.
     pub last_input_at: Option<Timestamp>,
     /// Whether a session shows that input, so that it is found again as long as the session stays.
     pub is_shown: bool,
-    /// Whether somebody is connected now.
+    /// Whether a viewer is connected now.
     pub connected: bool,
 }
 
@@ -21,8 +21,8 @@ impl Activity {
     /// What the sessions on the workspace with this UID show. Sessions are what gateways of all kinds write, so browser, stock
     /// viewer and SSH count together.
     ///
-    /// Input is what gateways count (`lastInputAt`, told once a minute), and that a person connects or leaves. That a gateway, a
-    /// network or novasphere itself ends a stream is none: nobody need have been there.
+    /// Input is what gateways count (`lastInputAt`, reported once a minute), and that a viewer connects or leaves. That a gateway, a
+    /// network or novasphere itself ends a stream is none: the viewer may have left before.
     pub fn of<'a>(sessions: impl IntoIterator<Item = &'a ConsoleSession>, uid: &str) -> Self {
         let mut found = Self::default();
         for status in sessions.into_iter().filter_map(|session| session.status.as_ref()) {

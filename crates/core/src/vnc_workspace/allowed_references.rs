@@ -1,8 +1,8 @@
 //! What of its namespace a desktop may read.
 //!
-//! Who may make `VncWorkspace` objects need not have the right to make Pods or to read Secrets, and must not get it by a desktop
-//! that reads for him. So a desktop gets its own credentials and home, and of the rest: `ConfigMap`s, claims that are no
-//! workspace's home, and the Secrets that somebody who may write them has labelled for it.
+//! Users who may make `VncWorkspace` objects need not have the right to make Pods or to read Secrets, and must not get it by a
+//! desktop that reads for them. So a desktop gets its own credentials and home, and of the rest: `ConfigMap`s, claims that are no
+//! workspace's home, and the Secrets that a user who may write them has labelled for it.
 
 use std::collections::BTreeSet;
 
@@ -70,13 +70,13 @@ pub(super) fn check(workspace: &VncWorkspace, pod: &PodSpec, references: &Refere
     match pod.volumes.iter().flatten().find(|volume| copies(volume)) {
         Some(volume) => Err(ValidateError::Override {
             field: format!("spec.volumes[{}].ephemeral", volume.name),
-            problem: "a copy of another volume may hold somebody's home; remove dataSource and dataSourceRef",
+            problem: "a copy of another volume may hold another user's home; remove dataSource and dataSourceRef",
         }),
         None => Ok(()),
     }
 }
 
-/// Where a person wrote what ended up in this field of the Pod.
+/// The field of the workspace from which this field of the Pod comes.
 fn place(workspace: &VncWorkspace, field: &str) -> String {
     let mut env = workspace.spec.env.iter();
     let variable = env.find(|variable| {

@@ -2,7 +2,7 @@
 
 use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
 
-/// Letters and digits that nobody mixes up: without `0`, `O`, `1`, `I`, `l`.
+/// Letters and digits that are not mistaken for each other: without `0`, `O`, `1`, `I`, `l`.
 const ALPHABET: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 
 /// `VncAuth` takes no more than 8 characters into account (RFC 6143, section 7.2.2).
@@ -11,7 +11,7 @@ pub const PASSWORD_LENGTH: usize = 8;
 /// Random bytes, from which credentials are made.
 #[derive(Clone)]
 pub struct Seed {
-    /// For the password. More than [`PASSWORD_LENGTH`], because some are thrown away so that all characters are equally likely.
+    /// For the password. More than [`PASSWORD_LENGTH`], because some are dropped, so that all characters are equally likely.
     pub password: [u8; 64],
     /// For the host key.
     pub host_key: [u8; 32],

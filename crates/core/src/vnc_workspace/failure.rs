@@ -1,4 +1,4 @@
-//! What keeps a desktop from running, in words that say what to do.
+//! Reasons and messages of conditions for what keeps a desktop from running.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
@@ -62,7 +62,7 @@ pub fn of_write(what: &str, failure: &Failure) -> Explained<PodReason> {
         FailureKind::NamespaceTerminating => (PodReason::NamespaceTerminating, said.clone()),
         FailureKind::Unavailable => (
             PodReason::ApiUnavailable,
-            format!("No success yet, it is tried again: {said}"),
+            format!("The API server did not do it: {said}. It is tried again."),
         ),
     }
 }
@@ -75,7 +75,7 @@ pub fn of_home_write(home: &str, failure: &Failure) -> Explained<StorageReason> 
         FailureKind::NotOwned => (
             StorageReason::HomeTaken,
             format!(
-                "{said}. To use it as the home, make the workspace anew with spec.storage.restoreFrom.persistentVolumeClaimName {home}; \
+                "{said}. To use it as the home, recreate the workspace with spec.storage.restoreFrom.persistentVolumeClaimName {home}; \
                  to begin empty, delete it or choose another name for the workspace."
             ),
         ),
@@ -90,7 +90,7 @@ pub fn of_home_write(home: &str, failure: &Failure) -> Explained<StorageReason> 
             StorageReason::LimitRangeViolation,
             format!(
                 "A LimitRange of the namespace refuses the home, or the size that it is to grow to: {said}. Raise spec.storage.size so that it \
-                 fits; as a size cannot be lowered, make the workspace anew for a smaller one."
+                 fits; as a size cannot be lowered, recreate the workspace for a smaller one."
             ),
         ),
         FailureKind::Forbidden if said.contains("only dynamically provisioned pvc can be resized") => (
@@ -111,7 +111,7 @@ pub fn of_home_write(home: &str, failure: &Failure) -> Explained<StorageReason> 
         FailureKind::NamespaceTerminating => (StorageReason::NamespaceTerminating, said.clone()),
         FailureKind::Unavailable => (
             StorageReason::ApiUnavailable,
-            format!("No success yet, it is tried again: {said}"),
+            format!("The API server did not do it: {said}. It is tried again."),
         ),
     }
 }
@@ -162,14 +162,14 @@ pub fn of_home(
         (Some(name), None) if !name.is_empty() => (
             StorageReason::StorageClassNotFound,
             format!(
-                "There is no StorageClass {name}. Make the workspace anew with one of these, or ask the administrator for that one: {}.",
+                "There is no StorageClass {name}. Recreate the workspace with one of these, or ask the administrator for that one: {}.",
                 if known.is_empty() { "none exists" } else { &known }
             ),
         ),
         (None, _) => (
             StorageReason::NoDefaultStorageClass,
             format!(
-                "The cluster has no default StorageClass. Make the workspace anew with spec.storage.storageClassName, or ask the \
+                "The cluster has no default StorageClass. Recreate the workspace with spec.storage.storageClassName, or ask the \
                  administrator for a default one. There are: {}.",
                 if known.is_empty() { "none" } else { &known }
             ),
@@ -202,7 +202,7 @@ pub fn of_pod(pod: &Pod) -> Option<Explained<PodReason>> {
     {
         let said = condition.message.as_deref().unwrap_or("no node takes it");
         // The scheduler's words while a volume of a class with immediate binding is being made, or cannot be
-        // (kubernetes/kubernetes `pkg/scheduler/framework/plugins/volumebinding/volume_binding.go`). `StorageReady` tells the cause.
+        // (kubernetes/kubernetes `pkg/scheduler/framework/plugins/volumebinding/volume_binding.go`). `StorageReady` has the cause.
         if said.contains("unbound immediate PersistentVolumeClaims") {
             return None;
         }

@@ -1,4 +1,4 @@
-//! To whom a home belongs, as far as its metadata tell.
+//! The owner of a home, from its metadata.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use novasphere_crd::ReclaimPolicy;

@@ -1,7 +1,7 @@
 //! Whether a desktop is awake or asleep, and why; when that is looked at next.
 //!
-//! What it decided before is in the status ([`LifecycleHistory`]): an input that is told late must not wake a desktop again, and one that
-//! somebody woke must not fall asleep for the reason that it slept before.
+//! What it decided before is in the status ([`LifecycleHistory`]): an input that is reported late must not wake a desktop again, and a
+//! desktop that a viewer woke must not fall asleep for the reason that it slept before.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::{
 /// How long before it hibernates a desktop is warned, at most; never longer than a fifth of the idle timeout.
 pub const WARNING_LEAD_LIMIT: Duration = Duration::from_mins(5);
 
-/// The idle timeout of a desktop that is to hibernate and that somebody woke, when none is given.
+/// The idle timeout of a desktop that is to hibernate and that a viewer woke, when none is given.
 pub const WOKEN_IDLE_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// Gateways report input once a minute, so with somebody connected nothing is known about the last minute.
+/// Gateways report input once a minute, so with a viewer connected nothing is known about the last minute.
 pub const INPUT_REPORT_TIMEOUT: Duration = Duration::from_secs(65);
 
 /// When a desktop is wanted.
@@ -29,7 +29,7 @@ pub const INPUT_REPORT_TIMEOUT: Duration = Duration::from_secs(65);
 pub struct ValidatedLifecycle {
     /// Whether it may run.
     pub state: LifecycleState,
-    /// Without input for so long it sleeps.
+    /// It sleeps without input for this time.
     pub idle_timeout: Option<Duration>,
     /// Neither idleness nor schedule lets it sleep before.
     pub keep_awake_until: Option<Timestamp>,

@@ -29,10 +29,10 @@ use crate::name;
 /// Keeps a workspace until its home is saved, when it is to be saved at all.
 pub const FINALIZER: &str = "novasphere.io/home";
 
-/// Annotation of a workspace: another value than before makes new credentials, and the Pod anew.
+/// Annotation of a workspace: a changed value makes new credentials and recreates the Pod.
 pub const KEY_ROTATE: &str = "novasphere.io/rotate-credentials";
 
-/// Label of what makes up a workspace: its name.
+/// Label of the objects of a workspace: its name.
 pub const KEY_WORKSPACE: &str = "novasphere.io/workspace";
 
 /// Label of the Pod: whose desktop it is.

@@ -41,7 +41,7 @@ pub enum PodReason {
     NodePortInUse,
     /// All ports on nodes of the configured range are taken.
     NodePortsUsedUp,
-    /// An object of that name belongs to somebody else.
+    /// An object of that name was not made for this workspace.
     NameTaken,
     /// The apiserver refuses an object.
     Rejected,
@@ -76,7 +76,7 @@ pub enum StorageReason {
     StorageClassNotFound,
     /// There is no default storage class, and none is named.
     NoDefaultStorageClass,
-    /// A claim of that name belongs to somebody else.
+    /// A claim of that name was not made for this workspace.
     HomeTaken,
     /// The volume is gone.
     VolumeLost,
@@ -101,7 +101,7 @@ pub enum StorageReason {
 pub enum HibernatedReason {
     /// It sleeps because the spec says so.
     Asked,
-    /// It sleeps because nobody typed.
+    /// It sleeps because there was no input.
     Idle,
     /// It sleeps because of the schedule.
     Schedule,

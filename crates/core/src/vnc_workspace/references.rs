@@ -14,9 +14,9 @@ use super::{activity::Activity, home_name};
 /// The objects that a workspace refers to or that were made for it, as the watch caches have them.
 #[derive(Clone, Debug, Default)]
 pub struct References {
-    /// The Pod of its name, whoever made it.
+    /// The Pod of its name, no matter who created it.
     pub pod: Option<Arc<Pod>>,
-    /// The Service of its name, whoever made it.
+    /// The Service of its name, no matter who created it.
     pub service: Option<Arc<Service>>,
     /// The claim called [`home_of`], when novasphere made it.
     pub home: Option<Arc<PersistentVolumeClaim>>,
@@ -34,7 +34,7 @@ pub struct References {
     pub shared_secrets: BTreeSet<String>,
     /// The claims among those that it names which are homes of others.
     pub foreign_homes: BTreeSet<String>,
-    /// What people do with the desktop.
+    /// The input to the desktop.
     pub activity: Activity,
 }
 

@@ -1,7 +1,7 @@
 //! CPU and memory of a desktop that runs: changed in place, by the Pod's subresource `resize` (Kubernetes 1.33 and later), so
-//! that what a person has open stays open.
+//! that open programs stay open.
 //!
-//! What cannot be changed so makes the Pod anew. Whether a node can do it is said by the apiserver, which refuses another `QoS`
+//! For other changes the Pod is recreated. Whether a node can do it is said by the apiserver, which refuses another `QoS`
 //! class for example (`ValidatePodResize` in kubernetes/kubernetes `pkg/apis/core/validation/validation.go`), and by the kubelet
 //! in the Pod's conditions.
 
@@ -14,8 +14,8 @@ use k8s_openapi::{
 use serde_json::{Map, Value, json};
 use strum::IntoStaticStr;
 
-/// Annotation of the Pod: the CPU and memory that were asked for. A `LimitRange` adds others, so the Pod itself does not tell what
-/// was asked for once and is not any more.
+/// Annotation of the Pod: the CPU and memory that were asked for. A `LimitRange` adds others, so the Pod itself does not show what
+/// was asked for earlier and is not any more.
 pub const RESOURCES: &str = "novasphere.io/resources";
 
 /// What can be changed while a container runs.

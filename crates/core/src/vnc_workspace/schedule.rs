@@ -1,12 +1,16 @@
-//! Cron expressions of five fields in a time zone: when they last came, and when they come next.
+//! Cron expressions of five fields in a time zone: their last time, and their next one.
+//!
+//! By hand, because no crate fits: `croner` and `cron` compute with `chrono`, which would bring a second library of times and a second
+//! copy of the time zones into the program; `jiff-cron` has fields for seconds and years, which the API does not have, and none of
+//! them searches backwards, which is how a wake-up that was missed is found.
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 /// The rarest time of a cron expression, 29 February on one day of the week, comes at least once in 40 years.
-const MAX_DAYS: usize = 366 * 40;
+const DAYS_AHEAD_LIMIT: usize = 366 * 40;
 
-/// The farthest that is looked back; nobody's desktop waits longer.
-const MAX_DAYS_BACK: usize = 366;
+/// How many days are searched backwards; a desktop does not wait longer for a wake-up that was missed.
+const DAYS_BACK_LIMIT: usize = 366;
 
 const MONTHS: &[&str] = &[
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
@@ -14,7 +18,7 @@ const MONTHS: &[&str] = &[
 
 const WEEKDAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
-/// Times that come again and again.
+/// A cron expression in a time zone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cron {
     minutes: u64,
@@ -67,7 +71,7 @@ impl Cron {
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let mut date = now.to_zoned(self.zone.clone()).date();
-        for _ in 0..MAX_DAYS {
+        for _ in 0..DAYS_AHEAD_LIMIT {
             if self.is_on(date)
                 && let Some(time) = self.times(date).find(|time| *time > now)
             {
@@ -83,7 +87,7 @@ impl Cron {
     pub fn last(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let first = after.to_zoned(self.zone.clone()).date();
         let mut date = now.to_zoned(self.zone.clone()).date();
-        for _ in 0..MAX_DAYS_BACK {
+        for _ in 0..DAYS_BACK_LIMIT {
             if date < first {
                 return None;
             }

@@ -127,7 +127,7 @@ pub fn has_volume(claim: &PersistentVolumeClaim) -> bool {
         .is_some_and(|volume| !volume.is_empty())
 }
 
-/// The snapshots beyond the newest `keep`; none when nobody asks for that. Only those that are ready and stay count, so that none
+/// The snapshots beyond the newest `keep`; none without a limit. Only those that are ready and stay count, so that none
 /// goes before a newer one can stand for it.
 #[must_use]
 pub fn expired_snapshots(snapshots: &[Arc<VolumeSnapshot>], keep: Option<usize>) -> Vec<Arc<VolumeSnapshot>> {
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(deleted, name(&until(1000), 2000, Some(20)), "its time passes meanwhile");
         assert_eq!(deleted, name(&json!({}), 20, Some(20)));
         assert_eq!(name(&json!({"maxLifetime": "10s"}), 10, None), first);
-        assert!(first.len() <= name::MAX_LABEL, "{first}");
+        assert!(first.len() <= name::LABEL_LENGTH_LIMIT, "{first}");
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn ready(observed: &Observed<'_>, pod: &NewCondition, storage: &NewCondition, ro
     NewCondition::new_true(types::READY, pod.reason, pod.message.clone())
 }
 
-/// `Stalled`, while only a person can help.
+/// `Stalled`, while only a change by a user helps.
 fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
     if let Err(error) = observed.validated {
         return (!error.may_mend_itself()).then(|| NewCondition::new_true(STALLED, "InvalidSpec", error.to_string()));

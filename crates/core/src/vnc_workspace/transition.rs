@@ -26,7 +26,7 @@ pub fn transition(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) ->
     }
 }
 
-/// Whether a status has something that people or programs wait for, compared with the one that an object has.
+/// Whether a status has something that users or programs wait for, compared with the one that an object has.
 fn is_significant(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> bool {
     let Some(old) = old else { return true };
     // That the home is bound is written together with what the desktop does next.

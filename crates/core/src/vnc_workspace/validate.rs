@@ -1,4 +1,4 @@
-//! `VncWorkspace` and what it refers to → [`ValidatedWorkspace`], or what a person has to change.
+//! `VncWorkspace` and what it refers to → [`ValidatedWorkspace`], or what a user has to change.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{label::Owner, merge::merge_pod};
 
-/// Why a `VncWorkspace` cannot be carried out before a person changes it, or something that it refers to.
+/// Why a `VncWorkspace` is invalid until a user changes it, or something that it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidateError {
     /// The object has no name, namespace or UID.
@@ -35,7 +35,7 @@ pub enum ValidateError {
     },
     /// The Pod with its overrides is none.
     #[error(
-        "spec.podOverrides: the result is no Pod: {0}. Correct the field; the names are those of a PodTemplateSpec"
+        "spec.podOverrides: the result is not a Pod: {0}. Correct the field; the names are those of a PodTemplateSpec"
     )]
     NoPod(String),
     /// Kubernetes has no such field.
@@ -61,7 +61,7 @@ pub enum ValidateError {
     TimeZone(String),
     /// A cron expression with numbers out of range.
     #[error(
-        "spec.lifecycle.schedule.{field}: {text:?} is no cron expression; write minute (0-59), hour (0-23), day (1-31), month (1-12) \
+        "spec.lifecycle.schedule.{field}: {text:?} is not a cron expression; write minute (0-59), hour (0-23), day (1-31), month (1-12) \
          and day of week (0-7), such as 0 8 * * 1-5"
     )]
     Cron {
@@ -81,12 +81,12 @@ pub enum ValidateError {
     NoSnapshotApi(&'static str),
     /// The snapshot to restore does not exist.
     #[error(
-        "spec.storage.restoreFrom: there is no VolumeSnapshot {0} in this namespace; make the workspace anew with another name"
+        "spec.storage.restoreFrom: there is no VolumeSnapshot {0} in this namespace; recreate the workspace with another name"
     )]
     SnapshotNotFound(String),
     /// The Pod would read a Secret that is not shared with desktops.
     #[error(
-        "{field}: desktops may not read the Secret {secret}; remove the field, or let somebody who may change the Secret label it \
+        "{field}: desktops may not read the Secret {secret}; remove the field, or ask a user who may change the Secret to label it \
          novasphere.io/shared-with-desktops=true"
     )]
     SecretNotShared {
@@ -148,7 +148,7 @@ impl ValidateError {
 ///
 /// # Errors
 ///
-/// The first thing that a person has to change.
+/// The first thing that a user has to change.
 pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<ValidatedWorkspace, ValidateError> {
     let spec = &workspace.spec;
     let owner = Owner::of(workspace).ok_or(ValidateError::NoIdentity)?;
@@ -370,8 +370,8 @@ const DECIDED: &[(&str, &str)] = &[
     ),
 ];
 
-/// A Pod may take so long to end, its `preStop` hooks included. A workspace's `NetworkPolicy` goes with the workspace, not with the Pod.
-const MAX_GRACE_SECONDS: i64 = 300;
+/// The longest time in which a Pod ends, its `preStop` hooks included. A workspace's `NetworkPolicy` goes with the workspace, not with the Pod.
+const GRACE_PERIOD_SECONDS_LIMIT: i64 = 300;
 
 /// The Pod of a workspace with its overrides.
 ///
@@ -417,7 +417,7 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
     if let Some(lost) = lost("spec", &wanted, &kept) {
         return Err(ValidateError::UnknownField(lost));
     }
-    if pod.termination_grace_period_seconds > Some(MAX_GRACE_SECONDS) {
+    if pod.termination_grace_period_seconds > Some(GRACE_PERIOD_SECONDS_LIMIT) {
         return Err(ValidateError::Override {
             field: "spec.terminationGracePeriodSeconds".to_owned(),
             problem: "a desktop ends within 300 seconds, for nothing guards its Pod once the workspace is deleted; lower it",

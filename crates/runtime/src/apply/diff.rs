@@ -168,7 +168,7 @@ impl<'a> Walk<'a> {
         if is_quantity(place)
             && let (Some(desired), Some(live)) = (scalar_text(desired), scalar_text(live))
         {
-            return quantity::equal(&desired, &live).unwrap_or(false);
+            return crate::quantity::equal(&desired, &live).unwrap_or(false);
         }
         // 1 and 1.0 are one number in JSON.
         matches!((desired.as_f64(), live.as_f64()), (Some(desired), Some(live)) if desired.total_cmp(&live).is_eq())

@@ -9,7 +9,7 @@ use novasphere_core::{
         validated::{HomeSource, ValidatedWorkspace},
     },
 };
-use novasphere_runtime::{apply::larger_quantity, lease::NotLeader};
+use novasphere_runtime::{lease::NotLeader, quantity::larger_quantity};
 use serde_json::json;
 
 use super::super::Reconciliation;

@@ -6,7 +6,8 @@ use novasphere_core::{
     vnc_workspace::resize::{ResizeChange, ResizeObstacle, change},
 };
 use novasphere_runtime::{
-    apply::{ApiReason, same_quantity},
+    apply::ApiReason,
+    quantity::same_quantity,
     lease::NotLeader,
 };
 

@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{condition::NewCondition, failure::FailureKind};
 
-/// How many interfaces are told.
-const MAX_INTERFACES: usize = 32;
+/// How many interfaces the status has at most.
+const INTERFACES_LIMIT: usize = 32;
 
-/// How many addresses of an interface are told.
-const MAX_ADDRESSES: usize = 32;
+/// How many addresses of an interface the status has at most.
+const ADDRESSES_LIMIT: usize = 32;
 
 /// `VirtualMachineReady`.
 pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> NewCondition {
@@ -314,11 +314,11 @@ pub(super) fn details(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<
         guest_os: instance.and_then(|instance| guest_os(instance.guest_os_info.as_ref()?)),
         interfaces: interfaces
             .iter()
-            .take(MAX_INTERFACES)
+            .take(INTERFACES_LIMIT)
             .map(|interface| InterfaceStatus {
                 name: interface.name.clone(),
                 mac_address: interface.mac.clone(),
-                ip_addresses: interface.ip_addresses.iter().take(MAX_ADDRESSES).cloned().collect(),
+                ip_addresses: interface.ip_addresses.iter().take(ADDRESSES_LIMIT).cloned().collect(),
             })
             .collect(),
     })

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{child::ChildOutcome, condition::NewCondition, service_ports::ports};
 
-/// How many addresses of a Service are told.
-const MAX_ADDRESSES: usize = 32;
+/// How many addresses of a Service the status has at most.
+const ADDRESSES_LIMIT: usize = 32;
 
 /// `ServicesReady`.
 pub(super) fn finding(observed: &Observed<'_>) -> NewCondition {
@@ -94,7 +94,7 @@ fn detail(service: &ValidatedService, live: &Service, node_addresses: &[String])
         service_name: Some(service.object_name.to_string()),
         r#type: service.service_type,
         endpoint,
-        addresses: addresses.into_iter().take(MAX_ADDRESSES).collect(),
+        addresses: addresses.into_iter().take(ADDRESSES_LIMIT).collect(),
         ports,
     }
 }

@@ -64,7 +64,7 @@ fn taken(owner: &Owner, name: &DnsSubdomain, live: &VirtualMachine) -> MachineUn
             format!("belongs to {} {}", controller.kind, controller.name),
             String::new(),
         ),
-        // Taking it back without being told to would change a machine that may have been left alone on purpose.
+        // Taking it back without being asked to would change a machine that may have been left alone on purpose.
         None if label::owner_uid(&live.metadata).is_some() => (
             "was left behind by an earlier VmAccess".to_owned(),
             format!(

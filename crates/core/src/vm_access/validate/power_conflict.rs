@@ -1,6 +1,6 @@
 //! Several `VmAccess` objects about one machine: one of them decides its power.
 //!
-//! Two that held different states would start and stop the machine against each other for ever.
+//! Two with different states would start and stop the machine against each other for ever.
 
 use kube::ResourceExt as _;
 use novasphere_crd::VmAccess;
@@ -88,7 +88,7 @@ mod tests {
         let why = taken(&older, &[&maker]).unwrap();
         assert!(why.contains("VmAccess web-1 made this machine"), "{why}");
         assert_eq!(taken(&maker, &[&older]), None);
-        // It wants the name and has not got it: the machine is somebody else's.
+        // It wants the name and does not have it: the machine was not made for it.
         let mut other = maker.clone();
         other.metadata.uid = Some("another".into());
         assert_eq!(taken(&older, &[&other]), None);

@@ -22,7 +22,7 @@ use super::{
 use crate::label::Component;
 
 /// Where clouds answer a machine's questions about itself, credentials included: AWS, Azure, Google and others; AWS' tasks and
-/// Pod identities; Alibaba; Azure's host agent, which gives certificates and settings to whoever asks; AWS and Google by IPv6.
+/// Pod identities; Alibaba; Azure's host agent, which gives certificates and settings to every client; AWS and Google by IPv6.
 const METADATA: &[&str] = &[
     "169.254.169.254/32",
     "169.254.170.2/32",

@@ -89,7 +89,7 @@ pub(super) fn build(workspace: &ValidatedWorkspace) -> Pod {
     }
 }
 
-/// The Pod as it starts with the Secret of this UID. A desktop reads its password when it starts, so a Secret that somebody deleted
+/// The Pod as it starts with the Secret of this UID. A desktop reads its password when it starts, so a Secret that was deleted
 /// and that was made again asks for another Pod.
 #[must_use]
 pub fn with_secret(mut pod: Pod, uid: &str) -> Pod {

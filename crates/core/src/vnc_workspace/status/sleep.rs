@@ -16,7 +16,7 @@ use crate::{
     time::{kubernetes_time, whole_second},
 };
 
-/// `status.lastInputAt` trails by at most this while somebody types.
+/// `status.lastInputAt` trails by at most this during input.
 const LAST_INPUT_WRITE_INTERVAL: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> NewCondition {
@@ -42,7 +42,7 @@ pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> N
                 ),
                 HibernationReason::Idle => (
                     HibernatedReason::Idle,
-                    "The desktop sleeps because nobody typed for spec.lifecycle.idleTimeout. Connect to wake it, or set \
+                    "The desktop sleeps because there was no input for spec.lifecycle.idleTimeout. Connect to wake it, or set \
                      spec.lifecycle.keepAwakeUntil.",
                 ),
                 HibernationReason::Schedule => (

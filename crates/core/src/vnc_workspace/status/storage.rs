@@ -42,7 +42,7 @@ pub(super) fn storage(observed: &Observed<'_>) -> NewCondition {
     };
     match &observed.applied.home {
         ChildOutcome::NotTried | ChildOutcome::Failed(_) => {
-            NewCondition::new_unknown(type_, StorageReason::ApiUnavailable, "The home was not looked at yet.")
+            NewCondition::new_unknown(type_, StorageReason::ApiUnavailable, "The home was not checked yet.")
         }
         ChildOutcome::Applied(claim) => match failure::of_home(claim, &valid.home, observed.references) {
             Some((reason, message)) => NewCondition::new_false(type_, reason, message),

@@ -235,7 +235,7 @@ fn what_novasphere_decides_and_what_is_no_field_is_refused() {
             json!({"spec": {"containers": [{"name": "desktop", "imagge": "a"}]}}),
             "podOverrides.spec.containers[0].imagge",
         ),
-        (json!({"spec": {"terminationGracePeriodSeconds": "long"}}), "no Pod"),
+        (json!({"spec": {"terminationGracePeriodSeconds": "long"}}), "not a Pod"),
         (
             json!({"spec": {"terminationGracePeriodSeconds": 301}}),
             "podOverrides.spec.terminationGracePeriodSeconds: a desktop ends within 300 seconds",

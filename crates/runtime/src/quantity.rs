@@ -1,4 +1,6 @@
 //! Kubernetes quantities, compared by value.
+//!
+//! By hand, because it is a page of code; `kube_quantity` would bring a parser library and a decimal type for it.
 
 use std::cmp::Ordering;
 
@@ -6,13 +8,25 @@ use std::cmp::Ordering;
 /// emitted below nano").
 const NANO_DIGITS: i32 = 9;
 
+/// Whether two quantities such as `1Gi` and `1024Mi` have the same value; texts that are no quantities are the same when they are equal.
+#[must_use]
+pub fn same_quantity(left: &str, right: &str) -> bool {
+    equal(left, right).unwrap_or(left == right)
+}
+
+/// Whether one quantity is more than another; `false` when one of them is none.
+#[must_use]
+pub fn larger_quantity(left: &str, right: &str) -> bool {
+    compare(left, right).is_some_and(Ordering::is_gt)
+}
+
 /// Whether two quantities such as `1Gi` and `1024Mi` have the same value. `None` when one of them is not a quantity.
-pub(super) fn equal(left: &str, right: &str) -> Option<bool> {
+pub(crate) fn equal(left: &str, right: &str) -> Option<bool> {
     compare(left, right).map(Ordering::is_eq)
 }
 
 /// Which of two quantities is more. `None` when one of them is not a quantity.
-pub(super) fn compare(left: &str, right: &str) -> Option<Ordering> {
+pub(crate) fn compare(left: &str, right: &str) -> Option<Ordering> {
     Some(in_nanos(left)?.cmp(&in_nanos(right)?))
 }
 
