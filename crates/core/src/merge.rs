@@ -1,7 +1,7 @@
 //! Overrides of what a template says: a JSON merge patch that also merges lists by key.
 //!
 //! Not `k8s_openapi::DeepMerge`, because that merges typed values, for which `null` and an absent field are both `None`: an override
-//! could not remove what the template sets, such as a probe or an environment variable's value, as `spec.podOverrides` promises.
+//! could not remove what the template sets, such as a probe. `null` does that here, in `podOverrides` and in a machine's `overrides`.
 //! Unknown fields would be dropped before they could be reported, and there is no typed `VirtualMachine` to merge.
 
 use serde_json::Value;
@@ -70,7 +70,12 @@ fn merge_value(target: &mut Value, patch: &Value, key: Option<ElementKey>, key_o
     }
 }
 
-fn merge_list_by_key(key: ElementKey, present: &mut Vec<Value>, elements: &[Value], key_of: fn(&str) -> Option<ElementKey>) {
+fn merge_list_by_key(
+    key: ElementKey,
+    present: &mut Vec<Value>,
+    elements: &[Value],
+    key_of: fn(&str) -> Option<ElementKey>,
+) {
     for element in elements {
         let its_key = key(element);
         let same = |other: &&mut Value| its_key.is_some() && key(other) == its_key;

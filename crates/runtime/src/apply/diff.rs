@@ -16,10 +16,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{
-    list_type::{ListType, Schema, list_type},
-    quantity,
-};
+use super::list_type::{ListType, Schema, list_type};
+use crate::quantity;
 
 /// A place where the live object is not as desired.
 #[derive(Debug, PartialEq)]
@@ -168,7 +166,7 @@ impl<'a> Walk<'a> {
         if is_quantity(place)
             && let (Some(desired), Some(live)) = (scalar_text(desired), scalar_text(live))
         {
-            return crate::quantity::equal(&desired, &live).unwrap_or(false);
+            return quantity::equal(&desired, &live).unwrap_or(false);
         }
         // 1 and 1.0 are one number in JSON.
         matches!((desired.as_f64(), live.as_f64()), (Some(desired), Some(live)) if desired.total_cmp(&live).is_eq())

@@ -5,11 +5,7 @@ use novasphere_core::{
     failure::Failure,
     vnc_workspace::resize::{ResizeChange, ResizeObstacle, change},
 };
-use novasphere_runtime::{
-    apply::ApiReason,
-    quantity::same_quantity,
-    lease::NotLeader,
-};
+use novasphere_runtime::{apply::ApiReason, lease::NotLeader, quantity::same_quantity};
 
 use super::super::Reconciliation;
 use crate::children::Children;
