@@ -11,8 +11,8 @@ use novasphere_core::console_session::{
     grant::{DEFAULT_TOKEN_TTL, IssueError, NewGrant, TOKEN_TTL_LIMIT, find},
 };
 use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
-use novasphere_runtime::{access::UserInfo, serve::status::StatusError};
-use novasphere_sessions::{SessionGateway, WriteError};
+use novasphere_runtime::{access::UserInfo, optimistic::UpdateError, serve::status::StatusError};
+use novasphere_sessions::SessionGateway;
 use novasphere_wire::token::TokenHash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -297,11 +297,11 @@ fn unavailable(error: kube::Error) -> StatusError {
     StatusError::Unavailable(format!("kube-apiserver does not serve ConsoleSessions now: {error}"))
 }
 
-fn not_granted(error: &WriteError<IssueError>, session: &ConsoleSession) -> StatusError {
+fn not_granted(error: &UpdateError<IssueError>, session: &ConsoleSession) -> StatusError {
     match error {
-        WriteError::Refused(error) => refused(*error, &session.status.clone().unwrap_or_default()),
-        WriteError::Gone => not_found(&session.name_any()),
-        WriteError::Contended | WriteError::Api(_) | WriteError::Timeout => {
+        UpdateError::Refused(error) => refused(*error, &session.status.clone().unwrap_or_default()),
+        UpdateError::Gone => not_found(&session.name_any()),
+        UpdateError::Contended | UpdateError::Write(_) => {
             StatusError::Unavailable(format!("the token cannot be kept: {error}; try again"))
         }
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     net::IpAddr,
     sync::{
         Arc,
@@ -11,29 +10,13 @@ use std::{
     time::Duration,
 };
 
+pub use novasphere_runtime::optimistic::ObjectKey as SessionId;
 use novasphere_wire::close::EndReason;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
-
-/// A `ConsoleSession` object: another one of the same name is another session.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SessionId {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// How a viewer is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
@@ -165,6 +148,8 @@ struct RegistryInner {
 struct StreamTable {
     next: StreamNumber,
     by_session: HashMap<SessionId, Vec<StreamEntry>>,
+    /// The session of each connection that has a name.
+    by_connection: HashMap<String, SessionId>,
     count: usize,
     /// Streams that are over and whose viewers are being told.
     closing: usize,
@@ -196,6 +181,10 @@ impl Registry {
         streams.next += 1;
         streams.count += 1;
         let session = stream.info.session.clone();
+        if !stream.info.connection.is_empty() {
+            let connection = stream.info.connection.clone();
+            streams.by_connection.insert(connection, session.clone());
+        }
         streams.by_session.entry(session).or_default().push(StreamEntry {
             stream: stream.clone(),
             end: Some(end),
@@ -216,6 +205,18 @@ impl Registry {
             .by_session
             .get_mut(session)
             .map_or(0, |entries| entries.iter_mut().map(|entry| entry.end(why)).sum())
+    }
+
+    /// Ends the stream of a connection, and says whether there was one.
+    #[expect(clippy::must_use_candidate, reason = "the answer is for logs")]
+    pub fn end_connection(&self, connection: &str, why: EndReason) -> bool {
+        let mut streams = self.lock();
+        let Some(session) = streams.by_connection.get(connection).cloned() else {
+            return false;
+        };
+        let entries = streams.by_session.get_mut(&session).into_iter().flatten();
+        let of_connection = entries.filter(|entry| entry.stream.info.connection == connection);
+        of_connection.map(|entry| entry.end(why)).sum::<usize>() > 0
     }
 
     /// Ends the streams that `which` picks, and says how many.
@@ -293,6 +294,7 @@ impl Registry {
                 streams.by_session.remove(&stream.info.session);
             }
         }
+        streams.by_connection.remove(&stream.info.connection);
         streams.count -= 1;
         drop(streams);
         self.0.closed.notify_waiters();

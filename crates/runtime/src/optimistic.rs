@@ -3,7 +3,13 @@
 //! The status of a kind that has one writer is applied ([`Applier::apply_status`]). Where several processes count in the same list,
 //! each replaces the whole status at the version from which it decided, and decides again after a conflict.
 
-use std::{convert::Infallible, fmt::Debug, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt::{self, Debug},
+    marker::PhantomData,
+    sync::Arc,
+    time::Duration,
+};
 
 use kube::{ResourceExt, core::object::HasStatus};
 use tokio::time::timeout;
@@ -40,6 +46,12 @@ impl ObjectKey {
             name: object.meta().name.clone()?,
             uid: object.uid()?,
         })
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
     }
 }
 

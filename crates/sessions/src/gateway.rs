@@ -14,13 +14,15 @@ use novasphere_dataplane::{
     gateway::Gateway,
     limits::ConnectionLimiter,
     metrics::StreamMetrics,
-    registry::{Registry, Transport},
+    registry::Transport,
 };
 use novasphere_runtime::{
     access::{AccessReviewer, UserInfo},
+    apply::Applier,
     client::{self, ClientError},
     events,
     metrics::Metrics as RuntimeMetrics,
+    optimistic::UpdateError,
     optional_api::OptionalApis,
     shutdown::Shutdown,
     tasks::{TaskEnded, Tasks},
@@ -29,18 +31,11 @@ use novasphere_runtime::{
 use novasphere_wire::close::StreamEnd;
 
 use crate::{
-    admission::{Parts, SessionAdmission},
-    claim,
-    counters::Counting,
-    desktops::Desktops,
-    enforcer::Enforcer,
-    lease::{self, GatewayLease, NotAName},
-    live::LiveStreams,
-    report::{self, Report},
-    sessions::Sessions,
-    status::{StatusWriter, WriteError},
-    upstream::Consoles,
-    watches::{OPTIONAL_APIS, Watches},
+    admit::{SessionAdmission, entry},
+    enforce::{Enforcer, GatewayLease, HolderNameError, lease},
+    plane::{Clients, SessionPlane},
+    view::{OPTIONAL_APIS, SessionCaches, SessionView, Watches, session_id},
+    write::{FIELD_MANAGER, UsageWriter},
 };
 
 /// The name under which gateways report events.
@@ -77,7 +72,7 @@ pub struct SessionGatewayOptions {
 pub enum StartError {
     /// The process's name does not fit.
     #[error(transparent)]
-    Name(#[from] NotAName),
+    Name(#[from] HolderNameError),
     /// The client could not be made.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -94,98 +89,14 @@ pub enum StartError {
     TaskEnded(#[from] TaskEnded),
 }
 
-/// What decides about streams and tells of them, without watches, listeners and a lease.
-struct Core {
-    holder: String,
-    sessions: Sessions,
-    live: LiveStreams,
-    registry: Registry,
-    writer: StatusWriter,
-    access: AccessReviewer,
-    consoles: Consoles,
-    report: Report,
-    enforcer: Enforcer,
-}
-
-impl Core {
-    fn new(
-        client: &Client,
-        console_client: Client,
-        sessions: Sessions,
-        holder: &str,
-        reporter: events::Reporter,
-        wake_timeout: Duration,
-        tasks: &mut Tasks,
-    ) -> Self {
-        let (live, registry) = (LiveStreams::default(), Registry::default());
-        let writer = StatusWriter::new(client.clone(), sessions.clone());
-        let access = AccessReviewer::new(client.clone());
-        let report = Report::start(writer.clone(), live.clone(), reporter, tasks);
-        let enforcer = Enforcer::new(
-            sessions.clone(),
-            live.clone(),
-            registry.clone(),
-            access.clone(),
-            writer.clone(),
-            report.clone(),
-        );
-        Self {
-            holder: holder.to_owned(),
-            consoles: Consoles {
-                client: client.clone(),
-                console_client,
-                desktops: Desktops::new(client.clone(), sessions.clone(), wake_timeout),
-                sessions: sessions.clone(),
-            },
-            sessions,
-            live,
-            registry,
-            writer,
-            access,
-            report,
-            enforcer,
-        }
-    }
-
-    fn spawn(&self, tasks: &mut Tasks) {
-        let counting = Counting {
-            holder: self.holder.clone(),
-            registry: self.registry.clone(),
-            sessions: self.sessions.clone(),
-            writer: self.writer.clone(),
-            live: self.live.clone(),
-            report: self.report.clone(),
-        };
-        tasks.spawn("usage writer", counting.run());
-        tasks.spawn("enforcer", self.enforcer.clone().watch_rights());
-    }
-
-    fn admission(self, endpoints: Endpoints) -> SessionAdmission {
-        SessionAdmission::new(Parts {
-            holder: self.holder,
-            endpoints,
-            sessions: self.sessions,
-            writer: self.writer,
-            access: self.access,
-            consoles: self.consoles,
-            live: self.live,
-            registry: self.registry,
-            report: self.report,
-        })
-    }
-}
-
 /// A console gateway of `ConsoleSession` objects. Clones share everything.
 #[derive(Clone)]
 pub struct SessionGateway {
+    plane: Arc<SessionPlane>,
     gateway: Gateway<SessionAdmission>,
     admission: SessionAdmission,
-    sessions: Sessions,
-    access: AccessReviewer,
     client: Client,
-    report: Report,
     lease: GatewayLease,
-    holder: String,
 }
 
 impl SessionGateway {
@@ -207,50 +118,45 @@ impl SessionGateway {
         )
         .await
         .map_err(|error| StartError::Discovery(Box::new(error)))?;
+        let view = SessionView::new(SessionCaches::new(), apis);
         let watches = Watches {
             client: client.clone(),
             namespace: options.watch_namespace,
-            guard: Guard::new(options.runtime_metrics),
-            sessions: Sessions::new(apis),
+            guard: Guard::new(options.runtime_metrics.clone()),
+            view: view.clone(),
         };
-        let sessions = watches.sessions.clone();
-        let reporter = events::Reporter::new(client.clone(), REPORTER, &holder);
-        let wake = options.wake_timeout;
-        let core = Core::new(
-            &client,
+        let clients = Clients {
+            client: client.clone(),
             console_client,
-            sessions.clone(),
-            &holder,
-            reporter,
-            wake,
-            tasks,
-        );
+            applier: Applier::new(client.clone(), FIELD_MANAGER, options.runtime_metrics),
+            events: events::Reporter::new(client.clone(), REPORTER, &holder),
+        };
+        let plane = SessionPlane::start(clients, view, &holder, options.endpoints, options.wake_timeout, tasks);
+        let enforcer = Enforcer::new(Arc::clone(&plane));
         let lease = GatewayLease::new(client.clone(), &options.namespace, &holder);
-        let changed = core.enforcer.clone();
+        let changed = enforcer.clone();
         watches.spawn(tasks, move |change| changed.changed(&change));
-        core.spawn(tasks);
+        tasks.spawn("usage writer", UsageWriter::new(Arc::clone(&plane)).run());
+        tasks.spawn("enforcer", enforcer.clone().watch_rights());
         tasks.spawn("gateway lease", lease.clone().keep());
         let observers: Vec<Box<dyn Observer>> = vec![
-            Box::new(AuditLog::new(holder.clone(), options.audit)),
+            Box::new(AuditLog::new(holder, options.audit)),
             Box::new(options.metrics),
-            Box::new(core.report.clone()),
+            Box::new(plane.reporter.clone()),
             // Last: it may end the stream at once.
-            Box::new(core.enforcer.clone()),
+            Box::new(enforcer),
         ];
-        let (access, report, registry) = (core.access.clone(), core.report.clone(), core.registry.clone());
-        let admission = core.admission(options.endpoints);
+        let admission = SessionAdmission::new(Arc::clone(&plane));
+        let registry = plane.registry.clone();
         let this = Self {
             gateway: Gateway::with_registry(admission.clone(), observers, options.limiter, registry),
+            plane,
             admission,
-            sessions,
-            access,
             client,
-            report,
             lease,
-            holder,
         };
         tokio::select! {
-            () = this.sessions.filled() => Ok(this),
+            () = this.plane.view.filled() => Ok(this),
             () = options.shutdown.wait() => Err(StartError::Stopped),
             ended = tasks.first_end() => Err(ended.into()),
         }
@@ -264,14 +170,14 @@ impl SessionGateway {
 
     /// The sessions and their targets.
     #[must_use]
-    pub fn sessions(&self) -> &Sessions {
-        &self.sessions
+    pub fn sessions(&self) -> &SessionView {
+        &self.plane.view
     }
 
     /// The users' rights.
     #[must_use]
     pub fn access(&self) -> &AccessReviewer {
-        &self.access
+        &self.plane.access
     }
 
     /// The client that everything but consoles goes through.
@@ -283,7 +189,7 @@ impl SessionGateway {
     /// The name of this process in leases and connections.
     #[must_use]
     pub fn holder(&self) -> &str {
-        &self.holder
+        &self.plane.holder
     }
 
     /// Lets a user in whom kube-apiserver has authenticated; the answer goes to [`Gateway::serve_admitted`]. Checks all that a
@@ -303,7 +209,7 @@ impl SessionGateway {
     ) -> Result<Admitted, StreamEnd> {
         let admitted = self.admission.admit_user(session, user, client, transport).await;
         if let Err(refusal) = &admitted {
-            let subject = claim::subject_of(session, &user.name);
+            let subject = entry::subject_of(session, &user.name);
             self.gateway.reject_known(refusal, subject, client, transport);
         }
         admitted
@@ -313,23 +219,23 @@ impl SessionGateway {
     ///
     /// # Errors
     ///
-    /// [`WriteError`]; nothing was granted then, unless the answer got lost.
+    /// [`UpdateError`]; nothing was granted then, unless the answer got lost.
     pub async fn grant(
         &self,
         session: &ConsoleSession,
         grant: &NewGrant,
-    ) -> Result<Arc<ConsoleSession>, WriteError<IssueError>> {
+    ) -> Result<Arc<ConsoleSession>, UpdateError<IssueError>> {
         let granted = self.admission.grant(session, grant).await?;
-        self.report.granted(&report::id_of(session), grant);
+        self.plane.reporter.granted(&session_id(session), grant);
         Ok(granted)
     }
 
     /// Ends all streams in the way a restart wants, writes their ends and gives the lease back. The listeners must have stopped
     /// before. Streams that end by themselves within `grace` do.
     pub async fn finish(&self, grace: Duration) {
-        const LAST_WAIT: Duration = Duration::from_secs(4);
-        self.gateway.registry().drain(grace, LAST_WAIT).await;
-        self.report.flush(LAST_WAIT).await;
+        const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+        self.gateway.registry().drain(grace, CLOSE_TIMEOUT).await;
+        self.plane.reporter.flush(CLOSE_TIMEOUT).await;
         self.lease.release().await;
     }
 }

@@ -1,28 +1,20 @@
-//! Consoles of `ConsoleSession` objects: who may enter, where the console is, what ends a stream, and what is written about it.
+//! Consoles of `ConsoleSession` objects, in five topics:
+//!
+//! - [`view`]: what the cluster says of sessions and their targets; controller, gateways and the aggregated API decide on it alike
+//! - [`admit`]: who may enter
+//! - [`locate`]: where the console of a target is, and why it went away
+//! - [`write`]: what is written about sessions: status, events, usage
+//! - [`enforce`]: what ends a stream
 //!
 //! Everything is decided on the watch caches with the pure functions of `novasphere-core`; what has to hold over replicas is an optimistic write
 //! of the session's status. This crate opens no port and reads no configuration (the roles do), and carries no byte of a console (`dataplane` does).
 
-pub mod admission;
-mod claim;
-mod counters;
-pub mod desktops;
-mod enforcer;
+pub mod admit;
+pub mod enforce;
 mod gateway;
-mod grant;
-pub mod lease;
-mod live;
-mod report;
-pub mod sessions;
-pub mod status;
-pub mod target_view;
-pub mod upstream;
-mod used_tokens;
-mod watches;
+pub mod locate;
+mod plane;
+pub mod view;
+pub mod write;
 
-pub use self::{
-    admission::SessionAdmission,
-    gateway::{REPORTER, SessionGateway, SessionGatewayOptions, StartError},
-    sessions::Sessions,
-    status::WriteError,
-};
+pub use self::gateway::{REPORTER, SessionGateway, SessionGatewayOptions, StartError};

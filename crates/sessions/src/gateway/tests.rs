@@ -10,18 +10,14 @@ use novasphere_dataplane::{
     admission::{Admission, AdmissionRequest},
     registry::StreamInfo,
 };
-use novasphere_runtime::{
-    events,
-    tasks::Tasks,
-    watch::{ObjectName, WatchEvent},
-};
+use novasphere_runtime::watch::{ObjectName, WatchEvent};
+use novasphere_runtime::{events, tasks::Tasks};
 use novasphere_wire::{close::EndReason, token::TokenHash};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use super::*;
-use crate::watches::Change;
+use crate::view::ViewChange;
 
 const TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -218,10 +214,10 @@ fn session(uses: u32) -> Value {
 
 struct Stage {
     server: Server,
-    sessions: Sessions,
-    registry: Registry,
+    sessions: SessionView,
+    registry: novasphere_dataplane::registry::Registry,
     enforcer: Enforcer,
-    report: Report,
+    report: crate::write::SessionReporter,
     admission: SessionAdmission,
     _tasks: Tasks,
 }
@@ -233,7 +229,7 @@ impl Stage {
 
     fn with(session: Value) -> Self {
         let server = Server::new(session);
-        let sessions = Sessions::with_kubevirt();
+        let sessions = SessionView::with_kubevirt();
         sessions.observe(&WatchEvent::Apply(server.session()));
         let vm_access = json!({
             "metadata": {"name": "web", "namespace": "team", "uid": "t1"},
@@ -251,23 +247,21 @@ impl Stage {
             serde_json::from_value(instance).unwrap(),
         );
         let (client, mut tasks) = (server.client(), Tasks::new());
-        let reporter = events::Reporter::new(client.clone(), REPORTER, "g1");
-        let core = Core::new(
-            &client,
-            client.clone(),
-            sessions.clone(),
-            "g1",
-            reporter,
-            WAIT,
-            &mut tasks,
-        );
+        let clients = Clients {
+            console_client: client.clone(),
+            applier: Applier::new(client.clone(), FIELD_MANAGER, RuntimeMetrics::default()),
+            events: events::Reporter::new(client.clone(), REPORTER, "g1"),
+            client,
+        };
+        let view = sessions.clone();
+        let plane = SessionPlane::start(clients, view, "g1", Endpoints::default(), WAIT, &mut tasks);
         Self {
             server,
             sessions,
-            registry: core.registry.clone(),
-            enforcer: core.enforcer.clone(),
-            report: core.report.clone(),
-            admission: core.admission(Endpoints::default()),
+            registry: plane.registry.clone(),
+            enforcer: Enforcer::new(Arc::clone(&plane)),
+            report: plane.reporter.clone(),
+            admission: SessionAdmission::new(plane),
             _tasks: tasks,
         }
     }
@@ -289,7 +283,8 @@ impl Stage {
         bump(&mut state.session);
         drop(state);
         self.sessions.observe(&WatchEvent::Apply(self.server.session()));
-        self.enforcer.changed(&Change::Session("team".into(), "look".into()));
+        self.enforcer
+            .changed(&ViewChange::Session("team".into(), "look".into()));
     }
 
     fn open(&self, admitted: &Admitted) -> novasphere_dataplane::registry::StreamHandle {
@@ -406,7 +401,7 @@ async fn a_session_that_was_deleted_while_the_watch_was_down_ends_its_streams() 
     let mut handle = stage.open(&admitted);
     stage.sessions.observe(&WatchEvent::Init);
     stage.sessions.observe(&WatchEvent::InitDone);
-    stage.enforcer.changed(&Change::All);
+    stage.enforcer.changed(&ViewChange::All);
     assert_eq!(
         futures::FutureExt::now_or_never(handle.ended()),
         Some(EndReason::Deleted)
@@ -428,7 +423,7 @@ async fn a_session_that_becomes_unreadable_loses_its_streams_and_tokens() {
     stage.sessions.observe(&WatchEvent::Undecodable(name.clone()));
     stage
         .enforcer
-        .changed(&Change::Session(name.namespace.unwrap_or_default(), name.name));
+        .changed(&ViewChange::Session(name.namespace.unwrap_or_default(), name.name));
     assert_eq!(
         futures::FutureExt::now_or_never(handle.ended()),
         Some(EndReason::Deleted)
@@ -443,10 +438,10 @@ async fn a_session_whose_deletion_overtook_the_answer_to_a_claim_ends_its_stream
     let admitted = stage.enter().await.unwrap();
     let answer = stage.server.session();
     stage.sessions.observe(&WatchEvent::Delete(answer.clone()));
-    stage.sessions.written(answer);
+    stage.sessions.insert_own_write(answer);
     let mut handle = stage.open(&admitted);
-    let mut turns = JoinSet::new();
-    turns.spawn(stage.enforcer.clone().watch_rights());
+    let mut turns = Tasks::new();
+    turns.spawn("enforcer", stage.enforcer.clone().watch_rights());
     let early = tokio::time::timeout(Duration::from_mins(1), handle.ended()).await;
     assert!(early.is_err(), "the watch need not have seen a session that is there");
     stage.server.0.lock().is_gone = true;

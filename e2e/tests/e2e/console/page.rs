@@ -30,7 +30,7 @@ use novasphere_e2e::{
     },
     harness::{Case, Needs},
 };
-use novasphere_sessions::target_view::TargetView;
+use novasphere_sessions::admit::TargetView;
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
     rfb::{security::vnc_auth::VncPassword, upstream::Authentication},

@@ -62,7 +62,7 @@ impl Stage {
         let workspace: VncWorkspace = serde_json::from_value(state.workspace.clone()).unwrap();
         drop(state);
         self.sessions.see(&WatchEvent::Apply(workspace));
-        self.enforcer.changed(&Change::Targets("team".into()));
+        self.enforcer.changed(&ViewChange::Targets("team".into()));
     }
 
     /// Lets the desktop be at this address from now on.

@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use novasphere_core::console_session::grant::{IssueError, NewGrant, issue};
 use novasphere_crd::ConsoleSession;
+use novasphere_runtime::optimistic::Decide;
 
-use super::status::{Decide, Decision};
+use crate::write::Decision;
 
 /// A grant to be added.
-pub(super) struct Granting<'a>(pub(super) &'a NewGrant);
+pub(super) struct GrantDecision<'a>(pub(super) &'a NewGrant);
 
-impl Decide for Granting<'_> {
+impl Decide<ConsoleSession> for GrantDecision<'_> {
     type Refusal = IssueError;
 
     async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision, IssueError> {

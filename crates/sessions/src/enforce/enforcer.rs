@@ -10,47 +10,38 @@ use novasphere_core::console_session::{close::close_reason, session::expires_at,
 use novasphere_crd::{CloseReason, ConsoleSession};
 use novasphere_dataplane::{
     admission::{EntryRejected, Observer},
-    registry::{Registry, SessionId, Stream},
+    registry::{SessionId, Stream},
 };
-use novasphere_runtime::access::{AccessReviewer, RECHECK_TTL, UserInfo};
+use novasphere_runtime::access::{RECHECK_TTL, UserInfo};
 use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{
-    live::{Live, LiveStreams},
-    report::{Report, id_of},
-    sessions::Sessions,
-    status::StatusWriter,
-    watches::Change,
+use super::ActiveStream;
+use crate::{
+    plane::SessionPlane,
+    view::{ViewChange, session_id},
 };
 
 /// How often it is looked whose rights are to be asked for again.
-const TURN: Duration = Duration::from_secs(5);
+const TICK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How many turns until all streams are looked at again. It costs as much as an event of each of their sessions.
-const LOOK_AGAIN: u32 = 6;
+const RECHECK_TICKS: u32 = 6;
 
 /// Questions at the same time.
-const QUESTIONS: usize = 16;
+const REVIEWS_LIMIT: usize = 16;
 
 /// Ends streams. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Enforcer(Arc<Parts>);
-
-struct Parts {
-    sessions: Sessions,
-    live: LiveStreams,
-    registry: Registry,
-    access: AccessReviewer,
-    writer: StatusWriter,
-    report: Report,
+pub(crate) struct Enforcer {
+    plane: Arc<SessionPlane>,
     /// Sessions whose duration was shortened, with the end for which a timer runs.
-    timers: Mutex<HashMap<SessionId, Timestamp>>,
+    timers: Arc<Mutex<HashMap<SessionId, Timestamp>>>,
 }
 
 /// What viewers are told of a session's end.
-pub(crate) const fn close_of(reason: CloseReason) -> EndReason {
+pub(crate) const fn end_reason(reason: CloseReason) -> EndReason {
     match reason {
         CloseReason::Expired => EndReason::Expired,
         CloseReason::Revoked => EndReason::Revoked,
@@ -61,32 +52,20 @@ pub(crate) const fn close_of(reason: CloseReason) -> EndReason {
 }
 
 impl Enforcer {
-    pub(crate) fn new(
-        sessions: Sessions,
-        live: LiveStreams,
-        registry: Registry,
-        access: AccessReviewer,
-        writer: StatusWriter,
-        report: Report,
-    ) -> Self {
-        Self(Arc::new(Parts {
-            sessions,
-            live,
-            registry,
-            access,
-            writer,
-            report,
-            timers: Mutex::default(),
-        }))
+    pub(crate) fn new(plane: Arc<SessionPlane>) -> Self {
+        Self {
+            plane,
+            timers: Arc::default(),
+        }
     }
 
     /// Looks at the sessions that an event is about. Called from the watches, so that nothing comes between the event and
     /// the end of a stream.
-    pub(crate) fn changed(&self, change: &Change) {
-        let sessions = self.0.live.sessions(|id| match change {
-            Change::Session(namespace, name) => id.namespace == *namespace && id.name == *name,
-            Change::Targets(namespace) => id.namespace == *namespace,
-            Change::All => true,
+    pub(crate) fn changed(&self, change: &ViewChange) {
+        let sessions = self.plane.active.sessions(|id| match change {
+            ViewChange::Session(namespace, name) => id.namespace == *namespace && id.name == *name,
+            ViewChange::Targets(namespace) => id.namespace == *namespace,
+            ViewChange::All => true,
         });
         for id in sessions {
             self.check(&id);
@@ -95,26 +74,26 @@ impl Enforcer {
 
     /// Ends the streams of a session that may not go on, and puts those back into it that it does not know.
     pub(crate) fn check(&self, id: &SessionId) {
-        let Some(session) = self.0.sessions.of(id) else {
-            self.0.registry.end_session(id, EndReason::Deleted);
+        let Some(session) = self.plane.view.of(id) else {
+            self.plane.registry.end_session(id, EndReason::Deleted);
             return;
         };
         for live in self.end_refused(id, &session) {
-            self.0.report.rejoin(live);
+            self.plane.reporter.restore(live);
         }
     }
 
     /// Ends the streams of a session that may not go on. Returns those that go on and of which it knows nothing.
-    fn end_refused(&self, id: &SessionId, session: &ConsoleSession) -> Vec<Arc<Live>> {
-        let references = self.0.sessions.references(session);
+    fn end_refused(&self, id: &SessionId, session: &ConsoleSession) -> Vec<Arc<ActiveStream>> {
+        let references = self.plane.view.references(session);
         if let Some(reason) = close_reason(session, &references, Timestamp::now()) {
-            self.0.registry.end_session(id, close_of(reason));
+            self.plane.registry.end_session(id, end_reason(reason));
             return Vec::new();
         }
         self.follow_expiry(session);
         let console = validate(session, &references).map(|valid| valid.target.console).ok();
         let mut unknown = Vec::new();
-        for live in self.0.live.of_session(id) {
+        for live in self.plane.active.of_session(id) {
             if console.as_ref().is_some_and(|console| *console != live.console) {
                 self.end(&live, EndReason::PolicyChanged);
             } else if !is_noted(session, &live) {
@@ -132,41 +111,39 @@ impl Enforcer {
     /// Looks at all sessions that have streams, for what has no event: a session that was deleted before the answer to the
     /// claim of its stream was here is in no watch cache, and is believed to be there for as long as own writes are.
     async fn look_again(&self) {
-        let sessions = self.0.live.sessions(|_| true);
+        let sessions = self.plane.active.sessions(|_| true);
         futures::stream::iter(sessions)
-            .for_each_concurrent(QUESTIONS, |id| async move {
+            .for_each_concurrent(REVIEWS_LIMIT, |id| async move {
                 // Else a gateway with thousands of streams does nothing else meanwhile.
                 tokio::task::yield_now().await;
-                let session = self.0.sessions.of(&id).filter(|_| self.0.sessions.is_watched(&id));
+                let session = self.plane.view.of(&id).filter(|_| self.plane.view.is_watched(&id));
                 if let Some(session) = session {
                     self.end_refused(&id, &session);
-                } else if self.0.writer.is_gone(&id).await {
-                    self.0.registry.end_session(&id, EndReason::Deleted);
+                } else if self.plane.writer.is_gone(&id).await {
+                    self.plane.registry.end_session(&id, EndReason::Deleted);
                 }
             })
             .await;
     }
 
-    fn end(&self, live: &Live, why: EndReason) {
-        self.0
-            .registry
-            .end_where(|stream| stream.info.connection == live.id(), why);
+    fn end(&self, stream: &ActiveStream, reason: EndReason) {
+        self.plane.registry.end_connection(stream.id(), reason);
     }
 
     /// A stream's own clock knows the end that the session had when it was opened.
     fn follow_expiry(&self, session: &ConsoleSession) {
         let Some(expires) = expires_at(session) else { return };
-        let id = id_of(session);
+        let id = session_id(session);
         let is_shorter = self
-            .0
-            .live
+            .plane
+            .active
             .of_session(&id)
             .iter()
             .any(|live| expires.as_second() < live.expires.as_second());
         if !is_shorter {
             return;
         }
-        let mut timers = self.0.timers.lock();
+        let mut timers = self.timers.lock();
         if timers.insert(id.clone(), expires) == Some(expires) {
             return;
         }
@@ -180,7 +157,7 @@ impl Enforcer {
     }
 
     fn timer_is_over(&self, id: &SessionId, expires: Timestamp) {
-        let mut timers = self.0.timers.lock();
+        let mut timers = self.timers.lock();
         if timers.get(id) == Some(&expires) {
             timers.remove(id);
         }
@@ -191,16 +168,16 @@ impl Enforcer {
     /// Looks at the streams and asks for the rights of those who are connected, again and again. An answer that cannot be had
     /// changes nothing.
     pub(crate) async fn watch_rights(self) {
-        let mut turns = interval(TURN);
+        let mut turns = interval(TICK_INTERVAL);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for turn in (0..LOOK_AGAIN).cycle() {
+        for turn in (0..RECHECK_TICKS).cycle() {
             turns.tick().await;
             if turn == 0 {
                 self.look_again().await;
             }
             let questions = self.questions();
             futures::stream::iter(questions)
-                .for_each_concurrent(QUESTIONS, |question| self.ask(question))
+                .for_each_concurrent(REVIEWS_LIMIT, |question| self.ask(question))
                 .await;
         }
     }
@@ -208,7 +185,7 @@ impl Enforcer {
     fn questions(&self) -> Vec<(UserInfo, ResourceAttributes)> {
         let mut questions: Vec<(UserInfo, ResourceAttributes)> = Vec::new();
         let mut seen = std::collections::HashSet::new();
-        for live in self.0.live.all() {
+        for live in self.plane.active.all() {
             let key = (
                 live.user.clone(),
                 live.session.namespace.clone(),
@@ -225,10 +202,10 @@ impl Enforcer {
     }
 
     async fn ask(&self, (user, right): (UserInfo, ResourceAttributes)) {
-        match self.0.access.allows(&user, &right, RECHECK_TTL).await {
+        match self.plane.access.allows(&user, &right, RECHECK_TTL).await {
             Ok(true) => {}
             Ok(false) => {
-                for live in self.0.live.all() {
+                for live in self.plane.active.all() {
                     if live.user == user && live.rights().contains(&right) {
                         self.end(&live, EndReason::AccessWithdrawn);
                     }
@@ -240,7 +217,7 @@ impl Enforcer {
 }
 
 /// Whether the last who left a session had to make room since the stream was opened.
-fn is_replaced(session: &ConsoleSession, live: &Live) -> bool {
+fn is_replaced(session: &ConsoleSession, live: &ActiveStream) -> bool {
     let status = session.status.as_ref();
     let last = status.and_then(|status| status.last_disconnect.as_ref());
     last.is_some_and(|last| {
@@ -249,7 +226,7 @@ fn is_replaced(session: &ConsoleSession, live: &Live) -> bool {
     })
 }
 
-fn is_noted(session: &ConsoleSession, live: &Live) -> bool {
+fn is_noted(session: &ConsoleSession, live: &ActiveStream) -> bool {
     let connections = session.status.iter().flat_map(|status| &status.connections);
     connections.into_iter().any(|connection| connection.id == live.id())
 }

@@ -14,18 +14,18 @@ use novasphere_runtime::{
     watch::{Guard, ObjectName, WatchEvent, guarded},
 };
 
-use super::sessions::{Caches, Sessions};
+use super::{SessionCaches, SessionView};
 
 const VIRTUAL_MACHINES: OptionalApi = OptionalApi::of::<VirtualMachine>();
 
-pub(super) const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi::of::<VirtualMachineInstance>();
+const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi::of::<VirtualMachineInstance>();
 
 /// The APIs that the sessions' targets come from, and that may be missing.
-pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES];
+pub const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES];
 
 /// Something that the watches saw and that may end streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum ViewChange {
     /// A session, by namespace and name.
     Session(String, String),
     /// A target or its machine in this namespace.
@@ -40,18 +40,18 @@ pub(crate) struct Watches {
     pub(crate) client: Client,
     pub(crate) namespace: Option<String>,
     pub(crate) guard: Guard,
-    pub(crate) sessions: Sessions,
+    pub(crate) view: SessionView,
 }
 
 impl Watches {
     /// Starts the watches as tasks of `tasks`. `tell` is called after each event that is in the caches; it must not block.
-    pub(crate) fn spawn(&self, tasks: &mut Tasks, tell: impl Fn(Change) + Clone + Send + 'static) {
+    pub(crate) fn spawn(&self, tasks: &mut Tasks, tell: impl Fn(ViewChange) + Clone + Send + 'static) {
         let (watches, tell_session) = (self.clone(), tell.clone());
         tasks.spawn("ConsoleSession watch", async move {
             let events = guarded(watches.api(), watcher::Config::default(), watches.guard.clone());
             drive(
                 events,
-                |event| watches.sessions.observe(event),
+                |event| watches.view.observe(event),
                 change_of_session,
                 tell_session,
             )
@@ -96,17 +96,16 @@ impl Watches {
     async fn targets<K>(
         &self,
         events: impl Stream<Item = watcher::Result<WatchEvent<K>>>,
-        cache: fn(&Caches) -> &Cache<K>,
-        tell: impl Fn(Change),
+        cache: fn(&SessionCaches) -> &Cache<K>,
+        tell: impl Fn(ViewChange),
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + 'static,
     {
-        let caches = &self.sessions.0;
         let observe = |event: &WatchEvent<K>| {
-            cache(caches).observe(event);
-            caches.target_events.send_modify(|count| *count += 1);
+            cache(self.view.caches()).observe(event);
+            self.view.target_changed();
         };
-        let change = |name: ObjectName| Change::Targets(name.namespace.unwrap_or_default());
+        let change = |name: ObjectName| ViewChange::Targets(name.namespace.unwrap_or_default());
         drive(events, observe, change, tell).await;
     }
 
@@ -115,7 +114,7 @@ impl Watches {
         api: &OptionalApi,
     ) -> impl Stream<Item = watcher::Result<WatchEvent<K>>> + Send + 'static + use<K> {
         let watches = self.clone();
-        let (apis, guard) = (&self.sessions.0.apis, self.guard.clone());
+        let (apis, guard) = (self.view.apis(), self.guard.clone());
         optional_watch(apis, api, watcher::Config::default(), guard, move |_version| {
             watches.api()
         })
@@ -126,15 +125,15 @@ impl Watches {
     }
 }
 
-fn change_of_session(name: ObjectName) -> Change {
-    Change::Session(name.namespace.unwrap_or_default(), name.name)
+fn change_of_session(name: ObjectName) -> ViewChange {
+    ViewChange::Session(name.namespace.unwrap_or_default(), name.name)
 }
 
 async fn drive<K: Resource<DynamicType = ()>>(
     events: impl Stream<Item = watcher::Result<WatchEvent<K>>>,
     observe: impl Fn(&WatchEvent<K>),
-    change: impl Fn(ObjectName) -> Change,
-    tell: impl Fn(Change),
+    change: impl Fn(ObjectName) -> ViewChange,
+    tell: impl Fn(ViewChange),
 ) {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
@@ -144,7 +143,7 @@ async fn drive<K: Resource<DynamicType = ()>>(
         match &event {
             WatchEvent::Apply(object) | WatchEvent::Delete(object) => tell(change(ObjectName::of(object))),
             WatchEvent::Undecodable(name) => tell(change(name.clone())),
-            WatchEvent::InitDone => tell(Change::All),
+            WatchEvent::InitDone => tell(ViewChange::All),
             WatchEvent::Init | WatchEvent::InitApply(_) => {}
         }
     }

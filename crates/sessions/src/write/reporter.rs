@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use novasphere_core::console_session::{
     connection::{connect, disconnect},
     grant::NewGrant,
@@ -21,7 +21,11 @@ use novasphere_dataplane::{
     admission::{EntryRejected, Observer},
     registry::{SessionId, Stream},
 };
-use novasphere_runtime::{events, tasks::Tasks};
+use novasphere_runtime::{
+    events,
+    optimistic::{Infallibly, UpdateError},
+    tasks::Tasks,
+};
 use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
@@ -29,31 +33,31 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    live::{Live, LiveStreams},
-    status::{Decision, Pure, StatusWriter, WriteError},
+use crate::{
+    enforce::{ActiveStream, ActiveStreams},
+    write::{Decision, SessionWriter},
 };
 
 /// How long to wait after a write that failed.
-const RETRY: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Sessions that are written at the same time.
-const WRITES: usize = 16;
+/// SessionView that are written at the same time.
+const WRITES_LIMIT: usize = 16;
 
 /// Events that wait to be written; more are lost, for events are best effort.
-const EVENTS: usize = 256;
+const EVENTS_LIMIT: usize = 256;
 
 /// What is told about streams. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Report(Arc<Parts>);
+pub(crate) struct SessionReporter(Arc<ReporterInner>);
 
-struct Parts {
-    writer: StatusWriter,
-    live: LiveStreams,
-    news: mpsc::Sender<News>,
+struct ReporterInner {
+    writer: SessionWriter,
+    live: ActiveStreams,
+    news: mpsc::Sender<SessionEvent>,
     leaving: Mutex<HashMap<SessionId, Vec<Leaving>>>,
     wake: Notify,
-    /// Sessions whose leave is being written.
+    /// SessionView whose leave is being written.
     busy: AtomicUsize,
     idle: Notify,
 }
@@ -64,23 +68,23 @@ struct Leaving {
 }
 
 /// An event to be written.
-struct News {
+struct SessionEvent {
     session: SessionId,
     warning: bool,
     reason: &'static str,
     note: String,
 }
 
-impl Report {
+impl SessionReporter {
     /// A report, and the tasks that write it into `tasks`.
     pub(crate) fn start(
-        writer: StatusWriter,
-        live: LiveStreams,
+        writer: SessionWriter,
+        live: ActiveStreams,
         reporter: events::Reporter,
         tasks: &mut Tasks,
     ) -> Self {
-        let (news, pending) = mpsc::channel(EVENTS);
-        let report = Self(Arc::new(Parts {
+        let (news, pending) = mpsc::channel(EVENTS_LIMIT);
+        let report = Self(Arc::new(ReporterInner {
             writer,
             live,
             news,
@@ -95,13 +99,13 @@ impl Report {
     }
 
     /// Notes that a stream is over; does nothing when that was noted already.
-    pub(crate) fn over(&self, session: &SessionId, connection: &str, why: EndReason) {
+    pub(crate) fn closed(&self, session: &SessionId, connection: &str, why: EndReason) {
         if let Some(live) = self.0.live.remove(session, connection) {
             self.left(&live, why);
         }
     }
 
-    fn left(&self, live: &Live, why: EndReason) {
+    fn left(&self, live: &ActiveStream, why: EndReason) {
         let leaving = Leaving {
             connection: live.id().to_owned(),
             last: LastDisconnect {
@@ -115,7 +119,7 @@ impl Report {
     }
 
     /// Notes connections that the status has and that nobody carries.
-    pub(crate) fn forgotten(&self, session: &SessionId, user: &str, connection: &str) {
+    pub(crate) fn orphaned(&self, session: &SessionId, user: &str, connection: &str) {
         let leaving = Leaving {
             connection: connection.to_owned(),
             last: LastDisconnect {
@@ -132,7 +136,7 @@ impl Report {
     pub(crate) fn granted(&self, session: &SessionId, grant: &NewGrant) {
         let streams = if grant.uses == 1 { "one stream" } else { "its streams" };
         let seconds = grant.ttl.as_secs();
-        self.tell(News {
+        self.tell(SessionEvent {
             session: session.clone(),
             warning: false,
             reason: "Granted",
@@ -141,8 +145,8 @@ impl Report {
     }
 
     /// Notes that a known user was turned away from a session.
-    pub(crate) fn turned_away(&self, session: &SessionId, user: &str, why: EndReason) {
-        self.tell(News {
+    pub(crate) fn rejected(&self, session: &SessionId, user: &str, why: EndReason) {
+        self.tell(SessionEvent {
             session: session.clone(),
             warning: true,
             reason: "ConnectionRefused",
@@ -152,10 +156,10 @@ impl Report {
 
     /// Puts a stream that lives back into its session: while this process could not renew its lease, somebody may have
     /// taken it for dead.
-    pub(crate) fn rejoin(&self, live: Arc<Live>) {
+    pub(crate) fn restore(&self, live: Arc<ActiveStream>) {
         let report = self.clone();
         tokio::spawn(async move {
-            let mut again = Pure(|session: &ConsoleSession| {
+            let mut again = Infallibly(|session: &ConsoleSession| {
                 let status = session.status.clone().unwrap_or_default();
                 let connected = connect(&status, live.connection.clone(), u16::MAX, Timestamp::now());
                 // A refusal means that it is there, or that the session is over and the stream with it.
@@ -187,14 +191,14 @@ impl Report {
         self.0.leaving.lock()
     }
 
-    fn tell(&self, news: News) {
+    fn tell(&self, news: SessionEvent) {
         if self.0.news.try_send(news).is_err() {
             tracing::debug!("too many events about sessions; one is not told");
         }
     }
 
     async fn write_leaves(self) {
-        let places = Arc::new(Semaphore::new(WRITES));
+        let places = Arc::new(Semaphore::new(WRITES_LIMIT));
         loop {
             self.0.wake.notified().await;
             let due: Vec<_> = {
@@ -223,21 +227,21 @@ impl Report {
             return;
         };
         let ids: Vec<_> = leaving.iter().map(|leaving| leaving.connection.as_str()).collect();
-        let mut without = Pure(|session: &ConsoleSession| {
+        let mut without = Infallibly(|session: &ConsoleSession| {
             let before = session.status.clone().unwrap_or_default();
             let after = disconnect(&before, &ids, last.clone(), Timestamp::now());
             Decision::change(&before, after)
         });
         match self.0.writer.update(&id, &mut without).await {
-            Ok(_) | Err(WriteError::Gone | WriteError::Refused(_)) => {}
-            Err(error @ (WriteError::Contended | WriteError::Api(_) | WriteError::Timeout)) => {
+            Ok(_) | Err(UpdateError::Gone | UpdateError::Refused(_)) => {}
+            Err(error @ (UpdateError::Contended | UpdateError::Write(_))) => {
                 tracing::warn!(session = %id, "the end of a stream is not in its session's status yet: {error}");
                 let mut waiting = self.lock();
                 waiting.entry(id).or_default().extend(leaving);
                 drop(waiting);
                 let report = self.clone();
                 tokio::spawn(async move {
-                    sleep(RETRY).await;
+                    sleep(RETRY_INTERVAL).await;
                     report.0.wake.notify_one();
                 });
             }
@@ -245,9 +249,9 @@ impl Report {
     }
 }
 
-async fn write_events(reporter: events::Reporter, mut pending: mpsc::Receiver<News>) {
+async fn write_events(reporter: events::Reporter, mut pending: mpsc::Receiver<SessionEvent>) {
     while let Some(news) = pending.recv().await {
-        let News {
+        let SessionEvent {
             session,
             warning,
             reason,
@@ -269,11 +273,11 @@ async fn write_events(reporter: events::Reporter, mut pending: mpsc::Receiver<Ne
     }
 }
 
-impl Observer for Report {
+impl Observer for SessionReporter {
     fn on_opened(&self, stream: &Stream) {
         let info = &stream.info;
         let transport: &str = info.transport.into();
-        self.tell(News {
+        self.tell(SessionEvent {
             session: info.session.clone(),
             warning: false,
             reason: "Connected",
@@ -283,8 +287,8 @@ impl Observer for Report {
 
     fn on_closed(&self, stream: &Stream, end: &StreamEnd) {
         let info = &stream.info;
-        self.over(&info.session, &info.connection, end.reason);
-        self.tell(News {
+        self.closed(&info.session, &info.connection, end.reason);
+        self.tell(SessionEvent {
             session: info.session.clone(),
             warning: false,
             reason: "Disconnected",
@@ -297,8 +301,8 @@ impl Observer for Report {
             return;
         };
         let why = rejected.end.reason;
-        self.over(&live.session, live.id(), why);
-        self.turned_away(&live.session, &live.user.name, why);
+        self.closed(&live.session, live.id(), why);
+        self.rejected(&live.session, &live.user.name, why);
     }
 }
 
@@ -307,14 +311,5 @@ fn words(end: &StreamEnd) -> &str {
     match (end.reason, &end.detail) {
         (EndReason::TargetHibernated | EndReason::TargetExpired, Some(detail)) => detail,
         (why, _) => why.sentence(),
-    }
-}
-
-/// The identity of a session object.
-pub(crate) fn id_of(session: &ConsoleSession) -> SessionId {
-    SessionId {
-        namespace: session.namespace().unwrap_or_default(),
-        name: session.name_any(),
-        uid: session.uid().unwrap_or_default(),
     }
 }

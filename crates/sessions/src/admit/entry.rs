@@ -19,19 +19,19 @@ use novasphere_wire::{
     token::TokenHash,
 };
 
-use super::report::id_of;
+use crate::view::session_id;
 
 /// By what a viewer enters.
 #[derive(Clone, Debug)]
-pub(crate) enum Way {
+pub(crate) enum Credential {
     Token(TokenHash),
     User(UserInfo),
 }
 
 /// A viewer at the door.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    pub(crate) way: Way,
+pub(crate) struct EntryRequest {
+    pub(crate) credential: Credential,
     pub(crate) client: IpAddr,
     pub(crate) transport: Transport,
     /// The name that the stream is going to have.
@@ -49,7 +49,7 @@ pub(crate) fn unknown(detail: impl Into<String>) -> StreamEnd {
 /// What the log says of somebody who was turned away.
 pub(crate) fn subject_of(session: &ConsoleSession, user: &str) -> TokenSubject {
     TokenSubject {
-        session: id_of(session).to_string(),
+        session: session_id(session).to_string(),
         user: user.to_owned(),
         target: target_name(session),
     }
@@ -61,14 +61,18 @@ pub(crate) fn target_name(session: &ConsoleSession) -> String {
 }
 
 /// Who it is, by a token that is good now or by kube-apiserver's word.
-pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Result<UserInfo, StreamEnd> {
-    match way {
-        Way::User(user) if may_have_token(&session.spec, &user.name, &user.groups) => Ok(user.clone()),
-        Way::User(user) => Err(refuse(
+pub(crate) fn user_of(
+    session: &ConsoleSession,
+    credential: &Credential,
+    now: Timestamp,
+) -> Result<UserInfo, StreamEnd> {
+    match credential {
+        Credential::User(user) if may_have_token(&session.spec, &user.name, &user.groups) => Ok(user.clone()),
+        Credential::User(user) => Err(refuse(
             EndReason::AccessWithdrawn,
             format!("spec.users and spec.groups do not name {}", user.name),
         )),
-        Way::Token(hash) => {
+        Credential::Token(hash) => {
             let status = session.status.as_ref();
             let grant = status.and_then(|status| grant::find(status, &hash.to_hex()));
             let grant = grant.ok_or_else(|| unknown("the session no longer knows the token"))?;
@@ -83,21 +87,21 @@ pub(crate) fn user_of(session: &ConsoleSession, way: &Way, now: Timestamp) -> Re
             Ok(UserInfo {
                 name: grant.user.clone(),
                 uid: grant.uid.clone(),
-                groups: grant.groups.clone(),
                 extra: grant::extra_of(grant),
+                groups: grant.groups.clone(),
             })
         }
     }
 }
 
-pub(crate) fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), StreamEnd> {
-    if !policy.allows_address(caller.client) {
+pub(crate) fn check_policy(policy: &SessionPolicy, request: &EntryRequest) -> Result<(), StreamEnd> {
+    if !policy.allows_address(request.client) {
         return Err(refuse(
             EndReason::AddressNotAllowed,
-            format!("{} is in no allowed source range", caller.client),
+            format!("{} is in no allowed source range", request.client),
         ));
     }
-    if caller.transport != Transport::Rfb {
+    if request.transport != Transport::Rfb {
         return Ok(());
     }
     if policy.protocol != ConsoleProtocol::Vnc {
@@ -118,16 +122,16 @@ pub(crate) fn check_way(policy: &SessionPolicy, caller: &Caller) -> Result<(), S
 
 pub(crate) fn claimed(
     before: &ConsoleSessionStatus,
-    caller: &Caller,
+    request: &EntryRequest,
     connection: &NewConnection,
     policy: &SessionPolicy,
-    replaced: &[String],
+    displaced: &[String],
     now: Timestamp,
 ) -> Result<ConsoleSessionStatus, StreamEnd> {
-    let made_room = make_room(before, replaced, now);
-    let claimed = match &caller.way {
-        Way::Token(hash) => claim(&made_room, &hash.to_hex(), connection.clone(), policy.max_viewers, now),
-        Way::User(_) => connect(&made_room, connection.clone(), policy.max_viewers, now),
+    let made_room = without_displaced(before, displaced, now);
+    let claimed = match &request.credential {
+        Credential::Token(hash) => claim(&made_room, &hash.to_hex(), connection.clone(), policy.max_viewers, now),
+        Credential::User(_) => connect(&made_room, connection.clone(), policy.max_viewers, now),
     };
     claimed.map_err(|error| {
         let why = match error {
@@ -142,14 +146,14 @@ pub(crate) fn claimed(
     })
 }
 
-/// Without the session's own streams that are replaced: their gateways see by the reason that they were not forgotten.
-fn make_room(before: &ConsoleSessionStatus, replaced: &[String], now: Timestamp) -> ConsoleSessionStatus {
+/// Without the session's own streams that are displaced: their gateways see by the reason that they were not forgotten.
+fn without_displaced(before: &ConsoleSessionStatus, displaced: &[String], now: Timestamp) -> ConsoleSessionStatus {
     let own = before
         .connections
         .iter()
-        .find(|connection| replaced.contains(&connection.id));
+        .find(|connection| displaced.contains(&connection.id));
     let Some(own) = own else { return before.clone() };
-    let ids: Vec<&str> = replaced.iter().map(String::as_str).collect();
+    let ids: Vec<&str> = displaced.iter().map(String::as_str).collect();
     let last = LastDisconnect {
         user: own.user.clone(),
         reason: EndReason::Replaced.reason().to_owned(),
@@ -208,13 +212,13 @@ mod tests {
     }
 
     fn told(policy: &SessionPolicy, client: &str, transport: Transport) -> Option<EndReason> {
-        let caller = Caller {
-            way: Way::User(UserInfo::default()),
+        let request = EntryRequest {
+            credential: Credential::User(UserInfo::default()),
             client: client.parse().unwrap(),
             transport,
             connection: "c".into(),
         };
-        check_way(policy, &caller).err().map(|refusal| refusal.reason)
+        check_policy(policy, &request).err().map(|refusal| refusal.reason)
     }
 
     #[test]
@@ -254,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_who_is_replaced_makes_room_and_the_token_stays_good() {
+    fn a_viewer_who_is_displaced_makes_room_and_the_token_stays_good() {
         let now = Timestamp::now();
         let connection = |id: &str| Connection {
             id: id.into(),
@@ -271,8 +275,8 @@ mod tests {
             connections: vec![connection("old"), connection("other")],
             ..ConsoleSessionStatus::default()
         };
-        assert_eq!(make_room(&before, &["elsewhere".into()], now), before);
-        let after = make_room(&before, &["old".into(), "elsewhere".into()], now);
+        assert_eq!(without_displaced(&before, &["elsewhere".into()], now), before);
+        let after = without_displaced(&before, &["old".into(), "elsewhere".into()], now);
         assert_eq!(after.connections.len(), 1);
         assert_eq!(after.last_disconnect.unwrap().reason, "Replaced");
     }

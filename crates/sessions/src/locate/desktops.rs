@@ -1,16 +1,9 @@
 //! Desktops that sleep: they are asked to wake when somebody connects, and waited for.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{Patch, PatchParams},
-};
+use kube::ResourceExt;
 use novasphere_core::console_session::{
     desktop::{self, DesktopUnavailable},
     target::Console,
@@ -21,6 +14,11 @@ use novasphere_dataplane::upstream::{
     tcp::TcpUpstream,
     wait::{AwaitedUpstream, BoxFuture, Wake},
 };
+use novasphere_runtime::{
+    apply::{ApiReason, Applier},
+    keyed_lock::KeyedLock,
+    optimistic::ObjectKey,
+};
 use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -29,159 +27,132 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{claim::refuse, sessions::Sessions, status::MANAGER, upstream::Consoles};
+use super::locator::Locator;
+use crate::view::SessionView;
 
 /// How many viewers of a process wait at a time.
-pub const MAX_WAITING: usize = 1024;
+pub const WAITING_VIEWERS_LIMIT: usize = 1024;
 
 /// How long kube-apiserver may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two tries to wake a desktop, and to find one that says that it is ready: at first, and at most.
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+const RETRY_INTERVAL_LIMIT: Duration = Duration::from_secs(2);
 
 /// Wakes desktops. Clones share who waits.
 #[derive(Clone)]
-pub(crate) struct Desktops(Arc<Parts>);
+pub(crate) struct DesktopWaker(Arc<WakerInner>);
 
-struct Parts {
-    client: Client,
-    sessions: Sessions,
+struct WakerInner {
+    applier: Applier,
+    locator: Locator,
+    view: SessionView,
     /// How long a viewer waits at most.
-    patience: Duration,
+    timeout: Duration,
     places: Arc<Semaphore>,
-    turns: Mutex<HashMap<String, Weak<Turn>>>,
+    /// By UID of the workspace: when waking it failed last.
+    wakes: KeyedLock<String, Option<Instant>>,
 }
-
-/// Whose turn it is to wake a desktop, and when that failed last.
-type Turn = tokio::sync::Mutex<Option<Instant>>;
 
 /// A viewer's place among those who wait. Clones are the same place.
 #[derive(Clone, Debug)]
-pub(crate) struct WaitingPlace(
+pub(crate) struct WaitPermit(
     #[expect(dead_code, reason = "it is given back when it is dropped")] Arc<OwnedSemaphorePermit>,
 );
 
-/// A workspace as it was when a viewer was admitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WorkspaceId {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-}
-
-impl Desktops {
-    pub(crate) fn new(client: Client, sessions: Sessions, patience: Duration) -> Self {
-        Self(Arc::new(Parts {
-            client,
-            sessions,
-            patience,
-            places: Arc::new(Semaphore::new(MAX_WAITING)),
-            turns: Mutex::default(),
+impl DesktopWaker {
+    pub(crate) fn new(applier: Applier, locator: Locator, view: SessionView, timeout: Duration) -> Self {
+        Self(Arc::new(WakerInner {
+            applier,
+            locator,
+            view,
+            timeout,
+            places: Arc::new(Semaphore::new(WAITING_VIEWERS_LIMIT)),
+            wakes: KeyedLock::default(),
         }))
     }
 
     /// A place among those who wait.
-    pub(crate) fn place(&self) -> Result<WaitingPlace, StreamEnd> {
+    pub(crate) fn place(&self) -> Result<WaitPermit, StreamEnd> {
         let place = Arc::clone(&self.0.places).try_acquire_owned();
-        place
-            .map(|permit| WaitingPlace(Arc::new(permit)))
-            .map_err(|_| refuse(EndReason::TooManyWaiting, format!("{MAX_WAITING} viewers wait already")))
+        place.map(|permit| WaitPermit(Arc::new(permit))).map_err(|_| {
+            StreamEnd::new(
+                EndReason::TooManyWaiting,
+                format!("{WAITING_VIEWERS_LIMIT} viewers wait already"),
+            )
+        })
     }
 
     /// The target for a viewer of a desktop. `first` is where the desktop was just seen.
     pub(crate) fn target(
         &self,
-        consoles: Consoles,
-        id: WorkspaceId,
+        id: ObjectKey,
         console: Console,
         first: Option<TcpUpstream>,
-        place: WaitingPlace,
+        place: WaitPermit,
     ) -> AwaitedUpstream {
         AwaitedUpstream {
-            wake: Arc::new(Waiter(Arc::new(Waits {
+            wake: Arc::new(WakeWaiter(Arc::new(WakeState {
                 desktops: self.clone(),
-                consoles,
                 id,
                 console,
                 first: Mutex::new(first),
                 missing: Mutex::default(),
                 _place: place,
             }))),
-            timeout: self.0.patience,
+            timeout: self.0.timeout,
         }
     }
 
     /// Asks a desktop to wake, if it still sleeps. Those who ask for the same one in this process wait for each other, so that
     /// one of them asks for all.
-    async fn wake(&self, id: &WorkspaceId) -> Result<(), StreamEnd> {
-        let turn = self.turn(&id.uid);
-        let mut failed = turn.lock().await;
-        let workspace = self.0.sessions.workspace(id).ok_or_else(gone)?;
-        let is_too_soon = failed.is_some_and(|at| at.elapsed() < PAUSE);
+    async fn wake(&self, id: &ObjectKey) -> Result<(), StreamEnd> {
+        let mut failed = self.0.wakes.lock(&id.uid).await;
+        let workspace = self.0.view.workspace(id).ok_or_else(target_gone)?;
+        let is_too_soon = failed.is_some_and(|at| at.elapsed() < RETRY_INTERVAL);
         if desktop::state(&workspace) != TargetState::Asleep || is_too_soon {
             return Ok(());
         }
         let at = desktop::wake_request_time(&workspace, Timestamp::now());
-        // The UID makes it a conflict when another workspace has the name now.
-        let patch = json!({"metadata": {"uid": id.uid}, "status": {"wakeRequestedAt": Time(at)}});
-        let parameters = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let api: Api<VncWorkspace> = Api::namespaced(self.0.client.clone(), &id.namespace);
-        let patch = Patch::Merge(&patch);
-        match timeout(TIMEOUT, api.patch_status(&id.name, &parameters, &patch)).await {
-            Ok(Ok(woken)) => {
-                tracing::info!(workspace = %format_args!("{}/{}", id.namespace, id.name), "asked a desktop to wake");
-                self.0.sessions.written_workspace(woken);
+        let status = json!({"wakeRequestedAt": Time(at)});
+        let workspaces = &self.0.view.caches().vnc_workspaces;
+        let asked = self.0.applier.merge_status(workspace.as_ref(), status, workspaces);
+        match timeout(WAKE_TIMEOUT, asked).await {
+            Ok(Ok(_)) => {
+                tracing::info!(workspace = %id, "asked a desktop to wake");
+                self.0.view.target_changed();
                 return Ok(());
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(gone()),
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 403 | 422) => {
-                return Err(refuse(
+            Ok(Err(error)) if error.is(ApiReason::NotFound) => return Err(target_gone()),
+            Ok(Err(error)) if error.is(ApiReason::Forbidden) || error.is(ApiReason::Invalid) => {
+                return Err(StreamEnd::new(
                     EndReason::TargetRefused,
-                    format!(
-                        "cannot set wakeRequestedAt of the VncWorkspace {}: {}",
-                        id.name, status.message
-                    ),
+                    format!("cannot set wakeRequestedAt of the VncWorkspace {}: {error}", id.name),
                 ));
             }
-            Ok(Err(error)) => tracing::warn!("cannot ask a desktop to wake, tries again: {error}"),
-            Err(_) => tracing::warn!("cannot ask a desktop to wake in time, tries again"),
+            Ok(Err(error)) => tracing::warn!(workspace = %id, "cannot ask a desktop to wake, tries again: {error}"),
+            Err(_) => tracing::warn!(workspace = %id, "cannot ask a desktop to wake in time, tries again"),
         }
         *failed = Some(Instant::now());
         Ok(())
     }
-
-    fn turn(&self, uid: &str) -> Arc<Turn> {
-        let mut turns = self.0.turns.lock();
-        if let Some(turn) = turns.get(uid).and_then(Weak::upgrade) {
-            return turn;
-        }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::default();
-        turns.insert(uid.to_owned(), Arc::downgrade(&turn));
-        turn
-    }
 }
 
-struct Waiter(Arc<Waits>);
+struct WakeWaiter(Arc<WakeState>);
 
 /// A viewer who waits for a desktop.
-struct Waits {
-    desktops: Desktops,
-    consoles: Consoles,
-    id: WorkspaceId,
+struct WakeState {
+    desktops: DesktopWaker,
+    id: ObjectKey,
     console: Console,
     first: Mutex<Option<TcpUpstream>>,
     /// Why a desktop that says that it is ready is not found.
     missing: Mutex<Option<String>>,
-    _place: WaitingPlace,
+    _place: WaitPermit,
 }
 
-impl Wake for Waiter {
+impl Wake for WakeWaiter {
     fn ready(&self) -> BoxFuture<Result<TcpUpstream, StreamEnd>> {
         let waits = Arc::clone(&self.0);
         Box::pin(async move { waits.ready().await })
@@ -190,7 +161,7 @@ impl Wake for Waiter {
     fn waits_for(&self) -> String {
         let missing = self.0.missing.lock().clone();
         missing.unwrap_or_else(|| {
-            let workspace = self.0.desktops.0.sessions.workspace(&self.0.id);
+            let workspace = self.0.desktops.0.view.workspace(&self.0.id);
             workspace
                 .map(|workspace| desktop::message(&workspace))
                 .unwrap_or_default()
@@ -198,22 +169,22 @@ impl Wake for Waiter {
     }
 }
 
-impl Waits {
+impl WakeState {
     async fn ready(&self) -> Result<TcpUpstream, StreamEnd> {
         let first = self.first.lock().take();
         if let Some(first) = first {
             return Ok(first);
         }
-        let sessions = &self.desktops.0.sessions;
+        let sessions = &self.desktops.0.view;
         let (_, mut targets) = sessions.changes();
-        let mut pause = PAUSE;
+        let mut pause = RETRY_INTERVAL;
         loop {
-            let workspace = sessions.workspace(&self.id).ok_or_else(gone)?;
+            let workspace = sessions.workspace(&self.id).ok_or_else(target_gone)?;
             let again = match desktop::state(&workspace) {
-                TargetState::Running => match self.consoles.locate(&self.console).await {
+                TargetState::Running => match self.desktops.0.locator.locate(&self.console).await {
                     Ok(target) => return Ok(target),
                     // The endpoints trail behind the Pod.
-                    Err(refusal) if is_passing(&refusal) => {
+                    Err(refusal) if is_transient(&refusal) => {
                         *self.missing.lock() = refusal.detail;
                         true
                     }
@@ -224,7 +195,7 @@ impl Waits {
                     true
                 }
                 TargetState::Starting => false,
-                TargetState::Stopped => return Err(stopped(&workspace)),
+                TargetState::Stopped => return Err(unavailable_reason(&workspace)),
             };
             let next = async {
                 if again {
@@ -235,23 +206,23 @@ impl Waits {
             };
             tokio::select! {
                 changed = targets.changed() => if changed.is_err() {
-                    return Err(refuse(EndReason::Internal, "the watch cache is gone"));
+                    return Err(StreamEnd::new(EndReason::Internal, "the watch cache is gone"));
                 },
-                () = next => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = next => pause = (pause * 2).min(RETRY_INTERVAL_LIMIT),
             }
         }
     }
 }
 
 /// Why nobody comes in to this desktop, and waiting does not help.
-pub(crate) fn stopped(workspace: &VncWorkspace) -> StreamEnd {
+pub(crate) fn unavailable_reason(workspace: &VncWorkspace) -> StreamEnd {
     let why = match desktop::unavailable_reason(workspace) {
         Some(DesktopUnavailable::Deleting) => EndReason::TargetGone,
         Some(DesktopUnavailable::Expired) => EndReason::TargetExpired,
         Some(DesktopUnavailable::Invalid) | None => EndReason::TargetFailed,
     };
     let name = workspace.name_any();
-    refuse(
+    StreamEnd::new(
         why,
         format!(
             "the desktop of VncWorkspace {name} does not start: {}",
@@ -261,10 +232,10 @@ pub(crate) fn stopped(workspace: &VncWorkspace) -> StreamEnd {
 }
 
 /// Whether it may be over by itself in a moment.
-pub(crate) const fn is_passing(refusal: &StreamEnd) -> bool {
+pub(crate) const fn is_transient(refusal: &StreamEnd) -> bool {
     matches!(refusal.reason, EndReason::TargetUnreachable | EndReason::Unavailable)
 }
 
-fn gone() -> StreamEnd {
-    refuse(EndReason::TargetGone, "the VncWorkspace is gone")
+fn target_gone() -> StreamEnd {
+    StreamEnd::new(EndReason::TargetGone, "the VncWorkspace is gone")
 }

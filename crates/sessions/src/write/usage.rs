@@ -3,53 +3,44 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use novasphere_core::console_session::connection::record_usage;
 use novasphere_crd::ConsoleSession;
-use novasphere_dataplane::registry::{Registry, SessionId, Stream};
+use novasphere_dataplane::registry::{SessionId, Stream};
+use novasphere_runtime::optimistic::{Infallibly, UpdateError};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{
-    live::LiveStreams,
-    report::Report,
-    sessions::Sessions,
-    status::{Decision, Pure, StatusWriter, WriteError},
-};
+use super::Decision;
+use crate::plane::SessionPlane;
 
 /// How often human input is written, at most.
-pub(super) const INPUT: Duration = Duration::from_mins(1);
+pub(super) const INPUT_WRITE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often bytes alone are written: a screen with a clock on it changes without anybody at it.
-pub(super) const BYTES: Duration = Duration::from_mins(5);
+pub(super) const BYTES_WRITE_INTERVAL: Duration = Duration::from_mins(5);
 
 /// How often it is looked whether something is due.
-const TURN: Duration = Duration::from_secs(5);
+const TICK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A connection that nobody here carries has to be so old before it is taken out: it may be about to be noted.
-const FORGOTTEN: Duration = Duration::from_secs(30);
+const ORPHAN_GRACE: Duration = Duration::from_secs(30);
 
 /// Writes counters until it is dropped.
-pub(crate) struct Counting {
-    pub(crate) holder: String,
-    pub(crate) registry: Registry,
-    pub(crate) sessions: Sessions,
-    pub(crate) writer: StatusWriter,
-    pub(crate) live: LiveStreams,
-    pub(crate) report: Report,
-}
+pub(crate) struct UsageWriter(Arc<SessionPlane>);
 
 /// What was last written of a stream.
 #[derive(Clone, Copy, Debug)]
-struct Written {
+struct WrittenUsage {
     at: Instant,
     last_input: Instant,
     bytes: u64,
 }
 
-impl Written {
+impl WrittenUsage {
     fn of(stream: &Stream) -> Self {
         Self {
             at: stream.counters.opened(),
@@ -61,7 +52,8 @@ impl Written {
     fn is_due(&self, stream: &Stream, now: Instant) -> bool {
         let since = now.duration_since(self.at);
         let counters = &stream.counters;
-        (since >= INPUT && counters.last_input() > self.last_input) || (since >= BYTES && bytes(stream) != self.bytes)
+        (since >= INPUT_WRITE_INTERVAL && counters.last_input() > self.last_input)
+            || (since >= BYTES_WRITE_INTERVAL && bytes(stream) != self.bytes)
     }
 }
 
@@ -69,20 +61,24 @@ fn bytes(stream: &Stream) -> u64 {
     stream.counters.to_viewer() + stream.counters.from_viewer()
 }
 
-impl Counting {
+impl UsageWriter {
+    pub(crate) const fn new(plane: Arc<SessionPlane>) -> Self {
+        Self(plane)
+    }
+
     pub(crate) async fn run(self) {
-        let mut written: HashMap<u64, Written> = HashMap::new();
-        let mut turns = interval(TURN);
+        let mut written: HashMap<u64, WrittenUsage> = HashMap::new();
+        let mut turns = interval(TICK_INTERVAL);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
             let now = Instant::now();
-            let streams = self.registry.all();
+            let streams = self.0.registry.all();
             let open: HashSet<u64> = streams.iter().map(|stream| stream.number).collect();
             written.retain(|number, _| open.contains(number));
             let due = |stream: &&Stream| {
                 let last = written.get(&stream.number).copied();
-                last.unwrap_or_else(|| Written::of(stream)).is_due(stream, now)
+                last.unwrap_or_else(|| WrittenUsage::of(stream)).is_due(stream, now)
             };
             let sessions: HashSet<SessionId> = streams
                 .iter()
@@ -90,7 +86,7 @@ impl Counting {
                 .map(|stream| stream.info.session.clone())
                 .collect();
             for session in sessions {
-                let of_session = self.registry.of_session(&session);
+                let of_session = self.0.registry.of_session(&session);
                 if self.write(&session, &of_session).await {
                     written.extend(of_session.iter().map(|stream| (stream.number, now_of(stream, now))));
                 }
@@ -101,7 +97,7 @@ impl Counting {
 
     /// All streams of a session in one write. Returns false when it has to be tried again.
     async fn write(&self, id: &SessionId, streams: &[Stream]) -> bool {
-        let mut counted = Pure(|session: &ConsoleSession| {
+        let mut counted = Infallibly(|session: &ConsoleSession| {
             let before = session.status.clone().unwrap_or_default();
             let after = streams.iter().fold(before.clone(), |status, stream| {
                 let counters = &stream.counters;
@@ -115,8 +111,8 @@ impl Counting {
             });
             Decision::change(&before, after)
         });
-        match self.writer.update(id, &mut counted).await {
-            Ok(_) | Err(WriteError::Gone) => true,
+        match self.0.writer.update(id, &mut counted).await {
+            Ok(_) | Err(UpdateError::Gone) => true,
             Err(error) => {
                 tracing::debug!(session = %id, "counters are not written: {error}");
                 false
@@ -127,17 +123,18 @@ impl Counting {
     /// Takes out what a write whose answer got lost has left behind.
     fn sweep(&self) {
         let now = Timestamp::now();
-        for (id, connection) in self.sessions.connections_of(&self.holder) {
+        for (id, connection) in self.0.view.connections_of(&self.0.holder) {
             let age = now.duration_since(connection.connected_at.0);
-            if age.as_secs() >= FORGOTTEN.as_secs().cast_signed() && self.live.get(&id, &connection.id).is_none() {
-                self.report.forgotten(&id, &connection.user, &connection.id);
+            if age.as_secs() >= ORPHAN_GRACE.as_secs().cast_signed() && self.0.active.get(&id, &connection.id).is_none()
+            {
+                self.0.reporter.orphaned(&id, &connection.user, &connection.id);
             }
         }
     }
 }
 
-fn now_of(stream: &Stream, now: Instant) -> Written {
-    Written {
+fn now_of(stream: &Stream, now: Instant) -> WrittenUsage {
+    WrittenUsage {
         at: now,
         last_input: stream.counters.last_input(),
         bytes: bytes(stream),
@@ -155,7 +152,7 @@ fn last_input(stream: &Stream) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use novasphere_dataplane::registry::{Protocol, StreamInfo, Transport};
+    use novasphere_dataplane::registry::{Protocol, Registry, StreamInfo, Transport};
 
     use super::*;
 
@@ -175,9 +172,9 @@ mod tests {
             protocol: Protocol::Vnc,
         });
         let stream = handle.stream();
-        let written = Written::of(stream);
+        let written = WrittenUsage::of(stream);
         assert_eq!(last_input(stream), None);
-        tokio::time::advance(INPUT * 6).await;
+        tokio::time::advance(INPUT_WRITE_INTERVAL * 6).await;
         assert!(!written.is_due(stream, Instant::now()), "nothing has happened");
         stream.counters.sent(5);
         assert!(written.is_due(stream, Instant::now()));

@@ -9,7 +9,6 @@ use novasphere_core::console_session::{
     close::close_reason,
     connection::NewConnection,
     desktop,
-    endpoints::Endpoints,
     grant::{self, IssueError, NewGrant},
     policy::SessionPolicy,
     references::{References, machine_name},
@@ -21,9 +20,12 @@ use novasphere_core::console_session::{
 use novasphere_crd::{CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, Takeover};
 use novasphere_dataplane::{
     admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot, TokenSubject},
-    registry::{Protocol, Registry, SessionId, StreamInfo, Transport},
+    registry::{Protocol, SessionId, StreamInfo, Transport},
 };
-use novasphere_runtime::access::{AccessReviewer, FRESH_TTL, UserInfo, missing_right};
+use novasphere_runtime::{
+    access::{FRESH_TTL, UserInfo, missing_right},
+    optimistic::{Decide, UpdateError},
+};
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
     rules::Rules,
@@ -31,68 +33,57 @@ use novasphere_wire::{
 };
 use tokio::time::Instant;
 
-use super::{
-    claim::{
-        Caller, Way, check_way, claimed, close_of_error, refuse, rules, subject_of, target_name, unknown, user_of,
+use crate::{
+    admit::{
+        TargetView,
+        entry::{
+            Credential, EntryRequest, check_policy, claimed, close_of_error, refuse, rules, subject_of, target_name,
+            unknown, user_of,
+        },
+        grant::GrantDecision,
     },
-    desktops::stopped,
-    enforcer::close_of,
-    grant::Granting,
-    live::{Live, LiveStreams},
-    report::{Report, id_of},
-    sessions::Sessions,
-    status::{Decide, Decision, StatusWriter, WriteError},
-    target_view::TargetView,
-    upstream::{Consoles, Found, run_of},
+    enforce::{ActiveStream, end_reason},
+    locate::{LocatedTarget, desktops::unavailable_reason, instance_ref},
+    plane::SessionPlane,
+    view::session_id,
+    write::Decision,
 };
 
 /// Lets viewers into sessions. Clones are the same.
 #[derive(Clone)]
-pub struct SessionAdmission(Arc<Parts>);
+pub struct SessionAdmission(Arc<SessionPlane>);
 
-pub(crate) struct Parts {
-    pub(crate) holder: String,
-    pub(crate) endpoints: Endpoints,
-    pub(crate) sessions: Sessions,
-    pub(crate) writer: StatusWriter,
-    pub(crate) access: AccessReviewer,
-    pub(crate) consoles: Consoles,
-    pub(crate) live: LiveStreams,
-    pub(crate) registry: Registry,
-    pub(crate) report: Report,
-}
-
-/// A viewer who was weighed and may enter, once the claim is written.
-struct Ticket {
-    live: Live,
+/// A viewer who was authorized and may enter, once the claim is written.
+struct PendingEntry {
+    live: ActiveStream,
     rules: Rules,
     policy: SessionPolicy,
-    found: Found,
+    found: LocatedTarget,
     /// Connections of other viewers that make room.
-    replaced: Vec<String>,
+    displaced: Vec<String>,
 }
 
-/// A claim under way.
-struct Claiming<'a> {
+/// A claim under credential.
+struct EntryClaim<'a> {
     admission: &'a SessionAdmission,
-    caller: Caller,
-    ticket: Option<Ticket>,
+    request: EntryRequest,
+    entry: Option<PendingEntry>,
 }
 
-impl Decide for Claiming<'_> {
+impl Decide<ConsoleSession> for EntryClaim<'_> {
     type Refusal = StreamEnd;
 
     async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision, StreamEnd> {
         let now = Timestamp::now();
-        let (ticket, status) = self.admission.weigh(session, &self.caller, now).await?;
-        self.ticket = Some(ticket);
+        let (entry, status) = self.admission.authorize(session, &self.request, now).await?;
+        self.entry = Some(entry);
         Ok(Decision::Write(Box::new(status)))
     }
 }
 
 impl SessionAdmission {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+    pub(crate) const fn new(plane: Arc<SessionPlane>) -> Self {
+        Self(plane)
     }
 
     /// Lets a user in whom kube-apiserver has authenticated. A session that was made for this one connection is started with
@@ -104,11 +95,11 @@ impl SessionAdmission {
         client: IpAddr,
         transport: Transport,
     ) -> Result<Admitted, StreamEnd> {
-        let id = id_of(session);
-        if self.0.sessions.of(&id).is_none() {
-            self.0.sessions.written(session.clone());
+        let id = session_id(session);
+        if self.0.view.of(&id).is_none() {
+            self.0.view.insert_own_write(session.clone());
         }
-        self.enter(id, Way::User(user.clone()), client, transport).await
+        self.enter(id, Credential::User(user.clone()), client, transport).await
     }
 
     /// Adds a grant. `session` was just read, and may be newer than the watch cache.
@@ -116,89 +107,92 @@ impl SessionAdmission {
         &self,
         session: &ConsoleSession,
         grant: &NewGrant,
-    ) -> Result<Arc<ConsoleSession>, WriteError<IssueError>> {
-        self.0.sessions.written(session.clone());
-        self.0.writer.update(&id_of(session), &mut Granting(grant)).await
+    ) -> Result<Arc<ConsoleSession>, UpdateError<IssueError>> {
+        self.0.view.insert_own_write(session.clone());
+        self.0
+            .writer
+            .update(&session_id(session), &mut GrantDecision(grant))
+            .await
     }
 
     /// In a task of its own: a claim that was sent must be given back when the viewer has left meanwhile.
     async fn enter(
         &self,
         id: SessionId,
-        way: Way,
+        credential: Credential,
         client: IpAddr,
         transport: Transport,
     ) -> Result<Admitted, StreamEnd> {
-        let caller = Caller {
-            way,
+        let request = EntryRequest {
+            credential,
             client,
             transport,
             connection: format!("{:032x}", rand::random::<u128>()),
         };
         let this = self.clone();
-        let entering = tokio::spawn(async move { this.claim(&id, caller).await });
+        let entering = tokio::spawn(async move { this.claim(&id, request).await });
         entering
             .await
             .unwrap_or_else(|_| Err(refuse(EndReason::Internal, "the admission failed")))
     }
 
-    async fn claim(&self, id: &SessionId, caller: Caller) -> Result<Admitted, StreamEnd> {
-        let mut claiming = Claiming {
+    async fn claim(&self, id: &SessionId, request: EntryRequest) -> Result<Admitted, StreamEnd> {
+        let mut claiming = EntryClaim {
             admission: self,
-            caller,
-            ticket: None,
+            request,
+            entry: None,
         };
         let written = self.0.writer.update(id, &mut claiming).await;
-        let ticket = claiming.ticket;
+        let entry = claiming.entry;
         let written = written.map_err(|error| match error {
-            WriteError::Refused(refusal) => refusal,
-            WriteError::Gone => unknown("the session is gone"),
-            WriteError::Contended | WriteError::Api(_) | WriteError::Timeout => {
+            UpdateError::Refused(refusal) => refusal,
+            UpdateError::Gone => unknown("the session is gone"),
+            UpdateError::Contended | UpdateError::Write(_) => {
                 refuse(EndReason::Unavailable, "the claim of the token's use cannot be written")
             }
         });
-        match (written, ticket) {
-            (Ok(session), Some(ticket)) => Ok(self.admitted(id, &session, ticket)),
-            (Ok(_), None) => Err(refuse(EndReason::Internal, "a claim without a ticket")),
+        match (written, entry) {
+            (Ok(session), Some(entry)) => Ok(self.admitted(id, &session, entry)),
+            (Ok(_), None) => Err(refuse(EndReason::Internal, "a claim without an entry")),
             (Err(refusal), _) => Err(refusal),
         }
     }
 
     /// Whether the viewer may enter a session that looks like this, and its status once he has.
-    async fn weigh(
+    async fn authorize(
         &self,
         session: &ConsoleSession,
-        caller: &Caller,
+        request: &EntryRequest,
         now: Timestamp,
-    ) -> Result<(Ticket, ConsoleSessionStatus), StreamEnd> {
-        let user = user_of(session, &caller.way, now)?;
+    ) -> Result<(PendingEntry, ConsoleSessionStatus), StreamEnd> {
+        let user = user_of(session, &request.credential, now)?;
         let name = user.name.clone();
-        let weighed = self.weigh_user(session, caller, user, now).await;
-        weighed.inspect_err(|refusal| {
+        let authorized = self.authorize_user(session, request, user, now).await;
+        authorized.inspect_err(|refusal| {
             if !matches!(refusal.reason, EndReason::TokenRefused | EndReason::Unavailable) {
-                self.0.report.turned_away(&id_of(session), &name, refusal.reason);
+                self.0.reporter.rejected(&session_id(session), &name, refusal.reason);
             }
         })
     }
 
-    async fn weigh_user(
+    async fn authorize_user(
         &self,
         session: &ConsoleSession,
-        caller: &Caller,
+        request: &EntryRequest,
         user: UserInfo,
         now: Timestamp,
-    ) -> Result<(Ticket, ConsoleSessionStatus), StreamEnd> {
-        let references = self.0.sessions.references(session);
-        let (valid, before) = self.open(session, &references, &caller.way, now)?;
+    ) -> Result<(PendingEntry, ConsoleSessionStatus), StreamEnd> {
+        let references = self.0.view.references(session);
+        let (valid, before) = self.effective_status(session, &references, &request.credential, now)?;
         let policy = &valid.policy;
-        check_way(policy, caller)?;
+        check_policy(policy, request)?;
         if !valid.target.state.admits_viewers() {
             return Err(match &references.vnc_workspace {
-                Some(workspace) => stopped(workspace),
+                Some(workspace) => unavailable_reason(workspace),
                 None => refuse(EndReason::TargetNotRunning, "the machine does not run"),
             });
         }
-        let namespace = &id_of(session).namespace;
+        let namespace = &session_id(session).namespace;
         let has_control = self.rights(&valid, &user, namespace).await?;
         if policy.protocol == ConsoleProtocol::Ssh && !has_control {
             let control = console_right(
@@ -210,22 +204,22 @@ impl SessionAdmission {
             );
             return Err(refuse(EndReason::InputNotAllowed, missing_right(&user.name, &control)));
         }
-        let replaced = self.room(&valid)?;
-        let found = self.0.consoles.find(&valid.target).await?;
-        let connection = self.connection(caller, &user);
-        let after = claimed(&before, caller, &connection, policy, &replaced, now)?;
+        let displaced = self.streams_to_displace(&valid)?;
+        let found = self.0.targets.find(&valid.target).await?;
+        let connection = self.connection(request, &user);
+        let after = claimed(&before, request, &connection, policy, &displaced, now)?;
         let expires = after.expires_at.as_ref().map_or(now, |expires| expires.0);
-        let ticket = Ticket {
-            live: Live {
-                session: id_of(session),
+        let entry = PendingEntry {
+            live: ActiveStream {
+                session: session_id(session),
                 connection,
                 user,
                 kind: valid.target.kind,
                 target: valid.target.name.clone(),
                 target_uid: valid.target.uid.clone(),
-                token: match &caller.way {
-                    Way::Token(token) => Some(*token),
-                    Way::User(_) => None,
+                token: match &request.credential {
+                    Credential::Token(token) => Some(*token),
+                    Credential::User(_) => None,
                 },
                 console: valid.target.console.clone(),
                 machine: machine_name(session, references.vm_access.as_deref()),
@@ -233,29 +227,30 @@ impl SessionAdmission {
                 has_control,
                 opened_at: now,
                 expires,
-                run: references.virtual_machine_instance.as_deref().and_then(run_of),
+                run: references.virtual_machine_instance.as_deref().and_then(instance_ref),
             },
             rules: rules(policy, has_control),
             policy: valid.policy,
             found,
-            replaced,
+            displaced,
         };
-        Ok((ticket, after))
+        Ok((entry, after))
     }
 
     /// Whether the session may be entered by anybody now.
-    fn open(
+    fn effective_status(
         &self,
         session: &ConsoleSession,
         references: &References,
-        way: &Way,
+        credential: &Credential,
         now: Timestamp,
     ) -> Result<(ValidatedSession, ConsoleSessionStatus), StreamEnd> {
-        let is_to_be_started = matches!(way, Way::User(_)) && is_single_use(session) && !is_started(session);
+        let is_to_be_started =
+            matches!(credential, Credential::User(_)) && is_single_use(session) && !is_started(session);
         if let Some(reason) = close_reason(session, references, now).filter(|_| !is_to_be_started) {
-            return Err(match (reason, way) {
-                (CloseReason::Expired, Way::Token(_)) => unknown("the session's time is over"),
-                _ => refuse(close_of(reason), "the session is over"),
+            return Err(match (reason, credential) {
+                (CloseReason::Expired, Credential::Token(_)) => unknown("the session's time is over"),
+                _ => refuse(end_reason(reason), "the session is over"),
             });
         }
         let validated = validate(session, references);
@@ -284,9 +279,12 @@ impl SessionAdmission {
             let allowed = self.0.access.allows(user, attributes, FRESH_TTL).await;
             allowed.map_err(|error| refuse(EndReason::Unavailable, error.to_string()))
         };
-        let view = right(ConsoleRight::View);
-        if !allows(&view).await? {
-            return Err(refuse(EndReason::AccessWithdrawn, missing_right(&user.name, &view)));
+        let view_right = right(ConsoleRight::View);
+        if !allows(&view_right).await? {
+            return Err(refuse(
+                EndReason::AccessWithdrawn,
+                missing_right(&user.name, &view_right),
+            ));
         }
         if valid.policy.input == ConsoleInput::ViewOnly {
             return Ok(false);
@@ -296,8 +294,8 @@ impl SessionAdmission {
 
     /// The viewers who have to go first: KubeVirt carries one stream of each kind per machine, and does not say no to a
     /// second one of the serial kind.
-    fn room(&self, valid: &ValidatedSession) -> Result<Vec<String>, StreamEnd> {
-        let others = self.0.sessions.streams_of(&valid.target.console, valid.policy.protocol);
+    fn streams_to_displace(&self, valid: &ValidatedSession) -> Result<Vec<String>, StreamEnd> {
+        let others = self.0.view.streams_of(&valid.target.console, valid.policy.protocol);
         match (others.first(), valid.policy.takeover) {
             (Some(other), Takeover::Refuse) => Err(refuse(
                 EndReason::InUse,
@@ -307,13 +305,13 @@ impl SessionAdmission {
         }
     }
 
-    fn connection(&self, caller: &Caller, user: &UserInfo) -> NewConnection {
+    fn connection(&self, request: &EntryRequest, user: &UserInfo) -> NewConnection {
         NewConnection {
-            id: caller.connection.clone(),
+            id: request.connection.clone(),
             user: user.name.clone(),
             gateway: self.0.holder.clone(),
-            client_address: caller.client.to_string(),
-            transport: match caller.transport {
+            client_address: request.client.to_string(),
+            transport: match request.transport {
                 Transport::WebSocket => novasphere_crd::Transport::WebSocket,
                 Transport::Rfb => novasphere_crd::Transport::Rfb,
                 Transport::KubeApiserver => novasphere_crd::Transport::KubeApiserver,
@@ -321,23 +319,22 @@ impl SessionAdmission {
         }
     }
 
-    fn admitted(&self, id: &SessionId, session: &ConsoleSession, ticket: Ticket) -> Admitted {
-        let Ticket {
+    fn admitted(&self, id: &SessionId, session: &ConsoleSession, entry: PendingEntry) -> Admitted {
+        let PendingEntry {
             live,
             rules,
             policy,
             found,
-            replaced,
-        } = ticket;
-        for connection in replaced {
-            let is_it = |stream: &novasphere_dataplane::registry::Stream| stream.info.connection == connection;
-            self.0.registry.end_where(is_it, EndReason::Replaced);
+            displaced,
+        } = entry;
+        for connection in displaced {
+            self.0.registry.end_connection(&connection, EndReason::Replaced);
         }
-        let target = self.0.consoles.target(found, &live, policy.takeover);
-        let (report, session_id) = (self.0.report.clone(), id.clone());
+        let target = self.0.targets.target(found, &live, policy.takeover);
+        let (reporter, of_session) = (self.0.reporter.clone(), id.clone());
         let slot = ConnectionSlot::new(live.id(), move |connection| {
             // A stream that was open has told its end already.
-            report.over(&session_id, connection, EndReason::HandshakeTimeout);
+            reporter.closed(&of_session, connection, EndReason::HandshakeTimeout);
         });
         let left = live.expires.duration_since(Timestamp::now());
         let admitted = Admitted {
@@ -355,7 +352,7 @@ impl SessionAdmission {
             idle_timeout: policy.idle_timeout,
             slot,
         };
-        self.0.live.add(live);
+        self.0.active.add(live);
         admitted
     }
 }
@@ -380,37 +377,37 @@ impl Admission for SessionAdmission {
     type TargetView = TargetView;
 
     async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
-        let session = self.0.sessions.of_token(&request.token).await;
-        let id = id_of(&*session.ok_or_else(|| unknown("no session has given out this token"))?);
+        let session = self.0.view.of_token(&request.token).await;
+        let id = session_id(&*session.ok_or_else(|| unknown("no session has given out this token"))?);
         if request.session.as_ref().is_some_and(|named| *named != id.to_string()) {
             return Err(unknown(format!("the token is of the session {id}")));
         }
-        let way = Way::Token(request.token);
-        self.enter(id, way, request.client, request.transport).await
+        let credential = Credential::Token(request.token);
+        self.enter(id, credential, request.client, request.transport).await
     }
 
     fn subject_of(&self, token: &TokenHash) -> Option<TokenSubject> {
         let hash = token.to_hex();
-        let session = self.0.sessions.known_token(&hash)?;
+        let session = self.0.view.known_token(&hash)?;
         let grant = grant::find(session.status.as_ref()?, &hash)?;
         Some(subject_of(&session, &grant.user))
     }
 
     fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<TargetView> {
         let now = Timestamp::now();
-        let session = if let Some(live) = self.0.live.of_token(token) {
-            self.0.sessions.of(&live.session)?
+        let session = if let Some(live) = self.0.active.of_token(token) {
+            self.0.view.of(&live.session)?
         } else {
             let hash = token.to_hex();
             let is_good = |session: &Arc<ConsoleSession>| {
                 let grant = session.status.as_ref().and_then(|status| grant::find(status, &hash));
                 grant.is_some_and(|grant| grant::is_usable(grant, now))
             };
-            let unused = self.0.sessions.known_token(&hash).filter(is_good);
+            let unused = self.0.view.known_token(&hash).filter(is_good);
             // Its stream may be on another replica.
-            unused.or_else(|| self.0.sessions.used_token(&hash))?
+            unused.or_else(|| self.0.view.used_token(&hash))?
         };
-        let references = self.0.sessions.references(&session);
+        let references = self.0.view.references(&session);
         if close_reason(&session, &references, now).is_some() {
             return None;
         }
@@ -419,7 +416,7 @@ impl Admission for SessionAdmission {
     }
 
     async fn explain(&self, stream: &StreamInfo) -> Option<StreamEnd> {
-        let live = self.0.live.get(&stream.session, &stream.connection)?;
-        self.0.consoles.explain(&live).await
+        let live = self.0.active.get(&stream.session, &stream.connection)?;
+        self.0.targets.explainer.explain(&live).await
     }
 }

@@ -38,7 +38,7 @@ const SUFFIX: usize = 5;
 #[error(
     "--instance {0:?} cannot be part of an object's name; give at most 200 lower-case letters, digits, dots and dashes that begin and end with a letter or digit"
 )]
-pub struct NotAName(String);
+pub struct HolderNameError(String);
 
 /// A process's lease.
 #[derive(Clone)]
@@ -51,8 +51,8 @@ pub(crate) struct GatewayLease {
 ///
 /// # Errors
 ///
-/// [`NotAName`] when `instance` does not fit.
-pub(crate) fn identity(instance: &str) -> Result<String, NotAName> {
+/// [`HolderNameError`] when `instance` does not fit.
+pub(crate) fn identity(instance: &str) -> Result<String, HolderNameError> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let random = rand::random::<[u8; SUFFIX]>();
     let suffix: String = random
@@ -62,7 +62,7 @@ pub(crate) fn identity(instance: &str) -> Result<String, NotAName> {
         .collect();
     let holder = format!("{instance}-{suffix}");
     if instance.is_empty() || holder.len() > 200 || DnsSubdomain::parse(&format!("{PREFIX}{holder}")).is_err() {
-        return Err(NotAName(instance.to_owned()));
+        return Err(HolderNameError(instance.to_owned()));
     }
     Ok(holder)
 }

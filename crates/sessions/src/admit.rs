@@ -1,0 +1,8 @@
+//! Who may enter: the token or the user, the session, its target, the user's rights, and one optimistic write that claims the place.
+
+mod admission;
+pub(crate) mod entry;
+mod grant;
+mod target_view;
+
+pub use self::{admission::SessionAdmission, target_view::TargetView};

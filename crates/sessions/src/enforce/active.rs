@@ -1,0 +1,180 @@
+//! The streams of this process, as far as the end of one can come from the cluster.
+
+use std::{collections::HashMap, hash::Hash, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use novasphere_core::console_session::{
+    access::{ConsoleRight, console_right},
+    connection::NewConnection,
+    target::Console,
+};
+use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
+use novasphere_dataplane::registry::SessionId;
+use novasphere_runtime::{access::UserInfo, optimistic::ObjectKey};
+use novasphere_wire::token::TokenHash;
+use parking_lot::{Mutex, MutexGuard};
+
+/// A stream that has a place in its session; whether its handshakes are over does not matter.
+#[derive(Clone, Debug)]
+pub(crate) struct ActiveStream {
+    pub(crate) session: SessionId,
+    /// What the session's status says of it.
+    pub(crate) connection: NewConnection,
+    pub(crate) user: UserInfo,
+    pub(crate) kind: SessionTargetKind,
+    pub(crate) target: String,
+    pub(crate) target_uid: String,
+    /// The token that opened it; none when kube-apiserver knows the user.
+    pub(crate) token: Option<TokenHash>,
+    pub(crate) console: Console,
+    /// The name of the machine, in the session's namespace.
+    pub(crate) machine: Option<String>,
+    pub(crate) protocol: ConsoleProtocol,
+    /// Whether keyboard and pointer pass.
+    pub(crate) has_control: bool,
+    pub(crate) opened_at: Timestamp,
+    /// When the session ends, as it was known then.
+    pub(crate) expires: Timestamp,
+    /// The run and the node of the machine when the stream was opened.
+    pub(crate) run: Option<InstanceRef>,
+}
+
+/// One run of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InstanceRef {
+    pub(crate) uid: String,
+    pub(crate) node: Option<String>,
+}
+
+impl ActiveStream {
+    pub(crate) fn id(&self) -> &str {
+        &self.connection.id
+    }
+
+    /// The target, when it is a workspace.
+    pub(crate) fn workspace(&self) -> ObjectKey {
+        ObjectKey {
+            namespace: self.session.namespace.clone(),
+            name: self.target.clone(),
+            uid: self.target_uid.clone(),
+        }
+    }
+
+    /// The rights without which the stream ends.
+    pub(crate) fn rights(&self) -> Vec<ResourceAttributes> {
+        rights(
+            self.kind,
+            &self.target,
+            self.protocol,
+            &self.session.namespace,
+            self.has_control,
+        )
+    }
+}
+
+/// To look, and to drive if it does.
+fn rights(
+    kind: SessionTargetKind,
+    target: &str,
+    protocol: ConsoleProtocol,
+    namespace: &str,
+    has_control: bool,
+) -> Vec<ResourceAttributes> {
+    let right = |right| console_right(kind, protocol, namespace, target, right);
+    let mut rights = vec![right(ConsoleRight::View)];
+    if has_control && !rights.contains(&right(ConsoleRight::Control)) {
+        rights.push(right(ConsoleRight::Control));
+    }
+    rights
+}
+
+/// All of them. Clones share them.
+///
+/// The registry of the data plane has the streams that carry bytes; here is also what waits for its handshake, with what the cluster can take
+/// away from it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ActiveStreams(Arc<Mutex<StreamIndex>>);
+
+#[derive(Debug, Default)]
+struct StreamIndex {
+    by_connection: HashMap<String, Arc<ActiveStream>>,
+    by_session: HashMap<SessionId, Vec<Arc<ActiveStream>>>,
+    /// By the hash of the token that opened each, in hexadecimal.
+    by_token: HashMap<String, Vec<Arc<ActiveStream>>>,
+}
+
+impl StreamIndex {
+    fn add(&mut self, stream: &Arc<ActiveStream>) {
+        self.by_connection.insert(stream.id().to_owned(), Arc::clone(stream));
+        let of_session = self.by_session.entry(stream.session.clone()).or_default();
+        of_session.push(Arc::clone(stream));
+        if let Some(token) = &stream.token {
+            let of_token = self.by_token.entry(token.to_hex()).or_default();
+            of_token.push(Arc::clone(stream));
+        }
+    }
+
+    fn remove(&mut self, session: &SessionId, connection: &str) -> Option<Arc<ActiveStream>> {
+        let found = self.by_connection.get(connection);
+        found.filter(|stream| stream.session == *session)?;
+        let stream = self.by_connection.remove(connection)?;
+        take_out(&mut self.by_session, session, connection);
+        if let Some(token) = &stream.token {
+            take_out(&mut self.by_token, &token.to_hex(), connection);
+        }
+        Some(stream)
+    }
+}
+
+fn take_out<K: Eq + Hash>(index: &mut HashMap<K, Vec<Arc<ActiveStream>>>, key: &K, connection: &str) {
+    if let Some(streams) = index.get_mut(key) {
+        streams.retain(|stream| stream.id() != connection);
+        if streams.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+impl ActiveStreams {
+    fn lock(&self) -> MutexGuard<'_, StreamIndex> {
+        self.0.lock()
+    }
+
+    pub(crate) fn add(&self, stream: ActiveStream) {
+        self.lock().add(&Arc::new(stream));
+    }
+
+    /// Takes one out and returns it.
+    pub(crate) fn remove(&self, session: &SessionId, connection: &str) -> Option<Arc<ActiveStream>> {
+        self.lock().remove(session, connection)
+    }
+
+    pub(crate) fn get(&self, session: &SessionId, connection: &str) -> Option<Arc<ActiveStream>> {
+        self.find(connection).filter(|stream| stream.session == *session)
+    }
+
+    /// The stream of this name, in any session.
+    pub(crate) fn find(&self, connection: &str) -> Option<Arc<ActiveStream>> {
+        self.lock().by_connection.get(connection).cloned()
+    }
+
+    /// A stream that this token has opened.
+    pub(crate) fn of_token(&self, token: &TokenHash) -> Option<Arc<ActiveStream>> {
+        let streams = self.lock();
+        streams.by_token.get(&token.to_hex())?.first().cloned()
+    }
+
+    pub(crate) fn of_session(&self, session: &SessionId) -> Vec<Arc<ActiveStream>> {
+        self.lock().by_session.get(session).cloned().unwrap_or_default()
+    }
+
+    /// The sessions that have a stream here and for which `which` holds.
+    pub(crate) fn sessions(&self, which: impl Fn(&SessionId) -> bool) -> Vec<SessionId> {
+        self.lock().by_session.keys().filter(|id| which(id)).cloned().collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<ActiveStream>> {
+        self.lock().by_connection.values().cloned().collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! What all parts of a gateway share.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::Client;
+use novasphere_core::console_session::endpoints::Endpoints;
+use novasphere_dataplane::registry::Registry;
+use novasphere_runtime::{access::AccessReviewer, apply::Applier, events, tasks::Tasks};
+
+use crate::{
+    enforce::ActiveStreams,
+    locate::{DesktopWaker, Explainer, Locator, TargetLocator},
+    view::SessionView,
+    write::{SessionReporter, SessionWriter},
+};
+
+/// How a gateway reaches the cluster.
+pub(crate) struct Clients {
+    /// For everything but consoles.
+    pub(crate) client: Client,
+    /// For consoles: it tries nothing twice.
+    pub(crate) console_client: Client,
+    /// For writes.
+    pub(crate) applier: Applier,
+    /// For events.
+    pub(crate) events: events::Reporter,
+}
+
+/// What admission, enforcement and the writers of one process share.
+pub(crate) struct SessionPlane {
+    /// The name of this process in leases and connections.
+    pub(crate) holder: String,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) view: SessionView,
+    pub(crate) active: ActiveStreams,
+    pub(crate) registry: Registry,
+    pub(crate) writer: SessionWriter,
+    pub(crate) access: AccessReviewer,
+    pub(crate) targets: TargetLocator,
+    pub(crate) reporter: SessionReporter,
+}
+
+impl SessionPlane {
+    /// A plane without streams; what it reports is written by tasks of `tasks`.
+    pub(crate) fn start(
+        clients: Clients,
+        view: SessionView,
+        holder: &str,
+        endpoints: Endpoints,
+        wake_timeout: Duration,
+        tasks: &mut Tasks,
+    ) -> Arc<Self> {
+        let Clients {
+            client,
+            console_client,
+            applier,
+            events,
+        } = clients;
+        let active = ActiveStreams::default();
+        let writer = SessionWriter::new(client.clone(), view.clone(), applier.clone());
+        let locator = Locator::new(client.clone());
+        Arc::new(Self {
+            holder: holder.to_owned(),
+            endpoints,
+            registry: Registry::default(),
+            access: AccessReviewer::new(client),
+            targets: TargetLocator {
+                desktops: DesktopWaker::new(applier, locator.clone(), view.clone(), wake_timeout),
+                explainer: Explainer {
+                    console_client: console_client.clone(),
+                    view: view.clone(),
+                },
+                locator,
+                console_client,
+            },
+            reporter: SessionReporter::start(writer.clone(), active.clone(), events, tasks),
+            view,
+            active,
+            writer,
+        })
+    }
+}
