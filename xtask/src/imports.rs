@@ -119,6 +119,7 @@ const WALLS: &[Wall] = &[
         name: "novasphere",
         holds: "the program",
         ours: &[
+            "crd",
             "core",
             "runtime",
             "dataplane",
