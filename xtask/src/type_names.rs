@@ -11,8 +11,9 @@ use anyhow::Context;
 
 use crate::files;
 
-/// Folders with Rust sources.
-const SOURCES: &[&str] = &["crates", "e2e/src", "xtask/src", "images/desktop/probe"];
+/// Folders with Rust sources, by what a reader has in mind at once: the product, and the cluster tests, whose fixtures are named
+/// after what they run.
+const SOURCES: &[&[&str]] = &[&["crates", "xtask/src", "images/desktop/probe"], &["e2e/src"]];
 
 /// Names of parts that siblings have alike, and what they are for each of them.
 const SIBLINGS: &[(&str, &str)] = &[
@@ -30,17 +31,30 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("RoutesReason", "reasons of the condition RoutesReady"),
     ("RunError", "why a role ended"),
     ("TlsConfig", "the certificate of a listener"),
+    (
+        "Transport",
+        "how a viewer is connected, in the API and in the data plane",
+    ),
     ("ValidateError", "why a spec is invalid"),
     ("ValidatedNetwork", "a network of a spec, validated"),
     ("ValidatedService", "a Service of a spec, validated"),
+    ("Watches", "the watches of a view, and those of the controller"),
 ];
 
 const KEYWORDS: &[&str] = &["struct", "enum", "trait", "type", "union"];
 
 /// One line per name that two types have without being siblings.
 pub(crate) fn ambiguous(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for folders in SOURCES {
+        found.extend(ambiguous_in(root, folders)?);
+    }
+    Ok(found)
+}
+
+fn ambiguous_in(root: &Path, folders: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for folder in SOURCES {
+    for folder in folders {
         for path in files::walk(&root.join(folder))? {
             let is_source = path.extension().is_some_and(|extension| extension == "rs");
             // Integration tests and fuzz targets are crates of their own.

@@ -123,7 +123,7 @@ impl Page {
     }
 }
 
-impl websocket::Page for Page {
+impl websocket::PageSource for Page {
     fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
         self.answer(request)
     }

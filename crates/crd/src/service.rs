@@ -17,7 +17,7 @@ pub enum ServiceType {
 
 /// The transport of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Protocol {
+pub enum PortProtocol {
     /// TCP.
     #[default]
     #[serde(rename = "TCP")]

@@ -23,7 +23,7 @@ use novasphere_wire::{
         upstream::CLIENT_INIT_SHARED,
     },
     token::TokenHash,
-    websocket::frame::Role,
+    websocket::frame::FrameRole,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -115,7 +115,7 @@ impl<A: Admission> Gateway<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let viewer = WebSocket::new(io, early, Role::Server);
+        let viewer = WebSocket::new(io, early, FrameRole::Server);
         let until = half_open.as_ref().map_or_else(|| self.deadline(), HalfOpen::until);
         let admission = self.admit(&request, until);
         self.serve(viewer, admission, request.client, request.transport, until, half_open)
@@ -128,7 +128,7 @@ impl<A: Admission> Gateway<A> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.began(transport);
-        let viewer = WebSocket::new(io, early, Role::Server);
+        let viewer = WebSocket::new(io, early, FrameRole::Server);
         let admission = ready(checked(admitted, transport));
         self.serve(viewer, admission, client, transport, self.deadline(), None)
             .await;

@@ -10,7 +10,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use novasphere_wire::{
     close::EndReason,
-    websocket::frame::{Arrived, ControlPayload, Decoder, Header, Opcode, Role, unmask},
+    websocket::frame::{Arrived, ControlPayload, Decoder, FrameRole, Header, Opcode, unmask},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -25,7 +25,7 @@ const MASKED_CHUNK_BYTES: usize = 16 * 1024;
 /// `write_all` does: the frame's header has told the peer how many are coming.
 pub struct WebSocket<S> {
     io: S,
-    role: Role,
+    role: FrameRole,
     /// What was read together with the opening handshake.
     early: Bytes,
     decoder: Decoder,
@@ -47,7 +47,7 @@ pub struct WebSocket<S> {
 impl<S> WebSocket<S> {
     /// Takes over a connection. `early` is what was read beyond the opening handshake.
     #[must_use]
-    pub const fn new(io: S, early: Bytes, role: Role) -> Self {
+    pub const fn new(io: S, early: Bytes, role: FrameRole) -> Self {
         Self {
             io,
             role,
@@ -70,7 +70,7 @@ impl<S> WebSocket<S> {
     }
 
     fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
-        let mut mask = (self.role == Role::Client).then(rand::random::<[u8; 4]>);
+        let mut mask = (self.role == FrameRole::Client).then(rand::random::<[u8; 4]>);
         let header = Header::new(opcode, payload.len() as u64, mask);
         self.queued.extend_from_slice(header.as_bytes());
         let start = self.queued.len();
@@ -214,8 +214,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
         let this = self.get_mut();
         match this.role {
             _ if bytes.is_empty() => Poll::Ready(Ok(0)),
-            Role::Server => this.poll_frame(context, bytes),
-            Role::Client => this.poll_masked(context, bytes),
+            FrameRole::Server => this.poll_frame(context, bytes),
+            FrameRole::Client => this.poll_masked(context, bytes),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::lease::{GatedBody, Leadership, WriteGate, is_write};
 pub type WireBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The innermost service that a layer of [`Builder::layer`] wraps: one call is one request on the wire (retries come from above).
-pub type Transport = BoxCloneSyncService<Request<Body>, Response<WireBody>, BoxError>;
+pub type HttpTransport = BoxCloneSyncService<Request<Body>, Response<WireBody>, BoxError>;
 
 /// How long one try of a write may take until its answer begins, unless [`Builder::write_timeout`] says otherwise.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,7 +95,7 @@ pub async fn kube_config(path: Option<&Path>, context: Option<&str>) -> Result<k
 #[must_use]
 pub struct Builder {
     config: kube::Config,
-    service: Transport,
+    service: HttpTransport,
     write_timeout: Duration,
     retries: bool,
 }
@@ -125,7 +125,7 @@ impl Builder {
     /// wire. For counters, and for faults in tests.
     pub fn layer<L>(self, layer: &L) -> Self
     where
-        L: Layer<Transport>,
+        L: Layer<HttpTransport>,
         L::Service:
             Service<Request<Body>, Response = Response<WireBody>, Error = BoxError> + Clone + Send + Sync + 'static,
         <L::Service as Service<Request<Body>>>::Future: Send + 'static,
@@ -172,7 +172,7 @@ impl Builder {
     }
 }
 
-fn transport(config: &kube::Config) -> Result<Transport, kube::Error> {
+fn transport(config: &kube::Config) -> Result<HttpTransport, kube::Error> {
     if let Some(proxy) = &config.proxy_url {
         return Err(kube::Error::ProxyProtocolUnsupported {
             proxy_url: Box::new(proxy.clone()),
@@ -207,7 +207,7 @@ fn tcp() -> HttpConnector {
 
 /// Bounds the time until an answer begins.
 fn bounded(
-    service: Transport,
+    service: HttpTransport,
     write_timeout: Duration,
 ) -> impl Service<
     Request<Body>,

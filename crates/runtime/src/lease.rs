@@ -17,7 +17,7 @@ pub(crate) use self::gate::GatedBody;
 pub(crate) use self::gate::mark;
 pub use self::{
     clock::Moment,
-    contender::{Decision, evaluate},
+    contender::{LeaseDecision, evaluate},
     election::{LeaseElection, LeaseError},
     gate::{GatedService, WriteGate, is_write},
 };

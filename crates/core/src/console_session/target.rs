@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 use novasphere_crd::{
-    ConsolePolicy, ConsoleProtocol, ConsoleSession, Protocol, SessionTargetKind, VmAccess, VncServer, VncWorkspace,
+    ConsolePolicy, ConsoleProtocol, ConsoleSession, PortProtocol, SessionTargetKind, VmAccess, VncServer, VncWorkspace,
 };
 use novasphere_foreign::kubevirt::VirtualMachineInstance;
 
@@ -220,7 +220,7 @@ fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) ->
     let port = service
         .into_iter()
         .flat_map(|service| &service.ports)
-        .find(|port| port.port == server.port && port.protocol == Protocol::Tcp)
+        .find(|port| port.port == server.port && port.protocol == PortProtocol::Tcp)
         .ok_or_else(|| SessionError::VncServer {
             service: server.service.clone(),
             port: server.port,

@@ -220,7 +220,7 @@ fn routes(spec: &VmAccessSpec) -> Result<Vec<String>, ValidateError> {
                 service
                     .ports
                     .iter()
-                    .any(|port| port.port == route.port && port.protocol == novasphere_crd::Protocol::Tcp)
+                    .any(|port| port.port == route.port && port.protocol == novasphere_crd::PortProtocol::Tcp)
             })
     };
     match spec.routes.iter().find(|route| !leads_somewhere(route)) {

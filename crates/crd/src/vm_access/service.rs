@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cidr, Protocol, RouteRule, ServiceType,
+    Cidr, PortProtocol, RouteRule, ServiceType,
     rule::{dns_label, forbidden, object_name},
 };
 
@@ -90,7 +90,7 @@ pub struct AccessServicePort {
 
     /// The transport. Default `TCP`.
     #[serde(default)]
-    pub protocol: Protocol,
+    pub protocol: PortProtocol,
 }
 
 /// A route of a gateway to a port of one of `services`.

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Protocol, RouteStatus, ServiceType, condition, schema::tidy};
+use crate::{PortProtocol, RouteStatus, ServiceType, condition, schema::tidy};
 
 /// The observed state of a `VmAccess`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -145,5 +145,5 @@ pub struct AccessServicePortStatus {
 
     /// The transport.
     #[serde(default)]
-    pub protocol: Protocol,
+    pub protocol: PortProtocol,
 }

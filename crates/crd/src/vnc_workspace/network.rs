@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cidr, Protocol, RouteRule, ServiceType,
+    Cidr, PortProtocol, RouteRule, ServiceType,
     rule::{dns_label, forbidden, required},
 };
 
@@ -162,5 +162,5 @@ pub struct EgressPort {
 
     /// The transport. Default `TCP`.
     #[serde(default)]
-    pub protocol: Protocol,
+    pub protocol: PortProtocol,
 }

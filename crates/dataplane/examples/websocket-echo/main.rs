@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use novasphere_dataplane::{peer::Peer, websocket::WebSocket};
 use novasphere_wire::{
     close::EndReason,
-    websocket::{frame::Role, opening::Handshake},
+    websocket::{frame::FrameRole, opening::Handshake},
 };
 use tokio::{
     io::{AsyncRead, AsyncWriteExt, ReadBuf},
@@ -75,7 +75,7 @@ async fn echo(stream: TcpStream, early: Bytes) {
     let borders = Borders::default();
     // Through the tap as well.
     let tap = Tap::new(stream, early, borders.clone());
-    let mut socket = WebSocket::new(tap, Bytes::new(), Role::Server);
+    let mut socket = WebSocket::new(tap, Bytes::new(), FrameRole::Server);
     socket.accept_text();
     // As the relay ends a stream: see `relay::viewer_lost`.
     let why = match messages(&mut socket, &borders).await {

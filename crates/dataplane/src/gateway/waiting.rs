@@ -286,7 +286,7 @@ mod tests {
         let socket = crate::websocket::WebSocket::new(
             near,
             bytes::Bytes::new(),
-            novasphere_wire::websocket::frame::Role::Server,
+            novasphere_wire::websocket::frame::FrameRole::Server,
         );
         let mut patient = BufferedViewer::new(socket);
         let start = Instant::now();

@@ -35,7 +35,7 @@ pub const PATH: &str = "/api/v1/console/ws";
 const PAGE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Serves files beside the `WebSocket`: the page that browsers open it with.
-pub trait Page: Send + Sync + 'static {
+pub trait PageSource: Send + Sync + 'static {
     /// Answers a request for the page or one of its files, or `None` when it is for something else.
     fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>>;
 }
@@ -57,7 +57,7 @@ pub async fn serve_with_page<A: Admission>(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     origins: Origins,
-    page: Option<Arc<dyn Page>>,
+    page: Option<Arc<dyn PageSource>>,
     gateway: Gateway<A>,
     stop: impl Future<Output = ()>,
 ) {
@@ -93,7 +93,7 @@ pub async fn serve_with_page<A: Admission>(
 struct Connection<A> {
     gateway: Gateway<A>,
     origins: Arc<Origins>,
-    page: Option<Arc<dyn Page>>,
+    page: Option<Arc<dyn PageSource>>,
     /// The other end, which may be a proxy.
     peer: IpAddr,
     /// When its stream has to be open.
@@ -254,7 +254,7 @@ mod tests {
     /// Answers for everything below `/console/`, with more than fits between the two ends.
     struct LargePage;
 
-    impl Page for LargePage {
+    impl PageSource for LargePage {
         fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
             let text = format!("<html>{}</html>\n", " ".repeat(8 * 1024));
             let is_below = request.uri().path().starts_with("/console/");

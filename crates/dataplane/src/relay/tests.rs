@@ -1,4 +1,4 @@
-use novasphere_wire::websocket::frame::Role;
+use novasphere_wire::websocket::frame::FrameRole;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::JoinHandle,
@@ -80,7 +80,7 @@ impl Fixture {
 }
 
 fn websocket(viewer: DuplexStream) -> Box<dyn Peer> {
-    Box::new(WebSocket::new(viewer, bytes::Bytes::new(), Role::Server))
+    Box::new(WebSocket::new(viewer, bytes::Bytes::new(), FrameRole::Server))
 }
 
 async fn read(stream: &mut DuplexStream, length: usize) -> Vec<u8> {

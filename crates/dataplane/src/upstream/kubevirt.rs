@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use kube::{Client, client::Body};
 use novasphere_wire::{
     close::EndReason,
-    websocket::{frame::Role, opening::accept_key},
+    websocket::{frame::FrameRole, opening::accept_key},
 };
 use serde::Deserialize;
 
@@ -146,7 +146,7 @@ impl KubeVirtUpstream {
         Ok(Box::new(WebSocket::new(
             TokioIo::new(upgraded),
             Bytes::new(),
-            Role::Client,
+            FrameRole::Client,
         )))
     }
 

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use novasphere_dataplane::{
     limits::Limits,
-    listener::websocket::{Page, serve_with_page},
+    listener::websocket::{PageSource, serve_with_page},
 };
 use novasphere_wire::websocket::opening::Origins;
 use tokio::{
@@ -100,7 +100,7 @@ async fn a_stranger_who_dawdles_is_cut() {
 /// A page whose script is larger than what is kept on the way to somebody who does not read.
 struct LargePage;
 
-impl Page for LargePage {
+impl PageSource for LargePage {
     fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
         let body = match request.uri().path() {
             "/console/" => "<script src=\"assets/main.js\"></script></html>\n".to_owned(),

@@ -17,7 +17,7 @@ use super::{Timings, clock::Moment};
 
 /// What a contender should do about the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum LeaseDecision {
     /// Nobody holds it, or the holder's time has run out: claim it.
     Acquire,
     /// It is ours: claim it for longer.
@@ -28,19 +28,21 @@ pub enum Decision {
 
 /// Judges a lease record that looked as it does now since `observed_at` (by our clock), at `now`, for `identity`.
 #[must_use]
-pub fn evaluate(spec: Option<&LeaseSpec>, observed_at: Moment, now: Moment, identity: &str) -> Decision {
-    let Some(spec) = spec else { return Decision::Acquire };
+pub fn evaluate(spec: Option<&LeaseSpec>, observed_at: Moment, now: Moment, identity: &str) -> LeaseDecision {
+    let Some(spec) = spec else {
+        return LeaseDecision::Acquire;
+    };
     match spec.holder_identity.as_deref() {
-        None | Some("") => Decision::Acquire,
-        Some(holder) if holder == identity => Decision::Renew,
+        None | Some("") => LeaseDecision::Acquire,
+        Some(holder) if holder == identity => LeaseDecision::Renew,
         Some(_) => {
             // A record without a duration was not written by an election; a negative one is nonsense. Neither may block for ever.
             let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
             let expires = observed_at.after(std::time::Duration::from_secs(seconds));
             if now >= expires {
-                Decision::Acquire
+                LeaseDecision::Acquire
             } else {
-                Decision::WaitUntil(expires)
+                LeaseDecision::WaitUntil(expires)
             }
         }
     }
@@ -109,7 +111,7 @@ impl Contender {
         }
     }
 
-    pub(crate) fn decide(&self, now: Moment) -> Decision {
+    pub(crate) fn decide(&self, now: Moment) -> LeaseDecision {
         // Without an observation `now` counts as the moment of the first one.
         let (spec, since) = self
             .observed
@@ -210,40 +212,45 @@ mod tests {
     fn decisions() {
         let expires = at(16_000);
         let cases = [
-            ("no lease", None, 1_000, Decision::Acquire),
-            ("no holder", Some(held(None, Some(15))), 1_000, Decision::Acquire),
-            ("released", Some(held(Some(""), Some(1))), 1_000, Decision::Acquire),
-            ("ours", Some(held(Some("me"), Some(15))), 1_000, Decision::Renew),
+            ("no lease", None, 1_000, LeaseDecision::Acquire),
+            ("no holder", Some(held(None, Some(15))), 1_000, LeaseDecision::Acquire),
+            ("released", Some(held(Some(""), Some(1))), 1_000, LeaseDecision::Acquire),
+            ("ours", Some(held(Some("me"), Some(15))), 1_000, LeaseDecision::Renew),
             (
                 "ours, long expired",
                 Some(held(Some("me"), Some(15))),
                 99_000,
-                Decision::Renew,
+                LeaseDecision::Renew,
             ),
             (
                 "just seen",
                 Some(held(Some("you"), Some(15))),
                 1_000,
-                Decision::WaitUntil(expires),
+                LeaseDecision::WaitUntil(expires),
             ),
             (
                 "a moment before",
                 Some(held(Some("you"), Some(15))),
                 15_999,
-                Decision::WaitUntil(expires),
+                LeaseDecision::WaitUntil(expires),
             ),
             (
                 "at the moment",
                 Some(held(Some("you"), Some(15))),
                 16_000,
-                Decision::Acquire,
+                LeaseDecision::Acquire,
             ),
-            ("no duration", Some(held(Some("you"), None)), 1_000, Decision::Acquire),
+            (
+                "no duration",
+                Some(held(Some("you"), None)),
+                1_000,
+                LeaseDecision::Acquire,
+            ),
             (
                 "negative duration",
                 Some(held(Some("you"), Some(-5))),
                 1_000,
-                Decision::Acquire,
+                LeaseDecision::Acquire,
             ),
         ];
         for (name, spec, now, expected) in cases {
@@ -260,10 +267,10 @@ mod tests {
         };
         contender.observe(Some(lease.clone()), at(0));
         contender.observe(Some(lease.clone()), at(14_000));
-        assert_eq!(contender.decide(at(14_000)), Decision::WaitUntil(at(15_000)));
+        assert_eq!(contender.decide(at(14_000)), LeaseDecision::WaitUntil(at(15_000)));
         lease.spec.as_mut().unwrap().renew_time = Some(MicroTime(Timestamp::UNIX_EPOCH));
         contender.observe(Some(lease), at(14_500));
-        assert_eq!(contender.decide(at(15_000)), Decision::WaitUntil(at(29_500)));
+        assert_eq!(contender.decide(at(15_000)), LeaseDecision::WaitUntil(at(29_500)));
     }
 
     #[test]
@@ -417,8 +424,8 @@ mod tests {
                 };
             }
             match self.contender.decide(now) {
-                Decision::WaitUntil(_) => Next::Read,
-                Decision::Acquire | Decision::Renew => Next::Write {
+                LeaseDecision::WaitUntil(_) => Next::Read,
+                LeaseDecision::Acquire | LeaseDecision::Renew => Next::Write {
                     lease: Box::new(self.contender.claim(wall)),
                     sent: now,
                     resign: false,

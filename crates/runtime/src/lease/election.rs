@@ -10,7 +10,7 @@ use rand::RngExt;
 use super::{
     Leadership, Timings,
     clock::Moment,
-    contender::{Contender, Decision},
+    contender::{Contender, LeaseDecision},
 };
 use crate::{metrics::Metrics, shutdown::Shutdown};
 
@@ -98,8 +98,8 @@ impl LeaseElection {
         }
         match contender.decide(Moment::now()) {
             // Awake at the moment of expiry, not at the look after it.
-            Decision::WaitUntil(expires) => self.retry().min(expires.since(Moment::now())),
-            Decision::Acquire | Decision::Renew => match self.claim(contender).await {
+            LeaseDecision::WaitUntil(expires) => self.retry().min(expires.since(Moment::now())),
+            LeaseDecision::Acquire | LeaseDecision::Renew => match self.claim(contender).await {
                 Ok(()) => self.timings.renew_every,
                 Err(error) => {
                     contender.write_failed();

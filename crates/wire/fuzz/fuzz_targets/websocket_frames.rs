@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use novasphere_wire::websocket::frame::{Arrived, Decoder, Role};
+use novasphere_wire::websocket::frame::{Arrived, Decoder, FrameRole};
 
 fn decode(decoder: &mut Decoder, piece: &[u8]) -> Option<(Vec<u8>, bool)> {
     let (mut bytes, mut arrived) = (piece.to_vec(), Arrived::default());
@@ -15,7 +15,7 @@ fn decode(decoder: &mut Decoder, piece: &[u8]) -> Option<(Vec<u8>, bool)> {
 
 fuzz_target!(|data: &[u8]| {
     let &[bits, cut, ref input @ ..] = data else { return };
-    let role = if bits & 1 == 0 { Role::Server } else { Role::Client };
+    let role = if bits & 1 == 0 { FrameRole::Server } else { FrameRole::Client };
     let decoder = || Decoder::new(role, bits & 2 != 0);
     let whole = decode(&mut decoder(), input);
     let mut pieces = Some((Vec::new(), false));

@@ -60,7 +60,7 @@ impl Opcode {
 
 /// Which side of the connection we are. Clients mask what they send, servers do not (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum FrameRole {
     /// We accepted the connection.
     Server,
     /// We opened the connection.
@@ -149,7 +149,7 @@ pub enum FrameError {
 /// Reads the frames of one peer.
 #[derive(Debug)]
 pub struct Decoder {
-    role: Role,
+    role: FrameRole,
     text: bool,
     header: [u8; HEADER_BYTES_LIMIT],
     have: u8,
@@ -166,7 +166,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder for what reaches us in this role. `text` is whether text messages are taken as bytes or refused.
     #[must_use]
-    pub const fn new(role: Role, text: bool) -> Self {
+    pub const fn new(role: FrameRole, text: bool) -> Self {
         Self {
             role,
             text,
@@ -207,7 +207,7 @@ impl Decoder {
             let Some(payload) = bytes.get_mut(read..read + now) else {
                 break;
             };
-            if self.role == Role::Server {
+            if self.role == FrameRole::Server {
                 unmask(payload, &mut self.mask);
             }
             if let Some((_, control)) = &mut self.control {
@@ -235,7 +235,7 @@ impl Decoder {
         self.have += 1;
         match self.have {
             1 => self.first_byte(byte),
-            2 if (byte & 0x80 != 0) != (self.role == Role::Server) => Err(FrameError::Mask),
+            2 if (byte & 0x80 != 0) != (self.role == FrameRole::Server) => Err(FrameError::Mask),
             2 if self.control.is_some() && byte & 0x7f > 125 => Err(FrameError::Control),
             have if have == self.header_length() => self.begin(),
             _ => Ok(()),

@@ -10,8 +10,8 @@ mod proxy;
 pub(crate) mod viewer;
 
 use self::{
-    proxy::{Desktop, Kind, Proxy},
-    viewer::Viewer,
+    proxy::{Kind, Proxy, RelayBackend},
+    viewer::RelayViewer,
 };
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -27,7 +27,7 @@ const STREAMS: usize = 100;
 const CONNECTING: usize = 32;
 
 pub(crate) async fn run(summary: &mut Summary) -> Result<()> {
-    let desktop = Desktop::start()?;
+    let desktop = RelayBackend::start()?;
     interactive::run(&desktop, summary).await.context("interactive")?;
     bulk::run(&desktop, summary).await.context("bulk")?;
     memory::at_hundred(&desktop, summary).await.context("memory")?;
@@ -40,7 +40,7 @@ struct Rounds<T>(Vec<(Kind, Vec<T>)>);
 impl<T> Rounds<T> {
     /// Measures each proxy several times. Rounds alternate between the proxies, so that what else happens on the machine meets
     /// all of them, and the median counts.
-    async fn measure(desktop: &Desktop, kinds: &[Kind], round: impl AsyncFn(&Proxy) -> Result<T>) -> Result<Self> {
+    async fn measure(desktop: &RelayBackend, kinds: &[Kind], round: impl AsyncFn(&Proxy) -> Result<T>) -> Result<Self> {
         let mut rounds: Vec<(Kind, Vec<T>)> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
         for _ in 0..full_or_small(3, 1) {
             for (kind, measured) in &mut rounds {
@@ -60,7 +60,7 @@ impl<T> Rounds<T> {
     }
 }
 
-async fn connect(proxy: &Proxy, streams: usize) -> Result<Vec<Viewer>> {
+async fn connect(proxy: &Proxy, streams: usize) -> Result<Vec<RelayViewer>> {
     stream::iter(0..streams)
         .map(|_| proxy.viewer())
         .buffer_unordered(CONNECTING)

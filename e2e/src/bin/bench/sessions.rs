@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
-    relay::viewer::{Viewer, Wire},
+    relay::viewer::{RelayViewer, Wire},
     settings::full_or_small,
     summary::{Figure, Summary},
 };
@@ -78,7 +78,7 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     let tokens = sessions(context, session_count(), u32::try_from(viewer_count())?).await?;
 
     let began = Instant::now();
-    let viewers: Vec<(usize, Viewer)> =
+    let viewers: Vec<(usize, RelayViewer)> =
         stream::iter((0..viewer_count()).flat_map(|viewer| (0..session_count()).map(move |session| (viewer, session))))
             .map(|(viewer, session)| {
                 let gateway = gateways
@@ -88,7 +88,7 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
                 async move {
                     let path = format!("/api/v1/console/ws?token={token}");
                     let gateway = gateway.context("a gateway")?;
-                    anyhow::Ok((session, Viewer::connect(gateway, &Wire::WEB_SOCKET, &path).await?))
+                    anyhow::Ok((session, RelayViewer::connect(gateway, &Wire::WEB_SOCKET, &path).await?))
                 }
             })
             .buffer_unordered(SETUP_CONCURRENCY)
@@ -126,7 +126,7 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
 }
 
 /// Deletes one session after the other; returns how long after its request each stream was closed, the shortest first.
-async fn delete(context: &Context<'_>, viewers: Vec<(usize, Viewer)>) -> Result<Vec<Duration>> {
+async fn delete(context: &Context<'_>, viewers: Vec<(usize, RelayViewer)>) -> Result<Vec<Duration>> {
     let mut streams: JoinSet<(usize, Instant)> = viewers
         .into_iter()
         .map(|(session, mut viewer)| async move {

@@ -4,7 +4,7 @@ use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
-use novasphere_crd::{AccessServicePort, Protocol, ServiceType};
+use novasphere_crd::{AccessServicePort, PortProtocol, ServiceType};
 
 use super::super::validated::ValidatedService;
 use crate::{
@@ -48,8 +48,8 @@ pub(super) fn build(owner: &Owner, machine: &str, service: &ValidatedService) ->
 
 fn port(port: &AccessServicePort) -> ServicePort {
     let protocol = match port.protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
+        PortProtocol::Tcp => "TCP",
+        PortProtocol::Udp => "UDP",
     };
     ServicePort {
         name: Some(port.name.clone()),

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use novasphere_crd::{
-    AccessServicePortStatus, AccessServiceStatus, Protocol, ServiceType, VmAccessStatus, condition as types,
+    AccessServicePortStatus, AccessServiceStatus, PortProtocol, ServiceType, VmAccessStatus, condition as types,
 };
 
 use super::{
@@ -116,9 +116,9 @@ fn port(port: &ServicePort) -> Option<AccessServicePortStatus> {
             .and_then(|port| u16::try_from(port).ok())
             .filter(|port| *port != 0),
         protocol: if port.protocol.as_deref() == Some("UDP") {
-            Protocol::Udp
+            PortProtocol::Udp
         } else {
-            Protocol::Tcp
+            PortProtocol::Tcp
         },
     })
 }

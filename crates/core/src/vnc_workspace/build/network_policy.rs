@@ -13,7 +13,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use novasphere_crd::{Cidr, EgressPort, EgressRule, NetworkIngress, Protocol, ServiceType};
+use novasphere_crd::{Cidr, EgressPort, EgressRule, NetworkIngress, PortProtocol, ServiceType};
 
 use super::{
     super::{KEY_WORKSPACE, SSH_PORT, VNC_PORT, validated::ValidatedWorkspace},
@@ -197,8 +197,8 @@ fn rule(rule: &EgressRule) -> NetworkPolicyEgressRule {
 
 fn port(port: EgressPort) -> NetworkPolicyPort {
     let protocol = match port.protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
+        PortProtocol::Tcp => "TCP",
+        PortProtocol::Udp => "UDP",
     };
     NetworkPolicyPort {
         port: Some(IntOrString::Int(port.port.into())),

@@ -21,12 +21,12 @@ fn decode(decoder: &mut Decoder, bytes: &[u8]) -> Result<(Vec<u8>, Arrived), Fra
 }
 
 fn server() -> Decoder {
-    Decoder::new(Role::Server, false)
+    Decoder::new(FrameRole::Server, false)
 }
 
 #[test]
 fn the_examples_of_rfc_6455_section_5_7_are_read() {
-    let mut text = Decoder::new(Role::Client, true);
+    let mut text = Decoder::new(FrameRole::Client, true);
     assert_eq!(
         decode(&mut text, &[0x81, 5, 0x48, 0x65, 0x6c, 0x6c, 0x6f]).unwrap().0,
         b"Hello"
@@ -35,7 +35,7 @@ fn the_examples_of_rfc_6455_section_5_7_are_read() {
     assert_eq!(decode(&mut text, &pieces).unwrap().0, b"Hello");
     let masked = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
     assert_eq!(
-        decode(&mut Decoder::new(Role::Server, true), &masked).unwrap().0,
+        decode(&mut Decoder::new(FrameRole::Server, true), &masked).unwrap().0,
         b"Hello"
     );
     let (_, arrived) = decode(&mut text, &[0x89, 5, 0x48, 0x65, 0x6c, 0x6c, 0x6f]).unwrap();
@@ -92,7 +92,7 @@ fn what_the_protocol_forbids_is_refused() {
         assert_eq!(decode(&mut server(), bytes), Err(error), "{bytes:x?}");
     }
     assert_eq!(
-        decode(&mut Decoder::new(Role::Client, false), &[0x82, 0x80]),
+        decode(&mut Decoder::new(FrameRole::Client, false), &[0x82, 0x80]),
         Err(FrameError::Mask)
     );
 }
@@ -134,7 +134,7 @@ proptest! {
             bytes.extend(frame(Opcode::Binary, payload, mask));
             expected.extend_from_slice(payload);
         }
-        let mut decoder = Decoder::new(if masked { Role::Server } else { Role::Client }, false);
+        let mut decoder = Decoder::new(if masked { FrameRole::Server } else { FrameRole::Client }, false);
         let mut payload = Vec::new();
         let mut pings = 0;
         for piece in bytes.chunks(cut) {
@@ -148,7 +148,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_answered_and_never_grow(text: bool, client: bool, input in proptest::collection::vec(any::<u8>(), 0..600)) {
-        let mut decoder = Decoder::new(if client { Role::Client } else { Role::Server }, text);
+        let mut decoder = Decoder::new(if client { FrameRole::Client } else { FrameRole::Server }, text);
         if let Ok((payload, _)) = decode(&mut decoder, &input) {
             prop_assert!(payload.len() <= input.len());
         }

@@ -6,8 +6,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{
     HOW, Rounds, connect,
     desktop::bulk_request,
-    proxy::{Desktop, Kind, Proxy},
-    viewer::Viewer,
+    proxy::{Kind, Proxy, RelayBackend},
+    viewer::RelayViewer,
 };
 use crate::{
     process,
@@ -23,7 +23,7 @@ fn mebibytes() -> u16 {
     full_or_small(512, 8)
 }
 
-pub(super) async fn run(desktop: &Desktop, summary: &mut Summary) -> Result<()> {
+pub(super) async fn run(desktop: &RelayBackend, summary: &mut Summary) -> Result<()> {
     let kinds = [
         Kind::HaProxy,
         Kind::Gateway,
@@ -67,7 +67,7 @@ async fn round(proxy: &Proxy) -> Result<f64> {
     let mebibytes = mebibytes();
     let viewers = connect(proxy, usize::from(STREAMS)).await?;
     let before = process::cpu_seconds(proxy.process.id())?;
-    let viewers: Vec<Viewer> = stream::iter(viewers)
+    let viewers: Vec<RelayViewer> = stream::iter(viewers)
         .map(|viewer| async move {
             let mut viewer = viewer;
             viewer.send(&bulk_request(mebibytes)).await?;

@@ -9,11 +9,10 @@ use super::{
     HOW, Rounds, STREAMS, connect,
     desktop::{ANSWER_BYTES, KEY_EVENT},
     proxy::{
-        Desktop,
         Kind::{self, Direct, FastWebSockets, Gateway, GatewayTls, HaProxy, HaProxyTls, Websockify},
-        Proxy,
+        Proxy, RelayBackend,
     },
-    viewer::Viewer,
+    viewer::RelayViewer,
 };
 use crate::{
     process,
@@ -108,7 +107,7 @@ const COMPARISONS: [Comparison; 15] = [
     ),
 ];
 
-pub(super) async fn run(desktop: &Desktop, summary: &mut Summary) -> Result<()> {
+pub(super) async fn run(desktop: &RelayBackend, summary: &mut Summary) -> Result<()> {
     let kinds = [
         Direct,
         HaProxy,
@@ -162,7 +161,7 @@ async fn round(proxy: &Proxy) -> Result<Round> {
     })
 }
 
-async fn type_keys(mut viewer: Viewer, first: Duration, end: Instant) -> Result<Vec<Duration>> {
+async fn type_keys(mut viewer: RelayViewer, first: Duration, end: Instant) -> Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(256);
     let mut buffer = vec![0; ANSWER_BYTES * 2];
     let mut keys = tokio::time::interval_at((Instant::now() + first).into(), KEY_INTERVAL);

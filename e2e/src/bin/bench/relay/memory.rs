@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{
     HOW, STREAMS, connect,
-    proxy::{Desktop, Kind, Proxy},
+    proxy::{Kind, Proxy, RelayBackend},
 };
 use crate::{
     process,
@@ -16,7 +16,7 @@ use crate::{
     summary::{Figure, Summary},
 };
 
-pub(super) async fn at_hundred(desktop: &Desktop, summary: &mut Summary) -> Result<()> {
+pub(super) async fn at_hundred(desktop: &RelayBackend, summary: &mut Summary) -> Result<()> {
     let ours = of_a_stream(desktop, Kind::Gateway).await?;
     for (name, kind, goal) in [
         ("websockify", Kind::Websockify, Some(1.0 / 50.0)),
@@ -33,7 +33,7 @@ pub(super) async fn at_hundred(desktop: &Desktop, summary: &mut Summary) -> Resu
 }
 
 /// In KiB, what several processes share counted once.
-async fn of_a_stream(desktop: &Desktop, kind: Kind) -> Result<f64> {
+async fn of_a_stream(desktop: &RelayBackend, kind: Kind) -> Result<f64> {
     let proxy = Proxy::start(kind, desktop).await?;
     let before = process::proportional(proxy.process.id())?;
     let viewers = connect(&proxy, STREAMS).await?;
@@ -42,7 +42,7 @@ async fn of_a_stream(desktop: &Desktop, kind: Kind) -> Result<f64> {
     Ok((after - before) / 1024.0 / f64::from(u32::try_from(STREAMS)?))
 }
 
-pub(super) async fn idle(desktop: &Desktop, summary: &mut Summary) -> Result<()> {
+pub(super) async fn idle(desktop: &RelayBackend, summary: &mut Summary) -> Result<()> {
     // The proxy has two connections for each stream, and some files beside.
     let files = open_files::limit().unwrap_or(u64::MAX);
     let streams = usize::try_from(idle_streams()?.min(files.saturating_sub(100) / 2))?;

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::{
     desktop, fast, gateway,
-    viewer::{Viewer, Wire},
+    viewer::{RelayViewer, Wire},
 };
 use crate::{
     process::{Process, free_port, start_self},
@@ -48,12 +48,12 @@ pub(crate) struct Proxy {
 }
 
 /// The VNC server that all lead to.
-pub(crate) struct Desktop {
+pub(crate) struct RelayBackend {
     _process: Process,
     address: SocketAddr,
 }
 
-impl Desktop {
+impl RelayBackend {
     pub(crate) fn start() -> Result<Self> {
         let (process, address) = start_self(&[desktop::COMMAND])?;
         Ok(Self {
@@ -68,7 +68,7 @@ const PATH: &str = "/api/v1/console/ws?token=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 
 impl Proxy {
     /// Starts a proxy to `desktop`, and waits until a viewer gets through.
-    pub(crate) async fn start(kind: Kind, desktop: &Desktop) -> Result<Self> {
+    pub(crate) async fn start(kind: Kind, desktop: &RelayBackend) -> Result<Self> {
         let upstream = desktop.address.to_string();
         let (process, address, wire) = match kind {
             Kind::Direct => {
@@ -115,8 +115,8 @@ impl Proxy {
     }
 
     /// Connects a viewer.
-    pub(crate) async fn viewer(&self) -> Result<Viewer> {
-        Viewer::connect(self.address, &self.wire, PATH).await
+    pub(crate) async fn viewer(&self) -> Result<RelayViewer> {
+        RelayViewer::connect(self.address, &self.wire, PATH).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
-use novasphere_wire::websocket::frame::{Arrived, Decoder, Header, Opcode, Role};
+use novasphere_wire::websocket::frame::{Arrived, Decoder, FrameRole, Header, Opcode};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -61,13 +61,13 @@ trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
 
 /// A connected viewer.
-pub(crate) struct Viewer {
+pub(crate) struct RelayViewer {
     connection: Box<dyn Connection>,
     /// Of a WebSocket.
     decoder: Option<Decoder>,
 }
 
-impl Viewer {
+impl RelayViewer {
     /// Connects, up to the server's `ServerInit`.
     pub(crate) async fn connect(address: SocketAddr, wire: &Wire, path: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
@@ -102,7 +102,7 @@ impl Viewer {
             head.push(self.connection.read_u8().await?);
         }
         ensure!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        self.decoder = Some(Decoder::new(Role::Client, false));
+        self.decoder = Some(Decoder::new(FrameRole::Client, false));
         Ok(())
     }
 
