@@ -217,7 +217,7 @@ impl Role {
         let (watches, interval) = (Arc::clone(&self.watches), self.config.resync_interval.get());
         tasks.spawn("resync", resync(watches, interval));
         let (watches, applier) = (Arc::clone(&self.watches), self.applier(CONSOLE_SESSION_MANAGER));
-        tasks.spawn("dead gateways", console_session::watch_over(watches, applier));
+        tasks.spawn("dead gateways", console_session::reap_expired_leases(watches, applier));
     }
 
     /// Reconciles all kinds until no further reconcile is to begin, and finishes what is under way.

@@ -27,7 +27,7 @@ use tracing::Instrument;
 
 use crate::{
     caches::{Caches, machine_key},
-    console_session::Gateways,
+    console_session::GatewayLiveness,
     watched_kind::WatchedKind,
 };
 
@@ -67,7 +67,7 @@ pub(crate) struct Watches {
     pub(crate) queues: Queues,
     /// Where gateways hold their Leases.
     pub(crate) gateway_namespace: String,
-    pub(crate) gateways: Arc<Gateways>,
+    pub(crate) gateways: Arc<GatewayLiveness>,
     /// The addresses with which objects were reconciled last.
     pub(crate) node_addresses: Mutex<Vec<String>>,
 }

@@ -1,4 +1,4 @@
-//! Which gateways live. Each renews a Lease; what a dead one has left in sessions is cleaned up.
+//! Which gateways are alive. Each renews a Lease; connections of a dead one are removed from its sessions.
 //!
 //! A gateway is dead when its Lease has gone. A Lease that is no longer renewed is deleted first, at the version that was
 //! seen last: the delete succeeds only if there was no renewal that a slow watch has not shown. While the API server cannot
@@ -25,55 +25,55 @@ use crate::{
     watches::Watches,
 };
 
-/// A gateway makes its Lease before its first connection, and the watch may show the connection first. A Lease that names no
-/// duration of its own is believed for as long, too.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// A gateway creates its Lease before its first connection, and the watch may show the connection first. A Lease without a
+/// duration of its own is valid for the same time.
+const LEASE_GRACE: Duration = Duration::from_secs(15);
 
-/// How long an ended gateway is remembered; a session that names it can come back from a slow watch for so long.
-const MEMORY: Duration = Duration::from_hours(1);
+/// How long a dead gateway is remembered: that long a slow watch may still show a session that names it.
+const DEAD_GATEWAY_TTL: Duration = Duration::from_hours(1);
 
-/// How often Leases are looked at.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often Leases are checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is known of gateways, by this process' own clock.
+/// When each gateway was last heard of, by this process' own clock.
 #[derive(Debug, Default)]
-pub(crate) struct Gateways {
-    known: Mutex<Known>,
+pub(crate) struct GatewayLiveness {
+    known: Mutex<LeaseRecords>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct LeaseRecords {
     /// By the Lease's UID.
-    leases: HashMap<String, Renewal>,
-    /// Gateways without a Lease, and since when they may be taken for dead.
+    leases: HashMap<String, SeenRenewal>,
+    /// Gateways without a Lease, and since when they count as dead.
     missing: HashMap<String, Instant>,
 }
 
 #[derive(Debug)]
-struct Renewal {
+struct SeenRenewal {
     version: Option<String>,
     seen: Instant,
 }
 
 /// The gateways of one session.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Judgement {
+pub(super) struct Liveness {
     /// Those that are dead.
     pub(super) dead: HashSet<String>,
-    /// When to ask again about those of which it is not known yet.
+    /// When to assess again those that may be dead or not have created their Lease yet.
     pub(super) next: Option<Timestamp>,
 }
 
-impl Gateways {
+impl GatewayLiveness {
     /// Takes in what the watch of Leases says.
     pub(crate) fn observe(&self, event: &watcher::Result<WatchEvent<Lease>>, now: Instant) {
         let mut known = self.lock();
         match event {
             Ok(WatchEvent::Apply(lease) | WatchEvent::InitApply(lease)) => known.renewed(lease, now),
             Ok(WatchEvent::Delete(lease)) => known.ended(lease, now),
-            // The cache has forgotten it; nothing tells which gateway held it.
+            // The cache has dropped it, and which gateway held it is not known.
             Ok(WatchEvent::Undecodable(_)) => {}
-            // After a gap, everybody has all the time to be heard of.
+            // After a gap in the watch, each has its whole duration again.
             Ok(WatchEvent::Init | WatchEvent::InitDone) | Err(_) => {
                 for renewal in known.leases.values_mut() {
                     renewal.seen = now;
@@ -83,27 +83,27 @@ impl Gateways {
     }
 
     /// Which of these gateways are dead.
-    pub(super) fn judge<'a>(&self, gateways: impl Iterator<Item = &'a str>, caches: &Caches) -> Judgement {
+    pub(super) fn assess<'a>(&self, gateways: impl Iterator<Item = &'a str>, caches: &Caches) -> Liveness {
         let now = Instant::now();
         let mut known = self.lock();
         known
             .missing
-            .retain(|_, dead_at| now.saturating_duration_since(*dead_at) < MEMORY);
-        let mut judgement = Judgement::default();
+            .retain(|_, dead_at| now.saturating_duration_since(*dead_at) < DEAD_GATEWAY_TTL);
+        let mut liveness = Liveness::default();
         let mut longest = None;
         for gateway in gateways.filter(|gateway| !caches.has_lease(gateway)) {
-            let dead_at = *known.missing.entry(gateway.to_owned()).or_insert(now + PATIENCE);
+            let dead_at = *known.missing.entry(gateway.to_owned()).or_insert(now + LEASE_GRACE);
             if dead_at <= now {
-                judgement.dead.insert(gateway.to_owned());
+                liveness.dead.insert(gateway.to_owned());
             } else {
                 longest = longest.max(Some(dead_at - now));
             }
         }
-        judgement.next = longest.and_then(|longest| Timestamp::now().checked_add(longest).ok());
-        judgement
+        liveness.next = longest.and_then(|longest| Timestamp::now().checked_add(longest).ok());
+        liveness
     }
 
-    /// The Leases whose time is over.
+    /// The Leases that have expired.
     fn expired(&self, leases: &[Arc<Lease>], now: Instant) -> Vec<Arc<Lease>> {
         let known = self.lock();
         let is_expired = |lease: &Lease| {
@@ -113,23 +113,26 @@ impl Gateways {
         leases.iter().filter(|lease| is_expired(lease)).cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, LeaseRecords> {
         self.known.lock()
     }
 }
 
-impl Known {
+impl LeaseRecords {
     fn renewed(&mut self, lease: &Lease, now: Instant) {
         if let Some(gateway) = holder(lease) {
             self.missing.remove(gateway);
         }
         let version = lease.resource_version();
-        let renewal = self.leases.entry(lease.uid().unwrap_or_default()).or_insert(Renewal {
-            version: None,
-            seen: now,
-        });
+        let renewal = self
+            .leases
+            .entry(lease.uid().unwrap_or_default())
+            .or_insert(SeenRenewal {
+                version: None,
+                seen: now,
+            });
         if renewal.version != version {
-            *renewal = Renewal { version, seen: now };
+            *renewal = SeenRenewal { version, seen: now };
         }
     }
 
@@ -146,12 +149,12 @@ fn duration(lease: &Lease) -> Duration {
     let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
     seconds
         .filter(|seconds| *seconds > 0)
-        .map_or(PATIENCE, Duration::from_secs)
+        .map_or(LEASE_GRACE, Duration::from_secs)
 }
 
-/// Deletes Leases whose time is over, and enqueues the sessions of their gateways.
-pub(crate) async fn watch_over(watches: Arc<Watches>, applier: Applier) {
-    let mut timer = tokio::time::interval(EVERY);
+/// Deletes Leases that have expired, and enqueues the sessions of their gateways.
+pub(crate) async fn reap_expired_leases(watches: Arc<Watches>, applier: Applier) {
+    let mut timer = tokio::time::interval(CHECK_INTERVAL);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
@@ -161,14 +164,14 @@ pub(crate) async fn watch_over(watches: Arc<Watches>, applier: Applier) {
                 Ok(_) => {
                     tracing::info!(
                         gateway = holder(&lease),
-                        "a gateway no longer renews its lease and is taken for dead"
+                        "a gateway no longer renews its lease and counts as dead"
                     );
                     watches.caches.gateway_leases.deleted(&lease);
                     watches.gateways.lock().ended(&lease, Instant::now());
                     watches.gateway_ended(holder(&lease).unwrap_or_default());
                 }
                 Err(WriteError::NotLeader(_)) => {}
-                // It was renewed after all, or has gone, or nobody can tell: the watch goes on, and so does the time.
+                // It was renewed after all, or has gone, or the apiserver does not answer: its duration begins again.
                 Err(error) => {
                     tracing::debug!(lease = lease.name_any(), %error, "cannot delete an expired lease");
                     watches
@@ -200,7 +203,7 @@ mod tests {
     }
 
     struct Cluster {
-        gateways: Gateways,
+        gateways: GatewayLiveness,
         caches: Arc<Caches>,
         start: Instant,
     }
@@ -208,7 +211,7 @@ mod tests {
     impl Cluster {
         fn new() -> Self {
             Self {
-                gateways: Gateways::default(),
+                gateways: GatewayLiveness::default(),
                 caches: Caches::new(),
                 start: Instant::now(),
             }
@@ -229,7 +232,7 @@ mod tests {
 
         fn dead(&self, gateway: &str) -> bool {
             self.gateways
-                .judge([gateway].into_iter(), &self.caches)
+                .assess([gateway].into_iter(), &self.caches)
                 .dead
                 .contains(gateway)
         }
@@ -268,8 +271,8 @@ mod tests {
         cluster.say(0, WatchEvent::Delete(lease("a", "1")));
         assert!(cluster.dead("a"));
         assert!(!cluster.dead("b"));
-        let judgement = cluster.gateways.judge(["b"].into_iter(), &cluster.caches);
-        assert!(judgement.next.is_some());
+        let liveness = cluster.gateways.assess(["b"].into_iter(), &cluster.caches);
+        assert!(liveness.next.is_some());
         // It comes back under its name.
         cluster.say(1, WatchEvent::Apply(lease("a", "2")));
         assert!(!cluster.dead("a"));

@@ -1,7 +1,7 @@
 //! The reconcile of a `ConsoleSession`: dereference, validate, status; and its removal in the end.
 //!
-//! It makes no objects. What is written is the session's status, which gateways and the aggregated API write as well, so
-//! every write names the version that it was worked out from, and is worked out again after a conflict.
+//! It creates no objects. It writes the session's status, which gateways and the aggregated API write as well, so
+//! every write names the version that it was computed from, and is computed again after a conflict.
 
 mod dereference;
 mod gateways;
@@ -21,7 +21,7 @@ use novasphere_runtime::{
     read_your_writes::MAX_LAG,
 };
 
-pub(crate) use self::gateways::{Gateways, watch_over};
+pub(crate) use self::gateways::{GatewayLiveness, reap_expired_leases};
 use crate::{
     caches::Caches,
     reconciler::{ReconcileError, Reconciler},
@@ -38,7 +38,7 @@ pub(crate) struct Context {
     pub(crate) applier: Applier,
     pub(crate) reporter: Reporter,
     pub(crate) endpoints: Endpoints,
-    pub(crate) gateways: Arc<Gateways>,
+    pub(crate) gateways: Arc<GatewayLiveness>,
 }
 
 impl Reconciler for Context {
@@ -73,7 +73,7 @@ impl Context {
             Deleted::Requested | Deleted::AlreadyGone => self.caches.console_sessions.deleted(session),
             Deleted::Underway => {}
         }
-        // The watch tells of the deletion. Should it have missed it, the cache is believed again after a while.
+        // The watch shows the deletion. Should it have missed it, the cache counts again after a while.
         Ok(Action::requeue(MAX_LAG + Duration::from_secs(1)))
     }
 }

@@ -1,4 +1,4 @@
-//! The last step: tells what came of it, at the version of the session that it was worked out from.
+//! The status of a session: computed in `core`, and written at the version of the session that it was computed from.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{Context, dereference::dereference};
 use crate::status::emit;
 
 /// How often a session is read again because somebody else wrote it meanwhile. Gateways write when viewers come and go.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS_LIMIT: usize = 5;
 
 /// A session whose status is as it should be.
 pub(super) struct Settled {
@@ -35,7 +35,7 @@ pub(super) struct Settled {
 pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result<Option<Settled>, WriteError> {
     let mut session = Arc::new(session.clone());
     let mut conflict = None;
-    for _ in 0..ATTEMPTS {
+    for _ in 0..ATTEMPTS_LIMIT {
         let decided = decide(&session, context);
         let settled = |session| Settled {
             session,
@@ -74,7 +74,7 @@ fn decide(session: &ConsoleSession, context: &Context) -> Decided {
     let references = dereference(session, context);
     let validated = validate(session, &references);
     let connections = session.status.iter().flat_map(|status| &status.connections);
-    let gateways = context.gateways.judge(
+    let gateways = context.gateways.assess(
         connections.map(|connection| connection.gateway.as_str()),
         &context.caches,
     );
