@@ -39,6 +39,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Duration, timeout},
 };
+use tracing::Instrument;
 
 use crate::{REVIEW_MAX_AGE, token::read};
 
@@ -70,13 +71,12 @@ impl ConsoleOptions {
     /// 400 for a parameter that there is not or that has another value: a misspelt `input` must not give more than was meant.
     pub fn read(query: &str) -> Result<Self, StatusError> {
         let mut options = Self::default();
-        let pairs: Vec<(String, String)> = serde_html_form::from_str(query)
-            .map_err(|error| StatusError::BadRequest(format!("the query {query:?} cannot be read: {error}")))?;
-        for (name, value) in &pairs {
-            match name.as_str() {
-                "protocol" => options.protocol = Some(word(name, value, "vnc, serial or ssh")?),
-                "input" => options.input = Some(word(name, value, "Control or ViewOnly")?),
-                "takeover" => options.takeover = Some(word(name, value, "Refuse or Replace")?),
+        // Not serde_html_form: it brings a second hashbrown into the graph, and kube has this one.
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "protocol" => options.protocol = Some(word(&name, &value, "vnc, serial or ssh")?),
+                "input" => options.input = Some(word(&name, &value, "Control or ViewOnly")?),
+                "takeover" => options.takeover = Some(word(&name, &value, "Refuse or Replace")?),
                 _ => {
                     return Err(StatusError::BadRequest(format!(
                         "there is no query parameter {name:?}; there are protocol, input and takeover"
@@ -203,7 +203,7 @@ impl ConsoleHandler {
     {
         let gateway = self.gateway.gateway().clone();
         let upgraded = upgrade::on(&mut request);
-        tokio::spawn(async move {
+        let carried = async move {
             // A client that is gone before gives its place back by dropping the admission.
             let Ok(Ok(upgraded)) = timeout(UPGRADE_TIMEOUT, upgraded).await else {
                 return;
@@ -216,7 +216,9 @@ impl ConsoleHandler {
             gateway
                 .serve_admitted(io, parts.read_buf, admitted, client, Transport::KubeApiserver)
                 .await;
-        });
+        };
+        // The request's trace goes on in its stream.
+        tokio::spawn(carried.in_current_span());
         handshake.response()
     }
 

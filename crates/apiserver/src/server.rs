@@ -14,6 +14,7 @@ use novasphere_runtime::{
         ConnectionLimit, accept,
         status::{ResponseBody, StatusError, bytes_response, json_response},
     },
+    telemetry::traces::continue_trace,
 };
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
@@ -24,6 +25,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tracing::Instrument;
 
 use crate::{
     connect::{ApiCaller, ConsoleHandler, client_address},
@@ -188,8 +190,10 @@ impl ApiServer {
         let path = request.uri().path().to_owned();
         let route = Route::read(&method, &path);
         let known = route.as_ref().ok().cloned();
+        let span = tracing::info_span!("request", %method, path);
+        continue_trace(&span, request.headers());
         let answered = match route {
-            Ok(route) => timeout(REQUEST_TIMEOUT, self.serve::<S>(peer, route, request))
+            Ok(route) => timeout(REQUEST_TIMEOUT, self.serve::<S>(peer, route, request).instrument(span))
                 .await
                 .unwrap_or_else(|_| {
                     Err(StatusError::Unavailable(

@@ -24,6 +24,7 @@ use novasphere_runtime::{
 };
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use tracing::Instrument;
 
 /// Events that come within this time are one reconcile.
 const DEBOUNCE_INTERVAL: Duration = Duration::from_millis(50);
@@ -109,6 +110,8 @@ pub(crate) async fn run<R: Reconciler>(
         metrics,
     });
     let waiting = Arc::clone(&shared);
+    let shown = queue.clone();
+    shared.metrics.show_queue(R::NAME, move || shown.reading());
     let queue = queue.into_stream().take_until(Box::pin(stop)).map(move |reference| {
         waiting.keys.add(&reference);
         Ok::<_, Infallible>(reference.into_kind_unchecked::<Key<R::Kind>>(()))
@@ -211,7 +214,13 @@ async fn reconcile<R: Reconciler>(key: Arc<Key<R::Kind>>, shared: Arc<Shared<R>>
     let Some(newest) = shared.newest(&reference) else {
         return Ok(Action::await_change());
     };
-    let result = shared.reconciler.reconcile(&newest).await;
+    let span = tracing::info_span!(
+        "reconcile",
+        kind = %R::Kind::kind(&()),
+        namespace = reference.namespace,
+        name = reference.name
+    );
+    let result = shared.reconciler.reconcile(&newest).instrument(span).await;
     let reason = result.as_ref().map_or_else(ReconcileError::reason, |_| "Succeeded");
     shared.metrics.reconciled(R::NAME, reason, began.elapsed());
     if result.is_ok() {

@@ -77,6 +77,9 @@ pub(crate) trait AnyCache: Send + Sync {
     /// Returns when it has.
     fn filled(&self) -> BoxFuture<'_, ()>;
 
+    /// How many objects the cache holds.
+    fn size(&self) -> usize;
+
     /// The version of an object that the cache has.
     fn resource_version(&self, namespace: &str, name: &str) -> Option<String>;
 
@@ -106,6 +109,10 @@ impl<K: WatchedKind> AnyCache for Cache<K> {
 
     fn filled(&self) -> BoxFuture<'_, ()> {
         async { self.store().wait_until_ready().await }.boxed()
+    }
+
+    fn size(&self) -> usize {
+        self.len()
     }
 
     fn resource_version(&self, namespace: &str, name: &str) -> Option<String> {

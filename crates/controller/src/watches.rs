@@ -86,8 +86,11 @@ pub(crate) type Events<K> = BoxStream<'static, watcher::Result<WatchEvent<K>>>;
 impl Watches {
     /// Starts the watch of every cache as a task of `tasks`; they end with it.
     pub(crate) fn spawn(self: &Arc<Self>, tasks: &mut Tasks) {
-        for cache in self.caches.each() {
+        for (index, cache) in self.caches.each().into_iter().enumerate() {
             cache.spawn_watch(self, tasks);
+            let caches = Arc::clone(&self.caches);
+            let size = move || caches.each().get(index).map_or(0, |cache| cache.size());
+            self.guard.metrics.show_cache(&cache.kind(), size);
         }
         tasks.spawn("follow optional APIs", Arc::clone(self).follow_optional_apis());
     }

@@ -242,6 +242,16 @@ impl<A: Admission> Gateway<A> {
         handle
     }
 
+    /// The one span of a stream; its polls enter it and make none.
+    #[tracing::instrument(
+        name = "stream",
+        skip_all,
+        fields(
+            session = %handle.stream().info.session,
+            connection = handle.stream().info.connection,
+            user = handle.stream().info.user,
+        )
+    )]
     async fn relay_registered(&self, opened: Opened, viewer: Box<dyn Peer>, mut handle: StreamHandle) {
         let Opened { admitted, target } = opened;
         let filter = ViewerFilter::new(admitted.protocol, admitted.rules);

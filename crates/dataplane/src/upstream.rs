@@ -87,6 +87,7 @@ impl Upstream {
     /// # Errors
     ///
     /// [`UpstreamError`]; within [`OPEN_TIMEOUT`], if it need not be [waited](Self::Awaited) for.
+    #[tracing::instrument(name = "upstream", skip_all, fields(?protocol))]
     pub async fn open(&self, protocol: Protocol) -> Result<Box<dyn Peer>, UpstreamError> {
         match self {
             Self::Tcp(target) => target.open(protocol).await,

@@ -13,8 +13,14 @@ use novasphere_dataplane::{
     metrics::StreamMetrics,
 };
 use novasphere_runtime::{
-    admin::AdminServer, config, health::Health, metrics::Metrics, open_files, shutdown::Shutdown, tasks::Tasks,
-    telemetry,
+    admin::AdminServer,
+    client, config,
+    health::Health,
+    metrics::Metrics,
+    open_files,
+    shutdown::Shutdown,
+    tasks::Tasks,
+    telemetry::{self, TelemetryOptions},
 };
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
@@ -27,11 +33,24 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = telemetry::init(arguments.common.log_format, &arguments.common.log_filter) {
-        eprintln!("novasphere: {error}");
-        return ExitCode::FAILURE;
+    let endpoint = arguments.common.otlp_endpoint();
+    let traces = match telemetry::init(TelemetryOptions {
+        format: arguments.common.log_format,
+        filter: &arguments.common.log_filter,
+        otlp_endpoint: endpoint.as_deref(),
+        role: arguments.role.name(),
+    }) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("novasphere: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = start(arguments).await;
+    if let Some(traces) = traces {
+        traces.shutdown().await;
     }
-    match start(arguments).await {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // In the log, so that a collector of JSON lines finds this last line as well.
@@ -118,7 +137,7 @@ async fn run(arguments: Arguments, configuration: Configuration, process: Proces
     let mut tasks = Tasks::new();
     let mut roles = Roles {
         role: arguments.role,
-        kube_config: arguments.common.kube_config().await?,
+        kube_config: client::identified(arguments.common.kube_config().await?, arguments.role.name())?,
         instance: arguments.instance.unwrap_or_else(host_name),
         configuration,
         process,

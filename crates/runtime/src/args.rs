@@ -45,6 +45,11 @@ pub struct CommonArgs {
     )]
     pub admin_address: SocketAddr,
 
+    /// Base URL of an OpenTelemetry collector to which traces are sent by OTLP (HTTP with protobuf), such as `http://collector:4318`.
+    /// Without it: the variable OTEL_EXPORTER_OTLP_ENDPOINT; without that no traces are sent.
+    #[arg(long, env = "NOVASPHERE_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+
     /// Path of a kubeconfig. Without it: the variable KUBECONFIG, then ~/.kube/config, then the Pod's service account.
     #[arg(long, env = "NOVASPHERE_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -55,6 +60,14 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
+    /// The collector of traces, from the argument or from OpenTelemetry's own variable.
+    #[must_use]
+    pub fn otlp_endpoint(&self) -> Option<String> {
+        let standard = || std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+        let endpoint = self.otlp_endpoint.clone().or_else(standard);
+        endpoint.filter(|endpoint| !endpoint.is_empty())
+    }
+
     /// Where the cluster is and who we are there.
     ///
     /// # Errors

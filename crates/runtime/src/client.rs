@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
@@ -21,7 +21,10 @@ use kube::{
 };
 use tower::{BoxError, Layer, Service, ServiceBuilder, retry::RetryLayer, service_fn, util::BoxCloneSyncService};
 
-use crate::lease::{GatedBody, Leadership, WriteGate, is_write};
+use crate::{
+    lease::{GatedBody, Leadership, WriteGate, is_write},
+    telemetry::traces::propagate_trace,
+};
 
 /// Body of a response as it comes from the wire.
 pub type WireBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -89,6 +92,19 @@ pub async fn kube_config(path: Option<&Path>, context: Option<&str>) -> Result<k
             .map_err(|error| unusable(&error)),
         None => kube::Config::infer().await.map_err(|error| unusable(&error)),
     }
+}
+
+/// The configuration for clients whose requests name the role and version as `User-Agent`, for the audit log and for API priority and
+/// fairness.
+///
+/// # Errors
+///
+/// [`ClientError::Config`] when the role's name cannot stand in a header.
+pub fn identified(mut config: kube::Config, role: &str) -> Result<kube::Config, ClientError> {
+    let agent = format!("novasphere-{role}/{}", env!("CARGO_PKG_VERSION"));
+    let agent = HeaderValue::from_str(&agent).map_err(|error| ClientError::Config(error.to_string()))?;
+    config.headers.push((USER_AGENT, agent));
+    Ok(config)
 }
 
 /// Makes a client out of layers. The last layer added is the first that a request meets.
@@ -215,7 +231,8 @@ fn bounded(
     Error = BoxError,
     Future = BoxFuture<'static, Result<Response<WireBody>, BoxError>>,
 > + Clone {
-    service_fn(move |request: Request<Body>| {
+    service_fn(move |mut request: Request<Body>| {
+        propagate_trace(request.headers_mut());
         let bound = if is_write(request.method()) {
             write_timeout
         } else {
@@ -379,6 +396,17 @@ mod tests {
         let armed = tokio::time::timeout(Duration::from_secs(5), armed).await;
         armed.unwrap_or_else(|_| panic!("no keepalive timer: {:?}", timers_towards(port)));
         request.abort();
+    }
+
+    #[tokio::test]
+    async fn requests_name_the_role_and_its_version() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let config = identified(kube::Config::new(uri), "console").unwrap();
+        let api: Api<ConfigMap> = Api::namespaced(Builder::new(config).unwrap().build().unwrap(), "ns");
+        let (request, _) = tokio::join!(answer(&listener, "404 Not Found", "{}"), api.get_opt("a"));
+        let agent = format!("user-agent: novasphere-console/{}\r\n", env!("CARGO_PKG_VERSION"));
+        assert!(request.to_lowercase().contains(&agent), "{request}");
     }
 
     #[tokio::test]

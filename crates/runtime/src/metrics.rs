@@ -1,5 +1,7 @@
 //! Metrics of every role. No label ever holds an object's name, so that their number stays bounded.
 
+mod readings;
+
 use std::time::Duration;
 
 use prometheus_client::{
@@ -7,6 +9,9 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+
+pub use self::readings::QueueReading;
+use self::readings::Readings;
 
 /// Upper bounds in seconds: a settled object takes below 1 ms, one with several writes tens of ms, one behind a slow webhook seconds.
 const RECONCILE_BUCKETS: [f64; 11] = [0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -57,6 +62,7 @@ pub struct Metrics {
     watch_errors: Family<KindLabels, Counter>,
     watch_forbidden: Family<KindLabels, Gauge>,
     api_available: Family<ApiLabels, Gauge>,
+    readings: Readings,
 }
 
 impl Default for Metrics {
@@ -71,6 +77,7 @@ impl Default for Metrics {
             watch_errors: Family::default(),
             watch_forbidden: Family::default(),
             api_available: Family::default(),
+            readings: Readings::default(),
         }
     }
 }
@@ -127,6 +134,7 @@ impl Metrics {
             "1 while the cluster serves an optional API",
             metrics.api_available.clone(),
         );
+        registry.register_collector(Box::new(metrics.readings.clone()));
         metrics
     }
 
@@ -159,6 +167,16 @@ impl Metrics {
                 outcome,
             })
             .inc();
+    }
+
+    /// Shows what waits in the queue of a controller, each time that the metrics are read.
+    pub fn show_queue(&self, controller: &'static str, read: impl Fn() -> QueueReading + Send + Sync + 'static) {
+        self.readings.add_queue(controller, Box::new(read));
+    }
+
+    /// Shows how many objects a cache holds, each time that the metrics are read.
+    pub fn show_cache(&self, kind: &str, read: impl Fn() -> usize + Send + Sync + 'static) {
+        self.readings.add_cache(kind.to_owned(), Box::new(read));
     }
 
     /// Notes whether this process leads.
@@ -240,6 +258,11 @@ mod tests {
         metrics.watch_error("Service");
         metrics.watch_forbidden("Pod", true);
         metrics.api_available("virtualmachines.kubevirt.io", false);
+        metrics.show_queue("vmaccess", || QueueReading {
+            depth: 3,
+            oldest: Duration::from_millis(1500),
+        });
+        metrics.show_cache("VmAccess", || 7);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -252,6 +275,9 @@ mod tests {
             r#"novasphere_watch_errors_total{kind="Service"} 1"#,
             r#"novasphere_watch_forbidden{kind="Pod"} 1"#,
             r#"novasphere_optional_api_available{api="virtualmachines.kubevirt.io"} 0"#,
+            r#"novasphere_queue_depth{controller="vmaccess"} 3"#,
+            r#"novasphere_queue_oldest_seconds{controller="vmaccess"} 1.5"#,
+            r#"novasphere_cache_objects{kind="VmAccess"} 7"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

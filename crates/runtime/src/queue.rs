@@ -4,11 +4,14 @@ use std::{
     collections::{HashSet, VecDeque},
     hash::Hash,
     sync::Arc,
+    time::Instant,
 };
 
 use futures::{Stream, stream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::metrics::QueueReading;
 
 /// Collects what has to be reconciled until somebody takes it.
 ///
@@ -27,7 +30,7 @@ struct Inner<T> {
 
 #[derive(Debug)]
 struct Waiting<T> {
-    order: VecDeque<T>,
+    order: VecDeque<(T, Instant)>,
     present: HashSet<T>,
 }
 
@@ -56,10 +59,11 @@ impl<T> Default for Queue<T> {
 impl<T: Clone + Eq + Hash> Queue<T> {
     /// Adds what is not waiting yet.
     pub fn add(&self, entries: impl IntoIterator<Item = T>) {
+        let now = Instant::now();
         let mut waiting = self.inner.waiting.lock();
         for entry in entries {
             if waiting.present.insert(entry.clone()) {
-                waiting.order.push_back(entry);
+                waiting.order.push_back((entry, now));
             }
         }
         self.inner.added.notify_one();
@@ -69,6 +73,20 @@ impl<T: Clone + Eq + Hash> Queue<T> {
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.waiting.lock().order.len()
+    }
+
+    /// How many entries wait, and for how long the oldest has.
+    #[must_use]
+    pub fn reading(&self) -> QueueReading {
+        let waiting = self.inner.waiting.lock();
+        QueueReading {
+            depth: waiting.order.len(),
+            oldest: waiting
+                .order
+                .front()
+                .map(|(_, since)| since.elapsed())
+                .unwrap_or_default(),
+        }
     }
 
     /// Whether nothing waits.
@@ -94,7 +112,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
 
     fn take(&self) -> Option<T> {
         let mut waiting = self.inner.waiting.lock();
-        let entry = waiting.order.pop_front()?;
+        let (entry, _) = waiting.order.pop_front()?;
         waiting.present.remove(&entry);
         Some(entry)
     }
@@ -110,7 +128,7 @@ mod tests {
     async fn an_entry_waits_once_and_may_come_again_after_it_was_taken() {
         let queue = Queue::default();
         queue.add(["a", "b", "a"]);
-        assert_eq!(queue.len(), 2);
+        assert_eq!((queue.len(), queue.reading().depth), (2, 2));
         let mut stream = Box::pin(queue.clone().into_stream());
         assert_eq!(stream.next().await, Some("a"));
         queue.add(["a"]);

@@ -1,10 +1,13 @@
-//! Logs to standard error.
+//! Logs to standard error, and traces to a collector when there is one.
+
+pub mod traces;
 
 use std::io::IsTerminal as _;
 use std::{backtrace::Backtrace, panic::PanicHookInfo};
 
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
+use self::traces::{Traces, TracesError};
 use crate::args::LogFormat;
 
 /// Why logging could not be set up.
@@ -18,19 +21,43 @@ pub enum TelemetryError {
         /// What is wrong with it.
         message: String,
     },
+    /// The collector cannot be used.
+    #[error("--otlp-endpoint: {0}")]
+    Traces(#[from] TracesError),
     /// Something else in this process has set a subscriber already.
     #[error("logging is already set up in this process")]
     AlreadySet,
 }
 
-/// Sends `tracing` events to standard error, and every panic as an error event with its place and stack.
+/// What logs and traces are set up with.
+#[derive(Clone, Copy, Debug)]
+pub struct TelemetryOptions<'a> {
+    /// The format of log lines.
+    pub format: LogFormat,
+    /// Which log lines are written.
+    pub filter: &'a str,
+    /// The collector of traces; see [`traces`].
+    pub otlp_endpoint: Option<&'a str>,
+    /// The role's name, for the name of the service in traces.
+    pub role: &'a str,
+}
+
+/// Sends `tracing` events to standard error, every panic as an error event with its place and stack, and spans to the collector
+/// when there is one. Must be called inside a tokio runtime when there is.
 ///
 /// The panic itself goes on as before: an unwinding task, or the end of the process.
 ///
 /// # Errors
 ///
 /// [`TelemetryError`]; call it once, at the start of `main`.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+pub fn init(options: TelemetryOptions<'_>) -> Result<Option<Traces>, TelemetryError> {
+    let TelemetryOptions {
+        format,
+        filter,
+        otlp_endpoint,
+        role,
+    } = options;
+    let traces = otlp_endpoint.map(|endpoint| Traces::to(endpoint, role)).transpose()?;
     let filter = EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter {
         filter: filter.to_owned(),
         message: error.to_string(),
@@ -50,10 +77,11 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
+        .with(traces.as_ref().map(Traces::layer))
         .try_init()
         .map_err(|_| TelemetryError::AlreadySet)?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(())
+    Ok(traces)
 }
 
 /// Replaces the default hook, whose plain lines would break a collector that reads JSON.
@@ -67,16 +95,31 @@ fn log_panic(info: &PanicHookInfo<'_>) {
 mod tests {
     use super::*;
 
+    fn without_traces(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+        let options = TelemetryOptions {
+            format,
+            filter,
+            otlp_endpoint: None,
+            role: "test",
+        };
+        init(options).map(drop)
+    }
+
     #[test]
     fn a_bad_filter_is_named_in_the_error() {
-        let error = init(LogFormat::Text, "info,kube=loudly").unwrap_err().to_string();
+        let error = without_traces(LogFormat::Text, "info,kube=loudly")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("info,kube=loudly"), "{error}");
     }
 
     #[test]
     fn the_second_call_is_refused() {
         // Which of the calls of this process wins does not matter, so this test needs no order among the others.
-        let results = [init(LogFormat::Json, "info"), init(LogFormat::Text, "info")];
+        let results = [
+            without_traces(LogFormat::Json, "info"),
+            without_traces(LogFormat::Text, "info"),
+        ];
         assert!(matches!(results.last(), Some(Err(TelemetryError::AlreadySet))));
     }
 }

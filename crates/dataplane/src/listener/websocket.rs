@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
+use novasphere_runtime::telemetry::traces::continue_trace;
 use novasphere_wire::{
     close::EndReason,
     websocket::opening::{Opening, Origins},
@@ -19,6 +20,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
+use tracing::Instrument;
 
 use super::target;
 use crate::{
@@ -189,14 +191,17 @@ impl<A: Admission> Connection<A> {
         };
         let (gateway, half_open) = (self.gateway.clone(), self.half_open.take());
         let upgraded = upgrade::on(&mut request);
-        tokio::spawn(async move {
+        let span = tracing::info_span!("request", path = PATH, %client);
+        continue_trace(&span, request.headers());
+        let served = async move {
             let parts = upgraded.await.map(upgrade::Upgraded::downcast::<TokioIo<S>>);
             // It is always S: that is what the connection was made of.
             let Ok(Ok(parts)) = parts else { return };
             gateway
                 .serve_websocket(parts.io.into_inner(), parts.read_buf, admission, half_open)
                 .await;
-        });
+        };
+        tokio::spawn(served.instrument(span));
         opening.response()
     }
 }

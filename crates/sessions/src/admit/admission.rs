@@ -32,6 +32,7 @@ use novasphere_wire::{
     token::TokenHash,
 };
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::{
     admit::{
@@ -130,7 +131,8 @@ impl SessionAdmission {
             connection: format!("{:032x}", rand::random::<u128>()),
         };
         let this = self.clone();
-        let entering = tokio::spawn(async move { this.claim(&id, request).await });
+        let span = tracing::info_span!("admission", session = %id, connection = request.connection, client = %client);
+        let entering = tokio::spawn(async move { this.claim(&id, request).await }.instrument(span));
         entering
             .await
             .unwrap_or_else(|_| Err(refuse(EndReason::Internal, "the admission failed")))

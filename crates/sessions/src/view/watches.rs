@@ -129,6 +129,7 @@ fn change_of_session(name: ObjectName) -> ViewChange {
     ViewChange::Session(name.namespace.unwrap_or_default(), name.name)
 }
 
+#[tracing::instrument(name = "watch", skip_all, fields(kind = %K::kind(&())))]
 async fn drive<K: Resource<DynamicType = ()>>(
     events: impl Stream<Item = watcher::Result<WatchEvent<K>>>,
     observe: impl Fn(&WatchEvent<K>),
