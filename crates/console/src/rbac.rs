@@ -79,7 +79,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         resources: &["events"],
         names: &[],
         verbs: &["create", "patch"],
-        reason: "Tell who connected and who was turned away; patch counts a repeated event up.",
+        reason: "Report connected and rejected viewers; patch counts a repeated event up.",
     },
 ];
 

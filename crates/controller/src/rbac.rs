@@ -42,7 +42,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         resources: &["consolesessions/status"],
         names: &[],
         verbs: &["update", "patch"],
-        reason: "Write status at its resource version; patch tells of a session that cannot be read.",
+        reason: "Write status at its resource version; patch reports a session that cannot be read.",
     },
     Rule {
         group: "kubevirt.io",
@@ -153,7 +153,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         resources: &["events"],
         names: &[],
         verbs: &["create", "patch"],
-        reason: "Tell what happened; patch counts a repeated event up.",
+        reason: "Report what happened; patch counts a repeated event up.",
     },
 ];
 

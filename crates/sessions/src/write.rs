@@ -7,6 +7,6 @@ mod usage;
 pub use self::status::FIELD_MANAGER;
 pub(crate) use self::{
     reporter::SessionReporter,
-    status::{Decision, SessionWriter},
+    status::{SessionWriter, StatusDecision},
     usage::UsageWriter,
 };

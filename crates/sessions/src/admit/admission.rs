@@ -47,7 +47,7 @@ use crate::{
     locate::{LocatedTarget, desktops::unavailable_reason, instance_ref},
     plane::SessionPlane,
     view::session_id,
-    write::Decision,
+    write::StatusDecision,
 };
 
 /// Lets viewers into sessions. Clones are the same.
@@ -74,11 +74,11 @@ struct EntryClaim<'a> {
 impl Decide<ConsoleSession> for EntryClaim<'_> {
     type Refusal = StreamEnd;
 
-    async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision, StreamEnd> {
+    async fn decide(&mut self, session: &ConsoleSession) -> Result<StatusDecision, StreamEnd> {
         let now = Timestamp::now();
         let (entry, status) = self.admission.authorize(session, &self.request, now).await?;
         self.entry = Some(entry);
-        Ok(Decision::Write(Box::new(status)))
+        Ok(StatusDecision::Write(Box::new(status)))
     }
 }
 

@@ -5,7 +5,7 @@ use novasphere_core::console_session::grant::{IssueError, NewGrant, issue};
 use novasphere_crd::ConsoleSession;
 use novasphere_runtime::optimistic::Decide;
 
-use crate::write::Decision;
+use crate::write::StatusDecision;
 
 /// A grant to be added.
 pub(super) struct GrantDecision<'a>(pub(super) &'a NewGrant);
@@ -13,9 +13,9 @@ pub(super) struct GrantDecision<'a>(pub(super) &'a NewGrant);
 impl Decide<ConsoleSession> for GrantDecision<'_> {
     type Refusal = IssueError;
 
-    async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision, IssueError> {
+    async fn decide(&mut self, session: &ConsoleSession) -> Result<StatusDecision, IssueError> {
         let before = session.status.clone().unwrap_or_default();
         let after = issue(&before, self.0.clone(), Timestamp::now())?;
-        Ok(Decision::Write(Box::new(after)))
+        Ok(StatusDecision::Write(Box::new(after)))
     }
 }

@@ -35,7 +35,7 @@ use tokio::{
 
 use crate::{
     enforce::{ActiveStream, ActiveStreams},
-    write::{Decision, SessionWriter},
+    write::{SessionWriter, StatusDecision},
 };
 
 /// How long to wait after a write that failed.
@@ -163,7 +163,7 @@ impl SessionReporter {
                 let status = session.status.clone().unwrap_or_default();
                 let connected = connect(&status, live.connection.clone(), u16::MAX, Timestamp::now());
                 // A refusal means that it is there, or that the session is over and the stream with it.
-                connected.map_or(Decision::Keep, |status| Decision::Write(Box::new(status)))
+                connected.map_or(StatusDecision::Keep, |status| StatusDecision::Write(Box::new(status)))
             });
             if let Err(error) = report.0.writer.update(&live.session, &mut again).await {
                 tracing::debug!(session = %live.session, "a stream is not put back into its session: {error}");
@@ -230,7 +230,7 @@ impl SessionReporter {
         let mut without = Infallibly(|session: &ConsoleSession| {
             let before = session.status.clone().unwrap_or_default();
             let after = disconnect(&before, &ids, last.clone(), Timestamp::now());
-            Decision::change(&before, after)
+            StatusDecision::change(&before, after)
         });
         match self.0.writer.update(&id, &mut without).await {
             Ok(_) | Err(UpdateError::Gone | UpdateError::Refused(_)) => {}

@@ -20,7 +20,7 @@ pub const FIELD_MANAGER: &str = "novasphere/console";
 const READ_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What to do about a session's status.
-pub(crate) type Decision = optimistic::Decision<ConsoleSessionStatus>;
+pub(crate) type StatusDecision = optimistic::Decision<ConsoleSessionStatus>;
 
 /// Writes status. Clones share what is being written.
 #[derive(Clone)]

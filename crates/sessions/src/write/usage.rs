@@ -14,7 +14,7 @@ use novasphere_dataplane::registry::{SessionId, Stream};
 use novasphere_runtime::optimistic::{Infallibly, UpdateError};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Decision;
+use super::StatusDecision;
 use crate::plane::SessionPlane;
 
 /// How often human input is written, at most.
@@ -109,7 +109,7 @@ impl UsageWriter {
                     last_input(stream),
                 )
             });
-            Decision::change(&before, after)
+            StatusDecision::change(&before, after)
         });
         match self.0.writer.update(id, &mut counted).await {
             Ok(_) | Err(UpdateError::Gone) => true,
