@@ -32,7 +32,7 @@ const REQUEST: &[u8] = &[3, 0, 0, 0, 0, 0, 0, 8, 0, 4];
 const PICTURE: &[u8] = &[0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
 
 /// Writes in the life of one session.
-const MAX_WRITES: usize = 6;
+const WRITES_LIMIT: usize = 6;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -164,7 +164,7 @@ async fn life_of_a_session(context: &Context<'_>, mark: Mark, user: &str, viewer
     // Its making names no object: the name is generated.
     let count = writes.len() + 1;
     println!("aggregated::console: {count} writes in the life of a session");
-    ensure!(count <= MAX_WRITES, "{count} writes:{}", audit::describe(&writes));
+    ensure!(count <= WRITES_LIMIT, "{count} writes:{}", audit::describe(&writes));
     Ok(())
 }
 

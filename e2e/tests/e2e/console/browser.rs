@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, ensure};
 use novasphere_e2e::{
     fixtures::{
-        browser::{Browser, Look},
+        browser::{Browser, PageSnapshot},
         cluster::Cluster,
         console_desktop::DesktopFixture,
         console_session::{Grant, grant_token, open_session, random_token, revoke},
@@ -29,7 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// The terminal fills most of the desktop.
-const MOST: u32 = 150_000;
+const LEAST_PIXELS: u32 = 150_000;
 
 async fn screen() -> Result<()> {
     let cluster = Cluster::plane()?;
@@ -50,10 +50,10 @@ async fn screen() -> Result<()> {
     .await
 }
 
-async fn desktop_is_shown(browser: &Browser) -> Result<Look> {
+async fn desktop_is_shown(browser: &Browser) -> Result<PageSnapshot> {
     browser
         .until("the desktop", wait::SHORT, TERMINAL, |look| {
-            look.state == "connected" && look.of_colour > MOST
+            look.state == "connected" && look.of_colour > LEAST_PIXELS
         })
         .await
 }
@@ -275,7 +275,7 @@ async fn strangers_do_not_show_it(browser: &Browser, stranger: SocketAddr, page:
     browser.open(&format!("http://{stranger}/")).await?;
     browser.evaluate(&format!("show({page:?})")).await?;
     wait::until("the browser refuses the frame", wait::SHORT, || async {
-        let problems = browser.look([0; 3]).await?.problems;
+        let problems = browser.snapshot([0; 3]).await?.problems;
         let refused = problems.iter().any(|problem| problem.contains("frame-ancestors"));
         Ok(Seen::some(refused.then_some(()), format!("{problems:?}")))
     })

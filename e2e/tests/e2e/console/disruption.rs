@@ -25,7 +25,7 @@ use novasphere_e2e::{
 use serde_json::json;
 
 /// How long the way to the apiserver is cut.
-const CUT: Duration = Duration::from_mins(1);
+const CUT_PERIOD: Duration = Duration::from_mins(1);
 
 /// A target that is deleted and made again meanwhile: it has the same name and is another one.
 const TWIN: &str = "twin";
@@ -96,7 +96,7 @@ async fn apiserver() -> Result<()> {
 
 /// Waits until the gateway's watch is back after the restarts: what it shows of a token it shows of all that are older.
 async fn sees_tokens(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
-    let token = grant_token(&context.api(), "stays", Grant::to(ANN).within(CUT * 2)).await?;
+    let token = grant_token(&context.api(), "stays", Grant::to(ANN).within(CUT_PERIOD * 2)).await?;
     let viewer = wait::until("the gateway knows a new token", wait::LONG, || async {
         let entered = ConsoleSocket::enter(gateway.http, &token).await;
         let why = entered.as_ref().err().map(ToString::to_string).unwrap_or_default();
@@ -117,7 +117,7 @@ async fn cut(
     viewers: &mut [ConsoleSocket],
 ) -> Result<()> {
     let sessions: Api<ConsoleSession> = context.api();
-    let token = grant_token(&context.api(), "stays", Grant::to(ANN).within(CUT * 2)).await?;
+    let token = grant_token(&context.api(), "stays", Grant::to(ANN).within(CUT_PERIOD * 2)).await?;
     sees_tokens(context, gateway).await?;
     alive(fixture, viewers).await?;
     link.set(false);
@@ -137,7 +137,7 @@ async fn cut(
     remake(context).await.context("the target is made again")?;
     // The streams are used all the time.
     let mut turns = tokio::time::interval(Duration::from_secs(1));
-    while since.elapsed() < CUT {
+    while since.elapsed() < CUT_PERIOD {
         turns.tick().await;
         alive(fixture, viewers).await.context("while the way is cut")?;
     }

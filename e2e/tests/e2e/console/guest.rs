@@ -115,7 +115,7 @@ async fn link(context: &Context<'_>, user: &str, name: &str, protocol: &str) -> 
 }
 
 /// Opens the page and waits for the guest's picture: letters on a background.
-async fn shows(browser: &Browser, link: &str) -> Result<novasphere_e2e::fixtures::browser::Look> {
+async fn shows(browser: &Browser, link: &str) -> Result<novasphere_e2e::fixtures::browser::PageSnapshot> {
     browser.open(link).await?;
     browser
         .until("the guest's screen", wait::SHORT, BACKGROUND, |look| {
@@ -227,14 +227,14 @@ async fn serial(context: &Context<'_>, browser: &Browser) -> Result<()> {
     browser.connected().await?;
     wait::until("the shell answers in the page", wait::SHORT, || async {
         browser.type_text("\necho sum=$((40 + 2))\n").await?;
-        let look = browser.look(BACKGROUND).await?;
+        let look = browser.snapshot(BACKGROUND).await?;
         Ok(Seen::some(
             look.terminal.contains("sum=42").then_some(()),
             format!("{look:?}"),
         ))
     })
     .await?;
-    let look = browser.look(BACKGROUND).await?;
+    let look = browser.snapshot(BACKGROUND).await?;
     ensure!(look.problems.is_empty(), "{:?}", look.problems);
     browser.screenshot("guest-serial").await.map(drop)
 }

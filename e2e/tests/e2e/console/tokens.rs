@@ -22,7 +22,7 @@ use novasphere_e2e::{
 use serde_json::{Value, json};
 
 /// Viewers who try the same token at the same time.
-const TRIES: usize = 1000;
+const ATTEMPTS: usize = 1000;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -80,12 +80,14 @@ async fn once_over_replicas() -> Result<()> {
 
 /// Tries one token many times at once, spread over the gateways.
 async fn crowd(gateways: &[Gateway], token: &str) -> Result<(Vec<ConsoleSocket>, Vec<(u16, String)>)> {
-    let tries = (0..TRIES).zip(gateways.iter().cycle()).map(|(_, gateway)| async move {
-        let mut viewer = ConsoleSocket::open(gateway.http, token).await?;
-        let entry = viewer.entry().await?;
-        anyhow::Ok((viewer, entry))
-    });
-    let entries: Vec<_> = futures::stream::iter(tries).buffer_unordered(TRIES).collect().await;
+    let tries = (0..ATTEMPTS)
+        .zip(gateways.iter().cycle())
+        .map(|(_, gateway)| async move {
+            let mut viewer = ConsoleSocket::open(gateway.http, token).await?;
+            let entry = viewer.entry().await?;
+            anyhow::Ok((viewer, entry))
+        });
+    let entries: Vec<_> = futures::stream::iter(tries).buffer_unordered(ATTEMPTS).collect().await;
     let (mut open, mut closed) = (Vec::new(), Vec::new());
     for entry in entries {
         match entry? {

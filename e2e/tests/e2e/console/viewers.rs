@@ -31,7 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Pixels of the terminal that a viewer must show.
-const MOST: usize = 150_000;
+const LEAST_PIXELS: usize = 150_000;
 
 async fn viewers(case: &'static str, viewer: StockViewer) -> Result<()> {
     let cluster = Cluster::plane()?;
@@ -71,7 +71,7 @@ fn login<'a>(context: &Context<'_>, fixture: &DesktopFixture, authority: &'a Pat
 
 /// The desktop is on the screen and typing reaches it.
 async fn controls(context: &Context<'_>, fixture: &DesktopFixture, screen: &Screen) -> Result<()> {
-    let shown = screen.shows(TERMINAL, MOST, wait::SHORT).await;
+    let shown = screen.shows(TERMINAL, LEAST_PIXELS, wait::SHORT).await;
     screen.screenshot(&context.output.join("picture.ppm"))?;
     shown?;
     // Again until it arrives: the first click may come before the window has its size.

@@ -22,10 +22,10 @@ use novasphere_e2e::{
 };
 use serde_json::json;
 
-const LEASE: u64 = 4;
+const LEASE_SECONDS: u64 = 4;
 
 /// How much longer than the lease a standby may take.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
+const TAKEOVER_GRACE: SignedDuration = SignedDuration::from_secs(2);
 
 /// Enough work that the leader is in the middle of it when it is stopped.
 const OBJECTS: usize = 40;
@@ -51,7 +51,7 @@ async fn stopped_leader() -> Result<()> {
             let config = ControllerConfig {
                 watch_namespace: Some(context.namespace.clone()),
                 leader_election: LeaderElectionConfig {
-                    lease_duration: Duration::from_secs(LEASE),
+                    lease_duration: Duration::from_secs(LEASE_SECONDS),
                     ..LeaderElectionConfig::default()
                 },
                 ..ControllerConfig::default()
@@ -76,8 +76,8 @@ async fn stopped_leader() -> Result<()> {
             let renewed = last_renewal(context, mark, &first)?;
             let took = taken.request_received_timestamp.duration_since(renewed);
             ensure!(
-                took <= SignedDuration::from_secs(i64::try_from(LEASE)?) + SLACK,
-                "the standby took over {took:#} after the last renewal, with a lease of {LEASE}s"
+                took <= SignedDuration::from_secs(i64::try_from(LEASE_SECONDS)?) + TAKEOVER_GRACE,
+                "the standby took over {took:#} after the last renewal, with a lease of {LEASE_SECONDS}s"
             );
 
             // More work for the old leader to find when it goes on.
@@ -92,7 +92,7 @@ async fn stopped_leader() -> Result<()> {
             all_ready(context).await?;
             only_before(context, mark, &first, stopped)?;
             println!(
-                "controller::leadership::stopped_leader: the standby led {took:#} after the last renewal of a {LEASE} s lease"
+                "controller::leadership::stopped_leader: the standby led {took:#} after the last renewal of a {LEASE_SECONDS} s lease"
             );
             Ok(())
         },
@@ -145,11 +145,11 @@ async fn all_ready(context: &Context<'_>) -> Result<()> {
 /// Requests that were on the wire at the stop arrive right after it; nothing
 /// else may come, and a lease may be asked for but not be had.
 fn only_before(context: &Context<'_>, mark: Mark, account: &Account, stopped: Timestamp) -> Result<()> {
-    const ON_THE_WIRE: SignedDuration = SignedDuration::from_secs(1);
+    const IN_FLIGHT_GRACE: SignedDuration = SignedDuration::from_secs(1);
     let mut late = context.cluster.audit().since(mark)?;
     late.retain(|write| {
         write.user() == account.user()
-            && write.request_received_timestamp.duration_since(stopped) > ON_THE_WIRE
+            && write.request_received_timestamp.duration_since(stopped) > IN_FLIGHT_GRACE
             && !(write.is_lease() && write.code() >= 300)
     });
     ensure!(

@@ -27,7 +27,7 @@ use novasphere_e2e::{
 use serde_json::Value;
 
 /// How many are tried: more than all cases have at once.
-const NODE_PORTS: usize = 1_000;
+const NODE_PORT_ATTEMPTS_LIMIT: usize = 1_000;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -116,7 +116,7 @@ async fn accepted(context: &Context<'_>, vm_access: &VmAccess) -> Result<()> {
 /// The cluster has other cases' Services too. A fixed node port that one of them was given is asked for as the next one.
 async fn service_accepted(context: &Context<'_>, mut service: Value) -> Result<()> {
     let services = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
-    for _ in 0..NODE_PORTS {
+    for _ in 0..NODE_PORT_ATTEMPTS_LIMIT {
         match apply(context, &services, &service).await {
             Err(error) if format!("{error:#}").contains("provided port is already allocated") => {
                 let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
@@ -129,7 +129,7 @@ async fn service_accepted(context: &Context<'_>, mut service: Value) -> Result<(
             other => return other,
         }
     }
-    bail!("{NODE_PORTS} node ports in a row are taken")
+    bail!("{NODE_PORT_ATTEMPTS_LIMIT} node ports in a row are taken")
 }
 
 async fn apply(context: &Context<'_>, resource: &ApiResource, object: &Value) -> Result<()> {

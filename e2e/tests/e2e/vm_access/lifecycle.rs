@@ -65,14 +65,14 @@ async fn from_template() -> Result<()> {
 /// Reads the boot line from the serial console. KubeVirt does not replay what was
 /// printed before the console was opened, so a guest that was quicker boots again.
 async fn boots(context: &Context<'_>) -> Result<()> {
-    const FIRST_BOOT: Duration = Duration::from_mins(1);
+    const FIRST_BOOT_TIMEOUT: Duration = Duration::from_mins(1);
     let mut console = wait::until("the console opens", wait::LONG, || async {
         Ok(Seen::Done(
             SerialConsole::open(&context.client, &context.namespace, NAME).await?,
         ))
     })
     .await?;
-    if console.expect(BOOTED, FIRST_BOOT).await.is_err() {
+    if console.expect(BOOTED, FIRST_BOOT_TIMEOUT).await.is_err() {
         console.send_line("reboot -f").await?;
         console.expect(BOOTED, wait::LONG).await?;
     }
@@ -133,7 +133,7 @@ fn status_describes(object: &VmAccess) -> Result<()> {
 }
 
 /// The promise of 5 is for one Service; the sample has two.
-const MOST_WRITES: usize = 5 + 1;
+const WRITES_LIMIT: usize = 5 + 1;
 
 fn few_writes(context: &Context<'_>, mark: Mark) -> Result<()> {
     let writes = installed::writes(context, mark)?;
@@ -143,7 +143,7 @@ fn few_writes(context: &Context<'_>, mark: Mark) -> Result<()> {
         installed::account()
     );
     ensure!(
-        writes.len() <= MOST_WRITES,
+        writes.len() <= WRITES_LIMIT,
         "{} writes for one VmAccess:{}",
         writes.len(),
         audit::describe(&writes)

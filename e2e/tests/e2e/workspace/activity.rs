@@ -38,8 +38,8 @@ const GATEWAY: &str = "console-1";
 const STREAM: &str = "stream";
 
 /// How long the desktops of the test are awake without input. A minute of what was not reported yet comes on top.
-const TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
-const REPORTS: SignedDuration = SignedDuration::from_secs(65);
+const IDLE_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
+const REPORT_INTERVAL: SignedDuration = SignedDuration::from_secs(65);
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -75,7 +75,7 @@ async fn idle() -> Result<()> {
                 controller.reconciles_pass(1).await?;
             }
             let slept = slept.context("it does not sleep")?;
-            let due = connected + TIMEOUT + REPORTS;
+            let due = connected + IDLE_TIMEOUT + REPORT_INTERVAL;
             let late = slept.duration_since(due);
             ensure!(
                 (SignedDuration::from_secs(-1)..SignedDuration::from_secs(5)).contains(&late),

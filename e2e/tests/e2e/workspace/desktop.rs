@@ -13,7 +13,7 @@ use novasphere_crd::{ConsoleSession, VncWorkspace};
 use novasphere_e2e::{
     fixtures::{
         apply::change,
-        browser::{Browser, Colour, Look},
+        browser::{Browser, Colour, PageSnapshot},
         cluster::Cluster,
         condition::{has, wait_for},
         console_session::apply_session,
@@ -84,7 +84,7 @@ async fn token(context: &Context<'_>, name: &str, workspace: &str) -> Result<Tok
 }
 
 /// Waits until the page shows the desktop.
-async fn shows(browser: &Browser, bound: Duration) -> Result<Look> {
+async fn shows(browser: &Browser, bound: Duration) -> Result<PageSnapshot> {
     browser
         .until("the desktop", bound, BACKGROUND, |look| {
             look.state == "connected" && usize::try_from(look.of_colour).is_ok_and(|count| count >= LEAST_PIXELS)
@@ -128,7 +128,7 @@ async fn types_a_file(context: &Context<'_>, browser: &Browser, keys: &Keys) -> 
         Ok(Seen::some(files.contains("typed").then_some(()), files))
     })
     .await?;
-    let look = browser.look(BACKGROUND).await?;
+    let look = browser.snapshot(BACKGROUND).await?;
     ensure!(look.problems.is_empty(), "{:?}", look.problems);
     browser.screenshot("desktop").await.map(drop)
 }

@@ -42,7 +42,7 @@ const ALICE: &str = "alice";
 
 /// How long the kubelet may take to carry an annotation of a Pod into its file: its period of 1 minute and half of it more, which it
 /// adds at random (kubernetes/kubernetes `pkg/kubelet/pod_workers.go`, workerResyncIntervalJitterFactor).
-const KEYS_WITHIN: Duration = Duration::from_mins(2);
+const KEYS_TIMEOUT: Duration = Duration::from_mins(2);
 
 async fn desktop() -> Result<()> {
     let cluster = Cluster::with_novasphere()?;
@@ -279,7 +279,7 @@ async fn keys_change_without_a_new_pod(context: &Context<'_>, ssh: &Ssh, keys: &
     )
     .await?;
     let begun = Instant::now();
-    wait::until("the new key enters", KEYS_WITHIN, || async {
+    wait::until("the new key enters", KEYS_TIMEOUT, || async {
         let output = ssh.run(&keys.file("next"), "user", "true")?;
         Ok(Seen::some(
             output.status.success().then_some(()),
