@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 pub const NODES_LIMIT: usize = 3;
 
 /// The label of nodes that load balancers leave out.
-const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+const KEY_EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// Addresses of a few nodes, in the order of their names: the external one where a node has one, else the internal one.
 ///
@@ -32,7 +32,7 @@ fn is_suitable(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready =
         conditions.is_some_and(|conditions| conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
-    ready && !node.labels().contains_key(EXCLUDED)
+    ready && !node.labels().contains_key(KEY_EXCLUDED)
 }
 
 fn address(node: &Node) -> Option<String> {
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn unsuitable_nodes_are_better_than_none() {
         let mut excluded = node("a", true, &[("InternalIP", "10.0.0.1")]);
-        excluded.labels_mut().insert(EXCLUDED.into(), String::new());
+        excluded.labels_mut().insert(KEY_EXCLUDED.into(), String::new());
         assert_eq!(addresses([&excluded]), ["10.0.0.1"]);
         let other = node("b", true, &[("InternalIP", "10.0.0.2")]);
         assert_eq!(addresses([&excluded, &other]), ["10.0.0.2"]);

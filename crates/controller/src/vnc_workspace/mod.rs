@@ -115,7 +115,7 @@ impl Reconciler for Context {
         let held_back = status::write(reconciliation, validated.as_ref(), decision.as_ref(), &applied, now).await?;
         let deadline = decision.map_or_else(|| ends_at(workspace), |decision| decision.next);
         let deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        let may_mend = validated.as_ref().is_err_and(ValidateError::may_mend_itself);
+        let may_mend = validated.as_ref().is_err_and(ValidateError::may_recover);
         let reference_retry = may_mend.then_some(REFERENCE_RETRY_INTERVAL);
         let backoff = match applied.pod {
             PodOutcome::Waiting(left) => Some(left),

@@ -220,7 +220,7 @@ mod tests {
             let workspace = workspace(&spec);
             let error = validate(&workspace, &references()).unwrap_err();
             assert!(error.to_string().starts_with(&format!("{field}: ")), "{field}: {error}");
-            assert!(error.may_mend_itself(), "somebody may label the Secret");
+            assert!(error.may_recover(), "somebody may label the Secret");
             assert_eq!(
                 PodReferences::of(&workspace).secrets,
                 BTreeSet::from(["theirs".to_owned()]),

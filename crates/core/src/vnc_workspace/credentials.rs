@@ -3,7 +3,7 @@
 use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
 
 /// Letters and digits that are not mistaken for each other: without `0`, `O`, `1`, `I`, `l`.
-const ALPHABET: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+const PASSWORD_ALPHABET: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 
 /// `VncAuth` takes no more than 8 characters into account (RFC 6143, section 7.2.2).
 pub const PASSWORD_LENGTH: usize = 8;
@@ -38,14 +38,14 @@ impl std::fmt::Debug for DesktopCredentials {
 /// Makes credentials. `None` when the seed is not random: it has too few different bytes for a password.
 #[must_use]
 pub fn credentials(seed: &Seed, comment: &str) -> Option<DesktopCredentials> {
-    let fair = usize::from(u8::MAX) / ALPHABET.len() * ALPHABET.len();
+    let fair = usize::from(u8::MAX) / PASSWORD_ALPHABET.len() * PASSWORD_ALPHABET.len();
     let characters = seed
         .password
         .iter()
         .map(|byte| usize::from(*byte))
         .filter(|byte| *byte < fair);
     let password: String = characters
-        .filter_map(|byte| ALPHABET.get(byte % ALPHABET.len()).copied().map(char::from))
+        .filter_map(|byte| PASSWORD_ALPHABET.get(byte % PASSWORD_ALPHABET.len()).copied().map(char::from))
         .take(PASSWORD_LENGTH)
         .collect();
     if password.len() < PASSWORD_LENGTH {

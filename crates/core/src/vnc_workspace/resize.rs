@@ -16,10 +16,10 @@ use strum::IntoStaticStr;
 
 /// Annotation of the Pod: the CPU and memory that were asked for. A `LimitRange` adds others, so the Pod itself does not show what
 /// was asked for earlier and is not any more.
-pub const RESOURCES: &str = "novasphere.io/resources";
+pub const KEY_RESOURCES: &str = "novasphere.io/resources";
 
 /// What can be changed while a container runs.
-const RESIZABLE: [&str; 2] = ["cpu", "memory"];
+const RESIZABLE_RESOURCES: [&str; 2] = ["cpu", "memory"];
 
 /// Why a change cannot be made in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
@@ -50,7 +50,7 @@ pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> 
     let (Some(live_spec), Some(spec)) = (&live.spec, &desired.spec) else {
         return ResizeChange::Nothing;
     };
-    let annotation = live.metadata.annotations.as_ref().and_then(|all| all.get(RESOURCES));
+    let annotation = live.metadata.annotations.as_ref().and_then(|all| all.get(KEY_RESOURCES));
     let before: Asked = annotation
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
@@ -108,7 +108,7 @@ pub fn without_resizable(spec: &PodSpec) -> PodSpec {
             continue;
         };
         for quantities in [&mut resources.requests, &mut resources.limits].into_iter().flatten() {
-            quantities.retain(|resource, _| !RESIZABLE.contains(&resource.as_str()));
+            quantities.retain(|resource, _| !RESIZABLE_RESOURCES.contains(&resource.as_str()));
         }
         resources.requests = resources.requests.take().filter(|all| !all.is_empty());
         resources.limits = resources.limits.take().filter(|all| !all.is_empty());
@@ -119,7 +119,7 @@ pub fn without_resizable(spec: &PodSpec) -> PodSpec {
     spec
 }
 
-/// What [`RESOURCES`] says for a spec; nothing when nothing is asked for.
+/// What [`KEY_RESOURCES`] says for a spec; nothing when nothing is asked for.
 #[must_use]
 pub fn annotation(spec: &PodSpec) -> Option<String> {
     let asked = asked(spec);
@@ -135,7 +135,7 @@ fn asked(spec: &PodSpec) -> Asked {
         let kinds = [("requests", resources.requests), ("limits", resources.limits)];
         let kinds = kinds.into_iter().filter_map(|(kind, quantities)| {
             let mut quantities = quantities?;
-            quantities.retain(|resource, _| RESIZABLE.contains(&resource.as_str()));
+            quantities.retain(|resource, _| RESIZABLE_RESOURCES.contains(&resource.as_str()));
             (!quantities.is_empty()).then(|| (kind.to_owned(), quantities))
         });
         (container.name.clone(), kinds.collect::<BTreeMap<_, _>>())
@@ -214,7 +214,7 @@ mod tests {
         }))
         .unwrap();
         let annotation = annotation(pod.spec.as_ref().unwrap());
-        pod.metadata.annotations = annotation.map(|asked| [(RESOURCES.to_owned(), asked)].into());
+        pod.metadata.annotations = annotation.map(|asked| [(KEY_RESOURCES.to_owned(), asked)].into());
         pod
     }
 

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How many snapshots the status lists.
-const MAX_SNAPSHOTS: usize = 128;
+const SNAPSHOTS_LIMIT: usize = 128;
 
 /// Everything that a status is worked out from.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +139,7 @@ fn ready(observed: &Observed<'_>, pod: &NewCondition, storage: &NewCondition, ro
 /// `Stalled`, while only a change by a user helps.
 fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
     if let Err(error) = observed.validated {
-        return (!error.may_mend_itself()).then(|| NewCondition::new_true(STALLED, "InvalidSpec", error.to_string()));
+        return (!error.may_recover()).then(|| NewCondition::new_true(STALLED, "InvalidSpec", error.to_string()));
     }
     let PodOutcome::Refused(failure) = &observed.applied.pod else {
         return None;
@@ -188,7 +188,7 @@ fn snapshots(references: &References) -> Vec<SnapshotStatus> {
             ready_to_use: snapshot.is_ready(),
         })
     });
-    listed.take(MAX_SNAPSHOTS).collect()
+    listed.take(SNAPSHOTS_LIMIT).collect()
 }
 
 #[cfg(test)]

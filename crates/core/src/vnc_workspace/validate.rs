@@ -1,5 +1,7 @@
 //! `VncWorkspace` and what it refers to → [`ValidatedWorkspace`], or what a user has to change.
 
+mod error;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,6 +9,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use novasphere_crd::{ReclaimPolicy, VncWorkspace, VncWorkspaceSpec};
 use serde_json::Value;
 
+pub use self::error::{Part, ValidateError};
 use super::{
     FINALIZER, KEY_ROTATE, allowed_references, build,
     lifecycle::ValidatedLifecycle,
@@ -18,131 +21,6 @@ use super::{
     },
 };
 use crate::{label::Owner, merge::merge_pod};
-
-/// Why a `VncWorkspace` is invalid until a user changes it, or something that it refers to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ValidateError {
-    /// The object has no name, namespace or UID.
-    #[error("the object has no name, namespace or UID: it does not come from an apiserver")]
-    NoIdentity,
-    /// An override of a field that novasphere decides.
-    #[error("spec.podOverrides.{field}: {problem}")]
-    Override {
-        /// The field.
-        field: String,
-        /// Why it may not be overridden, and what to do.
-        problem: &'static str,
-    },
-    /// The Pod with its overrides is none.
-    #[error(
-        "spec.podOverrides: the result is not a Pod: {0}. Correct the field; the names are those of a PodTemplateSpec"
-    )]
-    NoPod(String),
-    /// Kubernetes has no such field.
-    #[error("spec.podOverrides.{0}: a PodTemplateSpec has no such field; correct or remove it")]
-    UnknownField(String),
-    /// The Pod with its overrides would not pass Pod Security `restricted`.
-    #[error(
-        "spec.podOverrides: {field} would weaken Pod Security: {problem}. A desktop runs under the level restricted"
-    )]
-    PodSecurity {
-        /// The field of the Pod.
-        field: String,
-        /// What it must be.
-        problem: &'static str,
-    },
-    /// A variable that the image reads.
-    #[error("spec.env[{0}]: novasphere sets this variable; remove it")]
-    ReservedVariable(String),
-    /// A time zone that is not known.
-    #[error(
-        "spec.lifecycle.schedule.timeZone: there is no time zone {0:?} in the IANA database; write one such as Europe/Berlin"
-    )]
-    TimeZone(String),
-    /// A cron expression with numbers out of range.
-    #[error(
-        "spec.lifecycle.schedule.{field}: {text:?} is not a cron expression; write minute (0-59), hour (0-23), day (1-31), month (1-12) \
-         and day of week (0-7), such as 0 8 * * 1-5"
-    )]
-    Cron {
-        /// The field.
-        field: &'static str,
-        /// What it says.
-        text: String,
-    },
-    /// Egress to a metadata address alone.
-    #[error("spec.network.egress: {0} is a cloud's metadata address, which desktops never reach; remove the rule")]
-    MetadataAddress(String),
-    /// Snapshots are wanted, and the cluster does not serve them.
-    #[error(
-        "{0} needs volume snapshots, and the cluster does not serve snapshot.storage.k8s.io/v1; install the snapshot-controller and its \
-         CRDs, or change the field"
-    )]
-    NoSnapshotApi(&'static str),
-    /// The snapshot to restore does not exist.
-    #[error(
-        "spec.storage.restoreFrom: there is no VolumeSnapshot {0} in this namespace; recreate the workspace with another name"
-    )]
-    SnapshotNotFound(String),
-    /// The Pod would read a Secret that is not shared with desktops.
-    #[error(
-        "{field}: desktops may not read the Secret {secret}; remove the field, or ask a user who may change the Secret to label it \
-         novasphere.io/shared-with-desktops=true"
-    )]
-    SecretNotShared {
-        /// The field of the workspace.
-        field: String,
-        /// The Secret.
-        secret: String,
-    },
-    /// The Pod would mount the home of another workspace.
-    #[error("{field}: the PersistentVolumeClaim {claim} is the home of another workspace; remove the volume")]
-    HomeOfOther {
-        /// The field of the workspace.
-        field: String,
-        /// The claim.
-        claim: String,
-    },
-    /// The claim to take over does not exist.
-    #[error(
-        "spec.storage.restoreFrom: there is no PersistentVolumeClaim {0} that a workspace left in this namespace; make the workspace \
-         anew with another name"
-    )]
-    ClaimNotFound(String),
-    /// The claim to take over is the home of another workspace.
-    #[error(
-        "spec.storage.restoreFrom: the PersistentVolumeClaim {0} is the home of another workspace that still exists; delete that first"
-    )]
-    ClaimInUse(String),
-}
-
-/// Which condition an error belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// `PodReady`.
-    Pod,
-    /// `StorageReady`.
-    Storage,
-}
-
-impl ValidateError {
-    /// Which condition it belongs to.
-    #[must_use]
-    pub const fn part(&self) -> Part {
-        match self {
-            Self::NoSnapshotApi(_) | Self::SnapshotNotFound(_) | Self::ClaimNotFound(_) | Self::ClaimInUse(_) => {
-                Part::Storage
-            }
-            _ => Part::Pod,
-        }
-    }
-
-    /// Whether something else than the spec may mend it.
-    #[must_use]
-    pub fn may_mend_itself(&self) -> bool {
-        self.part() == Part::Storage || matches!(self, Self::SecretNotShared { .. } | Self::HomeOfOther { .. })
-    }
-}
 
 /// Checks a workspace.
 ///
@@ -330,7 +208,7 @@ pub fn has_finalizer(workspace: &VncWorkspace) -> bool {
 }
 
 /// What novasphere decides about the Pod. The rest of its metadata and spec is free.
-const DECIDED: &[(&str, &str)] = &[
+const DECIDED_FIELDS: &[(&str, &str)] = &[
     ("/metadata/name", "the Pod is named after the workspace; remove it"),
     (
         "/metadata/generateName",
@@ -383,7 +261,7 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
         return Err(ValidateError::ReservedVariable(variable.name.clone()));
     }
     let overrides = Value::Object(spec.pod_overrides.0.clone());
-    if let Some((field, problem)) = DECIDED.iter().find(|(field, _)| overrides.pointer(field).is_some()) {
+    if let Some((field, problem)) = DECIDED_FIELDS.iter().find(|(field, _)| overrides.pointer(field).is_some()) {
         return Err(ValidateError::Override {
             field: field.trim_start_matches('/').replace('/', "."),
             problem,

@@ -13,9 +13,9 @@ use super::{
 };
 
 /// The longest inline user data, in bytes (kubevirt/kubevirt `vmi-create-admitter.go`, `cloudInitUserMaxLen`).
-pub(super) const MAX_USER_DATA: usize = 2048;
+pub(super) const USER_DATA_BYTES_LIMIT: usize = 2048;
 
-const HEADER: &str = "#cloud-config";
+const CLOUD_CONFIG_HEADER: &str = "#cloud-config";
 
 /// The cloud-init disk of a template, if it needs one.
 pub(super) fn validate(template: &VirtualMachineTemplate) -> Result<Option<ValidatedCloudInit>, ValidateError> {
@@ -24,7 +24,7 @@ pub(super) fn validate(template: &VirtualMachineTemplate) -> Result<Option<Valid
         if keys.is_empty() {
             return Ok(None);
         }
-        let user_data = CloudInitContent::Inline(within_limit(with_keys(&format!("{HEADER}\n"), keys))?);
+        let user_data = CloudInitContent::Inline(within_limit(with_keys(&format!("{CLOUD_CONFIG_HEADER}\n"), keys))?);
         return Ok(Some(ValidatedCloudInit {
             format: novasphere_crd::CloudInitType::default(),
             user_data,
@@ -70,7 +70,7 @@ fn network_data(spec: &Spec) -> Result<Option<CloudInitContent>, ValidateError> 
 
 fn within_limit(user_data: String) -> Result<String, ValidateError> {
     match user_data.len() {
-        ..=MAX_USER_DATA => Ok(user_data),
+        ..=USER_DATA_BYTES_LIMIT => Ok(user_data),
         length => Err(ValidateError::UserDataTooLong { length }),
     }
 }
@@ -78,7 +78,7 @@ fn within_limit(user_data: String) -> Result<String, ValidateError> {
 /// Whether a line at the end of the text adds a key to its top-level mapping.
 fn takes_keys(text: &str) -> Result<(), &'static str> {
     let mut lines = text.lines().skip_while(|line| line.starts_with("## template:"));
-    if lines.next().map(str::trim_end) != Some(HEADER) {
+    if lines.next().map(str::trim_end) != Some(CLOUD_CONFIG_HEADER) {
         return Err(
             "the user data does not begin with #cloud-config, so keys cannot be added to it; add them there yourself",
         );

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::name::{self, DnsLabel};
 
-const FIELD: &str = "spec.virtualMachine.template";
+const TEMPLATE_FIELD: &str = "spec.virtualMachine.template";
 
 /// The name of the root disk.
-const ROOT: &str = "root";
+const ROOT_DISK: &str = "root";
 
 /// How long a guest has to shut down, in seconds, unless the template says so. `KubeVirt`'s own default is 30, which cuts
 /// off most Windows guests.
@@ -24,7 +24,7 @@ const TERMINATION_GRACE_PERIOD: u64 = 180;
 pub(super) fn validate(template: &VirtualMachineTemplate, machine: &str) -> Result<Template, ValidateError> {
     let hostname = template.hostname.as_deref().map(DnsLabel::parse).transpose();
     let hostname = hostname.map_err(|source| ValidateError::Name {
-        field: format!("{FIELD}.hostname").into(),
+        field: format!("{TEMPLATE_FIELD}.hostname").into(),
         source,
     })?;
     let scheduling = template.scheduling.clone().unwrap_or_default();
@@ -69,7 +69,7 @@ fn size(template: &VirtualMachineTemplate) -> Result<Size, ValidateError> {
             Ok(Size::Instancetype(instancetype.clone()))
         }
         Some(_) => Err(ValidateError::Excluded {
-            field: format!("{FIELD}.instancetype").into(),
+            field: format!("{TEMPLATE_FIELD}.instancetype").into(),
             problem: "an instance type says CPUs and memory; remove cpu and memory, or the instance type",
         }),
     }
@@ -77,13 +77,13 @@ fn size(template: &VirtualMachineTemplate) -> Result<Size, ValidateError> {
 
 fn disks(template: &VirtualMachineTemplate, machine: &str) -> Result<Vec<ValidatedDisk>, ValidateError> {
     let root = ValidatedDisk {
-        name: ROOT.to_owned(),
+        name: ROOT_DISK.to_owned(),
         device: DiskDevice::Disk,
         bus: template.root_disk.bus,
         boot_order: Some(1),
         serial: None,
-        source: source(&template.root_disk.source, None, machine, ROOT, || {
-            format!("{FIELD}.rootDisk")
+        source: source(&template.root_disk.source, None, machine, ROOT_DISK, || {
+            format!("{TEMPLATE_FIELD}.rootDisk")
         })?,
     };
     let further = template.disks.iter().map(|disk| further_disk(disk, machine));
@@ -96,7 +96,7 @@ fn further_disk(disk: &DiskSpec, machine: &str) -> Result<ValidatedDisk, Validat
         .as_ref()
         .map(|empty| ValidatedDiskSource::EmptyDisk(empty.size.0.clone()));
     let source = source(&disk.source, empty, machine, &disk.name, || {
-        format!("{FIELD}.disks[{}]", disk.name)
+        format!("{TEMPLATE_FIELD}.disks[{}]", disk.name)
     })?;
     let bus = disk.bus.unwrap_or(match disk.device {
         DiskDevice::Disk => DiskBus::Virtio,
@@ -175,7 +175,7 @@ fn networks(networks: &[NetworkSpec]) -> Result<Vec<ValidatedNetwork>, ValidateE
 
 fn network(network: &NetworkSpec) -> Result<ValidatedNetwork, ValidateError> {
     let excluded = |problem| ValidateError::Excluded {
-        field: format!("{FIELD}.networks[{}].binding", network.name).into(),
+        field: format!("{TEMPLATE_FIELD}.networks[{}].binding", network.name).into(),
         problem,
     };
     let attachment = match (network.pod, &network.multus, network.binding) {
@@ -193,7 +193,7 @@ fn network(network: &NetworkSpec) -> Result<ValidatedNetwork, ValidateError> {
         }
         _ => {
             return Err(ValidateError::NotExactlyOne {
-                field: format!("{FIELD}.networks[{}]", network.name),
+                field: format!("{TEMPLATE_FIELD}.networks[{}]", network.name),
                 options: "pod and multus",
             });
         }

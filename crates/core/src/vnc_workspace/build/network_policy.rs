@@ -23,7 +23,7 @@ use crate::label::Component;
 
 /// Where clouds answer a machine's questions about itself, credentials included: AWS, Azure, Google and others; AWS' tasks and
 /// Pod identities; Alibaba; Azure's host agent, which gives certificates and settings to every client; AWS and Google by IPv6.
-const METADATA: &[&str] = &[
+const METADATA_RANGES: &[&str] = &[
     "169.254.169.254/32",
     "169.254.170.2/32",
     "169.254.170.23/32",
@@ -52,7 +52,7 @@ pub(in super::super) fn is_metadata(cidr: Cidr) -> bool {
 }
 
 fn metadata() -> impl Iterator<Item = IpNet> {
-    METADATA.iter().filter_map(|text| text.parse().ok())
+    METADATA_RANGES.iter().filter_map(|text| text.parse().ok())
 }
 
 /// The `NetworkPolicy` of a workspace.

@@ -28,20 +28,20 @@ const AUTHORIZED_KEYS: &str = "novasphere.io/authorized-keys";
 pub const CONTAINER: &str = "desktop";
 
 /// The user and group of the image contract.
-const USER: i64 = 1000;
+const DESKTOP_UID: i64 = 1000;
 
 /// Where the Pod answers VNC.
-pub(super) const VNC: i32 = 5901;
+pub(super) const VNC_CONTAINER_PORT: i32 = 5901;
 
 /// Where the Pod answers SSH, as a user who may not take port 22.
-pub(super) const SSH: i32 = 2222;
+pub(super) const SSH_CONTAINER_PORT: i32 = 2222;
 
-const CREDENTIALS: &str = "/run/novasphere/credentials";
+const CREDENTIALS_PATH: &str = "/run/novasphere/credentials";
 
 const SSH_FILES: &str = "/run/novasphere/ssh";
 
 /// What the image reads; see the image contract in `docs/workspace.md`.
-const VARIABLES: &[&str] = &[
+const RESERVED_VARIABLES: &[&str] = &[
     "HOME",
     "VNC_PASSWORD_FILE",
     "DISPLAY_WIDTH",
@@ -51,7 +51,7 @@ const VARIABLES: &[&str] = &[
 
 /// Whether a variable is set by novasphere.
 pub(in super::super) fn is_reserved(variable: &str) -> bool {
-    VARIABLES.contains(&variable)
+    RESERVED_VARIABLES.contains(&variable)
 }
 
 /// The labels by which the Service and the `NetworkPolicy` find the Pod.
@@ -152,9 +152,9 @@ pub(in super::super) fn template(name: &str, spec: &VncWorkspaceSpec, home: &str
             "terminationGracePeriodSeconds": 10,
             "securityContext": {
                 "runAsNonRoot": true,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
+                "runAsUser": DESKTOP_UID,
+                "runAsGroup": DESKTOP_UID,
+                "fsGroup": DESKTOP_UID,
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
@@ -178,15 +178,15 @@ fn ssh_files(name: &str) -> Value {
 }
 
 fn container(spec: &VncWorkspaceSpec, has_ssh: bool) -> Value {
-    let mut ports = vec![json!({"name": VNC_PORT, "containerPort": VNC, "protocol": "TCP"})];
+    let mut ports = vec![json!({"name": VNC_PORT, "containerPort": VNC_CONTAINER_PORT, "protocol": "TCP"})];
     let mut mounts = vec![
         json!({"name": "home", "mountPath": spec.storage.mount_path}),
-        json!({"name": "credentials", "mountPath": CREDENTIALS, "readOnly": true}),
+        json!({"name": "credentials", "mountPath": CREDENTIALS_PATH, "readOnly": true}),
         json!({"name": "tmp", "mountPath": "/tmp"}),
         json!({"name": "run", "mountPath": "/run/user"}),
     ];
     if has_ssh {
-        ports.push(json!({"name": SSH_PORT, "containerPort": SSH, "protocol": "TCP"}));
+        ports.push(json!({"name": SSH_PORT, "containerPort": SSH_CONTAINER_PORT, "protocol": "TCP"}));
         mounts.push(json!({"name": "ssh", "mountPath": SSH_FILES, "readOnly": true}));
     }
     let probe = json!(["/usr/bin/novasphere-probe"]);
@@ -215,7 +215,7 @@ fn variables(spec: &VncWorkspaceSpec) -> Vec<Value> {
     let display = spec.display;
     let own = [
         ("HOME", spec.storage.mount_path.clone()),
-        ("VNC_PASSWORD_FILE", format!("{CREDENTIALS}/{PASSWORD_KEY}")),
+        ("VNC_PASSWORD_FILE", format!("{CREDENTIALS_PATH}/{PASSWORD_KEY}")),
         ("DISPLAY_WIDTH", display.width.to_string()),
         ("DISPLAY_HEIGHT", display.height.to_string()),
         ("DISPLAY_DEPTH", display.depth.to_string()),

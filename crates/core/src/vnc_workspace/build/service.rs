@@ -13,10 +13,10 @@ use super::{
 use crate::label::Component;
 
 /// The port of the Service that answers VNC; the same as in the Pod.
-const VNC: i32 = 5901;
+const VNC_SERVICE_PORT: i32 = 5901;
 
 /// The port of the Service that answers SSH, where clients look for it.
-const SSH: i32 = 22;
+const SSH_SERVICE_PORT: i32 = 22;
 
 /// The Service of a workspace.
 #[must_use]
@@ -39,9 +39,9 @@ pub fn build(workspace: &ValidatedWorkspace, ports: NodePorts) -> Service {
         protocol: Some("TCP".to_owned()),
         app_protocol: None,
     };
-    let mut all = vec![port(VNC_PORT, VNC, ports.vnc)];
+    let mut all = vec![port(VNC_PORT, VNC_SERVICE_PORT, ports.vnc)];
     if workspace.has_ssh() {
-        all.push(port(SSH_PORT, SSH, ports.ssh));
+        all.push(port(SSH_PORT, SSH_SERVICE_PORT, ports.ssh));
     }
     Service {
         metadata: ObjectMeta {
