@@ -45,7 +45,12 @@ pub fn credentials(seed: &Seed, comment: &str) -> Option<DesktopCredentials> {
         .map(|byte| usize::from(*byte))
         .filter(|byte| *byte < fair);
     let password: String = characters
-        .filter_map(|byte| PASSWORD_ALPHABET.get(byte % PASSWORD_ALPHABET.len()).copied().map(char::from))
+        .filter_map(|byte| {
+            PASSWORD_ALPHABET
+                .get(byte % PASSWORD_ALPHABET.len())
+                .copied()
+                .map(char::from)
+        })
         .take(PASSWORD_LENGTH)
         .collect();
     if password.len() < PASSWORD_LENGTH {

@@ -50,7 +50,11 @@ pub fn change(live: &Pod, desired: &Pod, equal: impl Fn(&str, &str) -> bool) -> 
     let (Some(live_spec), Some(spec)) = (&live.spec, &desired.spec) else {
         return ResizeChange::Nothing;
     };
-    let annotation = live.metadata.annotations.as_ref().and_then(|all| all.get(KEY_RESOURCES));
+    let annotation = live
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(KEY_RESOURCES));
     let before: Asked = annotation
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();

@@ -261,7 +261,10 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
         return Err(ValidateError::ReservedVariable(variable.name.clone()));
     }
     let overrides = Value::Object(spec.pod_overrides.0.clone());
-    if let Some((field, problem)) = DECIDED_FIELDS.iter().find(|(field, _)| overrides.pointer(field).is_some()) {
+    if let Some((field, problem)) = DECIDED_FIELDS
+        .iter()
+        .find(|(field, _)| overrides.pointer(field).is_some())
+    {
         return Err(ValidateError::Override {
             field: field.trim_start_matches('/').replace('/', "."),
             problem,
