@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::{
     KEY_USER, KEY_WORKSPACE, PASSWORD_KEY, SSH_PORT, VNC_PORT,
-    resize::{self, RESOURCES, without_resizable},
+    resize::{self, KEY_RESOURCES, without_resizable},
     secret_name,
     validated::ValidatedWorkspace,
 };
@@ -71,7 +71,7 @@ pub(super) fn build(workspace: &ValidatedWorkspace) -> Pod {
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
     let mut annotations = workspace.pod.annotations.clone();
     annotations.insert(TEMPLATE_HASH.to_owned(), hash(workspace));
-    annotations.extend(resize::annotation(&workspace.pod.spec).map(|asked| (RESOURCES.to_owned(), asked)));
+    annotations.extend(resize::annotation(&workspace.pod.spec).map(|asked| (KEY_RESOURCES.to_owned(), asked)));
     if workspace.has_ssh() {
         annotations.insert(AUTHORIZED_KEYS.to_owned(), lines(&workspace.authorized_keys));
     }
