@@ -31,6 +31,11 @@ pub(crate) fn parts() -> Result<Vec<String>> {
     Ok(parts)
 }
 
+/// Whether a part starts a cluster with a node.
+pub(crate) fn needs_root(part: &str) -> bool {
+    ["workspaces", "kubevirt"].contains(&part)
+}
+
 /// The numbers of `VmAccess` objects (`BENCH_SIZES`).
 pub(crate) fn sizes() -> Result<Vec<u32>> {
     let sizes = std::env::var("BENCH_SIZES").unwrap_or_else(|_| full_or_small("1000,10000", "20").into());
