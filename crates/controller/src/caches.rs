@@ -16,6 +16,8 @@ use novasphere_foreign::{
     volume_snapshot::VolumeSnapshot,
 };
 use novasphere_runtime::cache::Cache;
+use novasphere_runtime::optional_api::OptionalApis;
+use novasphere_sessions::view::{SessionCaches, SessionView, target_key};
 
 use crate::watched_kind::AnyCache;
 
@@ -24,18 +26,18 @@ pub(crate) struct Caches {
     /// By `namespace/name` of the virtual machine that each is for.
     ///
     /// These, machines and Services come by the ten thousand, so they are kept compactly.
-    pub(crate) vm_accesses: Cache<VmAccess>,
-    pub(crate) virtual_machines: Cache<VirtualMachine>,
-    pub(crate) virtual_machine_instances: Cache<VirtualMachineInstance>,
-    /// By [`target_key`].
-    pub(crate) console_sessions: Cache<ConsoleSession>,
+    pub(crate) vm_accesses: Arc<Cache<VmAccess>>,
+    pub(crate) virtual_machines: Arc<Cache<VirtualMachine>>,
+    pub(crate) virtual_machine_instances: Arc<Cache<VirtualMachineInstance>>,
+    /// By the target that each names.
+    pub(crate) console_sessions: Arc<Cache<ConsoleSession>>,
     /// By the gateway that holds each.
     pub(crate) gateway_leases: Cache<Lease>,
     /// By the UID of the owner.
     pub(crate) services: Cache<Service>,
     pub(crate) nodes: Cache<Node>,
     /// By UID.
-    pub(crate) vnc_workspaces: Cache<VncWorkspace>,
+    pub(crate) vnc_workspaces: Arc<Cache<VncWorkspace>>,
     /// Those of workspaces, as the following, by the UID of the owner.
     pub(crate) pods: Cache<Pod>,
     pub(crate) claims: Cache<PersistentVolumeClaim>,
@@ -47,15 +49,22 @@ pub(crate) struct Caches {
 
 impl Caches {
     pub(crate) fn new() -> Arc<Self> {
+        let SessionCaches {
+            sessions,
+            vm_accesses,
+            vnc_workspaces,
+            virtual_machines,
+            virtual_machine_instances,
+        } = SessionCaches::compact();
         Arc::new(Self {
-            vm_accesses: Cache::compact(virtual_machine_key),
-            virtual_machines: Cache::compact(owner_uid),
-            virtual_machine_instances: Cache::compact(|_| None),
-            console_sessions: Cache::new(|session| Some(target_key(session))),
+            vm_accesses,
+            virtual_machines,
+            virtual_machine_instances,
+            console_sessions: sessions,
             gateway_leases: Cache::new(|lease| holder(lease).map(str::to_owned)),
             services: Cache::compact(owner_uid),
             nodes: Cache::new(|_| None),
-            vnc_workspaces: Cache::new(VncWorkspace::uid),
+            vnc_workspaces,
             pods: Cache::new(owner_uid),
             claims: Cache::new(owner_uid),
             network_policies: Cache::new(owner_uid),
@@ -85,20 +94,32 @@ impl Caches {
             storage_classes,
         } = self;
         [
-            vm_accesses,
-            virtual_machines,
-            virtual_machine_instances,
-            console_sessions,
+            vm_accesses.as_ref(),
+            virtual_machines.as_ref(),
+            virtual_machine_instances.as_ref(),
+            console_sessions.as_ref(),
             gateway_leases,
             services,
             nodes,
-            vnc_workspaces,
+            vnc_workspaces.as_ref(),
             pods,
             claims,
             network_policies,
             volume_snapshots,
             storage_classes,
         ]
+    }
+
+    /// What the cluster says of sessions, over these caches.
+    pub(crate) fn session_view(&self, apis: OptionalApis) -> SessionView {
+        let caches = SessionCaches {
+            sessions: Arc::clone(&self.console_sessions),
+            vm_accesses: Arc::clone(&self.vm_accesses),
+            vnc_workspaces: Arc::clone(&self.vnc_workspaces),
+            virtual_machines: Arc::clone(&self.virtual_machines),
+            virtual_machine_instances: Arc::clone(&self.virtual_machine_instances),
+        };
+        SessionView::new(caches, apis)
     }
 
     /// The cache of the kind that an object is of.
@@ -126,7 +147,7 @@ impl Caches {
 
     /// All sessions of a target.
     pub(crate) fn sessions_of(&self, namespace: &str, kind: SessionTargetKind, name: &str) -> Vec<Arc<ConsoleSession>> {
-        self.console_sessions.indexed(&key_of_target(namespace, kind, name))
+        self.console_sessions.indexed(&target_key(namespace, kind, name))
     }
 
     /// References to all sessions of a target.
@@ -136,8 +157,7 @@ impl Caches {
         kind: SessionTargetKind,
         name: &str,
     ) -> Vec<ObjectRef<ConsoleSession>> {
-        self.console_sessions
-            .references_of(&key_of_target(namespace, kind, name))
+        self.console_sessions.references_of(&target_key(namespace, kind, name))
     }
 
     /// How many sessions of a `VmAccess` are active.
@@ -169,32 +189,9 @@ impl Caches {
     }
 }
 
-/// The index key of a virtual machine, `namespace/name`.
-pub(crate) fn machine_key(namespace: &str, name: &str) -> String {
-    format!("{namespace}/{name}")
-}
-
-/// The index key of a session: the target that it names.
-pub(crate) fn target_key(session: &ConsoleSession) -> String {
-    let target = &session.spec.target_ref;
-    key_of_target(&session.namespace().unwrap_or_default(), target.kind, &target.name)
-}
-
-fn key_of_target(namespace: &str, kind: SessionTargetKind, name: &str) -> String {
-    format!("{namespace}/{}/{name}", kind.as_str())
-}
-
 /// The gateway that holds a Lease.
 pub(crate) fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref()
-}
-
-fn virtual_machine_key(vm_access: &VmAccess) -> Option<String> {
-    let namespace = vm_access.namespace()?;
-    Some(machine_key(
-        &namespace,
-        &novasphere_core::vm_access::virtual_machine_name(vm_access),
-    ))
 }
 
 fn owner_uid<K: Resource>(object: &K) -> Option<String> {

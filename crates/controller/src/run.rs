@@ -264,7 +264,7 @@ impl Role {
             applier: self.applier(CONSOLE_SESSION_MANAGER),
             reporter: self.reporter(CONSOLE_SESSION_MANAGER),
             client: self.client.clone(),
-            apis: self.watches.apis.clone(),
+            view: self.watches.caches.session_view(self.watches.apis.clone()),
             caches: Arc::clone(&self.watches.caches),
             endpoints: self.endpoints.clone(),
             gateways: Arc::clone(&self.watches.gateways),

@@ -27,10 +27,11 @@ use novasphere_runtime::{
     tasks::Tasks,
     watch::{WatchEvent, guarded},
 };
+use novasphere_sessions::view::machine_key;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    caches::{Caches, holder, machine_key},
+    caches::{Caches, holder},
     watches::{
         Events, Queues, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES, VOLUME_SNAPSHOTS, Watches, reference, task_name,
     },

@@ -22,14 +22,11 @@ use novasphere_runtime::{
     tasks::Tasks,
     watch::{Guard, WatchEvent, guarded},
 };
+use novasphere_sessions::view::machine_key;
 use parking_lot::Mutex;
 use tracing::Instrument;
 
-use crate::{
-    caches::{Caches, machine_key},
-    console_session::GatewayLiveness,
-    watched_kind::WatchedKind,
-};
+use crate::{caches::Caches, console_session::GatewayLiveness, watched_kind::WatchedKind};
 
 /// KubeVirt's virtual machines. They come and go with KubeVirt.
 pub(crate) const VIRTUAL_MACHINES: OptionalApi = OptionalApi::of::<VirtualMachine>();

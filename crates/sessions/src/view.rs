@@ -433,7 +433,9 @@ fn session_key(session: &ConsoleSession) -> Option<String> {
     Some(target_key(&session.namespace()?, target.kind, &target.name))
 }
 
-fn target_key(namespace: &str, kind: SessionTargetKind, name: &str) -> String {
+/// The index key of a target, `namespace/kind/name`.
+#[must_use]
+pub fn target_key(namespace: &str, kind: SessionTargetKind, name: &str) -> String {
     format!("{namespace}/{}/{name}", kind.as_str())
 }
 

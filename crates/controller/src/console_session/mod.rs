@@ -1,9 +1,8 @@
-//! The reconcile of a `ConsoleSession`: dereference, validate, status; and its removal in the end.
+//! The reconcile of a `ConsoleSession`: its references, validate, status; and its removal in the end.
 //!
 //! It creates no objects. It writes the session's status, which gateways and the aggregated API write as well, so
 //! every write names the version that it was computed from, and is computed again after a conflict.
 
-mod dereference;
 mod gateways;
 mod status;
 
@@ -17,9 +16,10 @@ use novasphere_runtime::{
     apply::{Applier, Deleted},
     cache::Cache,
     events::Reporter,
-    optional_api::OptionalApis,
     read_your_writes::MAX_LAG,
 };
+
+use novasphere_sessions::view::SessionView;
 
 pub(crate) use self::gateways::{GatewayLiveness, reap_expired_leases};
 use crate::{
@@ -33,7 +33,7 @@ pub const CONSOLE_SESSION_MANAGER: &str = "novasphere/consolesession";
 /// What all reconciles share.
 pub(crate) struct Context {
     pub(crate) client: Client,
-    pub(crate) apis: OptionalApis,
+    pub(crate) view: SessionView,
     pub(crate) caches: Arc<Caches>,
     pub(crate) applier: Applier,
     pub(crate) reporter: Reporter,

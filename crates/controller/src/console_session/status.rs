@@ -12,7 +12,7 @@ use novasphere_core::console_session::{
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus};
 use novasphere_runtime::apply::{ApiReason, WriteError};
 
-use super::{Context, dereference::dereference};
+use super::Context;
 use crate::status::emit;
 
 /// How often a session is read again because somebody else wrote it meanwhile. Gateways write when viewers come and go.
@@ -71,7 +71,7 @@ struct Decided {
 }
 
 fn decide(session: &ConsoleSession, context: &Context) -> Decided {
-    let references = dereference(session, context);
+    let references = context.view.references(session);
     let validated = validate(session, &references);
     let connections = session.status.iter().flat_map(|status| &status.connections);
     let gateways = context.gateways.assess(

@@ -6,12 +6,10 @@ use novasphere_core::vm_access::{
     virtual_machine_name,
 };
 use novasphere_crd::VmAccess;
+use novasphere_sessions::view::machine_key;
 
 use super::Context;
-use crate::{
-    caches::machine_key,
-    watches::{DATA_VOLUMES, has_kubevirt},
-};
+use crate::watches::{DATA_VOLUMES, has_kubevirt};
 
 /// Reads only memory, so it cannot fail; a watch that lags is answered by the next event.
 pub(super) fn dereference(vm_access: &VmAccess, context: &Context) -> References {
