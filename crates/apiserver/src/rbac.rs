@@ -17,7 +17,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         resources: &["consolesessions"],
         names: &[],
         verbs: &["create", "delete"],
-        reason: "Make a session for one connection, and take it back when nobody enters.",
+        reason: "Create a session for one connection, and delete it when nobody enters.",
     },
     Rule {
         group: "apiregistration.k8s.io",
@@ -43,7 +43,7 @@ const LOOK: Rule = Rule {
     resources: &["vmaccesses/console", "vncworkspaces/console", "consolesessions/connect"],
     names: &[],
     verbs: &["get"],
-    reason: "Look at a console; keyboard, pointer, clipboard and power do not reach the guest.",
+    reason: "View a console; keyboard, pointer, clipboard and power do not reach the guest.",
 };
 
 const DRIVE: Rule = Rule {
@@ -51,7 +51,7 @@ const DRIVE: Rule = Rule {
     resources: &["vmaccesses/console", "vncworkspaces/console"],
     names: &[],
     verbs: &["update"],
-    reason: "Drive a console.",
+    reason: "Control a console.",
 };
 
 const TOKEN: Rule = Rule {
@@ -59,7 +59,7 @@ const TOKEN: Rule = Rule {
     resources: &["consolesessions/token"],
     names: &[],
     verbs: &["create"],
-    reason: "Have a token, which opens the session's console without Kubernetes credentials for a short time.",
+    reason: "Get a token, which opens the session's console without Kubernetes credentials for a short time.",
 };
 
 #[cfg(test)]

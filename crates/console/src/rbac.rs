@@ -42,7 +42,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         resources: &["vncworkspaces/status"],
         names: &[],
         verbs: &["patch"],
-        reason: "Wake a desktop to which somebody connects; an admission policy lets nothing else of the status be changed.",
+        reason: "Wake a desktop that a viewer connects to; an admission policy forbids other changes of the status.",
     },
     Rule {
         group: "kubevirt.io",
@@ -70,7 +70,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         resources: &["subjectaccessreviews"],
         names: &[],
         verbs: &["create"],
-        reason: "Ask whether a user may see or drive a console, when it is opened and while it is open.",
+        reason: "Ask whether a user may view or control a console, when it is opened and while it is open.",
     },
     optional_api::DEFINITIONS,
     optional_api::API_SERVICES,

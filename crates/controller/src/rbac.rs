@@ -81,7 +81,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         resources: &["vncworkspaces"],
         names: &[],
         verbs: &["get", "list", "watch", "patch", "delete"],
-        reason: "Watch desktops; patch sets the finalizer that saves a home, delete ends one whose time is over.",
+        reason: "Watch desktops; patch sets the finalizer that saves a home, delete removes one that has expired.",
     },
     Rule {
         group: "novasphere.io",
