@@ -11,6 +11,7 @@ use novasphere_runtime::{
     health::{Health, ReadinessGate},
     lease::{Leadership, LeaseElection, LeaseError, Timings},
     metrics::Metrics,
+    optimistic::Updater,
     optional_api::OptionalApis,
     queue::Queue,
     shutdown::Shutdown,
@@ -262,8 +263,8 @@ impl Role {
     fn console_session(&self) -> console_session::Context {
         console_session::Context {
             applier: self.applier(CONSOLE_SESSION_MANAGER),
+            updater: Updater::new(self.applier(CONSOLE_SESSION_MANAGER)),
             reporter: self.reporter(CONSOLE_SESSION_MANAGER),
-            client: self.client.clone(),
             view: self.watches.caches.session_view(self.watches.apis.clone()),
             caches: Arc::clone(&self.watches.caches),
             endpoints: self.endpoints.clone(),

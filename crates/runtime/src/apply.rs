@@ -2,13 +2,13 @@
 //!
 //! [`Applier::apply`] is a server-side apply that is not sent when it would change nothing. That is decided from the cached live
 //! object: every field that is desired is there (`diff`), and nothing that was stated before has been dropped
-//! ([`APPLIED_HASH`]). What a write did to the object is remembered where the server keeps differing (`settled`).
+//! ([`APPLIED_HASH`]). What a write did to the object is remembered where the server keeps differing (`normalization`).
 
 mod diff;
 mod document;
 mod error;
 pub mod list_type;
-mod settled;
+mod normalization;
 mod verbs;
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use kube::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::{diff::differences, list_type::Schema, settled::Settled, verbs::Verb};
+use self::{diff::differences, list_type::Schema, normalization::ServerNormalization, verbs::Verb};
 pub use self::{
     document::APPLIED_HASH,
     error::{ApiReason, WriteError},
@@ -84,7 +84,7 @@ pub struct Applier {
     client: Client,
     field_manager: Arc<str>,
     owner_label: Option<&'static str>,
-    settled: Arc<Settled>,
+    normalization: Arc<ServerNormalization>,
     metrics: Metrics,
 }
 
@@ -97,7 +97,7 @@ impl Applier {
             client,
             field_manager: field_manager.into(),
             owner_label: None,
-            settled: Arc::default(),
+            normalization: Arc::default(),
             metrics,
         }
     }
@@ -189,7 +189,7 @@ impl Applier {
         let mut document = document_of(desired)?;
         let live_document = to_value(live)?;
         let found = differences(&document, &live_document, schema_of::<K>());
-        if found.is_empty() || self.settled.knows(&uid, &document, &found) {
+        if found.is_empty() || self.normalization.is_known(&uid, &document, &found) {
             return Ok(Outcome::Unchanged(live.clone()));
         }
         let changes: Vec<_> = found
@@ -219,7 +219,7 @@ impl Applier {
         let (document, answer_document) = (document_of(desired)?, to_value(answer)?);
         let left = differences(&document, &answer_document, schema_of::<K>());
         let uid = answer.meta().uid.as_deref().unwrap_or_default();
-        self.settled.applied(uid, &document, &left);
+        self.normalization.applied(uid, &document, &left);
         Ok(())
     }
 
@@ -308,7 +308,8 @@ impl Applier {
         };
         self.note(Verb::Delete, &K::kind(&()), live.meta(), result.as_ref().err());
         if result.is_ok() {
-            self.settled.forget(live.meta().uid.as_deref().unwrap_or_default());
+            self.normalization
+                .forget(live.meta().uid.as_deref().unwrap_or_default());
         }
         self.metrics.applied(
             &K::kind(&()),

@@ -1,10 +1,13 @@
-//! Our own certificate authority, for clusters without cert-manager: one Secret in our namespace, made by whoever comes first,
+//! Our own certificate authority, for clusters without cert-manager: one Secret in our namespace, created by the first replica that needs it,
 //! and a certificate in memory for each server.
 //!
-//! An authority is good for 365 days. After two thirds of them somebody puts its successor into the bundle, a day later the
-//! successor signs, and the old one stays trusted until its end. So a certificate is only used when everybody had a day to
+//! An authority is good for 365 days. After two thirds of them a replica puts its successor into the bundle, a day later the
+//! successor signs, and the old one stays trusted until its end. So a certificate is only used when every client had a day to
 //! trust its issuer. Every change is an optimistic replace: of many replicas that try, one wins, and the others read what it
 //! wrote. Server certificates are good for 7 days and are issued again after two thirds of them, and when the authority changes.
+//!
+//! No crate does this: rcgen makes certificates and keys and knows no Secret and no rotation, and cert-manager is another program that a
+//! cluster need not have.
 
 mod material;
 
@@ -36,8 +39,11 @@ use crate::{
 /// Name of the Secret. Its key `ca.crt` holds the certificates to be trusted.
 pub const SECRET_NAME: &str = "novasphere-ca";
 
+/// Field manager of the Secret.
+const FIELD_MANAGER: &str = "novasphere/certificate-authority";
+
 /// Pause after something failed.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +52,7 @@ pub enum CaError {
     #[error("cannot read or write the Secret {SECRET_NAME}: {0}")]
     Api(#[source] Box<kube::Error>),
     /// The Secret is spoilt, or no certificate can be made of it.
-    #[error("the Secret {SECRET_NAME} cannot be used: {0}. Delete it to have it made anew")]
+    #[error("the Secret {SECRET_NAME} cannot be used: {0}. Delete it; it is created again")]
     Material(#[from] MaterialError),
     /// The process was asked to stop first.
     #[error("asked to stop before the Secret {SECRET_NAME} could be read")]
@@ -75,7 +81,7 @@ pub struct CaOptions {
 /// The authority, and this process's certificate of it. Clones share them.
 #[derive(Clone, Debug)]
 pub struct CertificateAuthority {
-    leaf: Arc<Slot>,
+    leaf: Arc<CurrentCertificate>,
     bundle: watch::Receiver<Arc<str>>,
 }
 
@@ -90,25 +96,25 @@ impl CertificateAuthority {
         let shutdown = options.shutdown.clone();
         let begin = async {
             loop {
-                match Keeper::begin(&options).await {
-                    Ok(keeper) => return keeper,
+                match Rotator::begin(&options).await {
+                    Ok(rotator) => return rotator,
                     Err(error) => tracing::warn!("no certificate yet: {error}"),
                 }
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         };
-        let keeper = tokio::select! {
-            keeper = begin => keeper,
+        let rotator = tokio::select! {
+            rotator = begin => rotator,
             () = shutdown.wait() => return Err(CaError::Stopped),
         };
         let authority = Self {
-            leaf: Arc::clone(&keeper.leaf),
-            bundle: keeper.bundle.subscribe(),
+            leaf: Arc::clone(&rotator.leaf),
+            bundle: rotator.bundle.subscribe(),
         };
         let end = options.shutdown.wait();
         tokio::spawn(async move {
             tokio::select! {
-                () = keeper.run() => {}
+                () = rotator.run() => {}
                 () = end => {}
             }
         });
@@ -139,28 +145,28 @@ impl CertificateAuthority {
 
 /// The certificate in use.
 #[derive(Debug)]
-struct Slot(RwLock<Arc<CertifiedKey>>);
+struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
 
-impl ResolvesServerCert for Slot {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read()))
     }
 }
 
 /// Keeps the Secret and the certificate fresh.
-struct Keeper {
+struct Rotator {
     secrets: Api<Secret>,
     namespace: String,
     names: Vec<String>,
     /// As it was read or written last.
     secret: Secret,
     state: State,
-    leaf: Arc<Slot>,
+    leaf: Arc<CurrentCertificate>,
     renew_at: Timestamp,
     bundle: watch::Sender<Arc<str>>,
 }
 
-impl Keeper {
+impl Rotator {
     async fn begin(options: &CaOptions) -> Result<Self, CaError> {
         let secrets: Api<Secret> = Api::namespaced(options.client.clone(), &options.namespace);
         let secret = obtain(&secrets, &options.namespace, &[]).await?;
@@ -171,7 +177,7 @@ impl Keeper {
             namespace: options.namespace.clone(),
             names: options.names.clone(),
             secret,
-            leaf: Arc::new(Slot(RwLock::new(Arc::new(key)))),
+            leaf: Arc::new(CurrentCertificate(RwLock::new(Arc::new(key)))),
             renew_at,
             bundle: watch::Sender::new(state.bundle().into()),
             state,
@@ -184,7 +190,7 @@ impl Keeper {
             let done = tokio::select! {
                 change = changes.try_next() => match change {
                     Ok(Some(Some(secret))) => self.adopt(secret),
-                    Ok(Some(None)) => self.make_again().await,
+                    Ok(Some(None)) => self.recreate().await,
                     Ok(None) => return,
                     // The stream backs off by itself.
                     Err(error) => {
@@ -196,7 +202,7 @@ impl Keeper {
             };
             if let Err(error) = done {
                 tracing::warn!("the certificates stay as they are: {error}");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         }
     }
@@ -224,7 +230,7 @@ impl Keeper {
         if !matches!(step, Step::Keep(_)) {
             let wanted = self.state.after(step, now)?;
             let secret = wanted.write(Some(&self.secret), &self.namespace, SECRET_NAME);
-            match self.secrets.replace(SECRET_NAME, &PostParams::default(), &secret).await {
+            match self.secrets.replace(SECRET_NAME, &parameters(), &secret).await {
                 Ok(written) => {
                     tracing::info!(?step, "the certificate authority was rotated");
                     self.adopt(written)?;
@@ -243,8 +249,8 @@ impl Keeper {
         Ok(())
     }
 
-    async fn make_again(&mut self) -> Result<(), CaError> {
-        tracing::warn!("the Secret {SECRET_NAME} is gone; it is made anew");
+    async fn recreate(&mut self) -> Result<(), CaError> {
+        tracing::warn!("the Secret {SECRET_NAME} is gone and is created again");
         let secret = obtain(&self.secrets, &self.namespace, self.state.trusted()).await?;
         self.adopt(secret)
     }
@@ -273,6 +279,13 @@ impl Keeper {
     }
 }
 
+fn parameters() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
 /// The Secret that is there, or a new one. `trusted` are the certificates that were trusted so far.
 async fn obtain(secrets: &Api<Secret>, namespace: &str, trusted: &[String]) -> Result<Secret, CaError> {
     if let Some(secret) = secrets.get_opt(SECRET_NAME).await? {
@@ -280,9 +293,9 @@ async fn obtain(secrets: &Api<Secret>, namespace: &str, trusted: &[String]) -> R
     }
     let state = State::first(Timestamp::now(), trusted)?;
     let secret = state.write(None, namespace, SECRET_NAME);
-    match secrets.create(&PostParams::default(), &secret).await {
+    match secrets.create(&parameters(), &secret).await {
         Ok(created) => {
-            tracing::info!("made the certificate authority in the Secret {SECRET_NAME}");
+            tracing::info!("created the certificate authority in the Secret {SECRET_NAME}");
             Ok(created)
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(secrets.get(SECRET_NAME).await?),
@@ -356,7 +369,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_second_takes_what_the_first_made() {
+    async fn the_second_replica_takes_what_the_first_created() {
         let made = State::first(Timestamp::now(), &[]).unwrap();
         let secret = serde_json::to_value(made.write(None, "ns", SECRET_NAME)).unwrap();
         let (client, answered) = api(vec![missing(), conflict(), (StatusCode::OK, secret)]);
@@ -366,8 +379,8 @@ mod tests {
             names: vec!["localhost".to_owned()],
             shutdown: Shutdown::new(Duration::ZERO),
         };
-        let keeper = Keeper::begin(&options).await.unwrap();
-        assert!(keeper.state == made);
+        let rotator = Rotator::begin(&options).await.unwrap();
+        assert!(rotator.state == made);
         assert_eq!(answered.await.unwrap(), [Method::GET, Method::POST, Method::GET]);
     }
 
@@ -388,26 +401,26 @@ mod tests {
             names: vec!["localhost".to_owned()],
             shutdown: Shutdown::new(Duration::ZERO),
         };
-        let mut keeper = Keeper::begin(&options).await.unwrap();
-        let mut bundle = keeper.bundle.subscribe();
-        let before = keeper.leaf.0.read().clone();
-        assert_eq!(keeper.pause(), Duration::ZERO);
-        keeper.refresh().await.unwrap();
+        let mut rotator = Rotator::begin(&options).await.unwrap();
+        let mut bundle = rotator.bundle.subscribe();
+        let before = rotator.leaf.0.read().clone();
+        assert_eq!(rotator.pause(), Duration::ZERO);
+        rotator.refresh().await.unwrap();
         assert_eq!(answered.await.unwrap(), [Method::GET, Method::PUT, Method::GET]);
-        assert!(keeper.state == announced && bundle.has_changed().unwrap());
+        assert!(rotator.state == announced && bundle.has_changed().unwrap());
         assert_eq!(bundle.borrow_and_update().matches("BEGIN CERTIFICATE").count(), 2);
-        assert!(Arc::ptr_eq(&before, &keeper.leaf.0.read()), "the same authority signs");
+        assert!(Arc::ptr_eq(&before, &rotator.leaf.0.read()), "the same authority signs");
 
         let promoted = announced.after(Step::Promote, Timestamp::now()).unwrap();
-        keeper.adopt(promoted.write(None, "ns", SECRET_NAME)).unwrap();
+        rotator.adopt(promoted.write(None, "ns", SECRET_NAME)).unwrap();
         assert!(
-            !Arc::ptr_eq(&before, &keeper.leaf.0.read()),
+            !Arc::ptr_eq(&before, &rotator.leaf.0.read()),
             "a leaf of the new authority"
         );
         assert!(
-            keeper.adopt(Secret::default()).is_err(),
+            rotator.adopt(Secret::default()).is_err(),
             "a spoilt Secret changes nothing"
         );
-        assert!(keeper.state == promoted);
+        assert!(rotator.state == promoted);
     }
 }

@@ -1,4 +1,8 @@
 //! A watch cache with one secondary index that also answers this process's own writes.
+//!
+//! `kube::runtime::reflector::Store` is not used: it holds every object parsed and has no index, and with 10,000 objects of three kinds
+//! that is most of the memory of the process ([`Cache::compact`] takes a third). The price is that kube's applier of reconciles gets a
+//! store of names that `controller/src/reconciler.rs` fills by hand.
 
 mod stored;
 

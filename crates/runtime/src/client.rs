@@ -267,7 +267,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::lease::{Moment, is_not_leader};
+    use crate::lease::{BootInstant, is_not_leader};
 
     /// A listener on loopback and a client of it.
     async fn loopback(configure: impl FnOnce(Builder) -> Builder) -> (TcpListener, Api<ConfigMap>) {
@@ -329,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn each_try_of_a_write_passes_the_gate() {
         let leadership = Leadership::none();
-        leadership.set(Some(Moment::NEVER));
+        leadership.set(Some(BootInstant::NEVER));
         let gate = leadership.clone();
         let (listener, api) = loopback(|builder| builder.write_gate(gate)).await;
         let written = tokio::spawn(async move { api.create(&PostParams::default(), &config_map()).await });

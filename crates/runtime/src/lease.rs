@@ -1,7 +1,10 @@
 //! One leader among replicas, by a `coordination.k8s.io/v1` Lease.
 //!
-//! [`LeaseElection`] does the talking, `contender` the thinking, [`WriteGate`] the refusing. A leader stops writing when its
-//! lease has expired by its own clock: it need not be told, and it cannot be late because it was stopped or cut off.
+//! [`LeaseElection`] sends the requests, `contender` decides, [`WriteGate`] refuses writes. A leader stops writing when its lease has
+//! expired by its own clock: it need not hear of it, and it cannot be late because it was stopped or cut off.
+//!
+//! The crates for it do not fence: kube-leader-election says so itself ("without fencing"), kube-lease-manager 0.13 checks no clock
+//! at the moment of a write, and kube has none of its own yet (kube-rs/kube#485).
 
 mod clock;
 mod contender;
@@ -16,7 +19,7 @@ pub(crate) use self::gate::GatedBody;
 #[cfg(test)]
 pub(crate) use self::gate::mark;
 pub use self::{
-    clock::Moment,
+    clock::BootInstant,
     contender::{LeaseDecision, evaluate},
     election::{LeaseElection, LeaseError},
     gate::{GatedService, WriteGate, is_write},
@@ -88,7 +91,7 @@ pub struct Leadership {
 
 #[derive(Debug)]
 struct Shared {
-    valid_until: watch::Sender<Option<Moment>>,
+    valid_until: watch::Sender<Option<BootInstant>>,
     writes_under_way: watch::Sender<usize>,
 }
 
@@ -97,7 +100,7 @@ impl Leadership {
     #[must_use]
     pub fn always() -> Self {
         let leadership = Self::none();
-        leadership.set(Some(Moment::NEVER));
+        leadership.set(Some(BootInstant::NEVER));
         leadership
     }
 
@@ -110,21 +113,21 @@ impl Leadership {
         }
     }
 
-    pub(crate) fn set(&self, valid_until: Option<Moment>) {
+    pub(crate) fn set(&self, valid_until: Option<BootInstant>) {
         self.shared
             .valid_until
             .send_if_modified(|current| std::mem::replace(current, valid_until) != valid_until);
     }
 
-    /// Whether this process leads now: by the clock, not by what it was told last.
+    /// Whether this process leads now: by the clock, not by the last answer.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.is_current_at(Moment::now())
+        self.is_current_at(BootInstant::now())
     }
 
     /// Whether this process leads at `now`.
     #[must_use]
-    pub fn is_current_at(&self, now: Moment) -> bool {
+    pub fn is_current_at(&self, now: BootInstant) -> bool {
         self.shared.valid_until.borrow().is_some_and(|until| now < until)
     }
 
@@ -146,7 +149,7 @@ impl Leadership {
             let Some(until) = *changes.borrow_and_update() else {
                 return;
             };
-            let left = until.since(Moment::now());
+            let left = until.since(BootInstant::now());
             if left.is_zero() {
                 return;
             }
@@ -159,7 +162,7 @@ impl Leadership {
 
     /// Permission for one write, counted until it is dropped.
     fn permit(&self) -> Option<Permit> {
-        // Counted before the check: whoever ends leadership and then waits for `idle` misses no write that saw it as current.
+        // Counted before the check: who ends leadership and then waits for `idle` misses no write that saw it as current.
         self.shared.writes_under_way.send_modify(|count| *count += 1);
         let permit = Permit {
             shared: Arc::clone(&self.shared),
@@ -194,23 +197,23 @@ mod tests {
     #[tokio::test]
     async fn leadership_ends_by_the_clock_without_being_told() {
         let leadership = Leadership::none();
-        let until = Moment::now().after(Duration::from_millis(20));
+        let until = BootInstant::now().after(Duration::from_millis(20));
         leadership.set(Some(until));
         leadership.wait_for_leadership().await;
         leadership.lost().await;
         assert!(!leadership.is_current());
-        assert!(leadership.is_current_at(Moment::at(Duration::ZERO)) && !leadership.is_current_at(until));
+        assert!(leadership.is_current_at(BootInstant::at(Duration::ZERO)) && !leadership.is_current_at(until));
     }
 
     #[tokio::test]
     async fn a_renewal_keeps_those_who_wait_for_the_loss_waiting() {
         let leadership = Leadership::none();
-        leadership.set(Some(Moment::now().after(Duration::from_millis(10))));
+        leadership.set(Some(BootInstant::now().after(Duration::from_millis(10))));
         let lost = tokio::spawn({
             let leadership = leadership.clone();
             async move { leadership.lost().await }
         });
-        leadership.set(Some(Moment::NEVER));
+        leadership.set(Some(BootInstant::NEVER));
         assert!(
             tokio::time::timeout(Duration::from_millis(50), async { leadership.lost().await })
                 .await

@@ -9,13 +9,14 @@ mod status;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Client, runtime::controller::Action};
+use kube::runtime::controller::Action;
 use novasphere_core::console_session::{endpoints::Endpoints, single_use::start_deadline};
 use novasphere_crd::ConsoleSession;
 use novasphere_runtime::{
     apply::{Applier, Deleted},
     cache::Cache,
     events::Reporter,
+    optimistic::Updater,
     read_your_writes::MAX_LAG,
 };
 
@@ -32,10 +33,10 @@ pub const CONSOLE_SESSION_MANAGER: &str = "novasphere/consolesession";
 
 /// What all reconciles share.
 pub(crate) struct Context {
-    pub(crate) client: Client,
     pub(crate) view: SessionView,
     pub(crate) caches: Arc<Caches>,
     pub(crate) applier: Applier,
+    pub(crate) updater: Updater<ConsoleSession>,
     pub(crate) reporter: Reporter,
     pub(crate) endpoints: Endpoints,
     pub(crate) gateways: Arc<GatewayLiveness>,
@@ -55,14 +56,14 @@ impl Reconciler for Context {
         if let Some(until) = start_deadline(session, now) {
             return Ok(Action::requeue(left(now, until)));
         }
-        let Some(settled) = status::write(session, self).await? else {
+        let Some(written) = status::write(session, self).await? else {
             return Ok(Action::await_change());
         };
-        if settled.delete {
-            return self.delete(&settled.session).await;
+        if written.delete {
+            return self.delete(&written.session).await;
         }
         let now = Timestamp::now();
-        let next = settled.next.map(|next| left(now, next));
+        let next = written.next.map(|next| left(now, next));
         Ok(next.map_or_else(Action::await_change, Action::requeue))
     }
 }

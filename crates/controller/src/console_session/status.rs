@@ -1,25 +1,29 @@
-//! The status of a session: computed in `core`, and written at the version of the session that it was computed from.
+//! The last step: replaces the session's status, at the version of the session from which it was decided. Gateways write it too, when
+//! viewers come and go.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use jiff::Timestamp;
-use kube::{Api, Resource, ResourceExt, api::PostParams};
-use novasphere_core::console_session::{
-    status::{Observed, Outcome, status},
-    transition::transition,
-    validate::validate,
+use kube::Resource;
+use novasphere_core::{
+    console_session::{
+        status::{Observed, Outcome, status},
+        transition::transition,
+        validate::validate,
+    },
+    transition::EventNote,
 };
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus};
-use novasphere_runtime::apply::{ApiReason, WriteError};
+use novasphere_runtime::{
+    apply::{ApiReason, WriteError},
+    optimistic::{Decide, Decision, ObjectKey, UpdateError, Updated},
+};
 
 use super::Context;
 use crate::status::emit;
 
-/// How often a session is read again because somebody else wrote it meanwhile. Gateways write when viewers come and go.
-const ATTEMPTS_LIMIT: usize = 5;
-
 /// A session whose status is as it should be.
-pub(super) struct Settled {
+pub(super) struct Written {
     pub(super) session: Arc<ConsoleSession>,
     /// When it has to be looked at again.
     pub(super) next: Option<Timestamp>,
@@ -32,45 +36,68 @@ pub(super) struct Settled {
 /// # Errors
 ///
 /// When the write was refused or did not come through.
-pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result<Option<Settled>, WriteError> {
-    let mut session = Arc::new(session.clone());
-    let mut conflict = None;
-    for _ in 0..ATTEMPTS_LIMIT {
-        let decided = decide(&session, context);
-        let settled = |session| Settled {
-            session,
-            next: decided.next,
-            delete: decided.outcome.delete,
-        };
-        let new = decided.outcome.status;
-        if session.status.as_ref() == Some(&new) {
-            return Ok(Some(settled(session)));
-        }
-        match replace(&session, &new, context).await {
-            Ok(written) => {
-                context.caches.console_sessions.written(written.clone());
-                let events = transition(session.status.as_ref(), &new).events;
-                emit(&context.reporter, &session.object_ref(&()), events).await;
-                return Ok(Some(settled(Arc::new(written))));
-            }
-            Err(error) if error.is(ApiReason::NotFound) => return Ok(None),
-            Err(error) if error.is(ApiReason::Conflict) => conflict = Some(error),
-            Err(error) => return Err(error),
-        }
-        match read(&session, context).await? {
-            Some(newer) => session = Arc::new(newer),
-            None => return Ok(None),
-        }
+pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result<Option<Written>, WriteError> {
+    let Some(key) = ObjectKey::of(session) else {
+        return Ok(None);
+    };
+    let mut deciding = Deciding { context, last: None };
+    let updated = context
+        .updater
+        .update(&key, &context.caches.console_sessions, &mut deciding)
+        .await;
+    let updated = match updated {
+        Ok(updated) => updated,
+        Err(UpdateError::Gone) => return Ok(None),
+        Err(UpdateError::Write(error)) => return Err(error),
+        Err(error @ UpdateError::Contended) => return Err(WriteError::api(ApiReason::Conflict, error.to_string())),
+        Err(UpdateError::Refused(never)) => match never {},
+    };
+    let Some(Decided { next, delete, events }) = deciding.last else {
+        return Ok(None);
+    };
+    if let Updated::Written(session) = &updated {
+        emit(&context.reporter, &session.object_ref(&()), events).await;
     }
-    Err(conflict.unwrap_or_else(|| WriteError::Internal("no attempt was made".to_owned())))
+    Ok(Some(Written {
+        session: updated.into_object(),
+        next,
+        delete,
+    }))
+}
+
+struct Deciding<'a> {
+    context: &'a Context,
+    /// What the last decision says beside the status.
+    last: Option<Decided>,
 }
 
 struct Decided {
-    outcome: Outcome,
     next: Option<Timestamp>,
+    delete: bool,
+    events: Vec<EventNote>,
 }
 
-fn decide(session: &ConsoleSession, context: &Context) -> Decided {
+impl Decide<ConsoleSession> for Deciding<'_> {
+    type Refusal = Infallible;
+
+    async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision<ConsoleSessionStatus>, Infallible> {
+        let (outcome, next) = outcome(session, self.context);
+        let old = session.status.as_ref();
+        self.last = Some(Decided {
+            next,
+            delete: outcome.delete,
+            events: transition(old, &outcome.status).events,
+        });
+        Ok(if old == Some(&outcome.status) {
+            Decision::Keep
+        } else {
+            Decision::Write(Box::new(outcome.status))
+        })
+    }
+}
+
+/// What the session should be, and when to look at it again.
+fn outcome(session: &ConsoleSession, context: &Context) -> (Outcome, Option<Timestamp>) {
     let references = context.view.references(session);
     let validated = validate(session, &references);
     let connections = session.status.iter().flat_map(|status| &status.connections);
@@ -86,35 +113,6 @@ fn decide(session: &ConsoleSession, context: &Context) -> Decided {
         dead_gateways: &gateways.dead,
         now: Timestamp::now(),
     });
-    Decided {
-        next: [outcome.next, gateways.next].into_iter().flatten().min(),
-        outcome,
-    }
-}
-
-/// With the resource version that it was worked out from, so that nothing of what somebody else wrote meanwhile is lost.
-async fn replace(
-    session: &ConsoleSession,
-    status: &ConsoleSessionStatus,
-    context: &Context,
-) -> Result<ConsoleSession, WriteError> {
-    let mut new = session.clone();
-    new.status = Some(status.clone());
-    let mut written = api(session, context)
-        .replace_status(&session.name_any(), &PostParams::default(), &new)
-        .await?;
-    written.metadata.managed_fields = None;
-    Ok(written)
-}
-
-async fn read(session: &ConsoleSession, context: &Context) -> Result<Option<ConsoleSession>, WriteError> {
-    let read = api(session, context).get_opt(&session.name_any()).await?;
-    Ok(read.filter(|read| read.uid() == session.uid()).map(|mut read| {
-        read.metadata.managed_fields = None;
-        read
-    }))
-}
-
-fn api(session: &ConsoleSession, context: &Context) -> Api<ConsoleSession> {
-    Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default())
+    let next = [outcome.next, gateways.next].into_iter().flatten().min();
+    (outcome, next)
 }

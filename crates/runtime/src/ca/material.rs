@@ -18,7 +18,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// How long an authority is good.
 pub(super) const AUTHORITY_LIFE: Duration = Duration::from_hours(365 * 24);
 /// How long a successor is in the bundle before it signs: the time that whoever trusts the bundle has to take it over.
-pub(super) const NOTICE: Duration = Duration::from_hours(24);
+pub(super) const ANNOUNCE_PERIOD: Duration = Duration::from_hours(24);
 /// How long a server's certificate is good. It is kept in memory only, so a process has a new one at each start.
 pub(super) const LEAF_LIFE: Duration = Duration::from_hours(7 * 24);
 /// Certificates are good from this long before they are made, for clocks that are behind.
@@ -253,7 +253,7 @@ impl State {
     pub(super) fn step(&self, now: Timestamp) -> Step {
         let at = match &self.next {
             // Backdated, so the notice is counted from when it was made. An authority that is over gives none.
-            Some(next) => later(next.life.from, CLOCK_SKEW + NOTICE).min(self.current.life.until),
+            Some(next) => later(next.life.from, CLOCK_SKEW + ANNOUNCE_PERIOD).min(self.current.life.until),
             None => self.current.life.two_thirds(),
         };
         match (&self.next, now >= at) {

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A moment of this machine, as the time since it booted.
+/// An instant of this machine, as the time since it booted.
 ///
 /// `std::time::Instant` is `CLOCK_MONOTONIC` on Linux: it goes on while a process is stopped (SIGSTOP), but stands still while
 /// the machine is suspended, so a leader on a laptop that slept for an hour would believe its lease. `CLOCK_BOOTTIME` goes on
 /// in both cases (`clock_gettime(2)`), and no administrator or NTP daemon can set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(Duration);
+pub struct BootInstant(Duration);
 
-impl Moment {
+impl BootInstant {
     /// Later than every moment that will be.
     pub(crate) const NEVER: Self = Self(Duration::MAX);
 
@@ -51,9 +51,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_go_forward() {
-        let first = Moment::now();
-        let second = Moment::now();
+    fn instants_go_forward() {
+        let first = BootInstant::now();
+        let second = BootInstant::now();
         assert!(second >= first);
         assert_eq!(first.since(first.after(Duration::from_secs(1))), Duration::ZERO);
         assert_eq!(first.after(Duration::from_secs(1)).since(first), Duration::from_secs(1));

@@ -3,7 +3,7 @@
 //! The reasoning is client-go's (`tools/leaderelection/leaderelection.go`): remote clocks are never compared. A standby notes
 //! by its own clock when it *saw* the lease change, and takes over when that is `leaseDurationSeconds` ago. One thing is
 //! stricter: the leader's own claim counts from the moment *before* its request was sent and ends `renew_deadline` later
-//! whether or not anybody told it. Every standby saw that renewal later than it was sent, and waits for longer than
+//! whether or not an answer came. Every standby saw that renewal later than it was sent, and waits for longer than
 //! `renew_deadline`, so two processes never both believe that they lead. The resource version makes each claim conditional on the
 //! record that was judged.
 
@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 
-use super::{Timings, clock::Moment};
+use super::{Timings, clock::BootInstant};
 
 /// What a contender should do about the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,13 @@ pub enum LeaseDecision {
     Acquire,
     /// It is ours: claim it for longer.
     Renew,
-    /// Somebody else holds it until this moment, unless he renews.
-    WaitUntil(Moment),
+    /// Another process holds it until this instant, unless it renews.
+    WaitUntil(BootInstant),
 }
 
 /// Judges a lease record that looked as it does now since `observed_at` (by our clock), at `now`, for `identity`.
 #[must_use]
-pub fn evaluate(spec: Option<&LeaseSpec>, observed_at: Moment, now: Moment, identity: &str) -> LeaseDecision {
+pub fn evaluate(spec: Option<&LeaseSpec>, observed_at: BootInstant, now: BootInstant, identity: &str) -> LeaseDecision {
     let Some(spec) = spec else {
         return LeaseDecision::Acquire;
     };
@@ -54,14 +54,14 @@ pub(crate) struct Contender {
     identity: String,
     timings: Timings,
     observed: Option<Observation>,
-    valid_until: Option<Moment>,
+    valid_until: Option<BootInstant>,
 }
 
 #[derive(Debug)]
 struct Observation {
     lease: Option<Lease>,
     /// When the record was first seen as it is.
-    since: Moment,
+    since: BootInstant,
     /// Whether it came from the server after our last try to write, so that its resource version may be good.
     fresh: bool,
 }
@@ -77,7 +77,7 @@ impl Contender {
     }
 
     /// Until when we may write. May lie in the past.
-    pub(crate) fn valid_until(&self) -> Option<Moment> {
+    pub(crate) fn valid_until(&self) -> Option<BootInstant> {
         self.valid_until
     }
 
@@ -89,14 +89,14 @@ impl Contender {
 
     /// Whether the lease must be read before anything can be decided: unless we hold it and know its resource version. A
     /// leader that wakes up after its time looks first, since somebody else has probably taken over.
-    pub(crate) fn must_read(&self, now: Moment) -> bool {
+    pub(crate) fn must_read(&self, now: BootInstant) -> bool {
         let knows = self.observed.as_ref().is_some_and(|observation| observation.fresh)
             && self.holder() == Some(&self.identity);
         !knows || self.valid_until.is_none_or(|until| now >= until)
     }
 
     /// Takes in an answer to a read that was received at `now`. An unchanged record keeps the moment it was first seen.
-    pub(crate) fn observe(&mut self, lease: Option<Lease>, now: Moment) {
+    pub(crate) fn observe(&mut self, lease: Option<Lease>, now: BootInstant) {
         let since = match &self.observed {
             Some(old) if spec_of(old.lease.as_ref()) == spec_of(lease.as_ref()) => old.since,
             _ => now,
@@ -111,7 +111,7 @@ impl Contender {
         }
     }
 
-    pub(crate) fn decide(&self, now: Moment) -> LeaseDecision {
+    pub(crate) fn decide(&self, now: BootInstant) -> LeaseDecision {
         // Without an observation `now` counts as the moment of the first one.
         let (spec, since) = self
             .observed
@@ -141,7 +141,7 @@ impl Contender {
     }
 
     /// Takes in that a claim which was sent at `sent` was accepted.
-    pub(crate) fn claimed(&mut self, lease: Lease, sent: Moment, now: Moment) {
+    pub(crate) fn claimed(&mut self, lease: Lease, sent: BootInstant, now: BootInstant) {
         self.observed = Some(Observation {
             lease: Some(lease),
             since: now,
@@ -196,8 +196,8 @@ mod tests {
 
     use super::*;
 
-    fn at(millis: u64) -> Moment {
-        Moment::at(Duration::from_millis(millis))
+    fn at(millis: u64) -> BootInstant {
+        BootInstant::at(Duration::from_millis(millis))
     }
 
     fn held(holder: Option<&str>, seconds: Option<i32>) -> LeaseSpec {
@@ -331,12 +331,12 @@ mod tests {
         Decide,
         Write {
             lease: Box<Lease>,
-            sent: Moment,
+            sent: BootInstant,
             resign: bool,
         },
         Hear {
             answer: Option<Lease>,
-            sent: Moment,
+            sent: BootInstant,
             resign: bool,
         },
     }
@@ -378,7 +378,7 @@ mod tests {
     }
 
     impl Process {
-        fn step(&mut self, server: &mut Server, step: Step, now: Moment, wall: Timestamp) {
+        fn step(&mut self, server: &mut Server, step: Step, now: BootInstant, wall: Timestamp) {
             self.next = match std::mem::replace(&mut self.next, Next::Read) {
                 Next::Read if self.contender.must_read(now) => Next::Receive(server.lease.clone()),
                 Next::Read => Next::Decide,
@@ -412,7 +412,7 @@ mod tests {
             };
         }
 
-        fn decide(&mut self, step: Step, now: Moment, wall: Timestamp) -> Next {
+        fn decide(&mut self, step: Step, now: BootInstant, wall: Timestamp) -> Next {
             if step.event == 2
                 && let Some(lease) = self.contender.resignation()
             {
@@ -433,7 +433,7 @@ mod tests {
             }
         }
 
-        fn leads(&self, now: Moment) -> bool {
+        fn leads(&self, now: BootInstant) -> bool {
             self.contender.valid_until().is_some_and(|until| now < until)
         }
     }

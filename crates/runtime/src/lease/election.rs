@@ -9,10 +9,13 @@ use rand::RngExt;
 
 use super::{
     Leadership, Timings,
-    clock::Moment,
+    clock::BootInstant,
     contender::{Contender, LeaseDecision},
 };
 use crate::{metrics::Metrics, shutdown::Shutdown};
+
+/// Field manager of the Lease.
+const FIELD_MANAGER: &str = "novasphere/leader-election";
 
 /// Why an election cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -90,15 +93,15 @@ impl LeaseElection {
 
     /// One look at the lease, and a claim if there is something to claim. Returns how long to wait.
     async fn step(&self, contender: &mut Contender) -> Duration {
-        if contender.must_read(Moment::now())
+        if contender.must_read(BootInstant::now())
             && let Err(error) = self.read(contender).await
         {
             tracing::warn!(lease = self.name, "cannot read the leader lease, trying again: {error}");
             return self.retry();
         }
-        match contender.decide(Moment::now()) {
+        match contender.decide(BootInstant::now()) {
             // Awake at the moment of expiry, not at the look after it.
-            LeaseDecision::WaitUntil(expires) => self.retry().min(expires.since(Moment::now())),
+            LeaseDecision::WaitUntil(expires) => self.retry().min(expires.since(BootInstant::now())),
             LeaseDecision::Acquire | LeaseDecision::Renew => match self.claim(contender).await {
                 Ok(()) => self.timings.renew_every,
                 Err(error) => {
@@ -115,21 +118,24 @@ impl LeaseElection {
 
     async fn read(&self, contender: &mut Contender) -> Result<(), RequestError> {
         let lease = self.bounded(self.api.get_opt(&self.name)).await?;
-        contender.observe(lease, Moment::now());
+        contender.observe(lease, BootInstant::now());
         Ok(())
     }
 
     async fn claim(&self, contender: &mut Contender) -> Result<(), RequestError> {
         let lease = contender.claim(Timestamp::now());
         // Before the request, see the module `contender`.
-        let sent = Moment::now();
+        let sent = BootInstant::now();
         let written = self.write(lease).await?;
-        contender.claimed(written, sent, Moment::now());
+        contender.claimed(written, sent, BootInstant::now());
         Ok(())
     }
 
     async fn write(&self, mut lease: Lease) -> Result<Lease, RequestError> {
-        let params = PostParams::default();
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         if lease.metadata.resource_version.is_some() {
             self.bounded(self.api.replace(&self.name, &params, &lease)).await
         } else {

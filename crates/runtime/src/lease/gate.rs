@@ -1,4 +1,4 @@
-//! The door that no write passes without leadership.
+//! Lets no write pass without leadership.
 
 use std::{
     pin::Pin,
@@ -151,7 +151,7 @@ mod tests {
     use tower::{ServiceExt, service_fn};
 
     use super::*;
-    use crate::lease::{Moment, find_not_leader};
+    use crate::lease::{BootInstant, find_not_leader};
 
     fn request(method: Method) -> Request<Body> {
         Request::builder()
@@ -178,7 +178,7 @@ mod tests {
             assert!(find_not_leader(error.as_ref()), "{method}: {error}");
         }
         service.ready().await.unwrap().call(request(Method::GET)).await.unwrap();
-        leadership.set(Some(Moment::now().after(Duration::from_mins(1))));
+        leadership.set(Some(BootInstant::now().after(Duration::from_mins(1))));
         service
             .ready()
             .await
@@ -191,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_without_an_answer_is_given_up_when_leadership_ends() {
         let leadership = Leadership::none();
-        leadership.set(Some(Moment::now().after(Duration::from_mins(1))));
+        leadership.set(Some(BootInstant::now().after(Duration::from_mins(1))));
         let mut service = WriteGate::new(leadership.clone()).layer(service_fn(|_: Request<Body>| {
             pending::<Result<Response<Body>, BoxError>>()
         }));
@@ -206,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_not_given_out_when_leadership_ended_since_the_request_arrived() {
         let leadership = Leadership::none();
-        leadership.set(Some(Moment::now().after(Duration::from_mins(1))));
+        leadership.set(Some(BootInstant::now().after(Duration::from_mins(1))));
         let ends = leadership.clone();
         let mut service = WriteGate::new(leadership).layer(service_fn(move |request: Request<Body>| {
             ends.set(None);

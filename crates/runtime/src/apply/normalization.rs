@@ -1,4 +1,4 @@
-//! Differences that the server insists on.
+//! Differences that the server makes of every apply: its normalization.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{diff::Difference, document};
 
-/// Objects that are remembered at most. What does not fit costs one write per reconcile, which changes nothing.
-const CAPACITY: usize = 20_000;
+/// Objects that are remembered. What does not fit costs one write per reconcile, which changes nothing.
+const OBJECTS_LIMIT: usize = 20_000;
 
 /// Remembers, per object, which differences were left right after our own apply.
 ///
@@ -16,24 +16,24 @@ const CAPACITY: usize = 20_000;
 /// as long as the same differences are there the same apply would not change them: without this memory an unknown
 /// normalisation would be one write for every reconcile.
 #[derive(Debug, Default)]
-pub(super) struct Settled {
+pub(super) struct ServerNormalization {
     /// UID to a fingerprint of what was desired and what differed.
     fingerprints: Mutex<HashMap<String, String>>,
 }
 
-impl Settled {
+impl ServerNormalization {
     /// Notes what differs between `desired` and the answer to its apply.
     pub(super) fn applied(&self, uid: &str, desired: &Value, differences: &[Difference<'_>]) {
         let mut fingerprints = self.lock();
         if differences.is_empty() {
             fingerprints.remove(uid);
-        } else if fingerprints.len() < CAPACITY || fingerprints.contains_key(uid) {
+        } else if fingerprints.len() < OBJECTS_LIMIT || fingerprints.contains_key(uid) {
             fingerprints.insert(uid.to_owned(), fingerprint(desired, differences));
         }
     }
 
     /// Whether these are the differences that an apply of `desired` has left.
-    pub(super) fn knows(&self, uid: &str, desired: &Value, differences: &[Difference<'_>]) -> bool {
+    pub(super) fn is_known(&self, uid: &str, desired: &Value, differences: &[Difference<'_>]) -> bool {
         self.lock()
             .get(uid)
             .is_some_and(|known| *known == fingerprint(desired, differences))
