@@ -1,4 +1,4 @@
-//! What all ways in have in common: admission, the way to the target, and a stream from its opening to its end.
+//! What all listeners share: admission, the connection to the target, and a stream from its opening to its end.
 
 mod failure;
 mod ssh;
@@ -67,7 +67,7 @@ impl<A> Clone for Gateway<A> {
     }
 }
 
-/// A viewer who is admitted, and the connection to his target.
+/// A viewer who is admitted, and the connection to their target.
 pub(crate) struct Opened {
     pub(crate) admitted: Admitted,
     target: Box<dyn Peer>,
@@ -176,7 +176,7 @@ impl<A: Admission> Gateway<A> {
         }
     }
 
-    /// Asks whether a viewer may enter, and can do anything with what he would get.
+    /// Asks whether a viewer may enter, and can do anything with what they would get.
     pub(crate) async fn admit(&self, request: &AdmissionRequest, until: Instant) -> Result<Admitted, EntryFailure> {
         let failure = match timeout_at(until, self.parts.admission.admit(request)).await {
             Ok(Ok(admitted)) => return checked(admitted, request.transport),
@@ -323,7 +323,7 @@ fn checked(admitted: Admitted, transport: Transport) -> Result<Admitted, EntryFa
     }
 }
 
-/// Whether the viewer can do anything with what he would get.
+/// Whether the viewer can do anything with what they would get.
 fn check(admitted: &Admitted, transport: Transport) -> Result<(), EntryFailure> {
     if admitted.protocol != Protocol::Vnc && transport == Transport::Rfb {
         return Err(EntryFailure::new(

@@ -1,4 +1,4 @@
-//! What a stranger may cost before he is known: connections, bytes, seconds.
+//! Limits before authentication: connections, bytes, seconds.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! Ways in.
+//! The listeners: RFB over TCP, WebSocket, and the target's state for pages.
 
 pub mod rfb_tcp;
 pub mod target;
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{admission::Admission, gateway::Gateway, peer::prepare, registry::Transport, workers};
 
-/// How long to wait when no connection can be accepted, such as for want of file descriptors.
+/// How long to wait when no connection can be accepted, such as without a free file descriptor.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Accepts connections until `stop`, and serves each that the gateway's gate lets in on one of the [`workers`].

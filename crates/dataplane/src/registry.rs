@@ -260,8 +260,8 @@ impl Registry {
         self.lock().count
     }
 
-    /// Ends all streams in the way a restart wants: those that end by themselves within `grace` do, the others are told that
-    /// the gateway is being restarted. Returns when all are gone, at the latest `last_wait` after the grace.
+    /// Drains: waits `grace` for streams to end, then closes the rest with [`EndReason::Restarting`]. Returns when all are gone,
+    /// at the latest `last_wait` after the grace.
     ///
     /// The listeners must have stopped before.
     pub async fn drain(&self, grace: Duration, last_wait: Duration) {

@@ -1,4 +1,4 @@
-//! Ways to a console: where the target of a stream is and how it is reached.
+//! Upstreams: how the console of a target is reached.
 
 pub mod kubevirt;
 pub mod reconnect;

@@ -230,7 +230,7 @@ impl SessionGateway {
         Ok(granted)
     }
 
-    /// Ends all streams in the way a restart wants, writes their ends and gives the lease back. The listeners must have stopped
+    /// Drains the streams, writes their ends and gives the lease back. The listeners must have stopped
     /// before. Streams that end by themselves within `grace` do.
     pub async fn finish(&self, grace: Duration) {
         const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);

@@ -46,7 +46,7 @@ pub enum EndReason {
     TargetFailed,
     /// The desktop's time is over.
     TargetExpired,
-    /// The desktop went to sleep. Not [`TargetStopped`](Self::TargetStopped): whoever connects again by himself would wake it.
+    /// The desktop went to sleep. Not [`TargetStopped`](Self::TargetStopped): a client that reconnects by itself would wake it.
     TargetHibernated,
     /// Too many viewers wait for desktops.
     TooManyWaiting,
@@ -60,7 +60,7 @@ pub enum EndReason {
     TransportNotAllowed,
     /// The gateway cannot find out whether the token is good.
     Unavailable,
-    /// The viewer may only look, and what he wants cannot be only looked at.
+    /// The viewer may only view, and this console cannot be viewed only.
     InputNotAllowed,
     /// The viewer broke the protocol.
     ProtocolError,

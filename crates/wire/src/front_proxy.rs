@@ -18,7 +18,7 @@ pub const EXTRAS_LIMIT: usize = 256;
 /// Bytes of an extra's key and of its value.
 pub const EXTRA_BYTES_LIMIT: usize = 8 * 1024;
 
-/// A user as kube-apiserver has authenticated him.
+/// A user as kube-apiserver has authenticated them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The user's name; never empty.

@@ -14,7 +14,7 @@ use crate::{
     upstream::tcp::TcpUpstream,
 };
 
-/// Lets nobody in, for he never makes up his mind, and remembers who was refused.
+/// Never decides, so nobody enters, and remembers who was refused.
 #[derive(Clone, Default)]
 pub(crate) struct Porter {
     pub(crate) refused: Arc<Mutex<Vec<EntryRejected>>>,

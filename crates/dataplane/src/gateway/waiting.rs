@@ -1,5 +1,5 @@
-//! Viewers whose target sleeps or starts. Such a viewer has a stream already, which can be ended like any other; it carries
-//! nothing until the target answers.
+//! Viewers whose target sleeps or starts. They have a stream already, which can be ended like any other; it carries nothing
+//! until the target answers.
 
 use std::{
     future::poll_fn,
@@ -149,7 +149,7 @@ impl<A: Admission> Gateway<A> {
             end = viewer.until_disconnect() => Err(end),
             opened = target.open(admitted.protocol) => match opened {
                 Ok((peer, found)) => {
-                    // Whoever counts those who wait sees this one go.
+                    // The permit of a viewer who waits is given back with the target.
                     admitted.target = Upstream::Tcp(found);
                     Ok(Opened { admitted, target: peer })
                 }
@@ -158,8 +158,8 @@ impl<A: Admission> Gateway<A> {
         }
     }
 
-    /// Lets a viewer whose target answers begin. He has as long for it as from a connection to a stream, and it ends as the
-    /// stream does.
+    /// Bounds the handshake of a viewer whose target answers: the same time as from a connection to a stream, and it ends as
+    /// the stream does.
     pub(crate) async fn handshake_within(
         &self,
         waiting: &mut AwaitedStream,

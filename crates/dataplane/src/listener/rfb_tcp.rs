@@ -90,7 +90,7 @@ async fn connection<A: Admission>(
     }
 }
 
-/// A viewer who has shown his token and waits for the result.
+/// A viewer who has sent their token and waits for the result.
 struct PendingLogin<L> {
     viewer: L,
     handshake: ServerHandshake,
@@ -98,7 +98,7 @@ struct PendingLogin<L> {
 }
 
 impl<L: Peer> PendingLogin<L> {
-    /// Tells a viewer why he does not come in. One who is gone need not be told.
+    /// Sends a viewer the reason why they do not enter, and closes. A viewer who has left misses nothing.
     async fn refuse(mut self, why: EndReason) {
         self.handshake.refuse(why.sentence(), &mut self.output);
         let _ = timeout(CLOSE_TIMEOUT, send(&mut self.viewer, &mut self.output)).await;

@@ -18,7 +18,7 @@ use crate::{admission::Admission, gateway::Gateway};
 /// The path.
 pub const PATH: &str = "/api/v1/console/target";
 
-/// One answer for whoever has no token, a malformed, unknown or expired one, or one of a session that is over.
+/// The same answer for no token, a malformed, unknown or expired one, and one of a session that is over.
 const UNKNOWN: &str = "access refused; send a console token of an open session as \"Authorization: Bearer <token>\"";
 
 pub(super) fn answer<A: Admission, B>(

@@ -33,7 +33,7 @@ use crate::{
 /// The path of the WebSocket.
 pub const PATH: &str = "/api/v1/console/ws";
 
-/// How much longer than others whoever fetches a page may take for it: a slow line is no stranger who dawdles.
+/// The additional time for a request that fetches the page: a slow line is no attack.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Serves files beside the `WebSocket`: the page that browsers open it with.
@@ -126,7 +126,7 @@ impl<A: Admission> Connection<A> {
         }
     }
 
-    /// One request and its answer. Whoever takes too long for it is cut, whether he does not ask or does not read.
+    /// One request and its answer. A client that takes too long is cut, whether it does not ask or does not read.
     async fn serve<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

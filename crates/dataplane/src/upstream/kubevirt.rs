@@ -2,7 +2,7 @@
 //!
 //! KubeVirt carries one stream of each kind per machine and throws the present viewer out when another connects, even when
 //! that request then fails. So nothing here probes or tries twice, and a stream in use is left alone unless it is to be
-//! taken over. The serial console has no way to ask for that: there whoever comes last has it.
+//! taken over. The serial console has no way to ask for that: there the viewer who comes last has it.
 
 use std::fmt;
 

@@ -37,7 +37,7 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Knows why a console was lost.
 pub trait Recovery: Send + Sync + 'static {
-    /// Whether the console may be opened again: whoever opens a serial console throws the present viewer out, so this must
+    /// Whether the console may be opened again: opening a serial console disconnects the present viewer, so this must
     /// be false when somebody else has taken it. Takes at most some seconds.
     fn may_reconnect(&self) -> BoxFuture<bool>;
     /// Whether it is worth a further try.

@@ -22,7 +22,7 @@ pub trait Wake: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// A target that does not become ready, whoever waits for it.
+    /// A target that does not become ready for any viewer.
     fn ready(&self) -> BoxFuture<Result<TcpUpstream, StreamEnd>>;
 
     /// What is being waited for, in words for logs; empty when that is not known.

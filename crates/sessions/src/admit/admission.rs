@@ -160,7 +160,7 @@ impl SessionAdmission {
         }
     }
 
-    /// Whether the viewer may enter a session that looks like this, and its status once he has.
+    /// Whether the viewer may enter a session that looks like this, and its status once they have.
     async fn authorize(
         &self,
         session: &ConsoleSession,
@@ -273,7 +273,7 @@ impl SessionAdmission {
         Ok((valid, status))
     }
 
-    /// Whether the user may drive, when he may look.
+    /// Whether the user may control the console; an error when they may not even view it.
     async fn rights(&self, valid: &ValidatedSession, user: &UserInfo, namespace: &str) -> Result<bool, StreamEnd> {
         let target = &valid.target;
         let right = |right| console_right(target.kind, valid.policy.protocol, namespace, &target.name, right);

@@ -1,4 +1,4 @@
-//! The pure part of an admission: who a token is of, by which way he may come, and the status once he has.
+//! The pure part of an admission: whose a token is, how that user may enter, and the status once they have.
 
 use std::net::IpAddr;
 

@@ -95,7 +95,7 @@ impl Explainer {
                 answer = asked => {
                     probe = None;
                     match (answer, live.protocol) {
-                        // The serial console cannot be asked about; whoever has it, it is not restarting.
+                        // The serial console cannot be asked about; somebody has it, so it is not restarting.
                         (Probe::InUse, _) | (Probe::Works, ConsoleProtocol::Serial | ConsoleProtocol::Ssh) => {
                             return Some(self.known_end_reason(live).unwrap_or(EndReason::Replaced));
                         }

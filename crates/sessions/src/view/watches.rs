@@ -30,7 +30,7 @@ pub(crate) enum ViewChange {
     Session(String, String),
     /// A target or its machine in this namespace.
     Targets(String),
-    /// A watch began anew: what was deleted meanwhile has no event of its own.
+    /// A watch has listed again: what was deleted meanwhile has no event of its own.
     All,
 }
 

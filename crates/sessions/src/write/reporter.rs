@@ -1,4 +1,4 @@
-//! Tells what happens: in the sessions' status, in events, and once a minute how much a stream has carried.
+//! Reports of streams: their ends in the sessions' status, and events.
 
 use std::{
     collections::HashMap,

@@ -10,7 +10,7 @@ use super::{
     version::{self, NotRfb, Version},
 };
 
-/// `ClientInit` with the shared flag set: without it `QEMU` and others throw out whoever is connected.
+/// `ClientInit` with the shared flag set: without it `QEMU` and others disconnect the present viewer.
 pub const CLIENT_INIT_SHARED: [u8; 1] = [1];
 
 /// How to authenticate to the server. What the server offers beside it is not used.
