@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The `console` section of the configuration file.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ConsoleConfig {
     /// Browsers: the page and the WebSocket.
@@ -120,23 +120,6 @@ pub struct LimitsConfig {
 
     /// From the accepted connection to the open stream. Default `15s`.
     pub handshake_timeout: Duration,
-}
-
-impl Default for ConsoleConfig {
-    fn default() -> Self {
-        Self {
-            http: HttpConfig::default(),
-            vnc: VncConfig::default(),
-            tls: TlsConfig::default(),
-            limits: LimitsConfig::default(),
-            trusted_proxies: Vec::new(),
-            watch_namespace: None,
-            wake_timeout: None,
-            audit_log: None,
-            metrics_per_session: None,
-            drain_grace: None,
-        }
-    }
 }
 
 impl Default for HttpConfig {

@@ -98,30 +98,31 @@ pub(crate) struct ActiveStreams(Arc<Mutex<StreamIndex>>);
 
 #[derive(Debug, Default)]
 struct StreamIndex {
-    by_connection: HashMap<String, Arc<ActiveStream>>,
-    by_session: HashMap<SessionId, Vec<Arc<ActiveStream>>>,
+    /// By connection.
+    streams: HashMap<String, Arc<ActiveStream>>,
+    of_sessions: HashMap<SessionId, Vec<Arc<ActiveStream>>>,
     /// By the hash of the token that opened each, in hexadecimal.
-    by_token: HashMap<String, Vec<Arc<ActiveStream>>>,
+    of_tokens: HashMap<String, Vec<Arc<ActiveStream>>>,
 }
 
 impl StreamIndex {
     fn add(&mut self, stream: &Arc<ActiveStream>) {
-        self.by_connection.insert(stream.id().to_owned(), Arc::clone(stream));
-        let of_session = self.by_session.entry(stream.session.clone()).or_default();
+        self.streams.insert(stream.id().to_owned(), Arc::clone(stream));
+        let of_session = self.of_sessions.entry(stream.session.clone()).or_default();
         of_session.push(Arc::clone(stream));
         if let Some(token) = &stream.token {
-            let of_token = self.by_token.entry(token.to_hex()).or_default();
+            let of_token = self.of_tokens.entry(token.to_hex()).or_default();
             of_token.push(Arc::clone(stream));
         }
     }
 
     fn remove(&mut self, session: &SessionId, connection: &str) -> Option<Arc<ActiveStream>> {
-        let found = self.by_connection.get(connection);
+        let found = self.streams.get(connection);
         found.filter(|stream| stream.session == *session)?;
-        let stream = self.by_connection.remove(connection)?;
-        take_out(&mut self.by_session, session, connection);
+        let stream = self.streams.remove(connection)?;
+        take_out(&mut self.of_sessions, session, connection);
         if let Some(token) = &stream.token {
-            take_out(&mut self.by_token, &token.to_hex(), connection);
+            take_out(&mut self.of_tokens, &token.to_hex(), connection);
         }
         Some(stream)
     }
@@ -156,25 +157,25 @@ impl ActiveStreams {
 
     /// The stream of this name, in any session.
     pub(crate) fn find(&self, connection: &str) -> Option<Arc<ActiveStream>> {
-        self.lock().by_connection.get(connection).cloned()
+        self.lock().streams.get(connection).cloned()
     }
 
     /// A stream that this token has opened.
     pub(crate) fn of_token(&self, token: &TokenHash) -> Option<Arc<ActiveStream>> {
         let streams = self.lock();
-        streams.by_token.get(&token.to_hex())?.first().cloned()
+        streams.of_tokens.get(&token.to_hex())?.first().cloned()
     }
 
     pub(crate) fn of_session(&self, session: &SessionId) -> Vec<Arc<ActiveStream>> {
-        self.lock().by_session.get(session).cloned().unwrap_or_default()
+        self.lock().of_sessions.get(session).cloned().unwrap_or_default()
     }
 
     /// The sessions that have a stream here and for which `which` holds.
     pub(crate) fn sessions(&self, which: impl Fn(&SessionId) -> bool) -> Vec<SessionId> {
-        self.lock().by_session.keys().filter(|id| which(id)).cloned().collect()
+        self.lock().of_sessions.keys().filter(|id| which(id)).cloned().collect()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<ActiveStream>> {
-        self.lock().by_connection.values().cloned().collect()
+        self.lock().streams.values().cloned().collect()
     }
 }

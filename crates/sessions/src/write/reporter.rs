@@ -41,7 +41,7 @@ use crate::{
 /// How long to wait after a write that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// SessionView that are written at the same time.
+/// Sessions that are written at the same time.
 const WRITES_LIMIT: usize = 16;
 
 /// Events that wait to be written; more are lost, for events are best effort.
@@ -57,7 +57,7 @@ struct ReporterInner {
     news: mpsc::Sender<SessionEvent>,
     leaving: Mutex<HashMap<SessionId, Vec<Leaving>>>,
     wake: Notify,
-    /// SessionView whose leave is being written.
+    /// Sessions whose leave is being written.
     busy: AtomicUsize,
     idle: Notify,
 }
