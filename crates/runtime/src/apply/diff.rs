@@ -2,7 +2,8 @@
 //!
 //! The question is not whether the two are equal: the apiserver, admission webhooks and other controllers add fields, and with
 //! server-side apply those are theirs. It is whether a server-side apply of `desired` would change a field that it states.
-//! No crate answers it: structured merge diff is a library of Go. The rules are those of structured merge diff as far as an answer without the schemas needs them:
+//! No crate answers it: structured merge diff is a library of Go. The rules are its own, as far as an answer without the schemas needs
+//! them:
 //!
 //! - An object is compared field by field; what only the live one has is not ours. Label selectors and the like are atomic
 //!   (`x-kubernetes-map-type`), so there nothing may be added.

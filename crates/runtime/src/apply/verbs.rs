@@ -268,11 +268,11 @@ fn merge_into(patch: &mut Value, key: &str, fields: Value) {
 /// A JSON patch (RFC 6902) that takes a finalizer away where it was seen, and nothing else.
 fn without_finalizer<K: Resource>(live: &K, finalizer: &str) -> Result<json_patch::Patch, WriteError> {
     let index = live.finalizers().iter().position(|other| other == finalizer);
-    let path = format!("/metadata/finalizers/{}", index.unwrap_or_default());
+    let place = format!("/metadata/finalizers/{}", index.unwrap_or_default());
     let patch = json!([
         {"op": "test", "path": "/metadata/uid", "value": live.meta().uid},
-        {"op": "test", "path": path, "value": finalizer},
-        {"op": "remove", "path": path},
+        {"op": "test", "path": place, "value": finalizer},
+        {"op": "remove", "path": place},
     ]);
     serde_json::from_value(patch).map_err(|error| WriteError::Internal(error.to_string()))
 }
