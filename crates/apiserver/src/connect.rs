@@ -149,7 +149,7 @@ impl ConsoleHandler {
             Ok(admitted) => Ok(self.open::<S>(request, &handshake, admitted, caller.client)),
             Err(refusal) => {
                 self.remove(&session).await;
-                Err(refused(refusal, name, false))
+                Err(refused(&refusal, name, false))
             }
         }
     }
@@ -180,7 +180,7 @@ impl ConsoleHandler {
         let session = read(&sessions, name).await?;
         let admitted = self.admit(&session, caller).await;
         let target = &session.spec.target_ref.name;
-        let admitted = admitted.map_err(|refusal| refused(refusal, target, is_started(&session)))?;
+        let admitted = admitted.map_err(|refusal| refused(&refusal, target, is_started(&session)))?;
         Ok(self.open::<S>(request, &handshake, admitted, caller.client))
     }
 
@@ -378,7 +378,7 @@ pub fn client_address(headers: &HeaderMap, peer: IpAddr) -> IpAddr {
 
 /// What a refusal means over HTTP. The user is known and may view the console, so they may know why. The policy of a target can have changed
 /// only for a session that `was_ready`.
-fn refused(refusal: StreamEnd, target: &str, was_ready: bool) -> StatusError {
+fn refused(refusal: &StreamEnd, target: &str, was_ready: bool) -> StatusError {
     let detail = refusal.detail().to_owned();
     let why = refusal.reason;
     let sentence = format!("{} ({target}: {detail})", why.sentence());
@@ -485,7 +485,7 @@ mod tests {
                 reason: why,
                 detail: Some("x".into()),
             };
-            refused(refusal, "web", true).code().as_u16()
+            refused(&refusal, "web", true).code().as_u16()
         };
         assert_eq!(code(EndReason::AccessWithdrawn), 403);
         assert_eq!(code(EndReason::InputNotAllowed), 403);
@@ -506,7 +506,7 @@ mod tests {
                 reason: why,
                 detail: Some("spec.input: ask for less".into()),
             };
-            let error = refused(refusal, "web", was_ready);
+            let error = refused(&refusal, "web", was_ready);
             (error.code().as_u16(), error.to_string())
         };
         let plain = (409, "spec.input: ask for less".to_owned());

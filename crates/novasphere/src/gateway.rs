@@ -70,24 +70,33 @@ impl Configuration {
     /// [`SetTwice`] when a setting is in both sections.
     pub fn gateway_settings(&self) -> Result<GatewaySettings, SetTwice> {
         let (new, old) = (&self.gateway, &self.console);
-        let wake_timeout = one("wakeTimeout", &new.wake_timeout, &old.wake_timeout)?;
-        let drain_grace = one("drainGrace", &new.drain_grace, &old.drain_grace)?;
+        let wake_timeout = one("wakeTimeout", new.wake_timeout.as_ref(), old.wake_timeout.as_ref())?;
+        let drain_grace = one("drainGrace", new.drain_grace.as_ref(), old.drain_grace.as_ref())?;
         let (least, most) = (time::Duration::from_secs(1), time::Duration::from_hours(1));
         Ok(GatewaySettings {
-            watch_namespace: one("watchNamespace", &new.watch_namespace, &old.watch_namespace)?,
+            watch_namespace: one(
+                "watchNamespace",
+                new.watch_namespace.as_ref(),
+                old.watch_namespace.as_ref(),
+            )?,
             wake_timeout: wake_timeout.map_or(WAKE_TIMEOUT, |set| set.get().clamp(least, most)),
-            audit_log: one("auditLog", &new.audit_log, &old.audit_log)?,
-            metrics_per_session: one("metricsPerSession", &new.metrics_per_session, &old.metrics_per_session)?
-                .unwrap_or_default(),
+            audit_log: one("auditLog", new.audit_log.as_ref(), old.audit_log.as_ref())?,
+            metrics_per_session: one(
+                "metricsPerSession",
+                new.metrics_per_session.as_ref(),
+                old.metrics_per_session.as_ref(),
+            )?
+            .unwrap_or_default(),
             drain_grace: drain_grace.map_or(time::Duration::ZERO, |set| set.get().min(DRAIN_LIMIT)),
         })
     }
 }
 
-fn one<T: Clone>(name: &'static str, new: &Option<T>, old: &Option<T>) -> Result<Option<T>, SetTwice> {
+/// The one of the two that is set.
+fn one<T: Clone>(name: &'static str, new: Option<&T>, old: Option<&T>) -> Result<Option<T>, SetTwice> {
     match (new, old) {
         (Some(_), Some(_)) => Err(SetTwice(name)),
-        (new, old) => Ok(new.as_ref().or(old.as_ref()).cloned()),
+        (new, old) => Ok(new.or(old).cloned()),
     }
 }
 

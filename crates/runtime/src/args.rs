@@ -46,7 +46,7 @@ pub struct CommonArgs {
     pub admin_address: SocketAddr,
 
     /// Base URL of an OpenTelemetry collector to which traces are sent by OTLP (HTTP with protobuf), such as `http://collector:4318`.
-    /// Without it: the variable OTEL_EXPORTER_OTLP_ENDPOINT; without that no traces are sent.
+    /// Without it: the variable `OTEL_EXPORTER_OTLP_ENDPOINT`; without that no traces are sent.
     #[arg(long, env = "NOVASPHERE_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
 

@@ -305,8 +305,8 @@ mod tests {
         let answers = [failure(409, "Conflict"), counter("u", 8, 5), counter("u", 9, 6)];
         let (updater, calls) = updater(answers);
         let cache = cache();
-        let updated = updater.update(&key(), &cache, &mut Infallibly(one_more)).await.unwrap();
-        assert!(matches!(&updated, Updated::Written(written) if count_of(written) == 6));
+        let after = updater.update(&key(), &cache, &mut Infallibly(one_more)).await.unwrap();
+        assert!(matches!(&after, Updated::Written(written) if count_of(written) == 6));
         let calls = calls.lock();
         let [(Method::PUT, first), (Method::GET, _), (Method::PUT, second)] = calls.as_slice() else {
             panic!("{calls:?}")
@@ -332,8 +332,8 @@ mod tests {
         let mut keep = Infallibly(|object: &Counter| {
             Decision::change(&object.status.clone().unwrap(), CounterStatus { count: 1 })
         });
-        let updated = updater.update(&key(), &cache(), &mut keep).await.unwrap();
-        assert!(matches!(updated, Updated::Unchanged(_)));
+        let after = updater.update(&key(), &cache(), &mut keep).await.unwrap();
+        assert!(matches!(after, Updated::Unchanged(_)));
         assert!(calls.lock().is_empty());
     }
 

@@ -56,13 +56,13 @@ pub async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 let permit = match (&permits, limit) {
-                    (Some(permits), ConnectionLimit::Drop(_)) => match Arc::clone(permits).try_acquire_owned() {
-                        Ok(permit) => Some(permit),
-                        Err(_) => {
+                    (Some(permits), ConnectionLimit::Drop(_)) => {
+                        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
                             tracing::debug!(%peer, "a connection is dropped: there are too many");
                             continue;
-                        }
-                    },
+                        };
+                        Some(permit)
+                    }
                     _ => queued,
                 };
                 serve(stream, peer, ConnectionPermit(permit));

@@ -94,6 +94,7 @@ impl Traces {
     }
 
     /// What takes novasphere's own spans of level `INFO` and above out of `tracing`. Events are not taken: they are in the log.
+    #[must_use]
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + 'static
     where
         S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -229,7 +230,7 @@ mod tests {
     const PARENT: &str = "00f067aa0ba902b7";
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        base16ct::lower::encode_string(bytes)
     }
 
     #[tokio::test]
