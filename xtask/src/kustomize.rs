@@ -147,18 +147,17 @@ fn place(object: &Value) -> anyhow::Result<(String, String)> {
         let (_, ending) = folder.kinds.iter().find(|(candidate, _)| *candidate == kind)?;
         Some((folder, *ending))
     });
-    let (folder, words) = match shared {
-        Some((folder, ending)) => (
+    let (folder, words) = if let Some((folder, ending)) = shared {
+        (
             folder.name,
             vec![component.unwrap_or(own_name).replace('-', "_"), ending.to_owned()],
-        ),
-        None => {
-            let metrics = if name.ends_with("-metrics") { "metrics" } else { "" };
-            let folder = component
-                .filter(|component| *component != "controller")
-                .unwrap_or(MANAGER);
-            (folder, vec![metrics.to_owned(), snake_case(kind)])
-        }
+        )
+    } else {
+        let metrics = if name.ends_with("-metrics") { "metrics" } else { "" };
+        let folder = component
+            .filter(|component| *component != "controller")
+            .unwrap_or(MANAGER);
+        (folder, vec![metrics.to_owned(), snake_case(kind)])
     };
     let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
     Ok((folder.to_owned(), format!("{}.yaml", words.join("_"))))
