@@ -68,7 +68,7 @@ async fn ends_streams() -> Result<()> {
                     "a token of the session opens {entry:?}"
                 );
             }
-            wait_for_event(context, "newer", "type=Warning", "clipboard").await?;
+            wait_for_event(context, "newer", "type=Warning", "Correct the field").await?;
 
             // The streams of a session that can be read go on, and so do new ones.
             for viewer in &mut others {
