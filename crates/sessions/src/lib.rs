@@ -3,7 +3,7 @@
 //! - [`view`]: what the cluster says of sessions and their targets; controller, gateways and the aggregated API decide on it alike
 //! - [`admit`]: who may enter
 //! - [`locate`]: where the console of a target is, and why it went away
-//! - [`write`]: what is written about sessions: status, events, usage
+//! - [`mod@write`]: what is written about sessions: status, events, usage
 //! - [`enforce`]: what ends a stream
 //!
 //! Everything is decided on the watch caches with the pure functions of `novasphere-core`; what has to hold over replicas is an optimistic write

@@ -95,7 +95,7 @@ struct ViewState {
 }
 
 impl SessionView {
-    /// A view over these caches. Without events by [`observe`](Self::observe) it knows no tokens.
+    /// A view over these caches. Without events by `observe` it knows no tokens.
     #[must_use]
     pub fn new(caches: SessionCaches, apis: OptionalApis) -> Self {
         Self(Arc::new(ViewState {
