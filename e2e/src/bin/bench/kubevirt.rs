@@ -63,7 +63,7 @@ async fn measure(context: &Context<'_>, summary: &mut Summary) -> Result<()> {
     let (cluster_rules, rules) = (rbac::CLUSTER_RULES, rbac::NAMESPACE_RULES);
     let account = Account::with_rules(cluster, &context.namespace, "console", cluster_rules, rules).await?;
     guest(context).await.context("the guest")?;
-    sessions::allow(context).await?;
+    sessions::allow_control(context).await?;
     let gateway = Gateway::start(context, &account, "bench").await?;
     let tokens = sessions::sessions(context, 1, u32::try_from(rounds())? * TRIES_LIMIT).await?;
     let token = tokens.into_iter().next().context("no token")?;

@@ -7,9 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    core::GroupVersionKind,
-    discovery::ApiResource,
+    api::{DeleteParams, ListParams, PostParams},
 };
 use novasphere_console::rbac;
 use novasphere_core::console_session::grant::{NewGrant, issue};
@@ -21,11 +19,14 @@ use novasphere_e2e::fixtures::{
     gateway::Gateway,
     kubevirt::KubeVirtStandIn,
     namespace::{Context, PodSecurity, with_namespace},
+    network::add_endpoint,
+    rights::{VM_CONSOLES, allow},
+    vm_access::apply_vm_access,
     vnc_server::VncServer,
     wait::{self, Seen},
 };
 use novasphere_wire::token::TokenHash;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -160,7 +161,6 @@ async fn delete(context: &Context<'_>, viewers: Vec<(usize, RelayViewer)>) -> Re
 
 /// A machine that runs, by KubeVirt's stand-in, a VNC server in it, and a user who may control its console.
 async fn target(context: &Context<'_>, desktop: &VncServer) -> Result<()> {
-    let novasphere = "novasphere.io/v1alpha1";
     let spec = json!({
         "virtualMachine": {"template": {
             "memory": "128Mi",
@@ -171,51 +171,14 @@ async fn target(context: &Context<'_>, desktop: &VncServer) -> Result<()> {
         "vncServer": {"service": "desktop", "port": 5900},
         "console": {"maxViewers": viewer_count(), "maxConcurrentSessions": session_count()},
     });
-    apply(context, novasphere, "VmAccess", TARGET, json!({"spec": spec})).await?;
-    let endpoints = json!({
-        "metadata": {"name": "web-desktop-bench", "labels": {"kubernetes.io/service-name": "web-desktop"}},
-        "addressType": "IPv4",
-        "ports": [{"name": "vnc", "port": desktop.address.port(), "protocol": "TCP"}],
-        "endpoints": [{"addresses": [desktop.address.ip().to_string()], "conditions": {"ready": true}}],
-    });
-    apply(
-        context,
-        "discovery.k8s.io/v1",
-        "EndpointSlice",
-        "web-desktop-bench",
-        endpoints,
-    )
-    .await?;
-    allow(context).await
+    apply_vm_access(context, TARGET, &spec).await?;
+    add_endpoint(context, &format!("{TARGET}-desktop"), "vnc", desktop.address).await?;
+    allow_control(context).await
 }
 
 /// Grants [`USER`] control of the console.
-pub(crate) async fn allow(context: &Context<'_>) -> Result<()> {
-    let rights = "rbac.authorization.k8s.io";
-    let role = json!({"rules": [{
-        "apiGroups": ["subresources.novasphere.io"], "resources": ["vmaccesses/console"], "verbs": ["get", "update"],
-    }]});
-    apply(context, &format!("{rights}/v1"), "Role", USER, role).await?;
-    let binding = json!({
-        "roleRef": {"apiGroup": rights, "kind": "Role", "name": USER},
-        "subjects": [{"apiGroup": rights, "kind": "User", "name": USER}],
-    });
-    apply(context, &format!("{rights}/v1"), "RoleBinding", USER, binding).await
-}
-
-async fn apply(context: &Context<'_>, version: &str, kind: &str, name: &str, mut object: Value) -> Result<()> {
-    let (group, version_only) = version.split_once('/').context("group/version")?;
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version_only, kind));
-    if let Some(object) = object.as_object_mut() {
-        object.insert("apiVersion".to_owned(), json!(version));
-        object.insert("kind".to_owned(), json!(kind));
-        object.entry("metadata").or_insert_with(|| json!({"name": name}));
-    }
-    let api: Api<DynamicObject> = context.dynamic(&resource);
-    api.patch(name, &PatchParams::apply("bench").force(), &Patch::Apply(object))
-        .await
-        .with_context(|| format!("apply the {kind} {name}"))?;
-    Ok(())
+pub(crate) async fn allow_control(context: &Context<'_>) -> Result<()> {
+    allow(context, USER, VM_CONSOLES, &["get", "update"]).await
 }
 
 fn name(session: usize) -> String {

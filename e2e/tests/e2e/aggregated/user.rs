@@ -1,12 +1,12 @@
 //! Every question about the rights of a user who comes through kube-apiserver names the user whole: with UID, groups and extra. An
 //! authorizer that limits by extra, such as one of scoped tokens, would else be asked about more rights than the user has.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use http::{HeaderName, HeaderValue, Request};
 use kube::{Client, client::Body};
 use novasphere_e2e::{
     fixtures::{
-        apiserver::{BASE, with_apiserver},
+        apiserver::{BASE, text, with_apiserver},
         audit::{Mark, Write},
         console::ConsoleFixture,
         console_session::{TARGET, open_session},
@@ -70,6 +70,7 @@ async fn named_whole() -> Result<()> {
         let request = Request::post(format!("{namespace}/consolesessions/shared/token")).body(Body::empty())?;
         let answer = ursula.send(request).await?;
         ensure!(answer.status() == 201, "a token: {}", answer.status());
+        let answer: Value = serde_json::from_slice(&answer.into_body().collect_bytes().await?)?;
         let questions = [
             ("get", "vmaccesses/console"),
             ("update", "vmaccesses/console"),
@@ -77,7 +78,15 @@ async fn named_whole() -> Result<()> {
             ("create", "consolesessions/token"),
         ];
         were_asked(context, mark, &server.account.user(), &questions)?;
-        drop(fixture);
+
+        // A gateway knows the user by the token alone.
+        let gateways = fixture.gateways(context, &["g1"]).await?;
+        let gateway = gateways.first().context("a gateway was started")?;
+        let mark = context.cluster.audit().mark()?;
+        let socket = ConsoleSocket::enter(gateway.http, text(&answer, "/token")).await?;
+        socket.leave().await?;
+        let questions = [("get", "vmaccesses/console"), ("update", "vmaccesses/console")];
+        were_asked(context, mark, &fixture.account.user(), &questions).context("by the gateway")?;
         Ok(())
     })
     .await
@@ -113,14 +122,14 @@ fn were_asked(context: &Context<'_>, mark: Mark, asks_as: &str, questions: &[(&s
     for (verb, resource) in questions {
         let is_it = |review: &&&Value| {
             let attributes = review.get("resourceAttributes").cloned().unwrap_or_default();
-            let text = |field: &str| {
+            let field = |field: &str| {
                 attributes
                     .get(field)
                     .and_then(Value::as_str)
                     .unwrap_or_default()
                     .to_owned()
             };
-            text("verb") == *verb && format!("{}/{}", text("resource"), text("subresource")) == *resource
+            field("verb") == *verb && format!("{}/{}", field("resource"), field("subresource")) == *resource
         };
         ensure!(
             reviews.iter().any(|review| is_it(&review)),

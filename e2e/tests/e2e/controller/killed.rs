@@ -53,7 +53,7 @@ async fn create(context: &Context<'_>) -> Result<()> {
         Ok(Seen::some(machines.get_opt(NAME).await?.map(drop), "no machine"))
     })
     .await?;
-    installed::kill(&leader)?;
+    installed::kill_controller(&leader)?;
     ready_as(context, NAME, "Stopped", wait::LONG).await.map(drop)
 }
 
@@ -65,7 +65,7 @@ async fn update(context: &Context<'_>) -> Result<()> {
     }
     let leader = installed::leader(context).await?;
     apply_vm_access(context, NAME, &fewer).await?;
-    installed::kill(&leader)?;
+    installed::kill_controller(&leader)?;
     wait::until("the Services are gone", wait::LONG, || async {
         let left = services.list(&ListParams::default()).await?.items;
         Ok(Seen::some(
@@ -83,7 +83,7 @@ async fn delete(context: &Context<'_>) -> Result<()> {
     apply_vm_access(context, NAME, &sample("Stopped", "Orphan")?).await?;
     ready(context, NAME, wait::LONG).await?;
     context.api::<VmAccess>().delete(NAME, &DeleteParams::default()).await?;
-    installed::kill(&leader)?;
+    installed::kill_controller(&leader)?;
     vm_access_is_gone(context, NAME).await?;
     let machine = machines.get(NAME).await?;
     ensure!(

@@ -4,11 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use kube::{
-    Api,
-    api::{DynamicObject, Patch, PatchParams, ValidationDirective},
-    discovery::ApiResource,
-};
+use kube::api::{DynamicObject, PatchParams};
 use novasphere_core::vm_access::{
     build::build,
     references::{Apis, References},
@@ -17,8 +13,8 @@ use novasphere_core::vm_access::{
 use novasphere_crd::VmAccess;
 use novasphere_e2e::{
     fixtures::{
+        apply::{apply, as_person},
         cluster::Cluster,
-        kubevirt::virtual_machines,
         namespace::{Context, PodSecurity, with_namespace},
         paths,
     },
@@ -89,9 +85,7 @@ async fn accepted(context: &Context<'_>, vm_access: &VmAccess) -> Result<()> {
     if let Some(metadata) = own.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("uid");
     }
-    apply(context, &ApiResource::erase::<VmAccess>(&()), &own)
-        .await
-        .context("the fixture")?;
+    try_out(context, own).await.context("the fixture")?;
     let references = References {
         apis: Apis {
             kubevirt: true,
@@ -101,7 +95,7 @@ async fn accepted(context: &Context<'_>, vm_access: &VmAccess) -> Result<()> {
     };
     let prepared = build(&validate(vm_access, &references)?);
     if let Some(machine) = &prepared.virtual_machine {
-        apply(context, &virtual_machines(), &serde_json::to_value(machine)?)
+        try_out(context, serde_json::to_value(machine)?)
             .await
             .context("the VirtualMachine")?;
     }
@@ -115,9 +109,8 @@ async fn accepted(context: &Context<'_>, vm_access: &VmAccess) -> Result<()> {
 
 /// The cluster has other cases' Services too. A fixed node port that one of them was given is asked for as the next one.
 async fn service_accepted(context: &Context<'_>, mut service: Value) -> Result<()> {
-    let services = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
     for _ in 0..NODE_PORT_ATTEMPTS_LIMIT {
-        match apply(context, &services, &service).await {
+        match try_out(context, service.clone()).await {
             Err(error) if format!("{error:#}").contains("provided port is already allocated") => {
                 let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
                 for port in ports.into_iter().flatten() {
@@ -132,17 +125,13 @@ async fn service_accepted(context: &Context<'_>, mut service: Value) -> Result<(
     bail!("{NODE_PORT_ATTEMPTS_LIMIT} node ports in a row are taken")
 }
 
-async fn apply(context: &Context<'_>, resource: &ApiResource, object: &Value) -> Result<()> {
-    let api: Api<DynamicObject> = context.dynamic(resource);
-    let name = object
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .context("it has no name")?;
+/// Applies an object without keeping it.
+async fn try_out(context: &Context<'_>, object: Value) -> Result<()> {
     let parameters = PatchParams {
         dry_run: true,
-        field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::apply("novasphere-e2e").force()
+        ..as_person().force()
     };
-    api.patch(name, &parameters, &Patch::Apply(object)).await?;
-    Ok(())
+    apply::<DynamicObject>(&context.client, Some(&context.namespace), object, &parameters)
+        .await
+        .map(drop)
 }
