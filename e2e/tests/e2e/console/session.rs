@@ -311,7 +311,14 @@ async fn dead_gateway() -> Result<()> {
         fixture.ready("view").await?;
         for gateway in ["alive", "dead", "stopped"] {
             renew(fixture, gateway).await?;
-            add_stream(fixture.context, "view", &format!("stream-of-{gateway}"), gateway).await?;
+            add_stream(
+                fixture.context,
+                "view",
+                &format!("stream-of-{gateway}"),
+                gateway,
+                jiff::Timestamp::now(),
+            )
+            .await?;
         }
         let leases: Api<Lease> = fixture.context.api();
         // A clean stop takes the Lease away.

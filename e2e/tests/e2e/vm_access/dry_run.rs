@@ -9,6 +9,7 @@ use novasphere_core::vm_access::{
     build::build,
     references::{Apis, References},
     validate::validate,
+    virtual_machine_name,
 };
 use novasphere_crd::VmAccess;
 use novasphere_e2e::{
@@ -87,6 +88,7 @@ async fn accepted(context: &Context<'_>, vm_access: &VmAccess) -> Result<()> {
     }
     try_out(context, own).await.context("the fixture")?;
     let references = References {
+        virtual_machine_name: virtual_machine_name(vm_access),
         apis: Apis {
             kubevirt: true,
             cdi: true,

@@ -189,15 +189,7 @@ async fn desktops(context: &Context<'_>, names: &[String], timeout: &str) -> Res
 async fn open(context: &Context<'_>, name: &str, at: Timestamp) -> Result<()> {
     let target = json!({"targetRef": {"kind": "VncWorkspace", "name": name}});
     open_session(context, name, target).await?;
-    add_stream(context, name, STREAM, GATEWAY).await?;
-    change(context, name, |status| {
-        let mut status = status.clone();
-        for connection in &mut status.connections {
-            connection.connected_at = Time(at);
-        }
-        Ok(status)
-    })
-    .await
+    add_stream(context, name, STREAM, GATEWAY, at).await
 }
 
 /// Reports input, as a gateway does once a minute.
