@@ -1,4 +1,8 @@
 //! A WebSocket as a stream of bytes, without buffers of its own while nothing is stuck.
+//!
+//! The framing is ours and not that of `fastwebsockets` 0.10, the fastest library found: that one reads a whole frame into memory
+//! before it gives it on, so a bound on memory would be one on the length of a client's frames as well. In the benchmark
+//! of 2026-11-30 ours takes 13 % less processor time for keys and answers, and 10 % more in bulk (`docs/benchmarks.md`).
 
 use std::{
     fmt,

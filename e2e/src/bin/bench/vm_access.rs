@@ -196,11 +196,13 @@ async fn settle(cluster: &Cluster, mut mark: Mark, count: u32, controller: &mut 
         .context("the controller did not settle in time")?
 }
 
+/// Those about objects: the leader's lease is written all the time, and has a field manager of ours as well.
 fn controller_writes(writes: Vec<Write>) -> Vec<Write> {
     let own = |write: &Write| {
-        write
-            .field_manager()
-            .is_some_and(|manager| manager.starts_with("novasphere/"))
+        !write.is_lease()
+            && write
+                .field_manager()
+                .is_some_and(|manager| manager.starts_with("novasphere/"))
     };
     writes.into_iter().filter(own).collect()
 }
