@@ -234,7 +234,8 @@ fn awake(
         };
     };
     if sleep.since <= now {
-        return asleep(lifecycle, Sleep { since: now, ..sleep }, now);
+        let since = sleep_start(history, now);
+        return asleep(lifecycle, Sleep { since, ..sleep }, now);
     }
     let warns_at = before(sleep.since, lead);
     let warning = (warns_at <= now).then_some(sleep);
@@ -243,6 +244,14 @@ fn awake(
         hibernation: remembered,
         next: Some(if warning.is_some() { sleep.since } else { warns_at }),
     }
+}
+
+/// Since when a desktop sleeps that falls asleep now. It is after the last request to wake it, which was followed: one of the same second,
+/// or of a gateway whose clock is ahead, would wake it again at once. A later request is never before it, because gateways ask with this
+/// time at least (`wake_request_time`).
+fn sleep_start(history: &LifecycleHistory, now: Timestamp) -> Timestamp {
+    let followed = history.wake_requested_at.map(whole_second);
+    followed.map_or(now, |asked| now.max(after(asked, Duration::from_secs(1))))
 }
 
 /// When and why an awake desktop sleeps next, and how long before to warn.

@@ -184,6 +184,31 @@ fn it_sleeps_when_asked_and_a_connection_wakes_it_until_it_is_idle() {
 }
 
 #[test]
+fn a_request_that_was_followed_does_not_wake_it_again() {
+    use HibernationReason::{Asked, Idle};
+    // 0 s: it is put to sleep in the second in which it was woken. 600 s: the gateway's clock is ahead.
+    for ahead in [0, 600] {
+        let mut desktop = Desktop::default();
+        desktop.sleeps(&to_hibernate(), 0);
+        desktop.connects(10 + ahead);
+        assert_eq!(desktop.sleeps(&to_hibernate(), 10), None);
+        assert_eq!(desktop.sleeps(&ALWAYS, 10), None);
+        assert_eq!(desktop.sleeps(&to_hibernate(), 10), Some(Asked));
+        assert_eq!(desktop.sleeps(&to_hibernate(), 11), Some(Asked), "{ahead}");
+        assert_eq!(desktop.sleeps(&to_hibernate(), 5000), Some(Asked), "{ahead}");
+        // The next one, in the same second.
+        let since = desktop.history.hibernation.unwrap().since;
+        desktop.history.wake_requested_at = Some(since.max(at(10)));
+        assert_eq!(desktop.sleeps(&to_hibernate(), 10), None, "{ahead}");
+    }
+    let mut idle = Desktop::default();
+    idle.decide(&idle_after(100), 0);
+    idle.connects(100);
+    assert_eq!(idle.sleeps(&idle_after(100), 100), Some(Idle));
+    assert_eq!(idle.sleeps(&idle_after(100), 101), Some(Idle));
+}
+
+#[test]
 fn one_that_sleeps_for_another_reason_is_woken_by_a_connection_also_when_it_is_to_hibernate_by_now() {
     let mut desktop = Desktop::default();
     desktop.decide(&idle_after(100), 0);
