@@ -1,5 +1,6 @@
 //! Settings of the controller role.
 
+use novasphere_core::vnc_workspace::allowed_overrides::AllowedOverrides;
 use novasphere_crd::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,10 @@ pub struct WorkspacesConfig {
     /// Ports on nodes that are given to desktops whose Service has type `NodePort` or `LoadBalancer`. They must lie in the
     /// cluster's range (`--service-node-port-range`).
     pub node_ports: NodePortsConfig,
+
+    /// What `podOverrides` may set beside what every author of a workspace may: fields of the Pod, and keys of its labels and annotations.
+    /// Each of these gives authors of workspaces something that otherwise needs the right to make Pods. Default: nothing.
+    pub allowed_overrides: AllowedOverrides,
 }
 
 /// Ranges of ports on nodes.

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::{Client, runtime::reflector::ObjectRef};
-use novasphere_core::{console_session::endpoints::Endpoints, label, vnc_workspace::build::GatewayLocation};
+use novasphere_core::{
+    console_session::endpoints::Endpoints,
+    label,
+    vnc_workspace::{build::GatewayLocation, references::WorkspaceSettings},
+};
 use novasphere_runtime::{
     apply::Applier,
     client,
@@ -287,6 +291,9 @@ impl Role {
             gateway: GatewayLocation {
                 namespace: self.namespace.clone(),
             },
+            settings: Arc::new(WorkspaceSettings {
+                allowed_overrides: config.allowed_overrides.clone(),
+            }),
         }
     }
 

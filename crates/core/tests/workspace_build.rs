@@ -104,7 +104,7 @@ fn every_feature_is_built_as_its_snapshot_says() {
                     {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "t", "optional": true}}},
                     {"name": "CONF", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "c"}}},
                 ],
-                "podOverrides": {"metadata": {"annotations": {"a": "b"}}, "spec": {"imagePullSecrets": [{"name": "pull"}]}},
+                "podOverrides": {"metadata": {"annotations": {"novasphere.io/x-a": "b"}}, "spec": {"imagePullSecrets": [{"name": "pull"}]}},
                 "service": {"type": "NodePort", "annotations": {"example.org/pool": "a"}},
             }),
         ),

@@ -163,8 +163,9 @@ pub struct VncWorkspaceSpec {
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
 
-    /// Any fields of a `core/v1` `PodTemplateSpec`, merged last by strategic merge. It cannot weaken Pod Security
-    /// `restricted`, nor read Secrets that are not shared with desktops, nor mount somebody else's home.
+    /// Fields of a `core/v1` `PodTemplateSpec`, merged last by strategic merge. It cannot weaken Pod Security `restricted`, nor read
+    /// Secrets and mount claims that are not shared with desktops. Labels and annotations of others, and fields by which a Pod does more
+    /// than a desktop (`priorityClassName`, `tolerations`, `runtimeClassName`, volumes of type `csi`), are the administrator's to open.
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
     pub pod_overrides: RawObject,
 

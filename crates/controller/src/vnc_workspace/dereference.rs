@@ -1,7 +1,10 @@
 //! Reads what a `VncWorkspace` refers to: from the caches, and from the apiserver what no cache holds. That is the metadata of the
 //! Secrets that it names, and the former workspace of a home that it takes over.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt};
@@ -11,7 +14,7 @@ use novasphere_core::{
         activity::Activity,
         allowed_references::{KEY_SHARED, PodReferences},
         home::made_for,
-        references::{References, home_of},
+        references::{NamedClaim, References, home_of},
         service_name,
     },
 };
@@ -37,9 +40,6 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
     let from = workspace.spec.storage.restore_from.as_ref();
     let restored = from.and_then(|from| from.volume_snapshot_name.as_deref());
     let named = PodReferences::of(workspace);
-    // Of claims, the cache has those of workspaces alone.
-    let foreign_homes = named.claims.into_iter();
-    let foreign_homes = foreign_homes.filter(|claim| caches.claims.get(&namespace, claim).is_some());
     Ok(References {
         pod: caches.pods.get(&namespace, &name),
         service: caches.services.get(&namespace, &service_name(&name)),
@@ -49,9 +49,10 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
         restored_snapshot: restored.and_then(|name| caches.volume_snapshots.get(&namespace, name)),
         snapshot_api: context.apis.served(&VOLUME_SNAPSHOTS).is_some(),
         storage_classes: caches.storage_classes.store().state(),
-        foreign_homes: foreign_homes.collect(),
-        shared_secrets: shared(named.secrets, &namespace, context).await?,
+        claims: claims(named.claims, &namespace, context).await?,
+        shared_secrets: shared_secrets(named.secrets, &namespace, context).await?,
         activity: activity(workspace, context),
+        settings: Arc::clone(&context.settings),
     })
 }
 
@@ -82,13 +83,46 @@ async fn is_used(
     Ok(live.is_some_and(|live| live.metadata.uid.as_deref() == Some(uid)))
 }
 
+fn is_shared(object: &impl ResourceExt) -> bool {
+    object.labels().get(KEY_SHARED).is_some_and(|value| value == "true")
+}
+
+/// How the claims that a workspace names stand; those that do not exist are left out.
+async fn claims(
+    named: BTreeSet<String>,
+    namespace: &str,
+    context: &Context,
+) -> Result<BTreeMap<String, NamedClaim>, WriteError> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+    let mut found = BTreeMap::new();
+    for name in named {
+        // Of claims, the cache has those of workspaces alone.
+        if context.caches.claims.get(namespace, &name).is_some() {
+            found.insert(name, NamedClaim::HomeOfOther);
+            continue;
+        }
+        match claims.get_metadata_opt(&name).await.map_err(WriteError::from) {
+            Ok(Some(claim)) if is_shared(&claim) => found.insert(name, NamedClaim::Shared),
+            Ok(Some(_)) => found.insert(name, NamedClaim::NotShared),
+            Ok(None) => None,
+            Err(error) if error.is(ApiReason::Invalid) => None,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(found)
+}
+
 /// Those of the Secrets that desktops may read. Only their metadata is read.
-async fn shared(named: BTreeSet<String>, namespace: &str, context: &Context) -> Result<BTreeSet<String>, WriteError> {
+async fn shared_secrets(
+    named: BTreeSet<String>,
+    namespace: &str,
+    context: &Context,
+) -> Result<BTreeSet<String>, WriteError> {
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let mut shared = BTreeSet::new();
     for name in named {
         match secrets.get_metadata_opt(&name).await.map_err(WriteError::from) {
-            Ok(Some(secret)) if secret.labels().get(KEY_SHARED).is_some_and(|value| value == "true") => {
+            Ok(Some(secret)) if is_shared(&secret) => {
                 shared.insert(name);
             }
             Ok(_) => {}

@@ -28,7 +28,7 @@ use novasphere_core::{
         lifecycle::{LifecycleDecision, decide_for},
         node_ports::PortChoice,
         plan::{Followup, Plan, SyncPlan, own_pod, own_service, plan},
-        references::References,
+        references::{References, WorkspaceSettings},
         validate::{ValidateError, ends_at, validate},
         validated::ValidatedWorkspace,
     },
@@ -64,6 +64,7 @@ pub(crate) struct Context {
     pub(crate) last_inputs: LastInputs,
     pub(crate) crash_backoff: CrashBackoff,
     pub(crate) gateway: GatewayLocation,
+    pub(crate) settings: Arc<WorkspaceSettings>,
 }
 
 /// What one reconcile starts from. Nothing of it changes on the way: what was read again later is passed on by itself.

@@ -648,3 +648,31 @@ async fn only_metadata_of_a_named_secret_is_read() {
         ["GET secrets/theirs", "GET secrets/alice-credentials"]
     );
 }
+
+#[tokio::test]
+async fn a_claim_is_mounted_when_its_label_says_so_and_a_home_of_another_never() {
+    let theirs = "persistentvolumeclaims/theirs";
+    let spec = json!({"podOverrides": {"spec": {"volumes": [
+        {"name": "v", "persistentVolumeClaim": {"claimName": "theirs"}},
+    ]}}});
+    let refused = async |cluster: &Cluster, says: &str| {
+        cluster.reconciled().await;
+        assert_eq!(cluster.get(POD), None);
+        assert_eq!(cluster.reason("PodReady"), "InvalidSpec");
+        let message = cluster.message("PodReady");
+        assert!(message.contains(says), "{message}");
+    };
+    let cluster = Cluster::new(spec.clone());
+    refused(&cluster, "there is no PersistentVolumeClaim theirs").await;
+    assert_eq!(cluster.calls()[0], format!("GET {theirs}"));
+    let labelled = |value: &str| json!({"metadata": {"labels": {"novasphere.io/shared-with-desktops": value}}});
+    cluster.unseen(theirs, labelled("false"));
+    refused(&cluster, "may not mount the PersistentVolumeClaim theirs").await;
+    cluster.unseen(theirs, labelled("true"));
+    cluster.reconciled().await;
+    assert!(cluster.get(POD).is_some());
+
+    let cluster = Cluster::new(spec);
+    cluster.put(theirs, labelled("true"));
+    refused(&cluster, "is the home of another workspace").await;
+}

@@ -1,8 +1,8 @@
 //! What of its namespace a desktop may read.
 //!
 //! Users who may make `VncWorkspace` objects need not have the right to make Pods or to read Secrets, and must not get it by a
-//! desktop that reads for them. So a desktop gets its own credentials and home, and of the rest: `ConfigMap`s, claims that are no
-//! workspace's home, and the Secrets that a user who may write them has labelled for it.
+//! desktop that reads for them. So a desktop gets its own credentials and home, and of the rest: `ConfigMap`s, and the Secrets and claims
+//! that a user who may write them has labelled for it. The home of another workspace is never mounted.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use novasphere_crd::VncWorkspace;
 
 use super::{
-    references::{References, home_of},
+    references::{NamedClaim, References, home_of},
     secret_name,
     validate::{ValidateError, pod},
 };
 
-/// Label of a Secret that desktops of its namespace may read, with the value `true`.
+/// Label of a Secret or claim that desktops of its namespace may read, with the value `true`.
 pub const KEY_SHARED: &str = "novasphere.io/shared-with-desktops";
 
 /// What a workspace names beside its own.
@@ -60,12 +60,15 @@ pub(super) fn check(workspace: &VncWorkspace, pod: &PodSpec, references: &Refere
             secret,
         });
     }
-    let mut claims = claims(pod).into_iter();
-    if let Some((field, claim)) = claims.find(|(_, name)| references.foreign_homes.contains(name)) {
-        return Err(ValidateError::HomeOfOther {
-            field: place(workspace, &field),
-            claim,
-        });
+    let home = home_of(workspace);
+    for (field, claim) in claims(pod).into_iter().filter(|(_, name)| *name != home) {
+        let field = place(workspace, &field);
+        match references.claims.get(&claim) {
+            Some(NamedClaim::Shared) => {}
+            Some(NamedClaim::NotShared) => return Err(ValidateError::ClaimNotShared { field, claim }),
+            Some(NamedClaim::HomeOfOther) => return Err(ValidateError::HomeOfOther { field, claim }),
+            None => return Err(ValidateError::VolumeNotFound { field, claim }),
+        }
     }
     match pod.volumes.iter().flatten().find(|volume| copies(volume)) {
         Some(volume) => Err(ValidateError::Override {
@@ -154,15 +157,24 @@ fn copies(volume: &Volume) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::{
         super::{
+            references::WorkspaceSettings,
             samples::{references, workspace},
             validate::validate,
         },
         *,
     };
+
+    fn open_csi() -> Arc<WorkspaceSettings> {
+        Arc::new(WorkspaceSettings {
+            allowed_overrides: serde_json::from_value(json!({"fields": ["volumes.csi"]})).unwrap(),
+        })
+    }
 
     fn allowed_references() -> Vec<(Value, &'static str)> {
         let over = |spec: Value| json!({"podOverrides": {"spec": spec}});
@@ -218,7 +230,9 @@ mod tests {
     fn a_secret_is_read_only_when_it_is_shared() {
         for (spec, field) in allowed_references() {
             let workspace = workspace(&spec);
-            let error = validate(&workspace, &references()).unwrap_err();
+            let mut unshared = references();
+            unshared.settings = open_csi();
+            let error = validate(&workspace, &unshared).unwrap_err();
             assert!(error.to_string().starts_with(&format!("{field}: ")), "{field}: {error}");
             assert!(error.may_recover(), "somebody may label the Secret");
             assert_eq!(
@@ -228,6 +242,7 @@ mod tests {
             );
             let mut shared = references();
             shared.shared_secrets.insert("theirs".to_owned());
+            shared.settings = open_csi();
             assert!(validate(&workspace, &shared).is_ok(), "{field}");
         }
     }
@@ -245,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_of_somebody_else_is_not_mounted_nor_copied() {
+    fn a_claim_is_mounted_only_when_it_is_shared_and_none_is_copied() {
         let spec = json!({"podOverrides": {"spec": {
             "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "bob-home"}}],
         }}});
@@ -254,15 +269,21 @@ mod tests {
             PodReferences::of(&workspace).claims,
             BTreeSet::from(["bob-home".to_owned()])
         );
-        assert!(
-            validate(&workspace, &references()).is_ok(),
-            "a claim that is nobody's home"
-        );
-        let mut with = references();
-        with.foreign_homes.insert("bob-home".to_owned());
-        let error = validate(&workspace, &with).unwrap_err();
         let field = "spec.podOverrides.spec.volumes[v].persistentVolumeClaim: ";
-        assert!(error.to_string().starts_with(field), "{error}");
+        for (stands, says) in [
+            (None, "there is no PersistentVolumeClaim bob-home"),
+            (Some(NamedClaim::NotShared), "desktops may not mount the PersistentVolumeClaim bob-home"),
+            (Some(NamedClaim::HomeOfOther), "the PersistentVolumeClaim bob-home is the home of another workspace"),
+        ] {
+            let mut with = references();
+            with.claims.extend(stands.map(|stands| ("bob-home".to_owned(), stands)));
+            let error = validate(&workspace, &with).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{field}{says}")), "{error}");
+            assert!(error.may_recover(), "somebody may make or label it");
+        }
+        let mut with = references();
+        with.claims.insert("bob-home".to_owned(), NamedClaim::Shared);
+        validate(&workspace, &with).unwrap();
 
         for source in ["dataSource", "dataSourceRef"] {
             let claim = json!({

@@ -1,6 +1,7 @@
 //! `VncWorkspace`: what it asks for, the objects that make it, and what to say about it.
 
 pub mod activity;
+pub mod allowed_overrides;
 pub mod allowed_references;
 pub mod applied;
 pub mod build;

@@ -1,6 +1,9 @@
 //! What else a `VncWorkspace` depends on, read from the cluster before validation.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod, Service},
@@ -9,7 +12,7 @@ use k8s_openapi::api::{
 use novasphere_crd::VncWorkspace;
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
-use super::{activity::Activity, home_name};
+use super::{activity::Activity, allowed_overrides::AllowedOverrides, home_name};
 
 /// The objects that a workspace refers to or that were made for it, as the watch caches have them.
 #[derive(Clone, Debug, Default)]
@@ -32,10 +35,30 @@ pub struct References {
     pub storage_classes: Vec<Arc<StorageClass>>,
     /// The Secrets among those that it names which are shared with desktops.
     pub shared_secrets: BTreeSet<String>,
-    /// The claims among those that it names which are homes of others.
-    pub foreign_homes: BTreeSet<String>,
+    /// How the claims that it names stand. One that is not among them does not exist.
+    pub claims: BTreeMap<String, NamedClaim>,
     /// The input to the desktop.
     pub activity: Activity,
+    /// What the administrator says of all workspaces.
+    pub settings: Arc<WorkspaceSettings>,
+}
+
+/// A claim beside its home that a workspace names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedClaim {
+    /// A user who may change it has labelled it for desktops.
+    Shared,
+    /// Nobody has.
+    NotShared,
+    /// It is the home of another workspace.
+    HomeOfOther,
+}
+
+/// Settings of the controller that a decision about a workspace depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkspaceSettings {
+    /// What `podOverrides` may set.
+    pub allowed_overrides: AllowedOverrides,
 }
 
 /// The claim that is the home of a workspace.

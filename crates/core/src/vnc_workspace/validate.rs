@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub use self::error::{Part, ValidateError};
 use super::{
-    FINALIZER, KEY_ROTATE, allowed_references, build,
+    FINALIZER, KEY_ROTATE, allowed_overrides, allowed_references, build,
     lifecycle::ValidatedLifecycle,
     pod_security,
     references::{References, home_of},
@@ -33,6 +33,8 @@ pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<Val
     let home = home(workspace, references, &owner)?;
     let backup = backup(spec, references)?;
     let pod = pod(&owner.name, spec, &home.name)?;
+    let overrides = Value::Object(spec.pod_overrides.0.clone());
+    allowed_overrides::check(&overrides, &pod.spec, &references.settings.allowed_overrides)?;
     allowed_references::check(workspace, &pod.spec, references)?;
     Ok(ValidatedWorkspace {
         pod,
@@ -270,17 +272,6 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
             problem,
         });
     }
-    for kind in ["labels", "annotations"] {
-        let keys = overrides
-            .pointer(&format!("/metadata/{kind}"))
-            .and_then(Value::as_object);
-        if let Some(key) = keys.into_iter().flat_map(|keys| keys.keys()).find(|key| is_ours(key)) {
-            return Err(ValidateError::Override {
-                field: format!("metadata.{kind}[{key}]"),
-                problem: "novasphere finds the Pod by these; use another key",
-            });
-        }
-    }
     let mut document = build::pod::template(name, spec, home);
     merge_pod(&mut document, &overrides);
     let metadata = |kind: &str| -> Result<BTreeMap<String, String>, ValidateError> {
@@ -311,10 +302,6 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
         annotations,
         spec: pod,
     })
-}
-
-fn is_ours(key: &str) -> bool {
-    key.starts_with("novasphere.io/") || key.starts_with("app.kubernetes.io/")
 }
 
 /// The first field of `wanted` that `kept` does not have.

@@ -1,6 +1,6 @@
 //! An apiserver in memory, as far as the reconcile of a workspace needs one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, Request, Response};
 use kube::client::Body;
@@ -51,6 +51,8 @@ impl Refusal {
 struct Server {
     /// By plural and name.
     objects: BTreeMap<String, Value>,
+    /// Those that no watch shows.
+    unseen: BTreeSet<String>,
     calls: Vec<String>,
     refusals: Vec<Refusal>,
     version: u64,
@@ -104,6 +106,13 @@ impl Cluster {
         let mut object = self.get(key).unwrap_or_default();
         merge(&mut object, &patch);
         self.put(key, object);
+    }
+
+    /// An object that the controller does not watch.
+    pub(super) fn unseen(&self, path: &str, object: Value) {
+        let mut server = self.server.lock();
+        server.store(path, object);
+        server.unseen.insert(path.to_owned());
     }
 
     /// Changes the spec of the workspace.
@@ -207,11 +216,13 @@ impl Cluster {
 
     fn fill_one<K: Namespaced + DeserializeOwned + std::fmt::Debug>(&self, cache: &Cache<K>, kind: &str) {
         cache.observe(&WatchEvent::Init);
-        for (path, object) in &self.server.lock().objects {
-            if path.starts_with(kind) {
+        let server = self.server.lock();
+        for (path, object) in &server.objects {
+            if path.starts_with(kind) && !server.unseen.contains(path) {
                 cache.observe(&WatchEvent::InitApply(serde_json::from_value(object.clone()).unwrap()));
             }
         }
+        drop(server);
         cache.observe(&WatchEvent::InitDone);
     }
 }
@@ -234,6 +245,7 @@ fn context(client: Client) -> Context {
         gateway: GatewayLocation {
             namespace: "novasphere".to_owned(),
         },
+        settings: Arc::default(),
     }
 }
 

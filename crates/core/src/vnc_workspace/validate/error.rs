@@ -76,6 +76,28 @@ pub enum ValidateError {
         /// The Secret.
         secret: String,
     },
+    /// The Pod would mount a claim that is not shared with desktops.
+    #[error(
+        "{field}: desktops may not mount the PersistentVolumeClaim {claim}; remove the volume, or ask a user who may change the claim to \
+         label it novasphere.io/shared-with-desktops=true"
+    )]
+    ClaimNotShared {
+        /// The field of the workspace.
+        field: String,
+        /// The claim.
+        claim: String,
+    },
+    /// The Pod would mount a claim that does not exist.
+    #[error(
+        "{field}: there is no PersistentVolumeClaim {claim} in this namespace; correct the name, or make the claim with the label \
+         novasphere.io/shared-with-desktops=true"
+    )]
+    VolumeNotFound {
+        /// The field of the workspace.
+        field: String,
+        /// The claim.
+        claim: String,
+    },
     /// The Pod would mount the home of another workspace.
     #[error("{field}: the PersistentVolumeClaim {claim} is the home of another workspace; remove the volume")]
     HomeOfOther {
@@ -86,8 +108,8 @@ pub enum ValidateError {
     },
     /// The claim to take over does not exist.
     #[error(
-        "spec.storage.restoreFrom: there is no PersistentVolumeClaim {0} that a workspace left in this namespace; make the workspace \
-         anew with another name"
+        "spec.storage.restoreFrom: there is no PersistentVolumeClaim {0} that a workspace left in this namespace; recreate the \
+         workspace with another name"
     )]
     ClaimNotFound(String),
     /// The claim to take over is the home of another workspace.
@@ -121,6 +143,13 @@ impl ValidateError {
     /// Whether it may become valid without a change of the spec.
     #[must_use]
     pub fn may_recover(&self) -> bool {
-        self.part() == Part::Storage || matches!(self, Self::SecretNotShared { .. } | Self::HomeOfOther { .. })
+        self.part() == Part::Storage
+            || matches!(
+                self,
+                Self::SecretNotShared { .. }
+                    | Self::ClaimNotShared { .. }
+                    | Self::VolumeNotFound { .. }
+                    | Self::HomeOfOther { .. }
+            )
     }
 }

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    super::samples::{references, workspace},
+    super::{
+        references::{NamedClaim, WorkspaceSettings},
+        samples::{references, workspace},
+    },
     *,
 };
 
@@ -17,16 +20,18 @@ fn refused(spec: &Value) -> String {
 #[test]
 fn overrides_are_laid_over_the_pod() {
     let spec = json!({"podOverrides": {
-        "metadata": {"labels": {"team": "a"}},
+        "metadata": {"labels": {"novasphere.io/x-team": "a"}},
         "spec": {
             "nodeSelector": {"disk": "ssd"},
             "containers": [{"name": "desktop", "env": [{"name": "LANG", "value": "C"}]}],
             "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}}],
         },
     }});
-    let valid = validate(&workspace(&spec), &references()).unwrap();
+    let mut with = references();
+    with.claims.insert("shared".to_owned(), NamedClaim::Shared);
+    let valid = validate(&workspace(&spec), &with).unwrap();
     let pod = &valid.pod.spec;
-    assert_eq!(valid.pod.labels["team"], "a");
+    assert_eq!(valid.pod.labels["novasphere.io/x-team"], "a");
     assert_eq!(pod.containers.len(), 1);
     let names: Vec<_> = pod.containers[0]
         .env
@@ -54,10 +59,17 @@ fn what_a_desktop_needs_stays_when_overrides_add_mounts_and_ports() {
         "containers": [{
             "name": "desktop",
             "volumeMounts": [{"name": "home", "mountPath": "/data"}, {"name": "home", "mountPath": "/more"}],
+            "volumeDevices": [{"name": "a", "devicePath": "/dev/a"}, {"name": "b", "devicePath": "/dev/b"}],
             "ports": [{"containerPort": 8080}],
         }],
+        "volumes": [
+            {"name": "a", "persistentVolumeClaim": {"claimName": "disks"}},
+            {"name": "b", "persistentVolumeClaim": {"claimName": "disks"}},
+        ],
     }}});
-    let valid = validate(&workspace(&spec), &references()).unwrap();
+    let mut with = references();
+    with.claims.insert("disks".to_owned(), NamedClaim::Shared);
+    let valid = validate(&workspace(&spec), &with).unwrap();
     let desktop = &valid.pod.spec.containers[0];
     let mounts = desktop.volume_mounts.iter().flatten();
     let paths: Vec<_> = mounts.map(|mount| mount.mount_path.as_str()).collect();
@@ -68,6 +80,9 @@ fn what_a_desktop_needs_stays_when_overrides_add_mounts_and_ports() {
         "/run/user",
     ];
     assert_eq!(paths, [&own[..], &["/data", "/more"]].concat());
+    let devices = desktop.volume_devices.iter().flatten();
+    let devices: Vec<_> = devices.map(|device| device.device_path.as_str()).collect();
+    assert_eq!(devices, ["/dev/a", "/dev/b"]);
     let ports: Vec<_> = desktop.ports.iter().flatten().map(|port| port.container_port).collect();
     assert_eq!(ports, [5901, 8080]);
 }
@@ -91,7 +106,11 @@ fn no_annotation_weakens_pod_security() {
         said.contains("would weaken Pod Security") && said.contains(key),
         "{said}"
     );
-    validate(&workspace(&with("runtime/default")), &references()).unwrap();
+    let mut opened = references();
+    opened.settings = Arc::new(WorkspaceSettings {
+        allowed_overrides: serde_json::from_value(json!({"annotations": [key]})).unwrap(),
+    });
+    validate(&workspace(&with("runtime/default")), &opened).unwrap();
 }
 
 #[test]
