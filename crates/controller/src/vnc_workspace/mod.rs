@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::{Client, runtime::controller::Action};
+use kube::{Client, ResourceExt as _, runtime::controller::Action};
 use novasphere_core::{
     child::ChildOutcome,
     vnc_workspace::{
@@ -107,7 +107,12 @@ impl Reconciler for Context {
             Plan::Delete(plan) => Box::pin(teardown::delete(reconciliation, &mut children, &plan)).await?,
             Plan::Sync(plan) => {
                 let desired = reconciliation.build(validated.as_ref().ok(), decision.as_ref());
-                Box::pin(reconciliation.sync(&mut children, &plan, desired)).await?
+                let synced = Box::pin(reconciliation.sync(&mut children, &plan, desired)).await;
+                if synced.is_err() {
+                    // Nobody knows whether it came to its Service.
+                    self.node_ports.give_back(&workspace.uid().unwrap_or_default());
+                }
+                synced?
             }
         };
         let Some(applied) = applied else {

@@ -88,6 +88,18 @@ impl NodePortAllocator {
         choice
     }
 
+    /// Gives back what a workspace was given, because its Service could not be written: who may not have a Service must not keep ports
+    /// from others. The ports of a Service that is there are its own all the same.
+    pub(super) fn give_back(&self, uid: &str) {
+        self.allocations.lock().given.remove(uid);
+    }
+
+    /// Whether a workspace holds ports.
+    #[cfg(test)]
+    pub(super) fn holds(&self, uid: &str) -> bool {
+        self.allocations.lock().given.get(uid).is_some()
+    }
+
     /// Remembers that a port which a workspace was given belongs to somebody else. `false` when a person asked for it, so that no
     /// other one will do.
     pub(super) fn refuse(&self, valid: &ValidatedWorkspace, port: u16) -> bool {

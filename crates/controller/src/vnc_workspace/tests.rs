@@ -616,6 +616,45 @@ async fn a_range_that_is_used_up_is_told_and_asked_again() {
     assert_eq!(cluster.reason("PodReady"), "NodePortsUsedUp");
 }
 
+/// Quota, rights, rules, a port of somebody else, a conflict, an apiserver that is away; and what fails before the Service is written.
+#[tokio::test]
+async fn a_port_is_given_back_whatever_keeps_the_service_from_being_written() {
+    let service = "APPLY services/alice";
+    let in_use = "spec.ports[0].nodePort: Invalid value: 30000: provided port is already allocated";
+    for (call, code, message) in [
+        (service, 403, "exceeded quota: team, requested: services.nodeports=1"),
+        (service, 403, "not allowed"),
+        (service, 422, "spec.type: Unsupported value"),
+        (service, 422, in_use),
+        (service, 409, "the object has been modified"),
+        (service, 429, "too many requests"),
+        (service, 500, "etcd is away"),
+        (service, 504, "timeout"),
+        ("APPLY vncworkspaces/alice", 403, "not allowed"),
+    ] {
+        let cluster = Cluster::new(json!({"service": {"type": "NodePort"}, "storage": {"reclaim": "Snapshot"}}));
+        cluster.refuse(Refusal::new(call, code, message));
+        for _ in 0..2 {
+            cluster.reconcile().await.unwrap_err();
+            assert!(!cluster.context.node_ports.holds("alice-1"), "{call} {code} {message}");
+        }
+    }
+    let cluster = Cluster::new(json!({"service": {"type": "NodePort"}}));
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "a-1", "controller": true});
+    cluster.put("services/alice", json!({"metadata": {"ownerReferences": [owner]}, "spec": {"ports": []}}));
+    cluster.reconcile().await.unwrap_err();
+    assert!(!cluster.context.node_ports.holds("alice-1"), "the name is taken");
+
+    let cluster = running(json!({"service": {"type": "NodePort"}})).await;
+    let port = |cluster: &Cluster| cluster.get("services/alice").unwrap()["spec"]["ports"][0]["nodePort"].clone();
+    let before = port(&cluster);
+    cluster.refuse(Refusal::once(service, 500, "etcd is away"));
+    cluster.change(json!({"service": {"annotations": {"a": "b"}}}));
+    cluster.reconcile().await.unwrap_err();
+    cluster.reconciled().await;
+    assert_eq!(port(&cluster), before, "a Service that is there keeps its ports");
+}
+
 #[tokio::test]
 async fn credentials_are_made_again_when_a_person_asks() {
     let cluster = running(json!({})).await;

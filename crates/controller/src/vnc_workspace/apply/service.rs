@@ -37,17 +37,23 @@ pub(super) async fn apply(
             // No event says that a port is free again.
             children.retry_because("NodePortsUsedUp");
             let live = of.own_service().cloned().map(Box::new);
+            // The other port of the two.
+            allocator.give_back(&valid.owner.uid);
             return Ok(ServiceOutcome::NoFreePort { port, live });
         }
         let result = children.applier().apply(&desired, &caches.services).await;
         let in_use = result.as_ref().err().and_then(WriteError::node_port_in_use);
         if !in_use.is_some_and(|port| allocator.refuse(valid, port)) {
+            if result.is_err() {
+                allocator.give_back(&valid.owner.uid);
+            }
             let outcome = children.record(&desired, result.map(Outcome::into_object))?;
             return Ok(outcome.into());
         }
         ports = allocator.allocate(valid, of.own_service(), caches);
         desired = build_service(valid, ports.ports);
     }
+    allocator.give_back(&valid.owner.uid);
     children.retry_because("NodePortInUse");
     let message = "many ports on nodes in a row belong to other Services";
     Ok(ServiceOutcome::Refused(Failure::new(FailureKind::Unavailable, message)))
