@@ -42,7 +42,7 @@ impl Default for ControllerConfig {
 }
 
 /// Settings for `VncWorkspace` objects.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WorkspacesConfig {
     /// Ports on nodes that are given to desktops whose Service has type `NodePort` or `LoadBalancer`. They must lie in the
@@ -52,6 +52,19 @@ pub struct WorkspacesConfig {
     /// What `podOverrides` may set beside what every author of a workspace may: fields of the Pod, and keys of its labels and annotations.
     /// Each of these gives authors of workspaces something that otherwise needs the right to make Pods. Default: nothing.
     pub allowed_overrides: AllowedOverrides,
+
+    /// How long a change of a spec that ends a workspace or deletes snapshots at once waits after it was announced by an event. Default `5m`.
+    pub expiry_notice: Duration,
+}
+
+impl Default for WorkspacesConfig {
+    fn default() -> Self {
+        Self {
+            node_ports: NodePortsConfig::default(),
+            allowed_overrides: AllowedOverrides::default(),
+            expiry_notice: Duration::from_mins(5),
+        }
+    }
 }
 
 /// Ranges of ports on nodes.

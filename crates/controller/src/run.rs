@@ -293,6 +293,7 @@ impl Role {
             },
             settings: Arc::new(WorkspaceSettings {
                 allowed_overrides: config.allowed_overrides.clone(),
+                expiry_notice: config.expiry_notice.get(),
             }),
         }
     }

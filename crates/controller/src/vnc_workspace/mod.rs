@@ -18,18 +18,19 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::{Client, ResourceExt as _, runtime::controller::Action};
+use kube::{Client, Resource as _, ResourceExt as _, runtime::controller::Action};
 use novasphere_core::{
     child::ChildOutcome,
     vnc_workspace::{
         FINALIZER,
         applied::{Applied, PodOutcome},
         build::{GatewayLocation, Prepared, build},
+        expiry,
         lifecycle::{LifecycleDecision, decide_for},
         node_ports::PortChoice,
         plan::{Followup, Plan, SyncPlan, own_pod, own_service, plan},
         references::{References, WorkspaceSettings},
-        validate::{ValidateError, ends_at, validate},
+        validate::{ValidateError, validate},
         validated::ValidatedWorkspace,
     },
 };
@@ -42,6 +43,7 @@ use crate::{
     caches::Caches,
     children::Children,
     reconciler::{ReconcileError, Reconciler},
+    status::emit,
     status_throttle::StatusThrottle,
 };
 
@@ -106,6 +108,10 @@ impl Reconciler for Context {
             Plan::Nothing => None,
             Plan::Delete(plan) => Box::pin(teardown::delete(reconciliation, &mut children, &plan)).await?,
             Plan::Sync(plan) => {
+                if let Some(told) = expiry::last_words(workspace, decision.as_ref()) {
+                    // Before anything goes.
+                    emit(&self.reporter, &workspace.object_ref(&()), vec![told]).await;
+                }
                 let desired = reconciliation.build(validated.as_ref().ok(), decision.as_ref());
                 let synced = Box::pin(reconciliation.sync(&mut children, &plan, desired)).await;
                 if synced.is_err() {
@@ -118,8 +124,10 @@ impl Reconciler for Context {
         let Some(applied) = applied else {
             return Ok(Action::await_change());
         };
-        let held_back = status::write(reconciliation, validated.as_ref(), decision.as_ref(), &applied, now).await?;
-        let deadline = decision.map_or_else(|| ends_at(workspace), |decision| decision.next);
+        let written = status::write(reconciliation, validated.as_ref(), decision.as_ref(), &applied, now).await?;
+        let ends_at = written.status.expires_at.as_ref().map(|time| time.0);
+        let deadline = decision.map_or(ends_at, |decision| decision.next);
+        let deadline = deadline.into_iter().chain(expiry::next_deletion(&written.status)).min();
         let deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let may_mend = validated.as_ref().is_err_and(ValidateError::may_recover);
         let reference_retry = may_mend.then_some(REFERENCE_RETRY_INTERVAL);
@@ -127,7 +135,7 @@ impl Reconciler for Context {
             PodOutcome::Waiting(left) => Some(left),
             _ => None,
         };
-        let next = [held_back, deadline, reference_retry, backoff]
+        let next = [written.held_back, deadline, reference_retry, backoff]
             .into_iter()
             .flatten()
             .min();

@@ -17,7 +17,14 @@ use novasphere_runtime::apply::WriteError;
 use super::Reconciliation;
 use crate::status::TransitionWriter;
 
-/// Writes the status, unless it is as it should be. Returns how long details that were held back have to wait.
+/// A status as it should be.
+pub(super) struct WrittenStatus {
+    pub(super) status: VncWorkspaceStatus,
+    /// How long details that were held back have to wait.
+    pub(super) held_back: Option<Duration>,
+}
+
+/// Writes the status, unless it is as it should be.
 ///
 /// # Errors
 ///
@@ -28,7 +35,7 @@ pub(super) async fn write(
     decision: Option<&LifecycleDecision>,
     applied: &Applied,
     now: Timestamp,
-) -> Result<Option<Duration>, WriteError> {
+) -> Result<WrittenStatus, WriteError> {
     let Reconciliation {
         workspace,
         references,
@@ -55,5 +62,6 @@ pub(super) async fn write(
         throttle: &context.status_throttle,
         cache: &context.caches.vnc_workspaces,
     };
-    writer.write(workspace, old.as_ref(), &new, transition).await
+    let held_back = writer.write(workspace, old.as_ref(), &new, transition).await?;
+    Ok(WrittenStatus { status: new, held_back })
 }

@@ -173,6 +173,7 @@ mod tests {
     fn open_csi() -> Arc<WorkspaceSettings> {
         Arc::new(WorkspaceSettings {
             allowed_overrides: serde_json::from_value(json!({"fields": ["volumes.csi"]})).unwrap(),
+            ..WorkspaceSettings::default()
         })
     }
 

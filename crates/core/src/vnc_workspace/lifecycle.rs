@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use novasphere_crd::{HibernationReason, LifecycleState, VncWorkspace, VncWorkspaceStatus};
 
-use super::{activity::Activity, failure::ready_since, references::References, schedule::Cron, validate};
+use super::{activity::Activity, expiry, failure::ready_since, references::References, schedule::Cron, validate};
 use crate::{
     label,
     time::{after, before, whole_second},
@@ -125,16 +125,21 @@ impl LifecycleDecision {
 
 /// Decides about a workspace, also while the rest of its spec is invalid: it hibernates and expires all the same.
 ///
-/// Of a workspace whose schedule is malformed nothing is known but its end: `None` before that.
+/// Of a workspace whose schedule is malformed nothing is known but its end: `None` before that. The end is that of [`expiry::end`], with
+/// the notice of the settings.
 #[must_use]
 pub fn decide_for(workspace: &VncWorkspace, references: &References, now: Timestamp) -> Option<LifecycleDecision> {
     let history = workspace.status.as_ref().map(LifecycleHistory::of).unwrap_or_default();
     let uid = workspace.metadata.uid.as_deref();
     let pod = references.pod.as_deref();
     let history = history.with_pod(pod.filter(|pod| label::owner_uid(&pod.metadata) == uid));
+    let ends_at = expiry::end(workspace, references.settings.expiry_notice, now);
     match validate::lifecycle(workspace) {
-        Ok(lifecycle) => Some(decide(&lifecycle, &history, &references.activity, now)),
-        Err(_) => (validate::ends_at(workspace)? <= now).then_some(LifecycleDecision {
+        Ok(lifecycle) => {
+            let lifecycle = ValidatedLifecycle { ends_at, ..lifecycle };
+            Some(decide(&lifecycle, &history, &references.activity, now))
+        }
+        Err(_) => (ends_at? <= now).then_some(LifecycleDecision {
             state: DesktopState::Expired,
             hibernation: history.hibernation,
             next: None,

@@ -17,7 +17,7 @@ use super::{
     lifecycle::{DesktopState, LifecycleDecision},
     references::{References, home_of},
     snapshots::{
-        SnapshotProgress, SnapshotTrigger, build, ended, expired_snapshots, has_volume, hibernation_name, last_name,
+        SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name, last_name,
         progress,
     },
     validate::{has_finalizer, needs_finalizer, snapshot_policy},
@@ -55,7 +55,7 @@ pub struct SyncPlan {
     pub invalid_pod: InvalidPod,
     /// What follows once the objects are applied.
     pub then: Followup,
-    /// The snapshots beyond those that are kept.
+    /// The snapshots beyond those that are kept, as far as their time has come.
     pub expired_snapshots: Vec<Arc<VolumeSnapshot>>,
 }
 
@@ -117,6 +117,8 @@ pub fn plan(
         });
     }
     let wanted = needs_finalizer(workspace);
+    let expired = expiries(workspace, references, now).into_iter();
+    let expired = expired.filter(|(_, at)| *at <= now).map(|(snapshot, _)| snapshot).collect();
     Plan::Sync(SyncPlan {
         finalizer: (wanted != has_finalizer(workspace)).then_some(wanted),
         invalid_pod: if decision.is_none_or(LifecycleDecision::is_awake) {
@@ -125,7 +127,7 @@ pub fn plan(
             InvalidPod::Delete
         },
         then: followup(&snapshots, decision, now),
-        expired_snapshots: expired_snapshots(&references.snapshots, snapshot_policy(&workspace.spec).keep),
+        expired_snapshots: expired,
         owner,
     })
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use k8s_openapi::api::{
@@ -12,7 +13,7 @@ use k8s_openapi::api::{
 use novasphere_crd::VncWorkspace;
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
-use super::{activity::Activity, allowed_overrides::AllowedOverrides, home_name};
+use super::{activity::Activity, allowed_overrides::AllowedOverrides, expiry::EXPIRY_NOTICE, home_name};
 
 /// The objects that a workspace refers to or that were made for it, as the watch caches have them.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +56,21 @@ pub enum NamedClaim {
 }
 
 /// Settings of the controller that a decision about a workspace depends on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkspaceSettings {
     /// What `podOverrides` may set.
     pub allowed_overrides: AllowedOverrides,
+    /// How long a change of a spec that ends something soon is announced.
+    pub expiry_notice: Duration,
+}
+
+impl Default for WorkspaceSettings {
+    fn default() -> Self {
+        Self {
+            allowed_overrides: AllowedOverrides::default(),
+            expiry_notice: EXPIRY_NOTICE,
+        }
+    }
 }
 
 /// The claim that is the home of a workspace.

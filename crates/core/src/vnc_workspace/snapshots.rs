@@ -5,13 +5,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::ResourceExt as _;
-use novasphere_crd::VncWorkspace;
+use novasphere_crd::{SnapshotStatus, VncWorkspace};
 use novasphere_foreign::volume_snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 
-use super::{KEY_WORKSPACE, lifecycle::Sleep, validate::ends_at};
+use super::{
+    KEY_WORKSPACE, expiry::asked_end, lifecycle::Sleep, references::References, validate::snapshot_policy,
+};
 use crate::{
     label::{Component, Owner},
     name,
+    time::{after, whole_second},
 };
 
 /// How a snapshot stands.
@@ -57,7 +60,7 @@ pub struct PendingSnapshot {
 #[must_use]
 pub fn ended(workspace: &VncWorkspace, now: Timestamp) -> Option<Timestamp> {
     let asked = workspace.metadata.deletion_timestamp.as_ref();
-    ends_at(workspace).filter(|ends_at| *ends_at <= asked.map_or(now, |asked| asked.0))
+    asked_end(workspace).filter(|ends_at| *ends_at <= asked.map_or(now, |asked| asked.0))
 }
 
 /// The name of the snapshot that is taken of a home before it goes. It is the same whether time or a person ends the workspace, so that
@@ -141,6 +144,38 @@ pub fn expired_snapshots(snapshots: &[Arc<VolumeSnapshot>], keep: Option<usize>)
     ready.into_iter().skip(keep).collect()
 }
 
+/// When each of the snapshots beyond those that are kept goes. Where a newer one has become ready the oldest goes at once; where the spec
+/// keeps fewer than before they are announced in the status first, so that the change can be taken back.
+#[must_use]
+pub fn expiries(
+    workspace: &VncWorkspace,
+    references: &References,
+    now: Timestamp,
+) -> Vec<(Arc<VolumeSnapshot>, Timestamp)> {
+    let expired = expired_snapshots(&references.snapshots, snapshot_policy(&workspace.spec).keep);
+    let listed = workspace.status.as_ref().map(|status| status.snapshots.as_slice()).unwrap_or_default();
+    let told = |snapshot: &VolumeSnapshot| {
+        let entry = listed.iter().find(|entry| entry.name == snapshot.name_any())?;
+        Some(entry.expires_at.as_ref()?.0)
+    };
+    let untold = expired.iter().filter(|snapshot| told(snapshot).is_none()).count();
+    let is_replaced = untold <= newly_ready(&references.snapshots, listed);
+    let soon = whole_second(after(now, references.settings.expiry_notice));
+    let at = |snapshot: &VolumeSnapshot| told(snapshot).unwrap_or(if is_replaced { now } else { soon });
+    expired.into_iter().map(|snapshot| (Arc::clone(&snapshot), at(&snapshot))).collect()
+}
+
+/// How many snapshots are ready that the status does not list as such. It lists the newest.
+fn newly_ready(snapshots: &[Arc<VolumeSnapshot>], listed: &[SnapshotStatus]) -> usize {
+    let oldest = listed.iter().map(|entry| entry.created_at.0).min();
+    let is_new = |snapshot: &VolumeSnapshot| match listed.iter().find(|entry| entry.name == snapshot.name_any()) {
+        Some(entry) => !entry.ready_to_use,
+        None => taken_at(snapshot).map(whole_second) >= oldest,
+    };
+    let ready = snapshots.iter().filter(|snapshot| snapshot.is_ready());
+    ready.filter(|snapshot| is_new(snapshot)).count()
+}
+
 /// When a snapshot was taken, or asked for.
 #[must_use]
 pub fn taken_at(snapshot: &VolumeSnapshot) -> Option<Timestamp> {
@@ -156,10 +191,11 @@ pub fn taken_at(snapshot: &VolumeSnapshot) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use novasphere_crd::VncWorkspaceStatus;
     use serde_json::json;
 
     use super::{
-        super::samples::{at, workspace},
+        super::samples::{at, references, workspace},
         *,
     };
 
@@ -196,6 +232,44 @@ mod tests {
             Vec::new(),
             "one that goes stands for none"
         );
+    }
+
+    /// What goes at once, and what in how many seconds, of four snapshots of which the status lists `listed` as ready.
+    fn expiring(keep: u8, listed: &[&str], told: &[(&str, i64)], second: i64) -> Vec<(String, i64)> {
+        let ready = json!({"readyToUse": true});
+        let names = ["a", "b", "c", "d"];
+        let mut workspace = workspace(&json!({"backup": {"keep": keep}}));
+        let entry = |name: &&str| {
+            let told = told.iter().find(|(told, _)| told == name);
+            let expires = told.map(|(_, second)| at(*second).to_string());
+            let entry = json!({"name": name, "createdAt": "2026-03-01T00:00:00Z", "readyToUse": true, "expiresAt": expires});
+            serde_json::from_value(entry).unwrap()
+        };
+        workspace.status = Some(VncWorkspaceStatus {
+            observed_generation: Some(1),
+            snapshots: listed.iter().map(entry).collect(),
+            ..VncWorkspaceStatus::default()
+        });
+        let references = References {
+            snapshots: (1..).zip(names).map(|(minute, name)| snapshot(name, minute, &ready)).collect(),
+            ..references()
+        };
+        let all = expiries(&workspace, &references, at(second)).into_iter();
+        all.map(|(snapshot, time)| (snapshot.name_any(), time.as_second() - at(0).as_second())).collect()
+    }
+
+    #[test]
+    fn fewer_that_are_kept_are_announced_and_older_ones_are_replaced() {
+        let all = ["a", "b", "c", "d"];
+        let expected = |expiring: &[(&str, i64)]| -> Vec<(String, i64)> {
+            expiring.iter().map(|(name, second)| ((*name).to_owned(), *second)).collect()
+        };
+        assert_eq!(expiring(4, &all, &[], 0), []);
+        assert_eq!(expiring(3, &all[..3], &[], 5), expected(&[("a", 5)]), "a newer one has become ready");
+        assert_eq!(expiring(2, &all, &[], 5), expected(&[("b", 305), ("a", 305)]), "fewer are kept");
+        assert_eq!(expiring(2, &all, &[("a", 305), ("b", 305)], 200), expected(&[("b", 305), ("a", 305)]));
+        assert_eq!(expiring(1, &all, &[("a", 305)], 200), expected(&[("c", 500), ("b", 500), ("a", 305)]));
+        assert_eq!(expiring(1, &all[..3], &[], 5), expected(&[("c", 305), ("b", 305), ("a", 305)]), "one new, three go");
     }
 
     fn going(snapshot: &VolumeSnapshot) -> Arc<VolumeSnapshot> {

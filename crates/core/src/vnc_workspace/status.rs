@@ -22,13 +22,13 @@ use self::{
 pub(super) use self::{sleep::is_much_newer, storage::is_on_its_way};
 use super::{
     applied::{Applied, PodOutcome},
-    failure,
+    expiry, failure,
     lifecycle::{DesktopState, LifecycleDecision},
     reason::PodReason,
     references::{References, home_of},
     secret_name,
-    snapshots::taken_at,
-    validate::{ValidateError, ends_at},
+    snapshots::{expiries, taken_at},
+    validate::ValidateError,
     validated::ValidatedWorkspace,
 };
 use crate::{
@@ -89,8 +89,8 @@ pub fn status(observed: &Observed<'_>) -> VncWorkspaceStatus {
         phase: Some(phase),
         home_claim: Some(home_of(observed.workspace)),
         credentials_secret: Some(secret_name(&observed.workspace.name_any())),
-        expires_at: ends_at(observed.workspace).map(Time),
-        snapshots: snapshots(observed.references),
+        expires_at: expiry::end(observed.workspace, observed.references.settings.expiry_notice, observed.now).map(Time),
+        snapshots: snapshots(observed),
         wake_requested_at: None,
         ..old.clone()
     };
@@ -178,14 +178,21 @@ fn phase(observed: &Observed<'_>, findings: &[NewCondition]) -> WorkspacePhase {
     }
 }
 
-fn snapshots(references: &References) -> Vec<SnapshotStatus> {
-    let mut all: Vec<&Arc<VolumeSnapshot>> = references.snapshots.iter().collect();
+fn snapshots(observed: &Observed<'_>) -> Vec<SnapshotStatus> {
+    let expiries = expiries(observed.workspace, observed.references, observed.now);
+    let expires_at = |name: &str| {
+        let found = expiries.iter().find(|(snapshot, _)| snapshot.name_any() == name);
+        found.map(|(_, at)| kubernetes_time(*at))
+    };
+    let mut all: Vec<&Arc<VolumeSnapshot>> = observed.references.snapshots.iter().collect();
     all.sort_by_key(|snapshot| std::cmp::Reverse(taken_at(snapshot)));
     let listed = all.into_iter().filter_map(|snapshot| {
+        let name = snapshot.name_any();
         Some(SnapshotStatus {
-            name: snapshot.name_any(),
             created_at: kubernetes_time(taken_at(snapshot)?),
             ready_to_use: snapshot.is_ready(),
+            expires_at: expires_at(&name),
+            name,
         })
     });
     listed.take(SNAPSHOTS_LIMIT).collect()

@@ -3,7 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use novasphere_crd::{VncWorkspaceStatus, condition as types};
 
-use super::status::{is_much_newer, is_on_its_way};
+use super::{
+    expiry,
+    status::{is_much_newer, is_on_its_way},
+};
 use crate::{
     condition::find,
     transition::{EventNote, Transition, WritePriority},
@@ -22,7 +25,10 @@ pub fn transition(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) ->
         } else {
             WritePriority::Soon
         },
-        events: events(old, new),
+        events: events(old, new)
+            .into_iter()
+            .chain(expiry::announcements(old, new))
+            .collect(),
     }
 }
 

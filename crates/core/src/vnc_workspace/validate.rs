@@ -4,7 +4,6 @@ mod error;
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodSpec;
 use novasphere_crd::{ReclaimPolicy, VncWorkspace, VncWorkspaceSpec};
 use serde_json::Value;
@@ -12,6 +11,7 @@ use serde_json::Value;
 pub use self::error::{Part, ValidateError};
 use super::{
     FINALIZER, KEY_ROTATE, allowed_overrides, allowed_references, build,
+    expiry::{asked_end, before_creation},
     lifecycle::ValidatedLifecycle,
     pod_security,
     references::{References, home_of},
@@ -160,8 +160,11 @@ fn network(spec: &VncWorkspaceSpec) -> Result<ValidatedNetwork, ValidateError> {
 ///
 /// # Errors
 ///
-/// When its schedule is malformed.
+/// When its schedule is malformed, or it was over before it was made.
 pub fn lifecycle(workspace: &VncWorkspace) -> Result<ValidatedLifecycle, ValidateError> {
+    if let Some((expires, made)) = before_creation(workspace) {
+        return Err(ValidateError::ExpiresBeforeCreation { expires, made });
+    }
     let spec = &workspace.spec.lifecycle;
     let schedule = spec.schedule.as_ref();
     let cron = |field: &'static str, text: Option<&String>| {
@@ -179,21 +182,10 @@ pub fn lifecycle(workspace: &VncWorkspace) -> Result<ValidatedLifecycle, Validat
         state: spec.state,
         idle_timeout: spec.idle_timeout.map(novasphere_crd::Duration::get),
         keep_awake_until: spec.keep_awake_until.as_ref().map(|time| time.0),
-        ends_at: ends_at(workspace),
+        ends_at: asked_end(workspace),
         wake: cron("wake", schedule.and_then(|schedule| schedule.wake.as_ref()))?,
         hibernate: cron("hibernate", schedule.and_then(|schedule| schedule.hibernate.as_ref()))?,
     })
-}
-
-/// When a workspace ends.
-#[must_use]
-pub fn ends_at(workspace: &VncWorkspace) -> Option<Timestamp> {
-    let spec = &workspace.spec.lifecycle;
-    let lives = spec.max_lifetime.and_then(|lifetime| {
-        let made = workspace.metadata.creation_timestamp.as_ref()?.0;
-        made.checked_add(SignedDuration::try_from(lifetime.get()).ok()?).ok()
-    });
-    spec.expires_at.as_ref().map(|time| time.0).or(lives)
 }
 
 /// Whether a deletion has to wait until the home is saved.

@@ -71,7 +71,8 @@ pub struct VncWorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sleeps_at: Option<Time>,
 
-    /// When the workspace ends.
+    /// When the workspace ends. An end that a change of `lifecycle` brings near comes 5 minutes after the change, or what the
+    /// administrator has configured; it can be taken back until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 
@@ -147,4 +148,8 @@ pub struct SnapshotStatus {
 
     /// Whether a home can be restored from it.
     pub ready_to_use: bool,
+
+    /// When it is deleted, because a change of `backup` keeps fewer than before. A larger `backup.keep` before that time keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
 }

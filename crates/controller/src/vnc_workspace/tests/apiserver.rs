@@ -82,7 +82,7 @@ impl Cluster {
             WORKSPACE,
             json!({
                 "apiVersion": "novasphere.io/v1alpha1", "kind": "VncWorkspace",
-                "metadata": {"uid": "alice-1", "generation": 1, "creationTimestamp": Timestamp::now().to_string()},
+                "metadata": {"uid": "alice-1", "generation": 1, "creationTimestamp": "2025-01-01T00:00:00Z"},
                 "spec": all,
             }),
         );
@@ -245,7 +245,10 @@ fn context(client: Client) -> Context {
         gateway: GatewayLocation {
             namespace: "novasphere".to_owned(),
         },
-        settings: Arc::default(),
+        settings: Arc::new(WorkspaceSettings {
+            expiry_notice: Duration::ZERO,
+            ..WorkspaceSettings::default()
+        }),
     }
 }
 

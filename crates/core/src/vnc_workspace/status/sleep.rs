@@ -23,7 +23,7 @@ pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> N
     let type_ = types::HIBERNATED;
     let Some(decision) = observed.decision else {
         let was = find(&old.conditions, type_).is_some_and(|condition| condition.status == "True");
-        let message = "The schedule is invalid, so the desktop was left as it was.";
+        let message = "spec.lifecycle is invalid, so the desktop was left as it was.";
         return if was {
             NewCondition::new_true(type_, HibernatedReason::InvalidSpec, message)
         } else {

@@ -35,6 +35,17 @@ pub enum ValidateError {
     /// A variable that the image reads.
     #[error("spec.env[{0}]: novasphere sets this variable; remove it")]
     ReservedVariable(String),
+    /// An end before the beginning.
+    #[error(
+        "spec.lifecycle.expiresAt: {expires} is before the workspace was made ({made}), so it would end at once; correct the time. Nothing is \
+         made, changed or deleted before that"
+    )]
+    ExpiresBeforeCreation {
+        /// The end.
+        expires: jiff::Timestamp,
+        /// The beginning.
+        made: jiff::Timestamp,
+    },
     /// A time zone that is not known.
     #[error(
         "spec.lifecycle.schedule.timeZone: there is no time zone {0:?} in the IANA database; write one such as Europe/Berlin"

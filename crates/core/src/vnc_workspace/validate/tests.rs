@@ -109,6 +109,7 @@ fn no_annotation_weakens_pod_security() {
     let mut opened = references();
     opened.settings = Arc::new(WorkspaceSettings {
         allowed_overrides: serde_json::from_value(json!({"annotations": [key]})).unwrap(),
+        ..WorkspaceSettings::default()
     });
     validate(&workspace(&with("runtime/default")), &opened).unwrap();
 }
