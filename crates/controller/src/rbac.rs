@@ -149,6 +149,13 @@ pub const CLUSTER_RULES: &[Rule] = &[
     optional_api::DEFINITIONS,
     optional_api::API_SERVICES,
     Rule {
+        group: "",
+        resources: &["events"],
+        names: &[],
+        verbs: &["list"],
+        reason: "Say why a Pod that takes long to start waits, in the words of its node.",
+    },
+    Rule {
         group: "events.k8s.io",
         resources: &["events"],
         names: &[],

@@ -6,14 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use kube::{Api, ResourceExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Secret};
+use kube::{Api, ResourceExt, api::ListParams};
 use novasphere_core::{
     label,
     vnc_workspace::{
         activity::Activity,
         allowed_references::{KEY_SHARED, PodReferences},
+        delay,
         home::made_for,
+        plan::is_own,
         references::{NamedClaim, References, home_of},
         service_name,
     },
@@ -23,6 +26,9 @@ use novasphere_runtime::apply::{ApiReason, WriteError};
 
 use super::Context;
 use crate::watches::VOLUME_SNAPSHOTS;
+
+/// How many warnings about a Pod are looked at.
+const EVENTS_LIMIT: u32 = 64;
 
 /// A watch that lags is answered by the next event.
 ///
@@ -40,8 +46,16 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
     let from = workspace.spec.storage.restore_from.as_ref();
     let restored = from.and_then(|from| from.volume_snapshot_name.as_deref());
     let named = PodReferences::of(workspace);
+    // They are refused, and none of them is read.
+    let named = if named.are_too_many() {
+        PodReferences::default()
+    } else {
+        named
+    };
+    let pod = caches.pods.get(&namespace, &name);
     Ok(References {
-        pod: caches.pods.get(&namespace, &name),
+        pod_warnings: pod_warnings(workspace, pod.as_deref(), context).await,
+        pod,
         service: caches.services.get(&namespace, &service_name(&name)),
         home,
         home_is_used,
@@ -54,6 +68,25 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
         activity: activity(workspace, context),
         settings: Arc::clone(&context.settings),
     })
+}
+
+/// What is said of a Pod of the workspace that takes long to start. It only explains, so what cannot be read is left out.
+async fn pod_warnings(workspace: &VncWorkspace, pod: Option<&Pod>, context: &Context) -> Vec<Event> {
+    let overdue = pod.filter(|pod| is_own(workspace, &pod.metadata) && delay::is_overdue(pod, Timestamp::now()));
+    let Some(uid) = overdue.and_then(ResourceExt::uid) else {
+        return Vec::new();
+    };
+    let events: Api<Event> = Api::namespaced(context.client.clone(), &workspace.namespace().unwrap_or_default());
+    let warnings = ListParams::default()
+        .fields(&format!("involvedObject.uid={uid},type=Warning"))
+        .limit(EVENTS_LIMIT);
+    match events.list(&warnings).await {
+        Ok(found) => found.items,
+        Err(error) => {
+            tracing::debug!(%error, "cannot read the events of a Pod");
+            Vec::new()
+        }
+    }
 }
 
 /// Whether a claim is the home of another workspace that still exists.

@@ -25,7 +25,7 @@ use novasphere_core::{
         FINALIZER,
         applied::{Applied, PodOutcome},
         build::{GatewayLocation, Prepared, build},
-        expiry,
+        delay, expiry,
         lifecycle::{LifecycleDecision, decide_for},
         node_ports::PortChoice,
         plan::{Followup, Plan, SyncPlan, own_pod, own_service, plan},
@@ -128,9 +128,11 @@ impl Reconciler for Context {
         let ends_at = written.status.expires_at.as_ref().map(|time| time.0);
         let deadline = decision.map_or(ends_at, |decision| decision.next);
         let deadline = deadline.into_iter().chain(expiry::next_deletion(&written.status)).min();
-        let deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let may_mend = validated.as_ref().is_err_and(ValidateError::may_recover);
         let reference_retry = may_mend.then_some(REFERENCE_RETRY_INTERVAL);
+        let next_look = applied.pod.pod().and_then(|pod| delay::next_look(pod, now));
+        let deadline = deadline.into_iter().chain(next_look).min();
+        let deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let backoff = match applied.pod {
             PodOutcome::Waiting(left) => Some(left),
             _ => None,

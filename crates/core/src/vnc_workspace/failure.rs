@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use super::{
     applied::CrashLoop,
     build::pod::CONTAINER,
+    home::made_for,
     reason::{PodReason, StorageReason},
     references::References,
     validated::Home,
@@ -69,16 +70,10 @@ pub fn of_write(what: &str, failure: &Failure) -> Explained<PodReason> {
 
 /// A write of the home that was refused.
 #[must_use]
-pub fn of_home_write(home: &str, failure: &Failure) -> Explained<StorageReason> {
+pub fn of_home_write(home: &str, failure: &Failure, references: &References) -> Explained<StorageReason> {
     let said = &failure.message;
     match failure.kind {
-        FailureKind::NotOwned => (
-            StorageReason::HomeTaken,
-            format!(
-                "{said}. To use it as the home, recreate the workspace with spec.storage.restoreFrom.persistentVolumeClaimName {home}; \
-                 to begin empty, delete it or choose another name for the workspace."
-            ),
-        ),
+        FailureKind::NotOwned => (StorageReason::HomeTaken, home_taken(home, references)),
         FailureKind::QuotaExceeded => (
             StorageReason::QuotaExceeded,
             format!(
@@ -112,6 +107,26 @@ pub fn of_home_write(home: &str, failure: &Failure) -> Explained<StorageReason> 
         FailureKind::Unavailable => (
             StorageReason::ApiUnavailable,
             format!("The API server did not do it: {said}. It is tried again."),
+        ),
+    }
+}
+
+/// Whose a claim of the home's name is, and how it can be used. Its data are never to be lost by following advice.
+fn home_taken(home: &str, references: &References) -> String {
+    let former = references.home.as_deref().and_then(|home| made_for(&home.metadata));
+    match former {
+        Some((name, _)) if references.home_is_used => format!(
+            "The PersistentVolumeClaim {home} is the home of the workspace {name}, which is still there. Choose another name for this \
+             workspace."
+        ),
+        Some((name, _)) => format!(
+            "The PersistentVolumeClaim {home} is the home of an earlier workspace {name}, kept when that was deleted. To go on with it, delete \
+             this workspace and make it again with spec.storage.restoreFrom.persistentVolumeClaimName {home}. To leave it, choose another \
+             name. Only to give up its data and begin empty, delete the claim."
+        ),
+        None => format!(
+            "There is a PersistentVolumeClaim {home} that novasphere did not make, and it is left alone. Choose another name for the \
+             workspace; or, if nobody needs its data, delete the claim."
         ),
     }
 }
@@ -206,14 +221,7 @@ pub fn of_pod(pod: &Pod) -> Option<Explained<PodReason>> {
         if said.contains("unbound immediate PersistentVolumeClaims") {
             return None;
         }
-        return Some((
-            PodReason::Unschedulable,
-            format!(
-                "No node takes the desktop: {}. Lower spec.resources, let other workspaces hibernate, or ask the administrator for \
-                 nodes; it starts as soon as there is room.",
-                said.trim_end_matches('.')
-            ),
-        ));
+        return Some(unschedulable(said.trim_end_matches('.')));
     }
     let containers = status
         .init_container_statuses
@@ -221,6 +229,57 @@ pub fn of_pod(pod: &Pod) -> Option<Explained<PodReason>> {
         .chain(&status.container_statuses)
         .flatten();
     containers.into_iter().find_map(of_container)
+}
+
+/// The scheduler's words for what it finds (kubernetes/kubernetes `pkg/scheduler/framework/plugins`), and what helps.
+const SCHEDULING_ADVICE: &[(&str, &str)] = &[
+    (
+        "Insufficient ",
+        "Lower spec.resources or spec.gpu, let other workspaces hibernate, or ask the administrator for nodes",
+    ),
+    (
+        "Too many pods",
+        "Let other workspaces hibernate, or ask the administrator for nodes",
+    ),
+    (
+        "node affinity/selector",
+        "Correct nodeSelector or affinity of spec.podOverrides, or ask the administrator for a node with these labels",
+    ),
+    (
+        "untolerated taint",
+        "Ask the administrator which nodes are kept for others, and for a toleration if the desktop is to run there",
+    ),
+    (
+        "volume node affinity conflict",
+        "A volume can be used on some nodes alone, which are missing or full; wait for them, or ask the administrator",
+    ),
+    (
+        "unschedulable",
+        "Nodes are closed for maintenance; wait, or ask the administrator",
+    ),
+];
+
+/// No node takes the Pod. The advice follows the cause: no room helps where a label is wrong.
+fn unschedulable(said: &str) -> Explained<PodReason> {
+    if said.contains("persistentvolumeclaim") && said.contains("not found") {
+        let message = format!(
+            "The desktop cannot be placed, because a volume of it does not exist: {said}. Make the claim, or correct spec.podOverrides; the \
+             desktop starts as soon as it is there."
+        );
+        return (PodReason::VolumeNotFound, message);
+    }
+    let fitting = SCHEDULING_ADVICE.iter().filter(|(words, _)| said.contains(words));
+    let mut advice: Vec<_> = fitting.map(|(_, advice)| *advice).collect();
+    if advice.is_empty() {
+        advice.push("Change what spec.podOverrides and spec.gpu ask of a node, or ask the administrator");
+    }
+    (
+        PodReason::Unschedulable,
+        format!(
+            "No node takes the desktop: {said}. {}. It starts as soon as a node takes it.",
+            advice.join(". ")
+        ),
+    )
 }
 
 fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {

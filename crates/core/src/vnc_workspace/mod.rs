@@ -6,6 +6,7 @@ pub mod allowed_references;
 pub mod applied;
 pub mod build;
 pub mod credentials;
+pub mod delay;
 pub mod expiry;
 pub mod failure;
 pub mod home;

@@ -9,6 +9,8 @@ pub enum PodReason {
     Running,
     /// The Pod is being made, or its programs start.
     Starting,
+    /// The home cannot be made or used, so no Pod is made.
+    HomeNotReady,
     /// An old Pod is ending before the next one is made.
     Stopping,
     /// The desktop sleeps.
@@ -21,6 +23,10 @@ pub enum PodReason {
     InvalidSpec,
     /// No node takes the Pod.
     Unschedulable,
+    /// The desktop runs and its probe does not succeed.
+    NotAnswering,
+    /// The Pod names a Secret, `ConfigMap` or claim that does not exist.
+    VolumeNotFound,
     /// The image cannot be pulled.
     ImagePullError,
     /// The container cannot be started.

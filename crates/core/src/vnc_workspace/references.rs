@@ -7,7 +7,7 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{PersistentVolumeClaim, Pod, Service},
+    core::v1::{Event, PersistentVolumeClaim, Pod, Service},
     storage::v1::StorageClass,
 };
 use novasphere_crd::VncWorkspace;
@@ -38,6 +38,8 @@ pub struct References {
     pub shared_secrets: BTreeSet<String>,
     /// How the claims that it names stand. One that is not among them does not exist.
     pub claims: BTreeMap<String, NamedClaim>,
+    /// Warnings about its Pod, read while that takes long to start.
+    pub pod_warnings: Vec<Event>,
     /// The input to the desktop.
     pub activity: Activity,
     /// What the administrator says of all workspaces.

@@ -49,6 +49,13 @@ fn container(fields: &Value) -> Value {
     json!({"podOverrides": {"spec": {"containers": [container]}}})
 }
 
+/// One that mounts what is not there.
+fn unmounted() -> Value {
+    let mut spec = container(&json!({"volumeMounts": [{"name": "missing", "mountPath": "/missing"}]}));
+    spec["podOverrides"]["spec"]["volumes"] = json!([{"name": "missing", "configMap": {"name": "missing"}}]);
+    spec
+}
+
 fn with(mut spec: Value, field: &str, value: Value) -> Value {
     if let Some(spec) = spec.as_object_mut() {
         spec.insert(field.to_owned(), value);
@@ -86,6 +93,18 @@ fn failures(image: &str) -> Vec<Failure> {
             name: "variable",
             spec: json!({"env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "missing", "key": "x"}}}]}),
             condition: pod("ContainerError"),
+            says: "configmap \"missing\" not found",
+        },
+        Failure {
+            name: "silent",
+            spec: container(&json!({"command": ["sleep", "infinity"]})),
+            condition: pod("NotAnswering"),
+            says: "Unhealthy: Startup probe failed",
+        },
+        Failure {
+            name: "unmounted",
+            spec: unmounted(),
+            condition: pod("VolumeNotFound"),
             says: "configmap \"missing\" not found",
         },
         Failure {

@@ -73,7 +73,10 @@ async fn writes() -> Result<()> {
         context.api::<VncWorkspace>().delete("alice", &DeleteParams::default()).await?;
         workspace_is_gone(context, "alice").await?;
         apply_desk(context, "alice", &json!({})).await?;
-        wait_for::<VncWorkspace>(context, "alice", ("StorageReady", "False", "HomeTaken"), wait::SHORT).await?;
+        let taken = wait_for::<VncWorkspace>(context, "alice", ("StorageReady", "False", "HomeTaken"), wait::SHORT).await?;
+        has(&taken, ("PodReady", "False", "HomeNotReady")).map_err(anyhow::Error::msg)?;
+        let said = message(&taken, "StorageReady");
+        ensure!(said.contains("earlier workspace alice") && said.contains("persistentVolumeClaimName alice-home"), "{said}");
         context.api::<VncWorkspace>().delete("alice", &DeleteParams::default()).await?;
         workspace_is_gone(context, "alice").await?;
         let storage = json!({"storage": {

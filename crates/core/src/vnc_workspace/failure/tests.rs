@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::*;
+use super::{super::samples::references, *};
 
 fn pod(status: &Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "alice"}, "status": status})).unwrap()
@@ -70,6 +72,67 @@ fn a_pod_says_what_keeps_it_from_running() {
 }
 
 #[test]
+fn advice_follows_the_cause_for_which_no_node_takes_the_pod() {
+    for (said, reason, advice) in [
+        (
+            "0/3 nodes are available: 3 Insufficient cpu.",
+            PodReason::Unschedulable,
+            "Lower spec.resources",
+        ),
+        (
+            "0/3 nodes are available: 3 Insufficient nvidia.com/gpu",
+            PodReason::Unschedulable,
+            "spec.gpu",
+        ),
+        (
+            "0/3 nodes are available: 3 Too many pods",
+            PodReason::Unschedulable,
+            "Let other workspaces hibernate",
+        ),
+        (
+            "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector",
+            PodReason::Unschedulable,
+            ". Correct nodeSelector or affinity",
+        ),
+        (
+            "0/3 nodes are available: 3 node(s) had untolerated taint(s)",
+            PodReason::Unschedulable,
+            ". Ask the administrator which nodes",
+        ),
+        (
+            "0/3 nodes are available: 3 node(s) had volume node affinity conflict",
+            PodReason::Unschedulable,
+            "A volume can be used",
+        ),
+        (
+            "0/3 nodes are available: 3 node(s) were unschedulable",
+            PodReason::Unschedulable,
+            "maintenance",
+        ),
+        (
+            "0/3 nodes are available: 3 of another kind",
+            PodReason::Unschedulable,
+            "ask of a node",
+        ),
+        (
+            "0/3 nodes are available: persistentvolumeclaim \"team-data\" not found. not found",
+            PodReason::VolumeNotFound,
+            "Make the claim, or correct spec.podOverrides",
+        ),
+    ] {
+        let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said});
+        let (found, message) = of_pod(&pod(&json!({"conditions": [condition]}))).unwrap();
+        assert_eq!(found, reason, "{message}");
+        assert!(message.contains(advice), "{message}");
+        assert_eq!(
+            message.contains("Lower"),
+            advice.contains("Lower") || said.contains("Insufficient"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn refusals_of_admission_are_told_apart() {
     for (kind, said, reason) in [
         (
@@ -105,16 +168,46 @@ fn refusals_of_admission_are_told_apart() {
     ] {
         assert_eq!(of_write("Pod", &Failure::new(kind, said)).0, reason, "{said}");
     }
-    let taken = of_home_write("alice-home", &Failure::new(FailureKind::NotOwned, "it exists"));
-    assert_eq!(taken.0, StorageReason::HomeTaken);
-    assert!(taken.1.contains("restoreFrom.persistentVolumeClaimName alice-home"));
+}
+
+#[test]
+fn a_home_that_is_taken_is_never_to_be_deleted_first() {
+    let failure = Failure::new(FailureKind::NotOwned, "it exists");
+    let kept =
+        json!({"metadata": {"labels": {"novasphere.io/workspace": "alice", "novasphere.io/owner-uid": "alice-0"}}});
+    let with = |home: Option<&Value>, home_is_used: bool| References {
+        home: home.map(|home| Arc::new(serde_json::from_value(home.clone()).unwrap())),
+        home_is_used,
+        ..references()
+    };
+    for (references, says) in [
+        (
+            with(Some(&kept), false),
+            "restoreFrom.persistentVolumeClaimName alice-home",
+        ),
+        (
+            with(Some(&kept), true),
+            "is the home of the workspace alice, which is still there",
+        ),
+        (with(None, false), "that novasphere did not make"),
+    ] {
+        let (reason, message) = of_home_write("alice-home", &failure, &references);
+        assert_eq!(reason, StorageReason::HomeTaken);
+        assert!(message.contains(says), "{message}");
+        let (choose, delete) = (message.find("hoose another name"), message.find("delete the claim"));
+        assert!(
+            choose.is_some() && delete.is_none_or(|delete| Some(delete) > choose),
+            "{message}"
+        );
+        assert!(!message.contains("rename"), "a claim cannot be renamed: {message}");
+    }
 }
 
 #[test]
 fn a_home_that_cannot_grow_is_not_told_to_shrink() {
     let said = "persistentvolumeclaims \"alice-home\" is forbidden: only dynamically provisioned pvc can be resized and the \
                 storageclass that provisions the pvc must support resize";
-    let (reason, message) = of_home_write("alice-home", &Failure::new(FailureKind::Forbidden, said));
+    let (reason, message) = of_home_write("alice-home", &Failure::new(FailureKind::Forbidden, said), &references());
     assert_eq!(reason, StorageReason::CannotGrow);
     assert!(
         message.contains("allowVolumeExpansion") && !message.contains("back"),

@@ -4,8 +4,8 @@ use novasphere_crd::condition as types;
 
 use super::{
     super::{
-        applied::{Applied, PodOutcome, ServiceOutcome},
-        failure,
+        applied::{PodOutcome, ServiceOutcome},
+        delay, failure,
         lifecycle::DesktopState,
         reason::PodReason,
         resize,
@@ -13,7 +13,10 @@ use super::{
     },
     Observed,
 };
-use crate::{condition::NewCondition, failure::Failure};
+use crate::{
+    condition::NewCondition,
+    failure::{Failure, FailureKind},
+};
 
 pub(super) fn pod(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::POD_READY;
@@ -58,11 +61,25 @@ pub(super) fn pod(observed: &Observed<'_>) -> NewCondition {
             ),
         );
     }
-    awake(applied)
+    if let Some(waits) = for_its_home(observed) {
+        return waits;
+    }
+    awake(observed)
+}
+
+/// No Pod is made before its home, and a home that is refused does not come by itself.
+fn for_its_home(observed: &Observed<'_>) -> Option<NewCondition> {
+    let failure = observed.applied.home.failure()?;
+    let is_absent = matches!(observed.applied.pod, PodOutcome::Absent);
+    (is_absent && failure.kind != FailureKind::Unavailable).then(|| {
+        let message = "The desktop has no home to start with; StorageReady says why, and what to do.";
+        NewCondition::new_false(types::POD_READY, PodReason::HomeNotReady, message)
+    })
 }
 
 /// The Pod of a desktop that is to be awake.
-fn awake(applied: &Applied) -> NewCondition {
+fn awake(observed: &Observed<'_>) -> NewCondition {
+    let applied = observed.applied;
     let type_ = types::POD_READY;
     let fails = |reason: PodReason, message: &str| NewCondition::new_false(type_, reason, message);
     // A crash loop says more than that the next Pod starts or the last one is ending.
@@ -92,7 +109,9 @@ fn awake(applied: &Applied) -> NewCondition {
             );
             NewCondition::new_true(type_, PodReason::Running, message)
         }
-        PodOutcome::Present { pod, .. } => match failure::of_pod(pod) {
+        PodOutcome::Present { pod, .. } => match failure::of_pod(pod)
+            .or_else(|| delay::of_delay(pod, &observed.references.pod_warnings, observed.now))
+        {
             Some((reason, message)) => fails(reason, &message),
             None => fails(PodReason::Starting, "The desktop starts."),
         },

@@ -21,7 +21,7 @@ pub(super) fn storage(observed: &Observed<'_>) -> NewCondition {
         return finding;
     }
     if let ChildOutcome::Failed(failure) = &observed.applied.home {
-        let (reason, message) = failure::of_home_write(&home_of(observed.workspace), failure);
+        let (reason, message) = failure::of_home_write(&home_of(observed.workspace), failure, observed.references);
         return NewCondition::new_false(type_, reason, message);
     }
     if observed.workspace.metadata.deletion_timestamp.is_some() {
