@@ -144,10 +144,10 @@ pub fn hashed(parts: &[&str]) -> DnsLabel {
     })
 }
 
-/// `name` as the value of a label: as it is up to 63 characters, else cut and hashed.
+/// `name` as the value of a label: as it is when it is one, else cut and hashed.
 #[must_use]
 pub fn label_value(name: &str) -> String {
-    if name.len() <= LABEL_LENGTH_LIMIT {
+    if is_label_value(name) {
         name.to_owned()
     } else {
         hashed(&[name]).0
@@ -173,6 +173,14 @@ fn hex(bytes: &[u8], digits: usize) -> String {
     let mut text = base16ct::lower::encode_string(bytes);
     text.truncate(digits);
     text
+}
+
+/// Letters, digits, `-`, `_` and `.`, with a letter or digit at both ends; or nothing.
+fn is_label_value(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let is_inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    bytes.len() <= LABEL_LENGTH_LIMIT && is_end(bytes.first()) && is_end(bytes.last()) && bytes.iter().all(is_inner)
 }
 
 fn is_label(text: &str) -> bool {
@@ -219,6 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn a_label_has_a_name_as_it_is_or_hashed() {
+        for plain in ["", "alice", "Alice.B_c-1", &"a".repeat(63)] {
+            assert_eq!(label_value(plain), plain);
+        }
+        let long = "a".repeat(64);
+        let names = ["alice@example.org", "王小明", "alice.", "_alice", " ", &long];
+        let values: std::collections::BTreeSet<_> = names.iter().map(|name| label_value(name)).collect();
+        assert_eq!(values.len(), names.len());
+        assert!(label_value(names[0]).starts_with("alice-example-org-"));
+        for value in values {
+            assert!(is_label_value(&value), "{value}");
+        }
+    }
+
+    #[test]
     fn hashed_names_keep_the_parts_apart() {
         assert_ne!(hashed(&["a-b", "c"]), hashed(&["a", "b-c"]));
         assert_ne!(hashed(&["ab", ""]), hashed(&["a", "b"]));
@@ -251,6 +274,11 @@ mod tests {
             prop_assume!(a != b);
             let [a, b] = [&a, &b].map(|parts| parts.iter().map(String::as_str).collect::<Vec<_>>());
             prop_assert_ne!(hashed(&a), hashed(&b));
+        }
+
+        #[test]
+        fn any_name_has_a_label_value(name in any::<String>()) {
+            prop_assert!(is_label_value(&label_value(&name)));
         }
 
         #[test]

@@ -97,13 +97,35 @@ pub(crate) fn between(field: &str, least: &str, most: &str) -> Rule {
     )
 }
 
-/// The field is a quantity above zero; its type's own rule says when it is none.
-pub(crate) fn positive(field: &str) -> Rule {
+/// The field is a number of bytes that can be meant: `4` is a slip for `4Gi`. Its type's own rule says when it is no quantity.
+pub(crate) fn plausible_size(field: &str) -> Rule {
     optional(
         field,
-        &format!("!isQuantity(string(self.{field})) || quantity(string(self.{field})).compareTo(quantity('0')) != 0"),
-        &format!("{field} must be above zero, such as 2Gi"),
+        &format!(
+            "!isQuantity(string(self.{field})) || {}",
+            is_plausible(&format!("self.{field}"))
+        ),
+        &format!("{field} must be at least 1Mi; a number without a unit is bytes, so write a unit, such as 2Gi"),
     )
+}
+
+/// The same for the memory in a field with quantities of resources.
+pub(crate) fn plausible_memory(field: &str) -> Rule {
+    let memory = format!("self.{field}['memory']");
+    optional(
+        field,
+        &format!(
+            "!('memory' in self.{field}) || !isQuantity(string({memory})) || {}",
+            is_plausible(&memory)
+        ),
+        "memory must be at least 1Mi; a number without a unit is bytes, so write a unit, such as 2Gi",
+    )
+}
+
+fn is_plausible(quantity: &str) -> String {
+    let compared = |bound: &str| format!("quantity(string({quantity})).compareTo(quantity('{bound}'))");
+    // A negative one is refused by the rule of its type.
+    format!("({} < 0 || {} >= 0)", compared("0"), compared("1Mi"))
 }
 
 /// Every entry of the field is an OpenSSH public key.

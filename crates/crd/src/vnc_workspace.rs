@@ -23,7 +23,7 @@ use crate::{
     ConsolePolicy, Duration, RawObject,
     rule::{
         at_most_one, between, entry_points_differ, exactly_one, forbidden, http_paths_differ, immutable, invalid,
-        matches, required, ssh_keys, tls_hosts_differ,
+        matches, plausible_memory, plausible_size, required, ssh_keys, tls_hosts_differ,
     },
     schema::tidy,
 };
@@ -97,11 +97,11 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = tidy)]
-#[x_kube(validation = matches(
-    "user",
-    "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-    "user must have only letters, digits, '-', '_' and '.', with a letter or digit at both ends: it becomes a label"
-))]
+#[x_kube(validation = invalid(
+    r"size(bytes(self.user)) <= 253 && self.user.matches(r'^[^\s[:cntrl:]]([^[:cntrl:]]*[^\s[:cntrl:]])?$')",
+    "user must be up to 253 bytes without control characters, and not begin or end with white space"
+)
+.field_path(".user"))]
 #[x_kube(validation = matches("image", r"^\S+$", "image must be the name of a container image, without spaces"))]
 #[x_kube(validation = forbidden(
     "!has(self.console.protocols) || !('serial' in self.console.protocols)",
@@ -113,6 +113,7 @@ use crate::{
     "a desktop has no serial console; remove console.defaultProtocol, or set it to vnc or ssh"
 )
 .field_path(".console"))]
+#[x_kube(validation = plausible_size("sharedMemory"))]
 #[x_kube(validation = immutable("user", "make another workspace for another person"))]
 #[x_kube(validation = forbidden(
     "!has(self.routes) || self.routes.all(r, r.port != 'Ssh' || (has(self.ssh) && self.ssh.enabled))",
@@ -128,12 +129,13 @@ use crate::{
 #[x_kube(validation = tls_hosts_differ())]
 #[x_kube(validation = http_paths_differ())]
 pub struct VncWorkspaceSpec {
-    /// Whose desktop it is: letters, digits, `-`, `_` and `.`, at most 63 characters. It is a label of the Pod and part of
-    /// the default path `/user/<user>/vnc`; who may connect is decided by RBAC. Immutable.
-    #[schemars(length(min = 1, max = 63))]
+    /// Whose desktop it is, as the identity provider writes it: an e-mail address, a name in any alphabet, at most 253 bytes of UTF-8. The
+    /// label `novasphere.io/user` of the Pod has it, cut and hashed where it is no value of a label. Who may connect is decided by RBAC.
+    /// Immutable.
+    #[schemars(length(min = 1, max = 253))]
     pub user: String,
 
-    /// The desktop's container image. A change makes the Pod anew.
+    /// The desktop's container image. A change replaces the Pod.
     #[schemars(length(max = 512))]
     pub image: String,
 
@@ -142,9 +144,14 @@ pub struct VncWorkspaceSpec {
     pub display: Display,
 
     /// CPU and memory of the desktop. Default: the namespace's defaults. A change is made while the desktop runs where Kubernetes
-    /// can do that, and makes the Pod anew elsewhere.
+    /// can do that, and replaces the Pod elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<WorkspaceResources>,
+
+    /// The size of `/dev/shm`, memory that programs share: browsers and databases need more than the 64Mi of container engines. What is in
+    /// it counts as memory of the desktop. A change replaces the Pod. Default `512Mi`, from the next Pod on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_memory: Option<Quantity>,
 
     /// Graphics cards or other devices. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -244,6 +251,8 @@ const fn depth() -> u8 {
      quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
     "a request is above its limit; lower the request, or raise the limit"
 ))]
+#[x_kube(validation = plausible_memory("requests"))]
+#[x_kube(validation = plausible_memory("limits"))]
 pub struct WorkspaceResources {
     /// What the desktop is sure to get, such as `cpu: 500m` and `memory: 1Gi`. At most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -382,7 +391,8 @@ pub struct Lifecycle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_awake_until: Option<Time>,
 
-    /// It ends at this time (RFC 3339). Not with `maxLifetime`. Default: never.
+    /// It ends at this time (RFC 3339), which is after its creation. A change that would end it at once is announced and carried out 5 minutes
+    /// later, `status.expiresAt` has the time; the same for `maxLifetime`. Not with `maxLifetime`. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 
@@ -441,7 +451,7 @@ pub struct Schedule {
 fn cron(field: &str) -> Rule {
     matches(
         field,
-        "^[-0-9A-Za-z*/,]+( [-0-9A-Za-z*/,]+){4}$",
+        r"^\s*[-0-9A-Za-z*/,]+(\s+[-0-9A-Za-z*/,]+){4}\s*$",
         &format!(
             "{field} must be a cron expression of five fields, such as 0 8 * * 1-5 for 8:00 from Monday to Friday"
         ),

@@ -52,7 +52,8 @@ const OPEN_FIELDS: &[&str] = &[
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AllowedOverrides {
-    /// Fields of the Pod's spec. Default: none of these.
+    /// Fields of the Pod's spec, of these: `priorityClassName`, `preemptionPolicy`, `tolerations`, `schedulerName`, `schedulingGates`,
+    /// `runtimeClassName`, `resourceClaims` and `volumes.csi`. Default: none of them.
     #[schemars(length(max = 16))]
     pub fields: Vec<OverridableField>,
 
@@ -89,10 +90,6 @@ pub enum OverridableField {
     #[serde(rename = "volumes.csi")]
     #[strum(serialize = "volumes.csi")]
     InlineCsi,
-    /// Sources `podCertificate` of projected volumes: certificates in the name of the Pod.
-    #[serde(rename = "volumes.projected.podCertificate")]
-    #[strum(serialize = "volumes.projected.podCertificate")]
-    PodCertificate,
 }
 
 /// All of them, for messages.
@@ -105,7 +102,6 @@ const OVERRIDABLE_FIELDS: &[OverridableField] = &[
     OverridableField::RuntimeClassName,
     OverridableField::ResourceClaims,
     OverridableField::InlineCsi,
-    OverridableField::PodCertificate,
 ];
 
 impl OverridableField {
@@ -115,7 +111,8 @@ impl OverridableField {
 }
 
 /// What is said of a field, label or annotation that the administrator may open.
-const CLOSED: &str = "the administrator has not opened it (controller.workspaces.allowedOverrides of the configuration); remove it";
+const CLOSED: &str =
+    "the administrator has not opened it (controller.workspaces.allowedOverrides of the configuration); remove it";
 
 /// Refuses overrides that set what is not open. `pod` is the Pod with them.
 pub(super) fn check(overrides: &Value, pod: &PodSpec, allowed: &AllowedOverrides) -> Result<(), ValidateError> {
@@ -125,7 +122,11 @@ pub(super) fn check(overrides: &Value, pod: &PodSpec, allowed: &AllowedOverrides
         return refuse(format!("metadata.{key}"), problem);
     }
     keys("labels", &fields(overrides, "/metadata/labels"), &allowed.labels)?;
-    keys("annotations", &fields(overrides, "/metadata/annotations"), &allowed.annotations)?;
+    keys(
+        "annotations",
+        &fields(overrides, "/metadata/annotations"),
+        &allowed.annotations,
+    )?;
     if let Some(key) = names(&fields(overrides, "")).find(|key| !["metadata", "spec"].contains(key)) {
         return Err(ValidateError::UnknownField(key.to_owned()));
     }
@@ -146,15 +147,15 @@ fn of_volume(volume: &Volume, allowed: &AllowedOverrides) -> Result<(), Validate
     if volume.csi.is_some() {
         open(OverridableField::InlineCsi, format!("{place}.csi"), allowed)?;
     }
-    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-    if sources.into_iter().any(|source| source.pod_certificate.is_some()) {
-        let field = format!("{place}.projected.podCertificate");
-        open(OverridableField::PodCertificate, field, allowed)?;
-    }
     // The claim that the kubelet's controller makes of it would look like one of ours.
-    let template = volume.ephemeral.as_ref().and_then(|ephemeral| ephemeral.volume_claim_template.as_ref());
+    let template = volume
+        .ephemeral
+        .as_ref()
+        .and_then(|ephemeral| ephemeral.volume_claim_template.as_ref());
     let metadata = template.and_then(|template| template.metadata.as_ref());
-    let all = metadata.into_iter().flat_map(|metadata| [&metadata.labels, &metadata.annotations]);
+    let all = metadata
+        .into_iter()
+        .flat_map(|metadata| [&metadata.labels, &metadata.annotations]);
     let mut keys = all.flatten().flat_map(|keys| keys.keys());
     match keys.find(|key| is_own(key)) {
         Some(key) => refuse(
@@ -173,12 +174,13 @@ fn open(field: OverridableField, place: String, allowed: &AllowedOverrides) -> R
 }
 
 fn keys(kind: &str, keys: &Map<String, Value>, allowed: &[String]) -> Result<(), ValidateError> {
-    for key in names(keys) {
+    for (key, value) in keys {
         let place = || format!("metadata.{kind}[{key}]");
+        // Nor may one be taken away.
         if is_own(key) {
             return refuse(place(), "novasphere finds the Pod by these; use another key");
         }
-        if !key.starts_with(FREE_PREFIX) && !allowed.iter().any(|pattern| matches(pattern, key)) {
+        if !value.is_null() && !key.starts_with(FREE_PREFIX) && !allowed.iter().any(|pattern| matches(pattern, key)) {
             return refuse(place(), CLOSED);
         }
     }
@@ -199,12 +201,19 @@ fn matches(pattern: &str, key: &str) -> bool {
 
 /// The fields of the object at this place.
 fn fields(overrides: &Value, pointer: &str) -> Map<String, Value> {
-    overrides.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default()
+    overrides
+        .pointer(pointer)
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// The names of fields that are set. `null` takes away what is not there.
 fn names(fields: &Map<String, Value>) -> impl Iterator<Item = &str> {
-    fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
+    fields
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, _)| name.as_str())
 }
 
 fn refuse(field: String, problem: &'static str) -> Result<(), ValidateError> {
@@ -242,11 +251,18 @@ mod tests {
         let field = |name: &str| json!({"fields": [name]});
         let volume = |source: Value| {
             let mut volume = json!({"name": "v"});
-            volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+            volume
+                .as_object_mut()
+                .unwrap()
+                .extend(source.as_object().unwrap().clone());
             json!({"spec": {"volumes": [volume]}})
         };
         vec![
-            (json!({"metadata": {"labels": {"app": "victim"}}}), "metadata.labels[app]", json!({"labels": ["app"]})),
+            (
+                json!({"metadata": {"labels": {"app": "victim"}}}),
+                "metadata.labels[app]",
+                json!({"labels": ["app"]}),
+            ),
             (
                 json!({"metadata": {"labels": {"team.example.org/a": "b"}}}),
                 "metadata.labels[team.example.org/a]",
@@ -262,21 +278,40 @@ mod tests {
                 "spec.priorityClassName",
                 field("priorityClassName"),
             ),
-            (json!({"spec": {"preemptionPolicy": "Never"}}), "spec.preemptionPolicy", field("preemptionPolicy")),
-            (json!({"spec": {"tolerations": [{"operator": "Exists"}]}}), "spec.tolerations", field("tolerations")),
-            (json!({"spec": {"schedulerName": "mine"}}), "spec.schedulerName", field("schedulerName")),
-            (json!({"spec": {"schedulingGates": [{"name": "a"}]}}), "spec.schedulingGates", field("schedulingGates")),
-            (json!({"spec": {"runtimeClassName": "kata"}}), "spec.runtimeClassName", field("runtimeClassName")),
+            (
+                json!({"spec": {"preemptionPolicy": "Never"}}),
+                "spec.preemptionPolicy",
+                field("preemptionPolicy"),
+            ),
+            (
+                json!({"spec": {"tolerations": [{"operator": "Exists"}]}}),
+                "spec.tolerations",
+                field("tolerations"),
+            ),
+            (
+                json!({"spec": {"schedulerName": "mine"}}),
+                "spec.schedulerName",
+                field("schedulerName"),
+            ),
+            (
+                json!({"spec": {"schedulingGates": [{"name": "a"}]}}),
+                "spec.schedulingGates",
+                field("schedulingGates"),
+            ),
+            (
+                json!({"spec": {"runtimeClassName": "kata"}}),
+                "spec.runtimeClassName",
+                field("runtimeClassName"),
+            ),
             (
                 json!({"spec": {"resourceClaims": [{"name": "a", "resourceClaimName": "b"}]}}),
                 "spec.resourceClaims",
                 field("resourceClaims"),
             ),
-            (volume(json!({"csi": {"driver": "d"}})), "spec.volumes[v].csi", field("volumes.csi")),
             (
-                volume(json!({"projected": {"sources": [{"podCertificate": {"signerName": "a", "keyType": "ED25519"}}]}})),
-                "spec.volumes[v].projected.podCertificate",
-                field("volumes.projected.podCertificate"),
+                volume(json!({"csi": {"driver": "d"}})),
+                "spec.volumes[v].csi",
+                field("volumes.csi"),
             ),
         ]
     }
@@ -286,7 +321,12 @@ mod tests {
         for (overrides, field, opening) in closed() {
             let workspace = workspace(&json!({"podOverrides": overrides}));
             let said = validate(&workspace, &references()).unwrap_err().to_string();
-            assert!(said.starts_with(&format!("spec.podOverrides.{field}: the administrator has not opened it")), "{said}");
+            assert!(
+                said.starts_with(&format!(
+                    "spec.podOverrides.{field}: the administrator has not opened it"
+                )),
+                "{said}"
+            );
             let opened = validate(&workspace, &with(opening));
             assert!(opened.is_ok(), "{field}: {opened:?}");
         }
@@ -297,8 +337,18 @@ mod tests {
         let all = json!({"labels": ["*"], "annotations": ["*"]});
         let labelled = json!({"labels": {"novasphere.io/owner-uid": "bob-1"}});
         for (overrides, field) in [
-            (json!({"metadata": {"labels": {"novasphere.io/owner-uid": "a"}}}), "metadata.labels[novasphere.io/owner-uid]"),
-            (json!({"metadata": {"annotations": {"app.kubernetes.io/a": "a"}}}), "metadata.annotations[app.kubernetes.io/a]"),
+            (
+                json!({"metadata": {"labels": {"novasphere.io/owner-uid": "a"}}}),
+                "metadata.labels[novasphere.io/owner-uid]",
+            ),
+            (
+                json!({"metadata": {"annotations": {"app.kubernetes.io/a": "a"}}}),
+                "metadata.annotations[app.kubernetes.io/a]",
+            ),
+            (
+                json!({"metadata": {"labels": {"novasphere.io/user": null}}}),
+                "metadata.labels[novasphere.io/user]",
+            ),
             (json!({"metadata": {"generation": 5}}), "metadata.generation"),
             (json!({"spec": {"overhead": {"cpu": "1"}}}), "spec.overhead"),
             (json!({"spec": {"priority": 5}}), "spec.priority"),

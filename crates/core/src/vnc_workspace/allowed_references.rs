@@ -18,6 +18,9 @@ use super::{
 /// Label of a Secret or claim that desktops of its namespace may read, with the value `true`.
 pub const KEY_SHARED: &str = "novasphere.io/shared-with-desktops";
 
+/// How many Secrets and claims a workspace may name.
+const REFERENCES_LIMIT: usize = 64;
+
 /// What a workspace names beside its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodReferences {
@@ -48,10 +51,19 @@ impl PodReferences {
             claims: claims.filter(|name| *name != home).collect(),
         }
     }
+
+    /// Whether there are more than are looked at: each costs a request per reconcile.
+    #[must_use]
+    pub fn are_too_many(&self) -> bool {
+        self.secrets.len() + self.claims.len() > REFERENCES_LIMIT
+    }
 }
 
 /// Refuses a Pod that reads what it may not.
 pub(super) fn check(workspace: &VncWorkspace, pod: &PodSpec, references: &References) -> Result<(), ValidateError> {
+    if PodReferences::of(workspace).are_too_many() {
+        return Err(ValidateError::TooManyReferences(REFERENCES_LIMIT));
+    }
     let own = secret_name(workspace.metadata.name.as_deref().unwrap_or_default());
     let is_shared = |name: &String| *name == own || references.shared_secrets.contains(name);
     if let Some((field, secret)) = secrets(pod).into_iter().find(|(_, name)| !is_shared(name)) {
@@ -249,6 +261,23 @@ mod tests {
     }
 
     #[test]
+    fn more_secrets_and_claims_than_can_be_meant_are_refused_unread() {
+        let naming = |count: usize| {
+            let volumes: Vec<_> = (0..count)
+                .map(|index| json!({"name": format!("v{index}"), "secret": {"secretName": format!("s{index}")}}))
+                .collect();
+            workspace(&json!({"podOverrides": {"spec": {"volumes": volumes}}}))
+        };
+        assert!(!PodReferences::of(&naming(REFERENCES_LIMIT)).are_too_many());
+        let many = naming(REFERENCES_LIMIT + 1);
+        assert!(PodReferences::of(&many).are_too_many());
+        assert_eq!(
+            validate(&many, &references()),
+            Err(ValidateError::TooManyReferences(REFERENCES_LIMIT))
+        );
+    }
+
+    #[test]
     fn its_own_secret_and_those_that_pull_images_need_no_label() {
         for spec in [
             json!({"ssh": {"authorizedKeys": ["ssh-ed25519 AAAA alice"]}}),
@@ -273,8 +302,14 @@ mod tests {
         let field = "spec.podOverrides.spec.volumes[v].persistentVolumeClaim: ";
         for (stands, says) in [
             (None, "there is no PersistentVolumeClaim bob-home"),
-            (Some(NamedClaim::NotShared), "desktops may not mount the PersistentVolumeClaim bob-home"),
-            (Some(NamedClaim::HomeOfOther), "the PersistentVolumeClaim bob-home is the home of another workspace"),
+            (
+                Some(NamedClaim::NotShared),
+                "desktops may not mount the PersistentVolumeClaim bob-home",
+            ),
+            (
+                Some(NamedClaim::HomeOfOther),
+                "the PersistentVolumeClaim bob-home is the home of another workspace",
+            ),
         ] {
             let mut with = references();
             with.claims.extend(stands.map(|stands| ("bob-home".to_owned(), stands)));

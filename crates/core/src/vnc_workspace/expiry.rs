@@ -13,7 +13,6 @@ use super::{
     validate::snapshot_policy,
 };
 use crate::{
-    condition::find,
     time::{after, whole_second},
     transition::EventNote,
 };
@@ -72,9 +71,9 @@ pub fn last_words(workspace: &VncWorkspace, decision: Option<&LifecycleDecision>
         return None;
     }
     let conditions = workspace.status.iter().flat_map(|status| &status.conditions);
-    let is_told = conditions
-        .into_iter()
-        .any(|condition| condition.type_ == types::HIBERNATED && condition.reason == <&str>::from(HibernatedReason::Expired));
+    let is_told = conditions.into_iter().any(|condition| {
+        condition.type_ == types::HIBERNATED && condition.reason == <&str>::from(HibernatedReason::Expired)
+    });
     if is_told {
         return None;
     }
@@ -83,7 +82,9 @@ pub fn last_words(workspace: &VncWorkspace, decision: Option<&LifecycleDecision>
     let fate = match workspace.spec.storage.reclaim {
         ReclaimPolicy::Retain if on_expire => format!("its home {home} is kept, and saved as a snapshot"),
         ReclaimPolicy::Retain => format!("its home {home} is kept"),
-        ReclaimPolicy::Delete if on_expire => format!("its home {home} is deleted with all data, once a snapshot of it is ready"),
+        ReclaimPolicy::Delete if on_expire => {
+            format!("its home {home} is deleted with all data, once a snapshot of it is ready")
+        }
         ReclaimPolicy::Delete => format!("its home {home} is deleted with all data"),
         ReclaimPolicy::Snapshot => format!("its home {home} is deleted once a snapshot of it is ready"),
     };
@@ -121,12 +122,29 @@ pub(super) fn announcements(old: Option<&VncWorkspaceStatus>, new: &VncWorkspace
 const NAMED_SNAPSHOTS_LIMIT: usize = 5;
 
 fn snapshots_expire(old: &VncWorkspaceStatus, new: &VncWorkspaceStatus) -> Option<EventNote> {
-    let is_told = |name: &str| old.snapshots.iter().any(|old| old.name == name && old.expires_at.is_some());
-    let expiring = || new.snapshots.iter().filter(|snapshot| snapshot.expires_at.is_some() && !is_told(&snapshot.name));
-    let first = expiring().filter_map(|snapshot| Some(snapshot.expires_at.as_ref()?.0)).min()?;
-    let names: Vec<_> = expiring().map(|snapshot| snapshot.name.as_str()).take(NAMED_SNAPSHOTS_LIMIT).collect();
+    let is_told = |name: &str| {
+        old.snapshots
+            .iter()
+            .any(|old| old.name == name && old.expires_at.is_some())
+    };
+    let expiring = || {
+        new.snapshots
+            .iter()
+            .filter(|snapshot| snapshot.expires_at.is_some() && !is_told(&snapshot.name))
+    };
+    let first = expiring()
+        .filter_map(|snapshot| Some(snapshot.expires_at.as_ref()?.0))
+        .min()?;
+    let names: Vec<_> = expiring()
+        .map(|snapshot| snapshot.name.as_str())
+        .take(NAMED_SNAPSHOTS_LIMIT)
+        .collect();
     let more = expiring().count().saturating_sub(names.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     Some(EventNote::warning(
         "SnapshotsExpire",
         format!(
@@ -139,7 +157,10 @@ fn snapshots_expire(old: &VncWorkspaceStatus, new: &VncWorkspaceStatus) -> Optio
 /// When the times of the status that something waits for come, the first of them.
 #[must_use]
 pub fn next_deletion(status: &VncWorkspaceStatus) -> Option<Timestamp> {
-    let times = status.snapshots.iter().filter_map(|snapshot| snapshot.expires_at.as_ref());
+    let times = status
+        .snapshots
+        .iter()
+        .filter_map(|snapshot| snapshot.expires_at.as_ref());
     times.map(|time| time.0).min()
 }
 
@@ -181,24 +202,55 @@ mod tests {
         };
         for lifecycle in [until(10), json!({"maxLifetime": "10s"})] {
             for told in [None, Some(9 * hour)] {
-                assert_eq!(ends(&lifecycle, told, hour), Some(hour + 300), "it is over, says the change");
+                assert_eq!(
+                    ends(&lifecycle, told, hour),
+                    Some(hour + 300),
+                    "it is over, says the change"
+                );
             }
             assert_eq!(ends(&lifecycle, Some(hour + 300), hour), Some(hour + 300));
-            assert_eq!(ends(&lifecycle, Some(hour + 300), hour + 299), Some(hour + 300), "once it is told it stays");
+            assert_eq!(
+                ends(&lifecycle, Some(hour + 300), hour + 299),
+                Some(hour + 300),
+                "once it is told it stays"
+            );
             assert_eq!(ends(&lifecycle, Some(hour + 300), hour + 400), Some(hour + 300));
         }
         assert_eq!(ends(&json!({}), Some(hour + 300), hour + 299), None, "taken back");
-        assert_eq!(ends(&until(9 * hour), Some(hour + 300), hour + 299), Some(9 * hour), "moved on");
-        assert_eq!(ends(&until(2 * hour), Some(9 * hour), hour), Some(2 * hour), "early enough");
-        assert_eq!(ends(&until(2 * hour), Some(2 * hour), 2 * hour - 1), Some(2 * hour), "told long ago");
-        assert_eq!(ends(&until(2 * hour), Some(2 * hour), 3 * hour), Some(2 * hour), "nobody looked meanwhile");
+        assert_eq!(
+            ends(&until(9 * hour), Some(hour + 300), hour + 299),
+            Some(9 * hour),
+            "moved on"
+        );
+        assert_eq!(
+            ends(&until(2 * hour), Some(9 * hour), hour),
+            Some(2 * hour),
+            "early enough"
+        );
+        assert_eq!(
+            ends(&until(2 * hour), Some(2 * hour), 2 * hour - 1),
+            Some(2 * hour),
+            "told long ago"
+        );
+        assert_eq!(
+            ends(&until(2 * hour), Some(2 * hour), 3 * hour),
+            Some(2 * hour),
+            "nobody looked meanwhile"
+        );
         let new = workspace(&json!({"lifecycle": until(10)}));
-        assert_eq!(end(&new, EXPIRY_NOTICE, at(5)), Some(at(10)), "a new one ends when it says");
+        assert_eq!(
+            end(&new, EXPIRY_NOTICE, at(5)),
+            Some(at(10)),
+            "a new one ends when it says"
+        );
     }
 
     #[test]
     fn an_end_before_its_creation_is_refused_and_ends_nothing() {
-        for mut workspace in [workspace(&json!({"lifecycle": until(-1)})), seen(&until(-86400), Some(3600))] {
+        for mut workspace in [
+            workspace(&json!({"lifecycle": until(-1)})),
+            seen(&until(-86400), Some(3600)),
+        ] {
             let error = validate(&workspace, &references()).unwrap_err();
             assert!(matches!(error, ValidateError::ExpiresBeforeCreation { .. }), "{error}");
             assert_eq!(asked_end(&workspace), None);
@@ -229,12 +281,18 @@ mod tests {
         let lifecycle = until(10);
         for (spec, says) in [
             (json!({"lifecycle": lifecycle}), "its home alice-home is kept."),
-            (json!({"lifecycle": lifecycle, "storage": {"reclaim": "Delete"}}), "is deleted with all data."),
+            (
+                json!({"lifecycle": lifecycle, "storage": {"reclaim": "Delete"}}),
+                "is deleted with all data.",
+            ),
             (
                 json!({"lifecycle": lifecycle, "storage": {"reclaim": "Delete"}, "backup": {}}),
                 "is deleted with all data, once a snapshot of it is ready.",
             ),
-            (json!({"lifecycle": lifecycle, "storage": {"reclaim": "Snapshot"}}), "is deleted once a snapshot of it is ready."),
+            (
+                json!({"lifecycle": lifecycle, "storage": {"reclaim": "Snapshot"}}),
+                "is deleted once a snapshot of it is ready.",
+            ),
         ] {
             let said = told(&spec);
             assert!(said.contains(says), "{said}");
@@ -264,8 +322,14 @@ mod tests {
         };
         let none = status(None, &[]);
         assert_eq!(told(&none, &status(Some(500), &[])), ["ExpiresSooner"]);
-        assert_eq!(told(&status(Some(900), &[]), &status(Some(500), &[])), ["ExpiresSooner"]);
-        assert_eq!(told(&status(Some(500), &[]), &status(Some(900), &[])), Vec::<String>::new());
+        assert_eq!(
+            told(&status(Some(900), &[]), &status(Some(500), &[])),
+            ["ExpiresSooner"]
+        );
+        assert_eq!(
+            told(&status(Some(500), &[]), &status(Some(900), &[])),
+            Vec::<String>::new()
+        );
         assert_eq!(told(&status(Some(500), &[]), &none), Vec::<String>::new());
         assert_eq!(told(&none, &status(None, &["a", "b"])), ["SnapshotsExpire"]);
         assert_eq!(told(&status(None, &["a"]), &status(None, &["a"])), Vec::<String>::new());

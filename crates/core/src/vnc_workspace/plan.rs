@@ -17,8 +17,7 @@ use super::{
     lifecycle::{DesktopState, LifecycleDecision},
     references::{References, home_of},
     snapshots::{
-        SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name, last_name,
-        progress,
+        SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name, last_name, progress,
     },
     validate::{has_finalizer, needs_finalizer, snapshot_policy},
 };
@@ -118,7 +117,10 @@ pub fn plan(
     }
     let wanted = needs_finalizer(workspace);
     let expired = expiries(workspace, references, now).into_iter();
-    let expired = expired.filter(|(_, at)| *at <= now).map(|(snapshot, _)| snapshot).collect();
+    let expired = expired
+        .filter(|(_, at)| *at <= now)
+        .map(|(snapshot, _)| snapshot)
+        .collect();
     Plan::Sync(SyncPlan {
         finalizer: (wanted != has_finalizer(workspace)).then_some(wanted),
         invalid_pod: if decision.is_none_or(LifecycleDecision::is_awake) {

@@ -48,7 +48,7 @@ impl Cron {
     /// and lists of these.
     #[must_use]
     pub fn parse(text: &str, zone: TimeZone) -> Option<Self> {
-        let fields: Vec<&str> = text.split(' ').collect();
+        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
         let [minutes, hours, days, months, weekdays] = fields.as_slice() else {
             return None;
         };
@@ -67,9 +67,27 @@ impl Cron {
         })
     }
 
+    /// Whether it never comes, as on 30 February.
+    #[must_use]
+    pub fn never_comes(&self) -> bool {
+        // A day of the week is an alternative.
+        let has_alternative = self.days.restricted && self.weekdays.restricted;
+        let longest = |month: i8| match month {
+            2 => 29,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let comes =
+            (1..=12).any(|month| has(self.months, month) && (1..=longest(month)).any(|day| has(self.days.bits, day)));
+        !has_alternative && !comes
+    }
+
     /// The first time after `now`.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.never_comes() {
+            return None;
+        }
         let mut date = now.to_zoned(self.zone.clone()).date();
         for _ in 0..DAYS_AHEAD_LIMIT {
             if self.is_on(date)
@@ -218,6 +236,21 @@ mod tests {
             Some(at("2028-02-29T00:00:00Z"))
         );
         assert_eq!(cron("0 0 30 2 *", "Etc/UTC").next(at("2026-01-01T00:00:00Z")), None);
+        assert_eq!(cron(" 0  8\t* * 1-5 ", "Etc/UTC"), cron("0 8 * * 1-5", "Etc/UTC"));
+    }
+
+    #[test]
+    fn one_that_never_comes_is_known() {
+        for never in ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 30,31 2 *"] {
+            assert!(cron(never, "Etc/UTC").never_comes(), "{never}");
+        }
+        for comes in ["0 0 29 2 *", "0 0 30 2 1", "0 0 31 4,5 *", "* * * * *", "0 0 31 5 */2"] {
+            let text = cron(comes, "Etc/UTC");
+            assert!(
+                !text.never_comes() && text.next(at("2026-01-01T00:00:00Z")).is_some(),
+                "{comes}"
+            );
+        }
     }
 
     #[test]

@@ -8,9 +8,7 @@ use kube::ResourceExt as _;
 use novasphere_crd::{SnapshotStatus, VncWorkspace};
 use novasphere_foreign::volume_snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 
-use super::{
-    KEY_WORKSPACE, expiry::asked_end, lifecycle::Sleep, references::References, validate::snapshot_policy,
-};
+use super::{KEY_WORKSPACE, expiry::asked_end, lifecycle::Sleep, references::References, validate::snapshot_policy};
 use crate::{
     label::{Component, Owner},
     name,
@@ -153,7 +151,11 @@ pub fn expiries(
     now: Timestamp,
 ) -> Vec<(Arc<VolumeSnapshot>, Timestamp)> {
     let expired = expired_snapshots(&references.snapshots, snapshot_policy(&workspace.spec).keep);
-    let listed = workspace.status.as_ref().map(|status| status.snapshots.as_slice()).unwrap_or_default();
+    let listed = workspace
+        .status
+        .as_ref()
+        .map(|status| status.snapshots.as_slice())
+        .unwrap_or_default();
     let told = |snapshot: &VolumeSnapshot| {
         let entry = listed.iter().find(|entry| entry.name == snapshot.name_any())?;
         Some(entry.expires_at.as_ref()?.0)
@@ -162,7 +164,10 @@ pub fn expiries(
     let is_replaced = untold <= newly_ready(&references.snapshots, listed);
     let soon = whole_second(after(now, references.settings.expiry_notice));
     let at = |snapshot: &VolumeSnapshot| told(snapshot).unwrap_or(if is_replaced { now } else { soon });
-    expired.into_iter().map(|snapshot| (Arc::clone(&snapshot), at(&snapshot))).collect()
+    expired
+        .into_iter()
+        .map(|snapshot| (Arc::clone(&snapshot), at(&snapshot)))
+        .collect()
 }
 
 /// How many snapshots are ready that the status does not list as such. It lists the newest.
@@ -242,7 +247,8 @@ mod tests {
         let entry = |name: &&str| {
             let told = told.iter().find(|(told, _)| told == name);
             let expires = told.map(|(_, second)| at(*second).to_string());
-            let entry = json!({"name": name, "createdAt": "2026-03-01T00:00:00Z", "readyToUse": true, "expiresAt": expires});
+            let entry =
+                json!({"name": name, "createdAt": "2026-03-01T00:00:00Z", "readyToUse": true, "expiresAt": expires});
             serde_json::from_value(entry).unwrap()
         };
         workspace.status = Some(VncWorkspaceStatus {
@@ -251,25 +257,50 @@ mod tests {
             ..VncWorkspaceStatus::default()
         });
         let references = References {
-            snapshots: (1..).zip(names).map(|(minute, name)| snapshot(name, minute, &ready)).collect(),
+            snapshots: (1..)
+                .zip(names)
+                .map(|(minute, name)| snapshot(name, minute, &ready))
+                .collect(),
             ..references()
         };
         let all = expiries(&workspace, &references, at(second)).into_iter();
-        all.map(|(snapshot, time)| (snapshot.name_any(), time.as_second() - at(0).as_second())).collect()
+        all.map(|(snapshot, time)| (snapshot.name_any(), time.as_second() - at(0).as_second()))
+            .collect()
     }
 
     #[test]
     fn fewer_that_are_kept_are_announced_and_older_ones_are_replaced() {
         let all = ["a", "b", "c", "d"];
         let expected = |expiring: &[(&str, i64)]| -> Vec<(String, i64)> {
-            expiring.iter().map(|(name, second)| ((*name).to_owned(), *second)).collect()
+            expiring
+                .iter()
+                .map(|(name, second)| ((*name).to_owned(), *second))
+                .collect()
         };
-        assert_eq!(expiring(4, &all, &[], 0), []);
-        assert_eq!(expiring(3, &all[..3], &[], 5), expected(&[("a", 5)]), "a newer one has become ready");
-        assert_eq!(expiring(2, &all, &[], 5), expected(&[("b", 305), ("a", 305)]), "fewer are kept");
-        assert_eq!(expiring(2, &all, &[("a", 305), ("b", 305)], 200), expected(&[("b", 305), ("a", 305)]));
-        assert_eq!(expiring(1, &all, &[("a", 305)], 200), expected(&[("c", 500), ("b", 500), ("a", 305)]));
-        assert_eq!(expiring(1, &all[..3], &[], 5), expected(&[("c", 305), ("b", 305), ("a", 305)]), "one new, three go");
+        assert_eq!(expiring(4, &all, &[], 0), expected(&[]));
+        assert_eq!(
+            expiring(3, &all[..3], &[], 5),
+            expected(&[("a", 5)]),
+            "a newer one has become ready"
+        );
+        assert_eq!(
+            expiring(2, &all, &[], 5),
+            expected(&[("b", 305), ("a", 305)]),
+            "fewer are kept"
+        );
+        assert_eq!(
+            expiring(2, &all, &[("a", 305), ("b", 305)], 200),
+            expected(&[("b", 305), ("a", 305)])
+        );
+        assert_eq!(
+            expiring(1, &all, &[("a", 305)], 200),
+            expected(&[("c", 500), ("b", 500), ("a", 305)])
+        );
+        assert_eq!(
+            expiring(1, &all[..3], &[], 5),
+            expected(&[("c", 305), ("b", 305), ("a", 305)]),
+            "one new, three go"
+        );
     }
 
     fn going(snapshot: &VolumeSnapshot) -> Arc<VolumeSnapshot> {

@@ -89,7 +89,12 @@ pub fn status(observed: &Observed<'_>) -> VncWorkspaceStatus {
         phase: Some(phase),
         home_claim: Some(home_of(observed.workspace)),
         credentials_secret: Some(secret_name(&observed.workspace.name_any())),
-        expires_at: expiry::end(observed.workspace, observed.references.settings.expiry_notice, observed.now).map(Time),
+        expires_at: expiry::end(
+            observed.workspace,
+            observed.references.settings.expiry_notice,
+            observed.now,
+        )
+        .map(Time),
         snapshots: snapshots(observed),
         wake_requested_at: None,
         ..old.clone()

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rule::{dns_label, exactly_one, forbidden, invalid, object_name, positive};
+use crate::rule::{dns_label, exactly_one, forbidden, invalid, object_name, plausible_size};
 
 /// The disk that the machine boots from. Exactly one of its sources is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -149,7 +149,7 @@ pub enum ImagePullPolicy {
     "self == oldSelf",
     "dataVolume is immutable: the volume is made once; grow its claim itself, or give the contents to another disk"
 ))]
-#[x_kube(validation = positive("size"))]
+#[x_kube(validation = plausible_size("size"))]
 #[x_kube(validation = object_name("storageClassName"))]
 pub struct DataVolume {
     /// What the volume is filled with. Immutable.
@@ -280,7 +280,7 @@ pub struct PersistentVolumeClaimDisk {
 /// Scratch space.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = positive("size"))]
+#[x_kube(validation = plausible_size("size"))]
 pub struct EmptyDisk {
     /// Its size, such as `2Gi`.
     pub size: Quantity,

@@ -11,7 +11,8 @@ use super::{Disk, RootDisk};
 use crate::{
     Duration, RawObject,
     rule::{
-        at_most_one, between, dns_label, exactly_one, forbidden, matches, object_name, positive, required, ssh_keys,
+        at_most_one, between, dns_label, exactly_one, forbidden, matches, object_name, plausible_size, required,
+        ssh_keys,
     },
 };
 
@@ -27,7 +28,7 @@ use crate::{
     "memory is missing; give memory, such as 2Gi, or instancetype"
 )
 .field_path(".memory"))]
-#[x_kube(validation = positive("memory"))]
+#[x_kube(validation = plausible_size("memory"))]
 #[x_kube(validation = forbidden(
     "!has(self.networks) || self.networks.filter(n, has(n.pod)).size() <= 1",
     "a machine has the Pod network once; remove pod from all networks but one"

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     VolumeAccessMode,
-    rule::{exactly_one, forbidden, immutable, matches, object_name, positive},
+    rule::{exactly_one, forbidden, immutable, invalid, matches, object_name, plausible_size},
 };
 
 /// A home volume. Only `size`, upwards, and `reclaim` can be changed later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = positive("size"))]
+#[x_kube(validation = plausible_size("size"))]
 #[x_kube(validation = forbidden(
     "!isQuantity(string(self.size)) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
     "a home cannot shrink; keep the size, or make a larger one of it"
@@ -25,6 +25,7 @@ use crate::{
 #[x_kube(validation = fixed("restoreFrom"))]
 #[x_kube(validation = object_name("storageClassName"))]
 #[x_kube(validation = matches("mountPath", "^/[^:]+$", "mountPath must be an absolute path without ':'"))]
+#[x_kube(validation = free_path("mountPath"))]
 pub struct WorkspaceStorage {
     /// Its size. It can grow when the storage class allows it, and never shrink. Default `10Gi`.
     #[serde(default = "size")]
@@ -40,7 +41,8 @@ pub struct WorkspaceStorage {
     #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set"))]
     pub access_modes: Vec<VolumeAccessMode>,
 
-    /// Where the desktop has it: an absolute path. Default `/home/user/workspace`. Immutable.
+    /// Where the desktop has it: an absolute path, outside of what a Linux system and the desktop itself need. Default
+    /// `/home/user/workspace`. Immutable.
     #[serde(default = "mount_path")]
     #[schemars(length(min = 2, max = 512))]
     pub mount_path: String,
@@ -69,6 +71,19 @@ impl Default for WorkspaceStorage {
 
 fn fixed(field: &str) -> Rule {
     immutable(field, "make another workspace for another home")
+}
+
+/// A path at which a volume hides nothing that the desktop needs, and collides with none of its own mounts: `build/pod.rs` of the core crate.
+fn free_path(field: &str) -> Rule {
+    let needed = r"^(/+\.?)*(/+((bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|run|sbin|sys|tmp|usr)(/.*)?)?)?$";
+    invalid(
+        &format!(r"!self.{field}.matches(r'{needed}') && !self.{field}.matches(r'/\.\.(/|$)')"),
+        &format!(
+            "{field} must not be / or in /bin, /boot, /dev, /etc, /lib, /proc, /run, /sbin, /sys, /tmp or /usr, which the desktop needs \
+             itself, nor have '..'; choose a path such as /home/alice"
+        ),
+    )
+    .field_path(format!(".{field}"))
 }
 
 fn size() -> Quantity {
@@ -130,7 +145,8 @@ pub struct Backup {
     #[schemars(length(min = 1, max = 253))]
     pub volume_snapshot_class_name: Option<String>,
 
-    /// How many snapshots are kept, the newest; from 1 to 100. Default 3.
+    /// How many snapshots are kept, the newest; from 1 to 100. Those that a lower number leaves over are announced and deleted 5 minutes
+    /// later. Default 3.
     #[serde(default = "keep")]
     #[schemars(range(min = 1, max = 100))]
     pub keep: u16,

@@ -51,9 +51,10 @@ fn container(fields: &Value) -> Value {
 
 /// One that mounts what is not there.
 fn unmounted() -> Value {
-    let mut spec = container(&json!({"volumeMounts": [{"name": "missing", "mountPath": "/missing"}]}));
-    spec["podOverrides"]["spec"]["volumes"] = json!([{"name": "missing", "configMap": {"name": "missing"}}]);
-    spec
+    json!({"podOverrides": {"spec": {
+        "containers": [{"name": "desktop", "volumeMounts": [{"name": "missing", "mountPath": "/missing"}]}],
+        "volumes": [{"name": "missing", "configMap": {"name": "missing"}}],
+    }}})
 }
 
 fn with(mut spec: Value, field: &str, value: Value) -> Value {

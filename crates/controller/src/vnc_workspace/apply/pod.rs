@@ -9,7 +9,7 @@ use novasphere_core::{
     child::ChildOutcome,
     vnc_workspace::{
         applied::PodOutcome,
-        build::TEMPLATE_HASH,
+        build::{TEMPLATE_HASH, as_live},
         failure::{end_of, has_ended},
     },
 };
@@ -33,6 +33,8 @@ pub(super) async fn apply(
     desired: &Pod,
     is_complete: bool,
 ) -> Result<PodOutcome, NotLeader> {
+    let adapted = of.own_pod().map(|live| as_live(desired, live));
+    let desired = adapted.as_ref().unwrap_or(desired);
     if let Some(live) = of.own_pod() {
         if let Some((action, why)) = replacement_reason(live, desired) {
             return replace(of, children, live, action, why).await;

@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 
 pub use self::{
     network_policy::GatewayLocation,
-    pod::{TEMPLATE_HASH, with_secret},
+    pod::{TEMPLATE_HASH, as_live, with_secret},
     secret::{ROTATED_FOR, build as build_secret},
     service::build as build_service,
 };

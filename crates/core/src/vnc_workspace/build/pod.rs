@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::core::v1::{Pod, PodSpec, Volume},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::ResourceExt as _;
 use novasphere_crd::{EnvVar, Gpu, VncWorkspaceSpec};
 use serde_json::{Map, Value, json};
@@ -14,7 +17,10 @@ use super::super::{
     secret_name,
     validated::ValidatedWorkspace,
 };
-use crate::label::{Component, KEY_OWNER_UID, Owner};
+use crate::{
+    label::{Component, KEY_OWNER_UID, Owner},
+    name::label_value,
+};
 
 /// Annotation of the Pod: what it was created from. A Pod that was created from something else is replaced, because most of its spec is
 /// immutable.
@@ -39,6 +45,12 @@ pub(super) const SSH_CONTAINER_PORT: i32 = 2222;
 const CREDENTIALS_PATH: &str = "/run/novasphere/credentials";
 
 const SSH_FILES: &str = "/run/novasphere/ssh";
+
+/// The volume at `/dev/shm`.
+const SHARED_MEMORY_VOLUME: &str = "shm";
+
+/// The size of `/dev/shm` when none is asked for. A browser's tabs need some hundred MiB; the 64 of container engines crash them.
+const SHARED_MEMORY: &str = "512Mi";
 
 /// What the image reads; see the image contract in `docs/workspace.md`.
 const RESERVED_VARIABLES: &[&str] = &[
@@ -103,9 +115,46 @@ pub fn with_secret(mut pod: Pod, uid: &str) -> Pod {
     pod
 }
 
+/// The Pod as it is wanted beside one that was made before every desktop had shared memory: nobody's programs end because novasphere was
+/// updated, the next Pod has it.
+#[must_use]
+pub fn as_live(desired: &Pod, live: &Pod) -> Pod {
+    let volumes = live.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let mut desired = desired.clone();
+    if !volumes.into_iter().any(|volume| volume.name == SHARED_MEMORY_VOLUME) {
+        desired.spec = desired.spec.map(without_usual_shared_memory);
+    }
+    desired
+}
+
+/// A spec without shared memory of the size that every desktop gets.
+fn without_usual_shared_memory(mut spec: PodSpec) -> PodSpec {
+    let is_usual = |volume: &Volume| {
+        let memory = volume
+            .empty_dir
+            .as_ref()
+            .filter(|_| volume.name == SHARED_MEMORY_VOLUME);
+        memory.is_some_and(|memory| memory.size_limit.as_ref().is_some_and(|size| size.0 == SHARED_MEMORY))
+    };
+    if spec.volumes.iter().flatten().any(is_usual) {
+        spec.volumes
+            .iter_mut()
+            .for_each(|volumes| volumes.retain(|volume| !is_usual(volume)));
+        let mounts = spec
+            .containers
+            .iter_mut()
+            .filter_map(|container| container.volume_mounts.as_mut());
+        mounts.for_each(|mounts| {
+            mounts.retain(|mount| mount.name != SHARED_MEMORY_VOLUME || mount.mount_path != "/dev/shm");
+        });
+    }
+    spec
+}
+
 /// Of the spec, but for what is changed while the Pod runs, and of the rotation: the desktop reads its password when it starts.
 fn hash(workspace: &ValidatedWorkspace) -> String {
-    let spec = serde_json::to_vec(&without_resizable(&workspace.pod.spec)).unwrap_or_default();
+    let spec = without_usual_shared_memory(without_resizable(&workspace.pod.spec));
+    let spec = serde_json::to_vec(&spec).unwrap_or_default();
     let mut hasher = Sha256::new();
     hasher.update(spec);
     hasher.update([0]);
@@ -137,12 +186,13 @@ pub(in super::super) fn template(name: &str, spec: &VncWorkspaceSpec, home: &str
         }}),
         json!({"name": "tmp", "emptyDir": {}}),
         json!({"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}),
+        json!({"name": SHARED_MEMORY_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory(spec)}}),
     ];
     if has_ssh {
         volumes.push(ssh_files(name));
     }
     json!({
-        "metadata": {"labels": {KEY_USER: spec.user}},
+        "metadata": {"labels": {KEY_USER: label_value(&spec.user)}},
         "spec": {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
@@ -162,6 +212,11 @@ pub(in super::super) fn template(name: &str, spec: &VncWorkspaceSpec, home: &str
             "volumes": volumes,
         },
     })
+}
+
+/// The size of `/dev/shm`.
+fn shared_memory(spec: &VncWorkspaceSpec) -> &str {
+    spec.shared_memory.as_ref().map_or(SHARED_MEMORY, |size| &size.0)
 }
 
 fn ssh_files(name: &str) -> Value {
@@ -184,6 +239,7 @@ fn container(spec: &VncWorkspaceSpec, has_ssh: bool) -> Value {
         json!({"name": "credentials", "mountPath": CREDENTIALS_PATH, "readOnly": true}),
         json!({"name": "tmp", "mountPath": "/tmp"}),
         json!({"name": "run", "mountPath": "/run/user"}),
+        json!({"name": SHARED_MEMORY_VOLUME, "mountPath": "/dev/shm"}),
     ];
     if has_ssh {
         ports.push(json!({"name": SSH_PORT, "containerPort": SSH_CONTAINER_PORT, "protocol": "TCP"}));
@@ -281,6 +337,46 @@ mod tests {
         },
         *,
     };
+
+    #[test]
+    fn any_user_has_a_label() {
+        for user in ["alice", "alice@example.org", "王小明", &"ä".repeat(126)] {
+            let valid = validate(&workspace(&json!({"user": user})), &references()).unwrap();
+            assert_eq!(build(&valid).labels()[KEY_USER], label_value(user), "{user}");
+        }
+    }
+
+    #[test]
+    fn shared_memory_has_the_size_that_is_asked_for() {
+        let size = |spec: &Value| {
+            let valid = validate(&workspace(spec), &references()).unwrap();
+            let volumes = valid.pod.spec.volumes.unwrap();
+            let shm = volumes.into_iter().find(|volume| volume.name == "shm").unwrap();
+            let shm = shm.empty_dir.unwrap();
+            (shm.medium, shm.size_limit.unwrap().0)
+        };
+        let memory = Some("Memory".to_owned());
+        assert_eq!(size(&json!({})), (memory.clone(), "512Mi".to_owned()));
+        assert_eq!(size(&json!({"sharedMemory": "2Gi"})), (memory, "2Gi".to_owned()));
+    }
+
+    #[test]
+    fn a_pod_without_shared_memory_stays_until_the_next_one() {
+        let made = |spec: &Value| build(&validate(&workspace(spec), &references()).unwrap());
+        let usual = made(&json!({}));
+        let mut old = usual.clone();
+        old.spec = old.spec.map(without_usual_shared_memory);
+        assert_ne!(old, usual);
+        assert_eq!(
+            as_live(&usual, &old),
+            old,
+            "nothing is changed, and the hash is the same"
+        );
+        assert_eq!(as_live(&usual, &usual), usual);
+        let asked = made(&json!({"sharedMemory": "2Gi"}));
+        assert_eq!(as_live(&asked, &old), asked);
+        assert_ne!(asked.annotations()[TEMPLATE_HASH], usual.annotations()[TEMPLATE_HASH]);
+    }
 
     #[test]
     fn another_secret_is_another_template() {

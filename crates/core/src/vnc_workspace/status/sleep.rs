@@ -8,6 +8,7 @@ use super::{
         activity::Activity,
         lifecycle::{DesktopState, LifecycleDecision},
         reason::HibernatedReason,
+        schedule::Cron,
     },
     Observed,
 };
@@ -35,6 +36,7 @@ pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> N
             NewCondition::new_false(type_, HibernatedReason::Expired, "The workspace's time is over.")
         }
         DesktopState::Asleep(sleep) => {
+            let never = never_comes(observed);
             let (reason, message) = match sleep.reason {
                 HibernationReason::Asked => (
                     HibernatedReason::Asked,
@@ -51,7 +53,7 @@ pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> N
                      spec.lifecycle.keepAwakeUntil.",
                 ),
             };
-            NewCondition::new_true(type_, reason, message)
+            NewCondition::new_true(type_, reason, format!("{message}{never}"))
         }
         DesktopState::Awake {
             warning: Some(sleep), ..
@@ -65,9 +67,26 @@ pub(super) fn hibernated(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> N
             ),
         ),
         DesktopState::Awake { warning: None, .. } => {
-            NewCondition::new_false(type_, HibernatedReason::Awake, "The desktop is to be awake.")
+            let message = format!("The desktop is to be awake.{}", never_comes(observed));
+            NewCondition::new_false(type_, HibernatedReason::Awake, message)
         }
     }
+}
+
+/// What is said of times that no calendar has.
+fn never_comes(observed: &Observed<'_>) -> String {
+    let Ok(valid) = observed.validated else {
+        return String::new();
+    };
+    let lifecycle = &valid.lifecycle;
+    let never = [("wake", &lifecycle.wake), ("hibernate", &lifecycle.hibernate)].into_iter();
+    let never = never.filter(|(_, cron)| cron.as_ref().is_some_and(Cron::never_comes));
+    let said: Vec<_> = never
+        .map(|(field, _)| {
+            format!(" spec.lifecycle.schedule.{field} never comes: none of its months has such a day; correct it.")
+        })
+        .collect();
+    said.concat()
 }
 
 const fn stay_awake(reason: HibernationReason) -> &'static str {

@@ -76,6 +76,9 @@ pub enum ValidateError {
         "spec.storage.restoreFrom: there is no VolumeSnapshot {0} in this namespace; recreate the workspace with another name"
     )]
     SnapshotNotFound(String),
+    /// The Pod would read more than is looked at.
+    #[error("spec.podOverrides: the Pod names more than {0} Secrets and claims; name fewer")]
+    TooManyReferences(usize),
     /// The Pod would read a Secret that is not shared with desktops.
     #[error(
         "{field}: desktops may not read the Secret {secret}; remove the field, or ask a user who may change the Secret to label it \

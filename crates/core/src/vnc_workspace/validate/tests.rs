@@ -78,6 +78,7 @@ fn what_a_desktop_needs_stays_when_overrides_add_mounts_and_ports() {
         "/run/novasphere/credentials",
         "/tmp",
         "/run/user",
+        "/dev/shm",
     ];
     assert_eq!(paths, [&own[..], &["/data", "/more"]].concat());
     let devices = desktop.volume_devices.iter().flatten();
