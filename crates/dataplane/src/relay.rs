@@ -17,7 +17,7 @@ use std::{
 
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
-    rfb::filter::Filter,
+    rfb::{filter::Filter, pixel_format::PictureFormat, server_filter::ServerFilter},
     rules::Rules,
     serial::SerialFilter,
 };
@@ -52,7 +52,8 @@ struct Scratch {
     filtered: Vec<u8>,
 }
 
-/// What is done with the viewer's bytes.
+/// What is done with the viewer's bytes. What the target sends passes unread, but for its clipboard's text where that has to be
+/// held back.
 #[derive(Debug)]
 pub enum ViewerFilter {
     /// RFB after the handshake.
@@ -71,6 +72,22 @@ impl ViewerFilter {
             Protocol::Vnc => Self::Rfb(Filter::new(rules)),
             Protocol::Serial => Self::Serial(SerialFilter::new(&rules)),
             Protocol::Ssh => Self::Ssh(KeystrokeHeuristic::default()),
+        }
+    }
+
+    /// The filter of what the target sends, for a viewer who must not get its clipboard. All others get every byte unread.
+    fn server_filter(&self) -> Option<Box<ServerFilter>> {
+        match self {
+            Self::Rfb(filter) => filter.server_filter().map(Box::new),
+            Self::Serial(_) | Self::Ssh(_) => None,
+        }
+    }
+
+    /// The format of the pictures that the viewer has asked for.
+    const fn pictures(&self) -> PictureFormat {
+        match self {
+            Self::Rfb(filter) => filter.pictures(),
+            Self::Serial(_) | Self::Ssh(_) => PictureFormat::Undecided,
         }
     }
 
@@ -104,6 +121,7 @@ pub struct Relay {
     viewer: Box<dyn Peer>,
     target: Box<dyn Peer>,
     filter: ViewerFilter,
+    server_filter: Option<Box<ServerFilter>>,
     to_viewer: PendingBytes,
     to_target: PendingBytes,
     counters: Arc<StreamCounters>,
@@ -128,6 +146,7 @@ impl Relay {
         Self {
             viewer,
             target,
+            server_filter: filter.server_filter(),
             filter,
             to_viewer: PendingBytes::default(),
             to_target: PendingBytes::default(),
@@ -261,6 +280,16 @@ impl Relay {
                 Ok([]) => return Poll::Ready(EndReason::TargetDisconnected.into()),
                 Ok(output) => output,
                 Err(error) => return Poll::Ready(target_lost(&error)),
+            };
+            let output = match &mut self.server_filter {
+                None => output,
+                Some(filter) => {
+                    scratch.filtered.clear();
+                    if let Err(violation) = filter.push(output, self.filter.pictures(), &mut scratch.filtered) {
+                        return Poll::Ready(StreamEnd::new(EndReason::TargetRefused, violation.to_string()));
+                    }
+                    scratch.filtered.as_slice()
+                }
             };
             self.counters.sent(output.len());
             if let Err(error) = self.to_viewer.send(context, &mut self.viewer, output) {

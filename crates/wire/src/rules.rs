@@ -11,10 +11,7 @@ pub struct Rules {
     pub input: bool,
     /// Text may be copied to the guest.
     pub clipboard_to_guest: bool,
-    /// Text may be copied from the guest.
-    ///
-    /// Bytes from the guest are not decoded. Without this right the clipboard extension is not negotiated, but a VNC server
-    /// that sends the old `ServerCutText` unasked is not stopped.
+    /// Text may be copied from the guest, where `input` is allowed: somebody else's clipboard is nothing to look at.
     pub clipboard_from_guest: bool,
     /// The guest may be shut down, rebooted and reset with the viewer's menu.
     pub power: bool,
@@ -36,7 +33,7 @@ impl Rules {
     pub const VIEW_ONLY: Self = Self {
         input: false,
         clipboard_to_guest: false,
-        clipboard_from_guest: true,
+        clipboard_from_guest: false,
         power: false,
         resize: false,
     };
@@ -47,10 +44,16 @@ impl Rules {
         self.input && self.clipboard_to_guest
     }
 
-    /// Whether the extended clipboard may be negotiated: it works both ways or not at all.
+    /// Whether text from the guest passes.
+    #[must_use]
+    pub const fn text_from_guest(&self) -> bool {
+        self.input && self.clipboard_from_guest
+    }
+
+    /// Whether the extended clipboard may be negotiated. Where text passes one way, its messages for the other way are dropped.
     #[must_use]
     pub const fn extended_clipboard(&self) -> bool {
-        self.text_to_guest() && self.clipboard_from_guest
+        self.text_to_guest() || self.text_from_guest()
     }
 
     /// Whether power messages pass.
@@ -71,12 +74,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_only_looks_changes_nothing() {
+    fn who_only_looks_changes_nothing_and_gets_no_text() {
         let rules = Rules {
             input: false,
             ..Rules::CONTROL
         };
         assert!(!rules.text_to_guest());
+        assert!(!rules.text_from_guest());
         assert!(!rules.extended_clipboard());
         assert!(!rules.power_messages());
         assert!(!rules.resize_messages());

@@ -32,7 +32,7 @@ pub(super) fn answer<A: Admission, B>(
         let allow = HeaderValue::from_static("GET");
         response.headers_mut().insert(header::ALLOW, allow);
         response
-    } else if !origins.allow(request.headers().get(header::ORIGIN)) {
+    } else if !origins.allow(request.headers()) {
         text(OpeningError::Origin.status(), &OpeningError::Origin.to_string())
     } else {
         let view = bearer(request.headers()).and_then(|token| gateway.target_view(&token, client));

@@ -9,6 +9,7 @@
     reason = "clippy.toml exempts test functions, and these are their helpers"
 )]
 
+mod clipboard;
 mod desk;
 mod kubevirt;
 mod limits;

@@ -176,7 +176,8 @@ pub(crate) fn close_of_error(error: &SessionError) -> EndReason {
     }
 }
 
-/// What a viewer may do: the policy, without what changes the guest for a user who may only look.
+/// What a viewer may do: the policy; for a user who may only look without what changes the guest, and without its clipboard, which
+/// holds more than the screen shows ([`Rules::text_from_guest`]).
 pub(crate) const fn rules(policy: &SessionPolicy, has_control: bool) -> Rules {
     Rules {
         input: has_control,
@@ -249,12 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn who_may_only_look_changes_nothing_in_the_guest() {
+    fn who_may_only_look_changes_nothing_in_the_guest_and_gets_no_text() {
         let has_control = rules(&policy(), true);
         assert!(has_control.input && has_control.power_messages() && has_control.resize_messages());
-        assert!(!has_control.text_to_guest() && has_control.clipboard_from_guest);
+        assert!(!has_control.text_to_guest() && has_control.text_from_guest());
         let looks = rules(&policy(), false);
         assert!(!looks.input && !looks.power_messages() && !looks.resize_messages() && !looks.text_to_guest());
+        assert!(!looks.text_from_guest(), "the policy has FromGuest");
     }
 
     #[test]

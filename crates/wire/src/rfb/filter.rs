@@ -3,11 +3,14 @@
 //! No message that is dropped has an answer that the viewer waits for, so dropping never stalls a stream.
 
 use super::{
+    clipboard::{ClipboardActions, FLAGS_BYTES},
     encoding::{self, Extension, Verdict},
     message::{
-        CUT_TEXT_BYTES_LIMIT, CUT_TEXT_READ_BYTES_LIMIT, ENCODINGS_LIMIT, FENCE_BYTES_LIMIT, HEAD_BYTES_LIMIT, Message,
-        QEMU_KEY, QEMU_KEY_BYTES,
+        CUT_TEXT_BYTES_LIMIT, CUT_TEXT_READ_BYTES_LIMIT, ENCODINGS_LIMIT, EXTENDED_CUT_TEXT_BYTES, FENCE_BYTES_LIMIT,
+        HEAD_BYTES_LIMIT, Message, QEMU_KEY, QEMU_KEY_BYTES,
     },
+    pixel_format::{PictureFormat, PixelLength},
+    server_filter::ServerFilter,
 };
 use crate::{close::EndReason, rules::Rules};
 
@@ -35,6 +38,12 @@ pub enum Violation {
     /// Clipboard text that is too long.
     #[error("the viewer sent clipboard text of {0} bytes; at most {CUT_TEXT_READ_BYTES_LIMIT} are read")]
     CutText(u32),
+    /// A pixel format that would make the bounds of the server's messages unsure.
+    #[error(
+        "the viewer set a pixel format of another length after it had asked for a picture; where the clipboard is held back, it \
+         has to set the format first"
+    )]
+    PixelFormat,
 }
 
 impl Violation {
@@ -42,7 +51,9 @@ impl Violation {
     #[must_use]
     pub const fn close(self) -> EndReason {
         match self {
-            Self::UnknownType(_) | Self::NotNegotiated(_) | Self::QemuSubtype(_) => EndReason::MessageNotAllowed,
+            Self::UnknownType(_) | Self::NotNegotiated(_) | Self::QemuSubtype(_) | Self::PixelFormat => {
+                EndReason::MessageNotAllowed
+            }
             Self::Encodings(_) | Self::CutText(_) => EndReason::MessageTooLarge,
             Self::Xvp | Self::Fence(_) => EndReason::ProtocolError,
         }
@@ -61,6 +72,9 @@ pub struct Filter {
     /// Encodings of a `SetEncodings` that is not complete; empty otherwise.
     encodings: Vec<u8>,
     pointer: [u8; 5],
+    /// The pixel format that was set last; followed only where the server's clipboard is held back.
+    pixels: Option<PixelLength>,
+    pictures: PictureFormat,
 }
 
 const EXTENSIONS: usize = 6;
@@ -90,7 +104,21 @@ impl Filter {
             state: START,
             encodings: Vec::new(),
             pointer: [0; 5],
+            pixels: None,
+            pictures: PictureFormat::Undecided,
         }
+    }
+
+    /// The filter of what the server sends, when it has to have one.
+    #[must_use]
+    pub fn server_filter(&self) -> Option<ServerFilter> {
+        (!self.rules.text_from_guest()).then(|| ServerFilter::new(self.rules.extended_clipboard()))
+    }
+
+    /// The format of pictures that are asked for, as far as the [`server_filter`](Self::server_filter) needs it.
+    #[must_use]
+    pub const fn pictures(&self) -> PictureFormat {
+        self.pictures
     }
 
     /// Takes what the viewer sent, appends what may pass to `output`, and says whether a person did something.
@@ -159,13 +187,18 @@ impl Filter {
             return Ok(false);
         }
         match message {
-            Message::SetPixelFormat | Message::FramebufferUpdateRequest => self.whole(true, output),
+            Message::SetPixelFormat => self.pixel_format(output)?,
+            Message::FramebufferUpdateRequest => {
+                self.fix_format();
+                self.whole(true, output);
+            }
             Message::SetEncodings => self.start_encodings(output)?,
             Message::KeyEvent => return Ok(self.key(output)),
             Message::PointerEvent => return Ok(self.pointer(output)),
             Message::ClientCutText => self.cut_text(output)?,
             Message::EnableContinuousUpdates => {
                 self.needs(Extension::ContinuousUpdates)?;
+                self.fix_format();
                 self.whole(true, output);
             }
             Message::ClientFence => self.fence(output)?,
@@ -227,21 +260,30 @@ impl Filter {
     }
 
     fn cut_text(&mut self, output: &mut Vec<u8>) -> Result<(), Violation> {
-        let [_, _, _, _, a, b, c, d, ..] = self.head;
+        let [_, _, _, _, a, b, c, d, rest @ ..] = self.head;
         let signed = i32::from_be_bytes([a, b, c, d]);
-        // The extended clipboard marks its messages by a negative length.
-        if signed < 0 {
-            self.needs(Extension::ExtendedClipboard)?;
-        }
         let length = signed.unsigned_abs();
         if length > CUT_TEXT_READ_BYTES_LIMIT {
             return Err(Violation::CutText(length));
         }
-        self.head_then(
-            self.rules.text_to_guest() && length <= CUT_TEXT_BYTES_LIMIT,
-            u64::from(length),
-            output,
-        );
+        let is_short = length <= CUT_TEXT_BYTES_LIMIT;
+        if signed >= 0 {
+            self.head_then(self.rules.text_to_guest() && is_short, u64::from(length), output);
+            return Ok(());
+        }
+        // The extended clipboard marks its messages by a negative length.
+        self.needs(Extension::ExtendedClipboard)?;
+        if length < FLAGS_BYTES {
+            self.head_then(false, u64::from(length), output);
+        } else if self.have < EXTENDED_CUT_TEXT_BYTES {
+            self.state = State::Head(EXTENDED_CUT_TEXT_BYTES);
+        } else {
+            let [flags @ .., _, _, _, _, _, _, _, _] = rest;
+            let actions = ClipboardActions::of(flags);
+            let is_allowed = (!actions.gives_text() || self.rules.text_to_guest())
+                && (!actions.asks_for_text() || self.rules.text_from_guest());
+            self.head_then(is_allowed && is_short, u64::from(length - FLAGS_BYTES), output);
+        }
         Ok(())
     }
 
@@ -287,12 +329,39 @@ impl Filter {
         Ok(down != 0)
     }
 
+    /// The length of pixels stays what it was when the first picture could be asked for: pictures of the former format may be
+    /// under way, and nothing in the stream says which is the first of the new one.
+    fn pixel_format(&mut self, output: &mut Vec<u8>) -> Result<(), Violation> {
+        if !self.rules.text_from_guest() {
+            let [_, _, _, _, format @ ..] = self.head;
+            let length = PixelLength::of_format(format).ok_or(Violation::PixelFormat)?;
+            match self.pictures {
+                PictureFormat::Undecided => self.pixels = Some(length),
+                PictureFormat::Viewer(before) if before == length => {}
+                PictureFormat::Viewer(_) | PictureFormat::Server => return Err(Violation::PixelFormat),
+            }
+        }
+        self.whole(true, output);
+        Ok(())
+    }
+
+    /// The server may send pictures from here on: `QEMU` sends the pointer's as soon as it knows the encodings.
+    const fn fix_format(&mut self) {
+        if let PictureFormat::Undecided = self.pictures {
+            self.pictures = match self.pixels {
+                Some(length) => PictureFormat::Viewer(length),
+                None => PictureFormat::Server,
+            };
+        }
+    }
+
     fn start_encodings(&mut self, output: &mut Vec<u8>) -> Result<(), Violation> {
         let [_, _, high, low, ..] = self.head;
         let count = u16::from_be_bytes([high, low]);
         if count > ENCODINGS_LIMIT {
             return Err(Violation::Encodings(count));
         }
+        self.fix_format();
         self.have = 0;
         if count == 0 {
             self.rewrite_encodings(output);
@@ -306,7 +375,9 @@ impl Filter {
         let encodings = std::mem::take(&mut self.encodings);
         let mut kept: Vec<[u8; 4]> = Vec::with_capacity(encodings.len() / 4);
         for &bytes in encodings.as_chunks::<4>().0 {
-            match encoding::verdict(i32::from_be_bytes(bytes), &self.rules) {
+            let encoding = i32::from_be_bytes(bytes);
+            match encoding::verdict(encoding, &self.rules) {
+                Verdict::Keep if self.is_tight_of_unknown_length(encoding) => {}
                 Verdict::Keep => kept.push(bytes),
                 Verdict::Negotiate(extension) => {
                     kept.push(bytes);
@@ -320,6 +391,12 @@ impl Filter {
         output.extend_from_slice(&[2, 0, high, low]);
         output.extend_from_slice(kept.as_flattened());
         self.state = START;
+    }
+
+    fn is_tight_of_unknown_length(&self, encoding: i32) -> bool {
+        let is_known = matches!(self.pictures, PictureFormat::Viewer(PixelLength { tight: Some(_), .. }));
+        let is_tight = matches!(encoding, encoding::TIGHT | encoding::TIGHT_PNG);
+        is_tight && !is_known && !self.rules.text_from_guest()
     }
 
     /// Once negotiated, always: messages may be under way when a viewer changes its mind, and servers ignore them.

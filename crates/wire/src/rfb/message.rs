@@ -42,6 +42,9 @@ pub const CUT_TEXT_BYTES_LIMIT: u32 = 1024 * 1024;
 /// The longest text that is read at all. Longer ones are taken for a broken stream.
 pub const CUT_TEXT_READ_BYTES_LIMIT: u32 = 64 * 1024 * 1024;
 
+/// Bytes of the head of a message of the extended clipboard, its flags included.
+pub const EXTENDED_CUT_TEXT_BYTES: usize = 12;
+
 /// Sub-type of a QEMU message: key event with scan code.
 pub const QEMU_KEY: u8 = 0;
 

@@ -51,14 +51,15 @@ impl Origins {
         self.0.iter().map(String::as_str)
     }
 
-    /// Whether a request with this `Origin` header may open a console. Without one it does not come from a page.
+    /// Whether a request with these headers may open a console. Without an `Origin` it does not come from a page; with several
+    /// it comes from no browser, and each of them has to be allowed.
     #[must_use]
-    pub fn allow(&self, origin: Option<&HeaderValue>) -> bool {
-        origin.is_none_or(|origin| {
-            self.0
-                .iter()
-                .any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
-        })
+    pub fn allow(&self, headers: &HeaderMap) -> bool {
+        let is_allowed = |origin: &HeaderValue| {
+            let mut allowed = self.0.iter();
+            allowed.any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+        };
+        headers.get_all(header::ORIGIN).iter().all(is_allowed)
     }
 }
 
@@ -127,7 +128,7 @@ impl Opening {
     pub fn read<B>(request: &Request<B>, origins: &Origins) -> Result<Self, OpeningError> {
         let handshake = Handshake::read(request)?;
         let headers = request.headers();
-        if !origins.allow(headers.get(header::ORIGIN)) {
+        if !origins.allow(headers) {
             return Err(OpeningError::Origin);
         }
         let token = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
@@ -333,6 +334,12 @@ mod tests {
                 OpeningError::Origin,
                 "{origin}"
             );
+        }
+        // No browser sends two, so one that is allowed does not speak for another.
+        let good = ("origin", "https://consoles.example.org");
+        let evil = ("origin", "https://evil.test");
+        for both in [[good, evil], [evil, good]] {
+            assert_eq!(read(&uri, &both).unwrap_err(), OpeningError::Origin, "{both:?}");
         }
         assert!(Origins::new(["https://a:8443", "http://localhost"]).is_ok());
         for origin in [

@@ -38,7 +38,7 @@ fn whoever_only_looks_sends_nothing_that_changes_the_guest() {
     let (output, result) = run(
         Rules::VIEW_ONLY,
         &[
-            &set_encodings(&[7, -258, -312, -308, -309]),
+            &set_encodings(&[16, -258, -312, -308, -309]),
             &[4, 1, 0, 0, 0, 0, 0, 65],
             &[5, 1, 0, 1, 0, 2],
             &[6, 0, 0, 0, 0, 0, 0, 2, b'h', b'i'],
@@ -46,7 +46,7 @@ fn whoever_only_looks_sends_nothing_that_changes_the_guest() {
             &[3; 10],
         ],
     );
-    assert_eq!(output, [set_encodings(&[7, -258, -312]), vec![3; 10]].concat());
+    assert_eq!(output, [set_encodings(&[16, -258, -312]), vec![3; 10]].concat());
     assert_eq!(result, Ok(true), "a person is there all the same");
 }
 
@@ -97,6 +97,41 @@ fn extensions_must_have_been_negotiated() {
 }
 
 #[test]
+fn the_extended_clipboard_passes_the_ways_that_are_allowed() {
+    let hello = set_encodings(&[encoding::EXTENDED_CLIPBOARD]);
+    let message = |action: u8| {
+        [
+            &[6, 0, 0, 0][..],
+            &(-6_i32).to_be_bytes(),
+            &[action, 0, 0, 1, b'h', b'i'],
+        ]
+        .concat()
+    };
+    // Abilities (of all actions); a request, a look; a notice, text.
+    let abilities = message(0x1f);
+    let (asks, gives) = ([message(2), message(4)].concat(), [message(8), message(16)].concat());
+    let sent: [&[u8]; 5] = [&hello, &abilities, &asks, &gives, &[3; 10]];
+    for (to_guest, from_guest) in [(true, true), (true, false), (false, true)] {
+        let rules = Rules {
+            clipboard_to_guest: to_guest,
+            clipboard_from_guest: from_guest,
+            ..Rules::CONTROL
+        };
+        let mut expected = [&hello[..], &abilities].concat();
+        expected.extend(asks.iter().filter(|_| from_guest));
+        expected.extend(gives.iter().filter(|_| to_guest));
+        expected.extend([3; 10]);
+        assert_eq!(run(rules, &sent), (expected, Ok(false)), "{to_guest} {from_guest}");
+    }
+    // Too short for its flags.
+    let (output, result) = run(
+        Rules::CONTROL,
+        &[&hello, &[6, 0, 0, 0, 0xff, 0xff, 0xff, 0xfd, 1, 2, 3], &[3; 10]],
+    );
+    assert_eq!((output, result), ([&hello[..], &[3; 10]].concat(), Ok(false)));
+}
+
+#[test]
 fn a_forbidden_extension_cannot_be_used_by_announcing_it() {
     let rules = Rules {
         power: false,
@@ -130,6 +165,55 @@ fn text_too_long_for_a_guest_is_left_out_and_the_stream_goes_on() {
     let text = vec![b'x'; CUT_TEXT_BYTES_LIMIT as usize + 1];
     let (output, result) = run(Rules::CONTROL, &[&head, &text, &[3; 10]]);
     assert_eq!((output, result), (vec![3; 10], Ok(false)));
+}
+
+/// `SetPixelFormat` with this many bits, and full colours when these are 32.
+fn pixel_format(bits: u8) -> Vec<u8> {
+    let maximum = if bits == 32 { 255 } else { 3 };
+    let depth = bits.min(24);
+    vec![
+        0, 0, 0, 0, bits, depth, 0, 1, 0, maximum, 0, maximum, 0, maximum, 16, 8, 0, 0, 0, 0,
+    ]
+}
+
+#[test]
+fn where_text_is_held_back_the_length_of_pixels_is_settled_first() {
+    let (full, low, encodings) = (pixel_format(32), pixel_format(8), set_encodings(&[7, 15, 16]));
+    let may_look = |messages: &[&[u8]]| {
+        let (mut filter, mut output) = (Filter::new(Rules::VIEW_ONLY), Vec::new());
+        let result = filter.push(&messages.concat(), &mut output);
+        (output, result, filter.pictures())
+    };
+    let of = |bytes, tight| PictureFormat::Viewer(PixelLength { bytes, tight });
+
+    // Before anything is asked for, the last one counts.
+    let (output, result, pictures) = may_look(&[&low, &full, &encodings, &[3; 10], &full]);
+    assert_eq!((result, pictures), (Ok(false), of(4, Some(3))));
+    assert_eq!(
+        output,
+        [&low[..], &full, &set_encodings(&[7, 16]), &[3; 10], &full].concat()
+    );
+
+    // Later it may not become longer or shorter, whatever asked for pictures.
+    for asks in [&encodings[..], &[3; 10]] {
+        let (output, result, _) = may_look(&[&full, asks, &low, &[3; 10]]);
+        assert_eq!(result, Err(Violation::PixelFormat));
+        assert!(!output.ends_with(&low) && !output.ends_with(&[3; 10].repeat(2)));
+        assert_eq!(may_look(&[asks, &full]).1, Err(Violation::PixelFormat));
+    }
+    assert_eq!(Violation::PixelFormat.close(), EndReason::MessageNotAllowed);
+
+    // Nobody knows how long Tight is in the server's own format, which is not read here.
+    let (output, _, pictures) = may_look(&[&encodings]);
+    assert_eq!((output, pictures), (set_encodings(&[16]), PictureFormat::Server));
+    // 24 bits to a pixel.
+    assert_eq!(may_look(&[&pixel_format(24)]).1, Err(Violation::PixelFormat));
+
+    // Who may have the clipboard does as they like.
+    let messages = [&full[..], &encodings, &[3; 10], &low];
+    assert_eq!(run(Rules::CONTROL, &messages), (messages.concat(), Ok(false)));
+    assert!(Filter::new(Rules::CONTROL).server_filter().is_none());
+    assert!(Filter::new(Rules::VIEW_ONLY).server_filter().is_some());
 }
 
 /// What the filter's own reader must not be used to check: a reader written a second time, as plain as possible.
@@ -252,7 +336,7 @@ proptest! {
         for (kind, _) in passed.unwrap_or_default() {
             let allowed = match kind {
                 4 | 5 | 255 => rules.input,
-                6 => rules.input && rules.clipboard_to_guest,
+                6 => rules.input && (rules.clipboard_to_guest || rules.clipboard_from_guest),
                 250 => rules.input && rules.power,
                 251 => rules.input && rules.resize,
                 _ => true,
