@@ -97,6 +97,15 @@ const commands = {
     problems,
   }),
   type: ({ text }) => page.keyboard.type(text, { delay: 15 }),
+  /** As an input method does: shows each of these as what it works on, then hands in the text. */
+  compose: async ({ shown, text }) => {
+    const session = await page.createCDPSession();
+    for (const part of shown) {
+      await session.send("Input.imeSetComposition", { text: part, selectionStart: part.length, selectionEnd: part.length });
+    }
+    await session.send("Input.insertText", { text });
+    await session.detach();
+  },
   press: ({ key }) => page.keyboard.press(key),
   click: ({ selector }) => page.click(selector),
   /** Into a field of the page itself. */

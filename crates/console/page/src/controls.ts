@@ -1,5 +1,6 @@
 // The page's elements and what a person does with them.
 
+import { isComposed, keysOnlyWarning } from "./composition.ts";
 import type { View } from "./view.ts";
 
 export function element<T extends HTMLElement>(id: string, type: new () => T): T {
@@ -33,6 +34,10 @@ export class Controls {
   readonly #send: HTMLButtonElement;
   readonly #fit: HTMLButtonElement;
   readonly #say: (what: string) => void;
+  /** A finger is the pointer, so the keyboard is one on the screen. */
+  readonly #isTouch = matchMedia("(pointer: coarse)").matches;
+  /** What a person types reaches it as keys alone: the screen of a virtual machine. */
+  #takesKeysOnly = false;
 
   constructor(say: (what: string) => void, disconnect: () => void) {
     this.#say = say;
@@ -47,8 +52,16 @@ export class Controls {
         this.#keys.focus();
       } else {
         this.#keys.blur();
+        if (!this.#isTouch) {
+          this.#view?.focus();
+        }
       }
     });
+    // It shall not take the focus, or the field would lose it before the click says what is wanted.
+    this.#keyboard.addEventListener("mousedown", (event) => {
+      event.preventDefault();
+    });
+    this.#keyboard.textContent = this.#isTouch ? "Keyboard" : "Input method";
     this.#clipboard = button("clipboard", () => {
       this.#showClipboard(this.#panel.hidden !== false);
     });
@@ -78,7 +91,8 @@ export class Controls {
     this.#ctrlAltDel.hidden = viewOnly || view.ctrlAltDel === undefined;
     this.#fit.hidden = view.fit === undefined;
     this.#send.hidden = viewOnly;
-    this.#keyboard.hidden = viewOnly || !matchMedia("(pointer: coarse)").matches;
+    // A canvas takes no text, so where there is a keyboard an input method needs the field as well.
+    this.#keyboard.hidden = viewOnly || (!this.#isTouch && view.key === undefined);
     view.fit?.(this.#fit.getAttribute("aria-pressed") === "true");
     this.#tools.hidden = false;
   }
@@ -88,6 +102,11 @@ export class Controls {
     this.#tools.hidden = true;
     this.#showClipboard(false);
     pressed(this.#keyboard, false);
+  }
+
+  /** What the gateway says of the target. */
+  told(kind: string | undefined): void {
+    this.#takesKeysOnly = kind === "VmAccess" || kind === "VirtualMachine";
   }
 
   /** Text was copied in the machine. */
@@ -131,7 +150,7 @@ export class Controls {
     });
   }
 
-  /** Keyboards of phones send no key events that could be passed on, they change text. */
+  /** Keyboards of phones and input methods send no key events that could be passed on, they change text. */
   #listenToKeys(): void {
     const reset = (): void => {
       // Something to delete, so that a backspace is noticed.
@@ -139,26 +158,46 @@ export class Controls {
       this.#keys.setSelectionRange(1, 1);
     };
     this.#keys.addEventListener("focus", reset);
-    this.#keys.addEventListener("blur", () => {
+    this.#keys.addEventListener("blur", ({ relatedTarget }) => {
+      if (!this.#isTouch && relatedTarget instanceof HTMLCanvasElement) {
+        // A click into the picture: the input method stays on until it is switched off.
+        window.setTimeout(() => {
+          this.#keys.focus();
+        });
+        return;
+      }
       pressed(this.#keyboard, false);
     });
+    for (const type of ["keydown", "keyup"] as const) {
+      this.#keys.addEventListener(type, (event) => {
+        if (!this.#isTouch && this.#view?.key !== undefined && !isComposed(event)) {
+          event.preventDefault();
+          this.#view.key(event);
+        }
+      });
+    }
     this.#keys.addEventListener("input", (event) => {
       const { inputType, data, isComposing } = event as InputEvent;
       if (isComposing) {
         return;
       }
-      const typed = TYPED[inputType] ?? data ?? "";
-      for (const character of typed) {
-        this.#view?.type(character);
-      }
+      this.#type(TYPED[inputType] ?? data ?? "");
       reset();
     });
     this.#keys.addEventListener("compositionend", ({ data }) => {
-      for (const character of data) {
-        this.#view?.type(character);
-      }
+      this.#type(data);
       reset();
     });
+  }
+
+  #type(text: string): void {
+    for (const character of text) {
+      this.#view?.type(character);
+    }
+    const warning = this.#takesKeysOnly && this.#view?.key !== undefined ? keysOnlyWarning(text) : undefined;
+    if (warning !== undefined) {
+      this.#say(warning);
+    }
   }
 }
 

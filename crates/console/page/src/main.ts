@@ -155,6 +155,7 @@ class Page {
     if (view.state === "Running") {
       this.#view?.runs?.();
     }
+    this.#controls.told(view.kind);
     const connected = document.body.dataset["state"] === "connected";
     this.#waiting.told(view, connected);
     if (!connected) {

@@ -17,6 +17,24 @@ export function keysym(character: string): number {
   return KEYSYMS.get(character) ?? (code < 0x100 ? code : 0x0100_0000 + code);
 }
 
+/** A copy that can be sent elsewhere. Locks are no properties of an event, so they are not copied with it. */
+function copied(event: KeyboardEvent): KeyboardEvent {
+  const { key, code, location, repeat, ctrlKey, shiftKey, altKey, metaKey } = event;
+  return new KeyboardEvent(event.type, {
+    key,
+    code,
+    location,
+    repeat,
+    ctrlKey,
+    shiftKey,
+    altKey,
+    metaKey,
+    modifierAltGraph: event.getModifierState("AltGraph"),
+    modifierCapsLock: event.getModifierState("CapsLock"),
+    modifierNumLock: event.getModifierState("NumLock"),
+  });
+}
+
 export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boolean, events: ViewEvents): View {
   const rfb = new RFB(target, socket, { shared: true });
   rfb.viewOnly = viewOnly;
@@ -50,6 +68,10 @@ export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boo
     },
     type: (character) => {
       rfb.sendKey(keysym(character), null);
+    },
+    key: (event) => {
+      // noVNC listens at its canvas.
+      target.querySelector("canvas")?.dispatchEvent(copied(event));
     },
     ctrlAltDel: () => {
       rfb.sendCtrlAltDel();

@@ -5,6 +5,8 @@
 export type TargetState = "Running" | "Starting" | "Asleep" | "Stopped";
 
 export interface TargetView {
+  /** The kind of its object. */
+  readonly kind: string | undefined;
   readonly state: TargetState;
   /** What the controller says of it; may be empty. */
   readonly message: string;
@@ -25,12 +27,13 @@ export function readTarget(data: unknown): TargetView | undefined {
   if (typeof data !== "object" || data === null) {
     return undefined;
   }
-  const { state, message, sleepsAt, sleepsBecause, input } = data as Record<string, unknown>;
+  const { kind, state, message, sleepsAt, sleepsBecause, input } = data as Record<string, unknown>;
   if (typeof state !== "string" || !STATES.includes(state)) {
     return undefined;
   }
   const at = typeof sleepsAt === "string" ? new Date(sleepsAt) : undefined;
   return {
+    kind: typeof kind === "string" ? kind : undefined,
     state: state as TargetState,
     message: typeof message === "string" ? message.slice(0, LONGEST_MESSAGE) : "",
     sleepsAt: at === undefined || Number.isNaN(at.getTime()) ? undefined : at,

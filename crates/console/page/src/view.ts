@@ -7,6 +7,8 @@ export interface View {
   paste(text: string): void;
   /** Sends one character of an on-screen keyboard. */
   type(character: string): void;
+  /** Takes a key event that was meant for it and went elsewhere. Only where it has no place for an input method of its own. */
+  key?(event: KeyboardEvent): void;
   /** Only where there is a keyboard that knows it. */
   ctrlAltDel?(): void;
   /** Fits it to the window, or shows it in its own size. */

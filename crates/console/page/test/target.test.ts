@@ -4,6 +4,7 @@ import test, { mock } from "node:test";
 import { type Answer, readTarget, sleepWarning, type TargetView, TargetWatch, waitingWords } from "../src/target.ts";
 
 const RUNNING: TargetView = {
+  kind: undefined,
   state: "Running",
   message: "",
   sleepsAt: undefined,
@@ -23,6 +24,7 @@ test("an answer of the gateway is read", () => {
       input: "ViewOnly",
     }),
     {
+      kind: "VncWorkspace",
       state: "Running",
       message: "It answers.",
       sleepsAt: new Date(Date.UTC(2026, 10, 21, 17, 5)),
@@ -37,7 +39,7 @@ test("what is malformed counts as absent", () => {
   for (const data of [undefined, null, 1, "Running", [], {}, { state: "Elsewhere" }, { state: 1 }]) {
     assert.equal(readTarget(data), undefined);
   }
-  assert.deepEqual(readTarget({ state: "Running", message: 1, sleepsAt: "soon", sleepsBecause: 1, input: 1 }), RUNNING);
+  assert.deepEqual(readTarget({ kind: 1, state: "Running", message: 1, sleepsAt: "soon", sleepsBecause: 1, input: 1 }), RUNNING);
   assert.equal(readTarget({ state: "Asleep", message: "x".repeat(10_000) })?.message.length, 500);
 });
 

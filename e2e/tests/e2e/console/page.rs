@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use jiff::Timestamp;
 use novasphere_console::page::Page;
 use novasphere_core::console_session::target_state::TargetState;
@@ -26,6 +26,8 @@ use novasphere_e2e::{
         browser::Browser,
         desktop::{Desktop, PASSWORD, TERMINAL},
         paths,
+        rfb::RETURN,
+        vnc_server::VncServer,
         wait::{self, Seen},
     },
     harness::{Case, Needs},
@@ -38,6 +40,7 @@ use novasphere_wire::{
     token::TokenHash,
     websocket::opening::Origins,
 };
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 
@@ -46,6 +49,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("console::page::waking", Needs::ControlPlane, waking),
         Case::new("console::page::ssh", Needs::ControlPlane, ssh),
         Case::new("console::page::links", Needs::ControlPlane, links),
+        Case::new("console::page::input_method", Needs::ControlPlane, input_method),
     ]
 }
 
@@ -61,7 +65,7 @@ const SILENT: &str = "cdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09ab";
 #[derive(Clone)]
 struct TestAdmission {
     view: Arc<watch::Sender<TargetView>>,
-    desktop: SocketAddr,
+    desktop: TcpUpstream,
 }
 
 impl Admission for TestAdmission {
@@ -90,10 +94,7 @@ impl Admission for TestAdmission {
             target_name: "VncWorkspace/alice".into(),
             protocol: Protocol::Vnc,
             rules: Rules::CONTROL,
-            target: Upstream::Tcp(TcpUpstream {
-                address: self.desktop.to_string(),
-                authentication: Authentication::Password(VncPassword::new(PASSWORD.as_bytes())),
-            }),
+            target: Upstream::Tcp(self.desktop.clone()),
             expires: Instant::now() + Duration::from_hours(1),
             idle_timeout: None,
             slot: ConnectionSlot::default(),
@@ -114,7 +115,7 @@ fn is(token: &TokenHash, known: &str) -> bool {
 }
 
 impl TestAdmission {
-    fn new(desktop: SocketAddr) -> Self {
+    fn new(desktop: SocketAddr, authentication: Authentication) -> Self {
         let asleep = TargetView {
             kind: "VncWorkspace",
             name: "alice".into(),
@@ -126,7 +127,10 @@ impl TestAdmission {
         };
         Self {
             view: Arc::new(watch::Sender::new(asleep)),
-            desktop,
+            desktop: TcpUpstream {
+                address: desktop.to_string(),
+                authentication,
+            },
         }
     }
 
@@ -159,7 +163,8 @@ fn link(base: &str, protocol: &str) -> String {
 
 async fn start(output: &Path) -> Result<(Desktop, TestAdmission, String, Browser)> {
     let desktop = Desktop::start(Ipv4Addr::LOCALHOST, output).await?;
-    let admission = TestAdmission::new(desktop.address);
+    let password = VncPassword::new(PASSWORD.as_bytes());
+    let admission = TestAdmission::new(desktop.address, Authentication::Password(password));
     let base = admission.serve().await?;
     Ok((desktop, admission, base, Browser::start(output)?))
 }
@@ -324,4 +329,81 @@ async fn links() -> Result<()> {
         Ok(Seen::some((heard == json!(all)).then_some(()), heard.to_string()))
     })
     .await
+}
+
+/// The keysyms of all keys that went down, of what a browser sends to a server that agrees to no extension.
+fn keys(mut received: &[u8]) -> Result<Vec<u32>> {
+    let mut keys = Vec::new();
+    while let Some(&kind) = received.first() {
+        let length = match (kind, received) {
+            (0, _) => 20,
+            (2, &[_, _, high, low, ..]) => 4 + 4 * usize::from(u16::from_be_bytes([high, low])),
+            (3, _) => 10,
+            (4, &[_, down, _, _, a, b, c, d, ..]) => {
+                keys.extend((down == 1).then(|| u32::from_be_bytes([a, b, c, d])));
+                8
+            }
+            (5, _) => 6,
+            _ => bail!("the browser sent a message of the type {kind}"),
+        };
+        received = received.get(length..).unwrap_or_default();
+    }
+    Ok(keys)
+}
+
+async fn input_method() -> Result<()> {
+    let output = paths::output("console::page::input_method")?;
+    let server = VncServer::start().await?;
+    let admission = TestAdmission::new(server.address, Authentication::None);
+    admission.view.send_modify(|view| view.state = TargetState::Running);
+    let base = admission.serve().await?;
+    let browser = Browser::start(&output)?;
+    browser.open(&link(&base, "vnc")).await?;
+    browser.connected().await?;
+
+    browser.click("#keyboard").await?;
+    browser.compose(&["n", "ni", "ni hao"], "\u{4f60}\u{597d}").await?;
+    browser.type_text("ok").await?;
+    // A click into the picture leaves it on.
+    browser.click("#view canvas").await?;
+    browser.compose(&["\u{b4}"], "\u{e9}\u{1f600}").await?;
+    browser.press("Enter").await?;
+    browser.click("#keyboard").await?;
+    browser.type_text("off").await?;
+    // X11's Unicode keysyms; ASCII and Latin-1 are themselves.
+    let mut expected = vec![0x0100_4f60, 0x0100_597d];
+    expected.extend(b"ok".map(u32::from));
+    expected.extend([0xe9, 0x0101_f600, RETURN]);
+    expected.extend(b"off".map(u32::from));
+    let received = Mutex::new(Vec::new());
+    wait::until("the keys of what was composed", wait::SHORT, || async {
+        let mut received = received.lock();
+        received.extend_from_slice(&server.take());
+        let keys = keys(&received)?;
+        let arrived = (keys == expected).then_some(());
+        Ok(Seen::some(arrived, format!("{keys:x?}")))
+    })
+    .await?;
+
+    // A screen of a virtual machine takes keys and no text.
+    admission.view.send_modify(|view| view.kind = "VirtualMachine");
+    browser.open(&link(&base, "vnc")).await?;
+    browser
+        .until("that the page knows the target", wait::LONG, TERMINAL, |look| {
+            look.target == "Running"
+        })
+        .await?;
+    browser.click("#keyboard").await?;
+    browser.compose(&["hao"], "\u{597d}!").await?;
+    let look = browser
+        .until("what cannot be typed", wait::SHORT, TERMINAL, |look| {
+            look.status.contains("may not get")
+        })
+        .await?;
+    ensure!(
+        look.status.contains("\u{597d} ") && !look.status.contains('!'),
+        "{look:?}"
+    );
+    ensure!(look.problems.is_empty(), "{:?}", look.problems);
+    Ok(())
 }
