@@ -115,10 +115,14 @@ impl Filter {
         (!self.rules.text_from_guest()).then(|| ServerFilter::new(self.rules.extended_clipboard()))
     }
 
-    /// The format of pictures that are asked for, as far as the [`server_filter`](Self::server_filter) needs it.
+    /// The format of pictures, as far as the [`server_filter`](Self::server_filter) needs it. One that comes unasked, while the
+    /// viewer has set no format, can only be in the server's own.
     #[must_use]
     pub const fn pictures(&self) -> PictureFormat {
-        self.pictures
+        match (self.pictures, self.pixels) {
+            (PictureFormat::Undecided, None) => PictureFormat::Server,
+            (pictures, _) => pictures,
+        }
     }
 
     /// Takes what the viewer sent, appends what may pass to `output`, and says whether a person did something.

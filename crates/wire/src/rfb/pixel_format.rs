@@ -43,7 +43,7 @@ impl PixelLength {
 /// In which format pictures come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PictureFormat {
-    /// Nobody has asked for a picture.
+    /// The viewer has set a format, and nobody has asked for a picture since.
     Undecided,
     /// In that of `ServerInit`.
     Server,

@@ -203,6 +203,10 @@ fn where_text_is_held_back_the_length_of_pixels_is_settled_first() {
     }
     assert_eq!(Violation::PixelFormat.close(), EndReason::MessageNotAllowed);
 
+    // A picture that comes unasked is in the server's own format, unless another one may have been set already.
+    assert_eq!(may_look(&[]).2, PictureFormat::Server);
+    assert_eq!(may_look(&[&full]).2, PictureFormat::Undecided);
+
     // Nobody knows how long Tight is in the server's own format, which is not read here.
     let (output, _, pictures) = may_look(&[&encodings]);
     assert_eq!((output, pictures), (set_encodings(&[16]), PictureFormat::Server));
