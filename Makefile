@@ -274,12 +274,8 @@ uninstall: ## Remove the custom resource definitions AND ALL OBJECTS of these ki
 .PHONY: deploy
 deploy: ## Install all of config/default with the image IMG
 	@mkdir -p target/deploy
-	@printf '%s\n' 'resources: [../../config/default]' 'images:' \
-	  '  - {name: localhost/novasphere, newName: "$(IMG_NAME)", newTag: "$(IMG_TAG)"}' >target/deploy/kustomization.yaml
+	@printf '%s\n' 'resources: [../../config/default]' 'images:' "  - $$(hack/image-override '$(IMG)')" >target/deploy/kustomization.yaml
 	$(KUBECTL) apply --server-side -k target/deploy
-
-IMG_TAG = $(lastword $(subst :, ,$(IMG)))
-IMG_NAME = $(patsubst %:$(IMG_TAG),%,$(IMG))
 
 .PHONY: undeploy
 undeploy: ## Remove the roles of novasphere and their rights; definitions and objects stay
@@ -290,8 +286,8 @@ undeploy: ## Remove the roles of novasphere and their rights; definitions and ob
 	$(KUBECTL) delete --ignore-not-found -k config/manager
 	$(KUBECTL) delete --ignore-not-found -k config/admission
 	$(KUBECTL) delete --ignore-not-found -k config/rbac
-	@# The optional parts; a cluster need not know a ServiceMonitor.
 	$(KUBECTL) delete --ignore-not-found -k config/network-policy
+	@# The optional part; a cluster need not know a ServiceMonitor.
 	$(KUBECTL) delete --ignore-not-found -k config/prometheus || true
 
 ##@ Clean
