@@ -309,6 +309,11 @@ fn rules(schema: &JSONSchemaProps, path: &str) -> Option<String> {
         if type_by_rule(field).is_none() {
             messages.extend(self::messages(field, &path));
         }
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &field.items
+            && type_by_rule(items).is_none()
+        {
+            messages.extend(self::messages(items, &format!("{path}[]")));
+        }
     }
     (!messages.is_empty()).then(|| format!("Refused at admission, with these words:\n\n{}", messages.concat()))
 }

@@ -240,7 +240,9 @@ impl ConsoleHandler {
                 self.ensure_exists::<VncWorkspace>(namespace, "vncworkspaces", name)
                     .await?;
             }
-            SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => {
+            SessionTargetKind::VmAccess
+            | SessionTargetKind::VirtualMachine
+            | SessionTargetKind::VirtualMachineInstance => {
                 self.ensure_exists::<VmAccess>(namespace, "vmaccesses", name).await?;
             }
         }

@@ -33,16 +33,16 @@ pub(crate) struct Caches {
     pub(crate) console_sessions: Arc<Cache<ConsoleSession>>,
     /// By the gateway that holds each.
     pub(crate) gateway_leases: Cache<Lease>,
-    /// By the UID of the owner.
+    /// By the namespace and UID of the owner, as all children: [`label::key_of_owner`].
     pub(crate) services: Cache<Service>,
     pub(crate) nodes: Cache<Node>,
-    /// By UID.
+    /// By namespace and UID.
     pub(crate) vnc_workspaces: Arc<Cache<VncWorkspace>>,
-    /// Those of workspaces, as the following, by the UID of the owner.
+    /// Those of workspaces, as the following, by the owner.
     pub(crate) pods: Cache<Pod>,
     pub(crate) claims: Cache<PersistentVolumeClaim>,
     pub(crate) network_policies: Cache<NetworkPolicy>,
-    /// All, by the UID of the owner where they have one.
+    /// All, by the owner where they have one.
     pub(crate) volume_snapshots: Cache<VolumeSnapshot>,
     pub(crate) storage_classes: Cache<StorageClass>,
 }
@@ -62,13 +62,13 @@ impl Caches {
             virtual_machine_instances,
             console_sessions: sessions,
             gateway_leases: Cache::new(|lease| holder(lease).map(str::to_owned)),
-            services: Cache::compact(owner_uid),
+            services: Cache::compact(owner_key),
             nodes: Cache::new(|_| None),
             vnc_workspaces,
-            pods: Cache::new(owner_uid),
-            claims: Cache::new(owner_uid),
-            network_policies: Cache::new(owner_uid),
-            volume_snapshots: Cache::new(owner_uid),
+            pods: Cache::new(owner_key),
+            claims: Cache::new(owner_key),
+            network_policies: Cache::new(owner_key),
+            volume_snapshots: Cache::new(owner_key),
             storage_classes: Cache::new(|_| None),
         })
     }
@@ -194,6 +194,6 @@ pub(crate) fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref()
 }
 
-fn owner_uid<K: Resource>(object: &K) -> Option<String> {
-    label::owner_uid(object.meta()).map(str::to_owned)
+fn owner_key<K: Resource>(object: &K) -> Option<String> {
+    label::key_of_owner(object.meta())
 }

@@ -1,6 +1,8 @@
 //! Settings of the controller role.
 
-use novasphere_core::vnc_workspace::allowed_overrides::AllowedOverrides;
+use novasphere_core::{
+    allowed_names::AllowedNames, vm_access::limits::MachineLimits, vnc_workspace::allowed_overrides::AllowedOverrides,
+};
 use novasphere_crd::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,9 @@ pub struct ControllerConfig {
     /// writes nothing. Default `1h`.
     pub resync_interval: Duration,
 
+    /// Virtual machines that are made from templates.
+    pub machines: MachinesConfig,
+
     /// Desktops.
     pub workspaces: WorkspacesConfig,
 
@@ -35,8 +40,74 @@ impl Default for ControllerConfig {
             watch_namespace: None,
             concurrency: 8,
             resync_interval: Duration::from_hours(1),
+            machines: MachinesConfig::default(),
             workspaces: WorkspacesConfig::default(),
             leader_election: LeaderElectionConfig::default(),
+        }
+    }
+}
+
+/// What the template of a `VmAccess`, its `overrides` included, may ask for. Users with the role `novasphere-operator` alone may not make Pods;
+/// what is allowed here they may do by a machine. In each list a name that ends in `*` stands for all that begin like it. A list that is given
+/// replaces its default.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MachinesConfig {
+    /// Keys of labels of the machine's Pods. Services and network policies select Pods by labels. Default: `novasphere.io/x-*` and the
+    /// labels by which KubeVirt's guides name a machine, `kubevirt.io/domain`, `os`, `size` and `vm`. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_labels: Vec<String>,
+
+    /// Keys of annotations of the machine's Pods. Default: `novasphere.io/x-*`, `vm.kubevirt.io/*`,
+    /// `kubevirt.io/allow-pod-bridge-network-live-migration`, `kubevirt.io/ignitiondata` and
+    /// `kubevirt.io/keep-launcher-alive-after-failure`. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_annotations: Vec<String>,
+
+    /// Priority classes. A machine of a higher class takes the room of others. Default: none. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_priority_classes: Vec<String>,
+
+    /// Schedulers. Default: `default-scheduler`. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_schedulers: Vec<String>,
+
+    /// Keys of taints that may be tolerated; a toleration without a key needs `*`. Default: `node.kubernetes.io/not-ready` and
+    /// `node.kubernetes.io/unreachable`. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_tolerations: Vec<String>,
+
+    /// Namespaces whose `NetworkAttachmentDefinition` objects may be joined, beside those of the machine's own. Default: none. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_network_namespaces: Vec<String>,
+}
+
+impl Default for MachinesConfig {
+    fn default() -> Self {
+        let limits = MachineLimits::default();
+        let names = |allowed: &AllowedNames| allowed.names().to_vec();
+        Self {
+            allowed_labels: names(&limits.labels),
+            allowed_annotations: names(&limits.annotations),
+            allowed_priority_classes: names(&limits.priority_classes),
+            allowed_schedulers: names(&limits.schedulers),
+            allowed_tolerations: names(&limits.tolerations),
+            allowed_network_namespaces: names(&limits.network_namespaces),
+        }
+    }
+}
+
+impl MachinesConfig {
+    /// As decisions take them.
+    pub(crate) fn limits(&self) -> MachineLimits {
+        let allowed = |names: &[String]| AllowedNames::new(names);
+        MachineLimits {
+            labels: allowed(&self.allowed_labels),
+            annotations: allowed(&self.allowed_annotations),
+            priority_classes: allowed(&self.allowed_priority_classes),
+            schedulers: allowed(&self.allowed_schedulers),
+            tolerations: allowed(&self.allowed_tolerations),
+            network_namespaces: allowed(&self.allowed_network_namespaces),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod rbac;
 mod readiness;
 mod reconciler;
 mod run;
+mod shared_objects;
 mod status;
 mod status_throttle;
 mod undecodable;

@@ -112,6 +112,13 @@ pub const CLUSTER_RULES: &[Rule] = &[
         reason: "The credentials of a VncWorkspace, and whether a Secret that it names is shared, by their names; no list, so no other is found.",
     },
     Rule {
+        group: "",
+        resources: &["configmaps"],
+        names: &[],
+        verbs: &["get"],
+        reason: "Whether a ConfigMap that a VmAccess names is shared with machines, by its name; only its metadata is asked for.",
+    },
+    Rule {
         group: "networking.k8s.io",
         resources: &["networkpolicies"],
         names: &[],

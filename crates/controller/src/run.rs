@@ -261,6 +261,7 @@ impl Role {
             caches: Arc::clone(&self.watches.caches),
             status_throttle: StatusThrottle::default(),
             power_calls: vm_access::PowerCalls::default(),
+            limits: Arc::new(self.config.machines.limits()),
         }
     }
 

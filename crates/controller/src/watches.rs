@@ -163,7 +163,9 @@ impl Watches {
         for vm_access in self.caches.vm_accesses.references_of(&key) {
             self.vm_access_changed(&vm_access);
         }
-        self.target_changed(SessionTargetKind::VirtualMachine, &reference(machine));
+        let machine = reference(machine);
+        self.target_changed(SessionTargetKind::VirtualMachine, &machine);
+        self.target_changed(SessionTargetKind::VirtualMachineInstance, &machine);
     }
 
     pub(crate) fn target_changed<K: Resource>(&self, kind: SessionTargetKind, target: &ObjectRef<K>) {
@@ -174,8 +176,8 @@ impl Watches {
 
     /// Enqueues the workspace that something belongs to.
     pub(crate) fn part_of_workspace_changed<K: Resource>(&self, part: &K) {
-        if let Some(uid) = label::owner_uid(part.meta()) {
-            let workspaces = self.caches.vnc_workspaces.references_of(uid);
+        if let Some(owner) = label::key_of_owner(part.meta()) {
+            let workspaces = self.caches.vnc_workspaces.references_of(&owner);
             self.queues.vnc_workspaces.add(workspaces);
         }
     }
@@ -209,7 +211,7 @@ impl Watches {
                 let workspace = ObjectRef::new(&target.name).within(&namespace);
                 self.queues.vnc_workspaces.add([workspace]);
             }
-            SessionTargetKind::VirtualMachine => {}
+            SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance => {}
         }
     }
 

@@ -64,6 +64,12 @@ impl Owner {
         })
     }
 
+    /// [`owner_key`] of this owner.
+    #[must_use]
+    pub fn key(&self) -> String {
+        owner_key(&self.namespace, &self.uid)
+    }
+
     /// The labels of an object that is made for this owner.
     #[must_use]
     pub fn labels(&self, component: Component) -> BTreeMap<String, String> {
@@ -101,6 +107,25 @@ pub fn owner_uid(meta: &ObjectMeta) -> Option<&str> {
         Some(controller) => Some(&controller.uid),
         None => meta.labels.as_ref()?.get(KEY_OWNER_UID).map(String::as_str),
     }
+}
+
+/// The key by which caches find an object and its children: the namespace and the UID. A UID alone is no proof: everybody who may write
+/// labels in some namespace can put the UID of an object of another namespace there.
+#[must_use]
+pub fn owner_key(namespace: &str, uid: &str) -> String {
+    format!("{namespace}/{uid}")
+}
+
+/// [`owner_key`] of an object itself.
+#[must_use]
+pub fn own_key(meta: &ObjectMeta) -> Option<String> {
+    Some(owner_key(meta.namespace.as_deref()?, meta.uid.as_deref()?))
+}
+
+/// [`owner_key`] of the owner that an object was made for. A child lives in the namespace of its owner.
+#[must_use]
+pub fn key_of_owner(meta: &ObjectMeta) -> Option<String> {
+    Some(owner_key(meta.namespace.as_deref()?, owner_uid(meta)?))
 }
 
 /// The owner reference of an object's controller.
@@ -146,5 +171,17 @@ mod tests {
             ..owner().reference()
         }]);
         assert_eq!(owner_uid(&meta), Some("other"));
+    }
+
+    #[test]
+    fn the_uid_of_another_namespace_is_another_owner() {
+        let child = |namespace: &str| ObjectMeta {
+            namespace: Some(namespace.to_owned()),
+            labels: Some(owner().labels(Component::Service)),
+            ..ObjectMeta::default()
+        };
+        assert_eq!(key_of_owner(&child("team-a")), Some(owner().key()));
+        assert_ne!(key_of_owner(&child("team-b")), Some(owner().key()));
+        assert_eq!(key_of_owner(&ObjectMeta::default()), None);
     }
 }

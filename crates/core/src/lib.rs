@@ -3,6 +3,7 @@
 //! Nothing here has a client, reads a clock or makes a random number: what a function needs is an argument. The
 //! controller reads the cluster, calls these functions, and writes what they return.
 
+pub mod allowed_names;
 pub mod child;
 pub mod condition;
 pub mod console_session;

@@ -10,11 +10,13 @@
     reason = "clippy.toml exempts test functions, and these are their helpers"
 )]
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 
 use novasphere_core::vm_access::{
+    allowed_references::MachineReferences,
     build::build,
-    references::{Apis, References},
+    limits::MachineLimits,
+    references::{Apis, GrantedObjects, References},
     validate::validate,
     virtual_machine_name,
 };
@@ -39,6 +41,16 @@ fn fixtures() -> Vec<(String, VmAccess)> {
     fixtures
 }
 
+/// All that it names is shared with machines.
+fn granted_to(vm_access: &VmAccess) -> GrantedObjects {
+    let named = MachineReferences::of(vm_access);
+    GrantedObjects {
+        secrets: named.secrets,
+        config_maps: named.config_maps,
+        ..GrantedObjects::default()
+    }
+}
+
 fn built(vm_access: &VmAccess) -> Value {
     let references = References {
         virtual_machine_name: virtual_machine_name(vm_access),
@@ -46,6 +58,8 @@ fn built(vm_access: &VmAccess) -> Value {
             kubevirt: true,
             cdi: true,
         },
+        granted: granted_to(vm_access),
+        limits: Arc::new(MachineLimits::unlimited()),
         ..References::default()
     };
     let prepared = build(&validate(vm_access, &references).unwrap());

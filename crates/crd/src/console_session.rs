@@ -269,6 +269,9 @@ pub enum SessionTargetKind {
     VncWorkspace,
     /// A `KubeVirt` `VirtualMachine`; the default policy holds.
     VirtualMachine,
+    /// A `KubeVirt` `VirtualMachineInstance`, one run of a machine or one without a machine; the default policy holds. A session ends with
+    /// the run.
+    VirtualMachineInstance,
 }
 
 impl SessionTargetKind {
@@ -279,6 +282,7 @@ impl SessionTargetKind {
             Self::VmAccess => "VmAccess",
             Self::VncWorkspace => "VncWorkspace",
             Self::VirtualMachine => "VirtualMachine",
+            Self::VirtualMachineInstance => "VirtualMachineInstance",
         }
     }
 }

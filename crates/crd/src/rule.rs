@@ -1,17 +1,19 @@
 //! CEL rules that several types need, each with a message that says what is wrong and what to do.
 
 use kube::core::{Reason, Rule};
+use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::Duration;
 
 /// A DNS label, as in names of volumes, networks and ports.
-const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+const DNS_LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
 /// A DNS name, with or without a wildcard as its first label.
-const HOST: &str = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+const HOST_PATTERN: &str = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
-/// The beginning of an OpenSSH public key: its type and its data, without options before them.
-const SSH_KEY: &str = r"^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( .*)?$";
+/// An OpenSSH public key: its type, its data and a comment, without options before them. White space around it means nothing: a block scalar of
+/// YAML ends in a line break.
+const SSH_KEY_PATTERN: &str = r"^\s*(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( .*)?\s*$";
 
 /// A value that is wrong by itself.
 pub(crate) fn invalid(cel: &str, message: &str) -> Rule {
@@ -56,7 +58,7 @@ pub(crate) fn immutable(field: &str, instead: &str) -> Rule {
 pub(crate) fn dns_label(field: &str) -> Rule {
     matches(
         field,
-        LABEL,
+        DNS_LABEL_PATTERN,
         &format!("{field} must have only lower-case letters, digits and '-', with a letter or digit at both ends"),
     )
 }
@@ -65,7 +67,7 @@ pub(crate) fn dns_label(field: &str) -> Rule {
 pub(crate) fn host(field: &str) -> Rule {
     optional(
         field,
-        &format!("self.{field}.matches(r'{HOST}') && !isIP(self.{field})"),
+        &format!("self.{field}.matches(r'{HOST_PATTERN}') && !isIP(self.{field})"),
         &format!("{field} must be a DNS name in lower case, such as vm1.example.org or *.example.org, and no address"),
     )
 }
@@ -128,13 +130,34 @@ fn is_plausible(quantity: &str) -> String {
     format!("({} < 0 || {} >= 0)", compared("0"), compared("1Mi"))
 }
 
-/// Every entry of the field is an OpenSSH public key.
-pub(crate) fn ssh_keys(field: &str) -> Rule {
+/// The text is at most as long as `KubeVirt` takes inline, in characters. The schema lets longer ones come as far as this rule, because
+/// the words for a length that the schema refuses are the apiserver's and give no advice.
+pub(crate) fn fits_inline(field: &str, secret_field: &str) -> Rule {
     optional(
         field,
-        &format!("self.{field}.all(key, key.matches('{SSH_KEY}'))"),
-        "each entry must be one OpenSSH public key on one line without options, such as 'ssh-ed25519 AAAA... alice'",
+        &format!("size(self.{field}) <= 2048"),
+        &format!(
+            "{field} may have 2048 characters, which is what KubeVirt takes; put it into a Secret, and name that in {secret_field}"
+        ),
     )
+}
+
+/// A list of at most 16 OpenSSH public keys. The rule is on the entries, so that the apiserver names the one that breaks it.
+pub(crate) fn ssh_keys(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 8192,
+            "x-kubernetes-validations": [{
+                "rule": format!("self.matches(r'{SSH_KEY_PATTERN}')"),
+                "message": "must be one OpenSSH public key on one line without options, such as 'ssh-ed25519 AAAA... alice'"
+            }]
+        }
+    })
 }
 
 /// An entry point is asked for by one route of the list alone: it carries no more.

@@ -296,7 +296,6 @@ const fn one() -> u16 {
     "there is no way in by SSH without a key; add one, or set enabled to false"
 )
 .field_path(".authorizedKeys"))]
-#[x_kube(validation = ssh_keys("authorizedKeys"))]
 pub struct WorkspaceSsh {
     /// Whether the desktop answers SSH. Default true.
     #[serde(default = "yes")]
@@ -304,7 +303,7 @@ pub struct WorkspaceSsh {
 
     /// The public keys that are let in, one line each; there is no other way in. From 1 to 16 when `enabled`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 8192)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(schema_with = "ssh_keys")]
     pub authorized_keys: Vec<String>,
 }
 

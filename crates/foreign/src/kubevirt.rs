@@ -8,6 +8,9 @@ use crate::{CompactJson, object::namespaced_object};
 /// The label that KubeVirt puts on a launcher Pod, since v1.7.0, and that Services select by.
 pub const LABEL_VMI_ID: &str = "vmi.kubevirt.io/id";
 
+/// The label that KubeVirt puts on a launcher Pod with the UID of the `VirtualMachineInstance`.
+pub const LABEL_CREATED_BY: &str = "kubevirt.io/created-by";
+
 namespaced_object! {
     /// A machine as wanted, whether it runs or not.
     ///
@@ -115,6 +118,27 @@ pub struct Domain {
     /// Memory as asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// The devices that are there unless told otherwise.
+    #[serde(default, skip_serializing_if = "Devices::is_usual")]
+    pub devices: Devices,
+}
+
+/// `Devices`, as far as they decide which consoles a machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Devices {
+    /// Whether it has a screen. KubeVirt takes a missing value as `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoattach_graphics_device: Option<bool>,
+    /// Whether it has a serial console. KubeVirt takes a missing value as `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoattach_serial_console: Option<bool>,
+}
+
+impl Devices {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Sockets, cores and threads. KubeVirt takes a missing one as 1.

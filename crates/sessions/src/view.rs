@@ -5,7 +5,7 @@ mod watches;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use novasphere_core::{
     console_session::{
         references::{References, is_queued_ahead_of, machine_name},
@@ -40,11 +40,11 @@ pub struct SessionCaches {
     pub sessions: Arc<Cache<ConsoleSession>>,
     /// By the machine that each is for.
     pub vm_accesses: Arc<Cache<VmAccess>>,
-    /// By UID.
+    /// By namespace and UID.
     pub vnc_workspaces: Arc<Cache<VncWorkspace>>,
-    /// By the UID of the owner.
+    /// Without an index, as the following.
     pub virtual_machines: Arc<Cache<VirtualMachine>>,
-    /// Without an index.
+    /// The present runs of machines.
     pub virtual_machine_instances: Arc<Cache<VirtualMachineInstance>>,
 }
 
@@ -55,8 +55,10 @@ impl SessionCaches {
         Self {
             sessions: Arc::new(Cache::new(session_key)),
             vm_accesses: Arc::new(Cache::new(vm_access_key)),
-            vnc_workspaces: Arc::new(Cache::new(VncWorkspace::uid)),
-            virtual_machines: Arc::new(Cache::new(owner_uid)),
+            vnc_workspaces: Arc::new(Cache::new(|workspace: &VncWorkspace| {
+                label::own_key(&workspace.metadata)
+            })),
+            virtual_machines: Arc::new(Cache::new(|_| None)),
             virtual_machine_instances: Arc::new(Cache::new(|_| None)),
         }
     }
@@ -66,7 +68,7 @@ impl SessionCaches {
     pub fn compact() -> Self {
         Self {
             vm_accesses: Arc::new(Cache::compact(vm_access_key)),
-            virtual_machines: Arc::new(Cache::compact(owner_uid)),
+            virtual_machines: Arc::new(Cache::compact(|_| None)),
             virtual_machine_instances: Arc::new(Cache::compact(|_| None)),
             ..Self::new()
         }
@@ -170,11 +172,15 @@ impl SessionView {
         let target = &session.spec.target_ref;
         let vm_access = match target.kind {
             SessionTargetKind::VmAccess => self.0.caches.vm_accesses.get(&namespace, &target.name),
-            SessionTargetKind::VirtualMachine | SessionTargetKind::VncWorkspace => None,
+            SessionTargetKind::VirtualMachine
+            | SessionTargetKind::VirtualMachineInstance
+            | SessionTargetKind::VncWorkspace => None,
         };
         let vnc_workspace = match target.kind {
             SessionTargetKind::VncWorkspace => self.0.caches.vnc_workspaces.get(&namespace, &target.name),
-            SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => None,
+            SessionTargetKind::VmAccess
+            | SessionTargetKind::VirtualMachine
+            | SessionTargetKind::VirtualMachineInstance => None,
         };
         let machine = machine_name(session, vm_access.as_deref());
         let of_machine = |name: &String| {
@@ -290,6 +296,7 @@ impl SessionView {
     /// The sessions whose target is a machine or stands for it.
     fn sessions_of_machine(&self, namespace: &str, machine: &str) -> Vec<Arc<ConsoleSession>> {
         let mut sessions = self.sessions_of(namespace, SessionTargetKind::VirtualMachine, machine);
+        sessions.extend(self.sessions_of(namespace, SessionTargetKind::VirtualMachineInstance, machine));
         for vm_access in self
             .0
             .caches
@@ -447,10 +454,6 @@ fn vm_access_key(vm_access: &VmAccess) -> Option<String> {
 #[must_use]
 pub fn machine_key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
-}
-
-fn owner_uid<K: Resource>(object: &K) -> Option<String> {
-    label::owner_uid(object.meta()).map(str::to_owned)
 }
 
 impl ViewState {

@@ -76,7 +76,7 @@ async fn apply_services(
     children: &mut Children<'_>,
     context: &Context,
 ) -> Result<Vec<AppliedService>, NotLeader> {
-    let live = context.caches.services.indexed(&owner.uid);
+    let live = context.caches.services.indexed(&owner.key());
     let mut applied = Vec::with_capacity(services.len());
     for step in order(services, &live) {
         match step {
@@ -116,7 +116,7 @@ async fn prune(
     context: &Context,
 ) -> Result<(), NotLeader> {
     let is_wanted = |name: &str| wanted.iter().any(|wanted| wanted.service.name_any() == name);
-    let orphans = context.caches.services.indexed(&owner.uid);
+    let orphans = context.caches.services.indexed(&owner.key());
     let orphans = orphans
         .into_iter()
         .filter(|service| service.metadata.deletion_timestamp.is_none() && !is_wanted(&service.name_any()));

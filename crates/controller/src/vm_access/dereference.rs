@@ -1,18 +1,43 @@
-//! Reads what a `VmAccess` refers to, from the caches.
+//! Reads what a `VmAccess` refers to: from the caches, and from the apiserver what no cache holds. That is the metadata of the Secrets and
+//! ConfigMaps that its machine names.
 
-use kube::ResourceExt;
-use novasphere_core::vm_access::{
-    references::{Apis, References},
-    virtual_machine_name,
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret};
+use kube::{Api, ResourceExt, api::ListParams};
+use novasphere_core::{
+    vm_access::{
+        allowed_references::{KEY_SHARED_WITH_MACHINES, MachineReferences},
+        launcher,
+        references::{Apis, GrantedObjects, References},
+        virtual_machine_name,
+    },
+    vnc_workspace::KEY_WORKSPACE,
 };
 use novasphere_crd::VmAccess;
+use novasphere_foreign::kubevirt::{LABEL_CREATED_BY, VirtualMachineInstance};
+use novasphere_runtime::apply::WriteError;
 use novasphere_sessions::view::machine_key;
 
 use super::Context;
-use crate::watches::{DATA_VOLUMES, has_kubevirt};
+use crate::{
+    shared_objects::labelled,
+    watches::{DATA_VOLUMES, has_kubevirt},
+};
 
-/// Reads only memory, so it cannot fail; a watch that lags is answered by the next event.
-pub(super) fn dereference(vm_access: &VmAccess, context: &Context) -> References {
+/// How many launcher Pods of one run are looked at: it has a second one while it migrates.
+const LAUNCHER_PODS_LIMIT: u32 = 8;
+
+/// How many warnings about one Pod are looked at.
+const EVENTS_LIMIT: u32 = 64;
+
+/// A watch that lags is answered by the next event.
+///
+/// # Errors
+///
+/// When the apiserver did not answer.
+pub(super) async fn dereference(vm_access: &VmAccess, context: &Context) -> Result<References, WriteError> {
     let namespace = vm_access.namespace().unwrap_or_default();
     let virtual_machine_name = virtual_machine_name(vm_access);
     let caches = &context.caches;
@@ -20,14 +45,64 @@ pub(super) fn dereference(vm_access: &VmAccess, context: &Context) -> References
         .vm_accesses
         .indexed(&machine_key(&namespace, &virtual_machine_name));
     others.retain(|other| other.uid() != vm_access.uid());
-    References {
+    let instance = caches.virtual_machine_instances.get(&namespace, &virtual_machine_name);
+    Ok(References {
         others,
         virtual_machine: caches.virtual_machines.get(&namespace, &virtual_machine_name),
-        virtual_machine_instance: caches.virtual_machine_instances.get(&namespace, &virtual_machine_name),
+        virtual_machine_instance: instance.clone(),
         virtual_machine_name,
         apis: Apis {
             kubevirt: has_kubevirt(&context.apis),
             cdi: context.apis.served(&DATA_VOLUMES).is_some(),
         },
-    }
+        launcher_words: launcher_words(instance.as_deref(), &namespace, context).await,
+        granted: granted(vm_access, &namespace, context).await?,
+        limits: Arc::clone(&context.limits),
+    })
+}
+
+/// Why the Pod of a run that takes long does not start. It only explains, so what cannot be read is left out.
+async fn launcher_words(
+    instance: Option<&VirtualMachineInstance>,
+    namespace: &str,
+    context: &Context,
+) -> Option<String> {
+    let instance = instance.filter(|instance| launcher::is_overdue(instance, Timestamp::now()))?;
+    let of_instance = format!("{LABEL_CREATED_BY}={}", instance.uid()?);
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    let pods = pods
+        .list(&ListParams::default().labels(&of_instance).limit(LAUNCHER_PODS_LIMIT))
+        .await
+        .ok()?;
+    let pod = pods.items.into_iter().max_by_key(|pod| pod.creation_timestamp())?;
+    let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+    let warnings = format!("involvedObject.uid={},type=Warning", pod.uid()?);
+    let events = events
+        .list(&ListParams::default().fields(&warnings).limit(EVENTS_LIMIT))
+        .await;
+    let events = events.map(|events| events.items).unwrap_or_default();
+    launcher::words(&pod, &events)
+}
+
+async fn granted(vm_access: &VmAccess, namespace: &str, context: &Context) -> Result<GrantedObjects, WriteError> {
+    let MachineReferences {
+        secrets,
+        config_maps,
+        claims,
+        snapshots,
+    } = MachineReferences::of(vm_access);
+    let caches = &context.caches;
+    // Of claims, the cache has those of workspaces alone.
+    let is_home = |claim: &String| caches.claims.get(namespace, claim).is_some();
+    let is_of_home = |name: &String| {
+        let snapshot = caches.volume_snapshots.get(namespace, name);
+        snapshot.is_some_and(|snapshot| snapshot.labels().contains_key(KEY_WORKSPACE))
+    };
+    let (client, label) = (&context.client, KEY_SHARED_WITH_MACHINES);
+    Ok(GrantedObjects {
+        secrets: labelled::<Secret>(client, namespace, secrets, label).await?,
+        config_maps: labelled::<ConfigMap>(client, namespace, config_maps, label).await?,
+        homes: claims.into_iter().filter(is_home).collect(),
+        home_snapshots: snapshots.into_iter().filter(is_of_home).collect(),
+    })
 }

@@ -13,13 +13,15 @@ use jiff::Timestamp;
 use kube::{Client, Resource, ResourceExt, runtime::controller::Action};
 use novasphere_core::{
     failure::Failure,
+    label,
     vm_access::{
         build::build,
+        limits::MachineLimits,
         observed::{Applied, LiveMachine},
         power::{PowerDecision, decide},
         references::References,
         status::{Observed, status},
-        validate::validate,
+        validate::{ValidateError, validate},
         validated::ValidatedVmAccess,
     },
 };
@@ -44,6 +46,9 @@ use crate::{
 /// Field manager of everything that this controller applies, and the name under which it emits events.
 pub const VM_ACCESS_MANAGER: &str = "novasphere/vmaccess";
 
+/// A spec that names what is not shared with machines is reconciled again after this time: no watch shows the label.
+const REFERENCE_RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
 /// What all reconciles share.
 pub(crate) struct Context {
     pub(crate) client: Client,
@@ -53,6 +58,7 @@ pub(crate) struct Context {
     pub(crate) reporter: Reporter,
     pub(crate) status_throttle: StatusThrottle,
     pub(crate) power_calls: PowerCalls,
+    pub(crate) limits: Arc<MachineLimits>,
 }
 
 impl Reconciler for Context {
@@ -74,7 +80,7 @@ impl Reconciler for Context {
 }
 
 async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, ReconcileError> {
-    let references = dereference::dereference(vm_access, context);
+    let references = dereference::dereference(vm_access, context).await?;
     let validated = validate(vm_access, &references);
     let mut children = Children::new(&context.applier);
     let outcome = match &validated {
@@ -98,7 +104,9 @@ async fn attempt(vm_access: &VmAccess, context: &Context) -> Result<Action, Reco
         .next
         .map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
     let unseen = has_unseen_writes(vm_access, &references, context).then_some(MAX_LAG + Duration::from_secs(1));
-    let next = [held_back, deadline, unseen, outcome.power_pending];
+    let may_recover = validated.as_ref().is_err_and(ValidateError::may_recover);
+    let reference_retry = may_recover.then_some(REFERENCE_RETRY_INTERVAL);
+    let next = [held_back, deadline, unseen, outcome.power_pending, reference_retry];
     let next = next.into_iter().flatten().min();
     if let Some(reason) = children.retry() {
         return Err(ReconcileError::Incomplete { reason, next });
@@ -137,7 +145,7 @@ async fn apply(
         match context.power_calls.make(call, live, &context.client).await {
             Ok(pending) => {
                 if pending.is_some_and(|pending| pending.is_new) {
-                    report_call(vm_access, references, call, context).await;
+                    report_call(vm_access, references, call, power.warning, context).await;
                 }
                 power_pending = pending.map(|pending| pending.left);
             }
@@ -156,7 +164,13 @@ async fn apply(
     })
 }
 
-async fn report_call(vm_access: &VmAccess, references: &References, call: PowerSubresource, context: &Context) {
+async fn report_call(
+    vm_access: &VmAccess,
+    references: &References,
+    call: PowerSubresource,
+    warning: Option<&str>,
+    context: &Context,
+) {
     let (reason, verb) = match call {
         PowerSubresource::Start => ("Started", "start"),
         PowerSubresource::Stop => ("Stopped", "stop"),
@@ -172,6 +186,13 @@ async fn report_call(vm_access: &VmAccess, references: &References, call: PowerS
         .reporter
         .normal(&vm_access.object_ref(&()), reason, "Power", &note)
         .await;
+    if let Some(warning) = warning {
+        let about = vm_access.object_ref(&());
+        context
+            .reporter
+            .warning(&about, "RunStrategyLost", "Power", warning)
+            .await;
+    }
 }
 
 /// Whether a write of ours is believed over a cache that has not shown it. If what it shows next is a deletion that was missed,
@@ -183,11 +204,11 @@ fn has_unseen_writes(vm_access: &VmAccess, references: &References, context: &Co
         .virtual_machines
         .is_pending(&namespace, &references.virtual_machine_name);
     machine
-        || vm_access.uid().is_some_and(|uid| {
+        || label::own_key(&vm_access.metadata).is_some_and(|key| {
             context
                 .caches
                 .services
-                .indexed(&uid)
+                .indexed(&key)
                 .iter()
                 .any(|service| context.caches.services.is_pending(&namespace, &service.name_any()))
         })

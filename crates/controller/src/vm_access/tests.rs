@@ -46,6 +46,7 @@ fn context(refuse: Refuse) -> (Context, Calls) {
         caches: Caches::new(),
         status_throttle: StatusThrottle::default(),
         power_calls: PowerCalls::default(),
+        limits: Arc::default(),
     };
     (context, calls)
 }
@@ -152,6 +153,18 @@ fn service(context: &Context, name: &str, node_port: u16) {
     context.caches.services.observe(&WatchEvent::Apply(service));
 }
 
+/// A Service of another namespace whose author wrote the UID of ours into its labels.
+fn planted_service(context: &Context, name: &str, node_port: u16) {
+    let service: Service = read(json!({
+        "metadata": {
+            "name": name, "namespace": "b", "uid": "planted", "resourceVersion": "5",
+            "labels": {KEY_OWNER_UID: "u", "app.kubernetes.io/managed-by": "novasphere"},
+        },
+        "spec": {"type": "NodePort", "ports": [{"name": "ssh", "port": 22, "nodePort": node_port}]},
+    }));
+    context.caches.services.observe(&WatchEvent::Apply(service));
+}
+
 fn on_node(name: &str, node_port: u16) -> Value {
     json!({"name": name, "type": "NodePort", "ports": [{"name": "ssh", "port": 22, "nodePort": node_port}]})
 }
@@ -194,6 +207,30 @@ async fn a_renamed_service_keeps_its_node_port() {
     let renamed = vm_access(json!({"virtualMachine": {"name": "web-1"}, "services": [on_node("new", 30100)]}));
     attempt(&renamed, &context).await.unwrap();
     assert_eq!(told(&calls), ["DELETE services/web-1-old", "APPLY services/web-1-new"]);
+}
+
+#[tokio::test]
+async fn a_machine_is_not_made_before_the_secret_that_it_reads_is_shared() {
+    let (context, calls) = context(|_| None);
+    let template = json!({
+        "memory": "1Gi", "rootDisk": {"containerDisk": {"image": "i"}}, "cloudInit": {"secretRef": "user-data"},
+    });
+    let reads = vm_access(json!({"virtualMachine": {"template": template}}));
+    let looks_again = attempt(&reads, &context).await.unwrap();
+    assert_eq!(told(&calls), ["GET secrets/user-data"]);
+    assert_eq!(looks_again, Action::requeue(REFERENCE_RETRY_INTERVAL));
+}
+
+#[tokio::test]
+async fn a_service_of_another_namespace_is_neither_deleted_nor_changed() {
+    let (context, calls) = context(|_| None);
+    machine(&context, "7", json!({}));
+    // One that the spec does not want, and one that has its name and the port that it asks for.
+    planted_service(&context, "planted", 30100);
+    planted_service(&context, "web-1-ssh", 30200);
+    let ours = vm_access(json!({"virtualMachine": {"name": "web-1"}, "services": [on_node("ssh", 30200)]}));
+    attempt(&ours, &context).await.unwrap();
+    assert_eq!(told(&calls), ["APPLY services/web-1-ssh"]);
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ mod service;
 
 use std::time::Instant;
 
-use kube::ResourceExt;
 use novasphere_core::{
     child::ChildOutcome,
+    label,
     vnc_workspace::{
         applied::{Applied, PodOutcome},
         build::{Prepared, with_secret},
@@ -65,7 +65,7 @@ pub(super) async fn apply(
         (Some(_), _) => pod_as_it_is(of),
         (None, _) => delete_own_pod(of, children).await?,
     };
-    let uid = of.workspace.uid().unwrap_or_default();
+    let key = label::own_key(&of.workspace.metadata).unwrap_or_default();
     Ok(Applied {
         home: reclaim::sync_home_owner(of, children, home).await?,
         service,
@@ -73,7 +73,7 @@ pub(super) async fn apply(
         crash_loop: of
             .context
             .crash_backoff
-            .current(&uid, Instant::now())
+            .current(&key, Instant::now())
             .filter(|_| is_awake),
         failures,
         snapshot: None,

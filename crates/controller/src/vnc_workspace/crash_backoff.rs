@@ -59,7 +59,7 @@ impl Streak {
 
 /// The end of a Pod that nobody deleted.
 pub(super) struct PodExit {
-    /// The UID of its workspace.
+    /// Its workspace, by [`owner_key`](novasphere_core::label::owner_key).
     pub(super) workspace: String,
     /// Its own UID.
     pub(super) pod: String,
@@ -71,7 +71,7 @@ pub(super) struct PodExit {
 
 impl CrashBackoff {
     /// Takes in the exit of a Pod, once, and returns what the status says of it and how long to wait from now. `exists` says whether
-    /// there is a workspace with a UID.
+    /// there is a workspace with that key.
     pub(super) fn record(
         &self,
         exit: PodExit,

@@ -19,13 +19,15 @@ use novasphere_core::{
         plan::is_own,
         references::{NamedClaim, References, home_of},
         service_name,
+        snapshots::is_of_home,
     },
 };
 use novasphere_crd::{SessionTargetKind, VncWorkspace};
+use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 use novasphere_runtime::apply::{ApiReason, WriteError};
 
 use super::Context;
-use crate::watches::VOLUME_SNAPSHOTS;
+use crate::{shared_objects::labelled, watches::VOLUME_SNAPSHOTS};
 
 /// How many warnings about a Pod are looked at.
 const EVENTS_LIMIT: u32 = 64;
@@ -59,12 +61,12 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
         service: caches.services.get(&namespace, &service_name(&name)),
         home,
         home_is_used,
-        snapshots: caches.volume_snapshots.indexed(&workspace.uid().unwrap_or_default()),
+        snapshots: snapshots(workspace, context),
         restored_snapshot: restored.and_then(|name| caches.volume_snapshots.get(&namespace, name)),
         snapshot_api: context.apis.served(&VOLUME_SNAPSHOTS).is_some(),
         storage_classes: caches.storage_classes.store().state(),
         claims: claims(named.claims, &namespace, context).await?,
-        shared_secrets: shared_secrets(named.secrets, &namespace, context).await?,
+        shared_secrets: labelled::<Secret>(&context.client, &namespace, named.secrets, KEY_SHARED).await?,
         activity: activity(workspace, context),
         settings: Arc::clone(&context.settings),
     })
@@ -89,6 +91,15 @@ async fn pod_warnings(workspace: &VncWorkspace, pod: Option<&Pod>, context: &Con
     }
 }
 
+/// The snapshots that were taken of the workspace's home.
+fn snapshots(workspace: &VncWorkspace, context: &Context) -> Vec<Arc<VolumeSnapshot>> {
+    let key = label::own_key(&workspace.metadata);
+    let all = key.map(|key| context.caches.volume_snapshots.indexed(&key));
+    let mut snapshots = all.unwrap_or_default();
+    snapshots.retain(|snapshot| is_of_home(workspace, snapshot));
+    snapshots
+}
+
 /// Whether a claim is the home of another workspace that still exists.
 ///
 /// The cache has no workspace that this version cannot read; it exists all the same, and its Pod may run. So a claim is taken over only
@@ -102,7 +113,8 @@ async fn is_used(
     if Some(owner) == workspace.metadata.uid.as_deref() {
         return Ok(false);
     }
-    if !context.caches.vnc_workspaces.indexed(owner).is_empty() {
+    let key = label::key_of_owner(&home.metadata).unwrap_or_default();
+    if !context.caches.vnc_workspaces.indexed(&key).is_empty() {
         return Ok(true);
     }
     let restored = workspace.spec.storage.restore_from.as_ref();
@@ -145,27 +157,6 @@ async fn claims(
     Ok(found)
 }
 
-/// Those of the Secrets that desktops may read. Only their metadata is read.
-async fn shared_secrets(
-    named: BTreeSet<String>,
-    namespace: &str,
-    context: &Context,
-) -> Result<BTreeSet<String>, WriteError> {
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let mut shared = BTreeSet::new();
-    for name in named {
-        match secrets.get_metadata_opt(&name).await.map_err(WriteError::from) {
-            Ok(Some(secret)) if is_shared(&secret) => {
-                shared.insert(name);
-            }
-            Ok(_) => {}
-            Err(error) if error.is(ApiReason::Forbidden) || error.is(ApiReason::Invalid) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(shared)
-}
-
 /// The activity that gateways report in the sessions on the desktop, and what is known from sessions that are gone.
 fn activity(workspace: &VncWorkspace, context: &Context) -> Activity {
     let (namespace, uid) = (
@@ -178,8 +169,9 @@ fn activity(workspace: &VncWorkspace, context: &Context) -> Activity {
     let in_status = status.and_then(|status| status.last_input_at.as_ref());
     let in_status = in_status.map(|time| time.0);
     let shown = Activity::of(sessions.iter().map(AsRef::as_ref), &uid);
-    let known = context.last_inputs.record(&uid, shown.last_input_at, |uid| {
-        !caches.vnc_workspaces.indexed(uid).is_empty()
+    let key = label::owner_key(&namespace, &uid);
+    let known = context.last_inputs.record(&key, shown.last_input_at, |key| {
+        !caches.vnc_workspaces.indexed(key).is_empty()
     });
     shown.or_known(known.max(in_status))
 }

@@ -12,18 +12,19 @@ pub(crate) struct LastInputs {
 }
 
 impl LastInputs {
-    /// Takes in an input and returns the newest that is known. `exists` says whether there is a workspace with a UID.
+    /// Takes in an input and returns the newest that is known. `exists` says whether there is a workspace with a key of
+    /// [`owner_key`](novasphere_core::label::owner_key).
     pub(super) fn record(
         &self,
-        uid: &str,
+        key: &str,
         seen: Option<Timestamp>,
         exists: impl Fn(&str) -> bool,
     ) -> Option<Timestamp> {
         let mut last = self.last.lock();
-        let known = last.get(uid).copied();
+        let known = last.get(key).copied();
         let newest = known.max(seen)?;
         if known != Some(newest) {
-            last.insert(uid, newest, |uid, _| exists(uid));
+            last.insert(key, newest, |key, _| exists(key));
         }
         Some(newest)
     }

@@ -59,18 +59,18 @@ impl NodePortAllocator {
     /// The ports that a workspace asks for, has, or gets now. `live` is its Service.
     pub(super) fn allocate(&self, valid: &ValidatedWorkspace, live: Option<&Service>, caches: &Caches) -> PortChoice {
         let mut allocations = self.allocations.lock();
-        let uid = &valid.owner.uid;
+        let key = &valid.owner.key();
         if valid.service.service_type == ServiceType::ClusterIP {
-            allocations.given.remove(uid);
+            allocations.given.remove(key);
             return PortChoice::default();
         }
-        let given = allocations.given.get(uid).copied().unwrap_or_default();
+        let given = allocations.given.get(key).copied().unwrap_or_default();
         let held = NodePorts {
             vnc: given.vnc.or_else(|| node_port(port(live?, VNC_PORT)?)),
             ssh: given.ssh.or_else(|| node_port(port(live?, SSH_PORT)?)),
         };
         let taken = if needs_free_port(valid, held) {
-            allocations.taken(uid, caches)
+            allocations.taken(key, caches)
         } else {
             BTreeSet::new()
         };
@@ -83,8 +83,8 @@ impl NodePortAllocator {
                 taken,
             },
         );
-        let exists = |uid: &str, _: &NodePorts| exists(uid, caches);
-        allocations.given.insert(uid, choice.ports, exists);
+        let exists = |key: &str, _: &NodePorts| exists(key, caches);
+        allocations.given.insert(key, choice.ports, exists);
         choice
     }
 
@@ -104,7 +104,7 @@ impl NodePortAllocator {
     /// other one will do.
     pub(super) fn refuse(&self, valid: &ValidatedWorkspace, port: u16) -> bool {
         let mut allocations = self.allocations.lock();
-        let Some(given) = allocations.given.remove(&valid.owner.uid) else {
+        let Some(given) = allocations.given.remove(&valid.owner.key()) else {
             return false;
         };
         let has = |ports: NodePorts| ports.iter().any(|other| other == port);
@@ -117,16 +117,16 @@ impl NodePortAllocator {
 }
 
 impl Allocations {
-    /// The ports of all others.
-    fn taken(&mut self, uid: &str, caches: &Caches) -> BTreeSet<u16> {
-        self.given.prune(|uid, _| exists(uid, caches));
+    /// The ports of all others than the workspace with this key of [`owner_key`](label::owner_key).
+    fn taken(&mut self, key: &str, caches: &Caches) -> BTreeSet<u16> {
+        self.given.prune(|key, _| exists(key, caches));
         self.refused.retain(|_, since| since.elapsed() < REFUSED_TTL);
-        let given = self.given.iter().filter(|(owner, _)| *owner != uid);
+        let given = self.given.iter().filter(|(owner, _)| *owner != key);
         let given = given.flat_map(|(_, ports)| ports.iter());
         let services = caches.services.store().state();
         let others = services
             .iter()
-            .filter(|service| label::owner_uid(&service.metadata) != Some(uid));
+            .filter(|service| label::key_of_owner(&service.metadata).as_deref() != Some(key));
         let seen = others.flat_map(|service| ports(service)).filter_map(node_port);
         given.chain(seen).chain(self.refused.keys().copied()).collect()
     }

@@ -8,7 +8,7 @@ use novasphere_core::{
     failure::FailureKind,
     vnc_workspace::{
         plan::SnapshotPlan,
-        snapshots::{PendingSnapshot, SnapshotProgress, progress},
+        snapshots::{PendingSnapshot, SnapshotProgress, is_of_home, progress},
     },
 };
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
@@ -51,6 +51,7 @@ pub(super) async fn take_and_verify(
         let namespace = plan.desired.namespace().unwrap_or_default();
         let snapshots: Api<VolumeSnapshot> = Api::namespaced(of.context.client.clone(), &namespace);
         let live = snapshots.get_opt(&taken.name).await.map_err(WriteError::from)?;
+        let live = live.filter(|live| is_of_home(of.workspace, live));
         let live: Vec<_> = live.map(Arc::new).into_iter().collect();
         taken.progress = progress(&live, &taken.name);
         if taken.progress != SnapshotProgress::Ready {

@@ -280,6 +280,7 @@ async fn old_snapshots_go_when_there_are_newer_ones() {
                     "creationTimestamp": format!("2026-03-01T00:{minute:02}:00Z"),
                     "labels": {"novasphere.io/owner-uid": "alice-1"},
                 },
+                "spec": {"source": {"persistentVolumeClaimName": "alice-home"}},
                 "status": {"readyToUse": true},
             }),
         );
@@ -291,6 +292,31 @@ async fn old_snapshots_go_when_there_are_newer_ones() {
         ["GET secrets/alice-credentials", "DELETE volumesnapshots/old"]
     );
     assert_eq!(cluster.only("volumesnapshots/"), "volumesnapshots/new");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_namespace_or_claim_lets_none_of_ours_go() {
+    let cluster = running(json!({"backup": {"onHibernate": true, "keep": 1}})).await;
+    let snapshot = |namespace: &str, claim: &str, minute: u8| {
+        json!({
+            "metadata": {
+                "namespace": namespace,
+                "creationTimestamp": format!("2026-03-01T00:{minute:02}:00Z"),
+                "labels": {"novasphere.io/owner-uid": "alice-1"},
+            },
+            "spec": {"source": {"persistentVolumeClaimName": claim}},
+            "status": {"readyToUse": true},
+        })
+    };
+    cluster.put("volumesnapshots/ours", snapshot("team", "alice-home", 1));
+    cluster.put("volumesnapshots/planted", snapshot("attacker", "alice-home", 2));
+    cluster.put("volumesnapshots/small", snapshot("team", "small", 3));
+    cluster.reconciled().await;
+    let calls = cluster.calls();
+    assert!(!calls.iter().any(|call| call.contains("volumesnapshots/")), "{calls:?}");
+    let listed = cluster.status()["snapshots"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed[0]["name"], "ours");
 }
 
 #[tokio::test]

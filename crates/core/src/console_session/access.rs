@@ -17,7 +17,8 @@ pub enum ConsoleRight {
 
 /// The right to the console of a target.
 ///
-/// `KubeVirt` does not tell view from control, so for a bare `VirtualMachine` both are its `get`.
+/// `KubeVirt` does not tell view from control, so for a bare `VirtualMachine` or
+/// `VirtualMachineInstance` both are its `get`.
 #[must_use]
 pub fn console_right(
     kind: SessionTargetKind,
@@ -35,14 +36,14 @@ pub fn console_right(
         (SessionTargetKind::VncWorkspace, _) => {
             (SUBRESOURCES, novasphere_crd::VERSION, "vncworkspaces", "console", verb)
         }
-        (SessionTargetKind::VirtualMachine, ConsoleProtocol::Vnc) => (
+        (SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance, ConsoleProtocol::Vnc) => (
             "subresources.kubevirt.io",
             "v1",
             "virtualmachineinstances",
             "vnc",
             "get",
         ),
-        (SessionTargetKind::VirtualMachine, ConsoleProtocol::Serial) => (
+        (SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance, ConsoleProtocol::Serial) => (
             "subresources.kubevirt.io",
             "v1",
             "virtualmachineinstances",
@@ -50,7 +51,7 @@ pub fn console_right(
             "get",
         ),
         // No session has this one. KubeVirt's own way to a machine's ssh is to forward its port.
-        (SessionTargetKind::VirtualMachine, ConsoleProtocol::Ssh) => (
+        (SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance, ConsoleProtocol::Ssh) => (
             "subresources.kubevirt.io",
             "v1",
             "virtualmachineinstances",

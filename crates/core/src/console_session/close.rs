@@ -34,7 +34,9 @@ pub fn close_reason(session: &ConsoleSession, references: &References, now: Time
         return None;
     }
     match validate(session, references) {
-        Err(SessionError::TargetNotFound { .. } | SessionError::TargetReplaced) => Some(CloseReason::TargetGone),
+        Err(
+            SessionError::TargetNotFound { .. } | SessionError::InstanceAlone { .. } | SessionError::TargetReplaced,
+        ) => Some(CloseReason::TargetGone),
         Err(SessionError::Policy(_)) => Some(CloseReason::PolicyChanged),
         _ => None,
     }

@@ -339,6 +339,7 @@ fn default_protocol(policy: &ConsolePolicy, available: &[ConsoleProtocol]) -> Re
     let vnc = || allowed.contains(&ConsoleProtocol::Vnc).then_some(ConsoleProtocol::Vnc);
     policy
         .default_protocol
+        .filter(|default| allowed.contains(default))
         .or_else(vnc)
         .or_else(first)
         .ok_or(PolicyError::NoProtocol)

@@ -33,7 +33,7 @@ pub struct References {
 pub fn machine_name(session: &ConsoleSession, vm_access: Option<&VmAccess>) -> Option<String> {
     let target = &session.spec.target_ref;
     match target.kind {
-        SessionTargetKind::VirtualMachine => Some(target.name.clone()),
+        SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance => Some(target.name.clone()),
         SessionTargetKind::VmAccess => vm_access.map(vm_access::virtual_machine_name),
         SessionTargetKind::VncWorkspace => None,
     }

@@ -146,10 +146,16 @@ fn ready(observed: &Observed<'_>) -> NewCondition {
             type_,
             ReadyReason::Open,
             format!(
-                "A token opens the {} console of {} {}.",
+                "A token opens the {} console of {} {}.{}",
                 valid.policy.protocol.as_str(),
                 valid.target.kind.as_str(),
-                valid.target.name
+                valid.target.name,
+                if valid.wants_more_viewers {
+                    " KubeVirt carries one viewer of it at a time, so maxViewers is 1; more share the screen of a VNC server in the guest \
+                     (vncServer of a VmAccess)."
+                } else {
+                    ""
+                }
             ),
         ),
     }
@@ -183,7 +189,9 @@ fn target(observed: &Observed<'_>) -> NewCondition {
 
 const fn running(kind: SessionTargetKind) -> &'static str {
     match kind {
-        SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => "The target's machine runs.",
+        SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance => {
+            "The target's machine runs."
+        }
         SessionTargetKind::VncWorkspace => "The desktop answers.",
     }
 }

@@ -9,7 +9,11 @@ use novasphere_crd::{
 use novasphere_foreign::kubevirt::VirtualMachineInstance;
 
 use super::{desktop, references::References, target_state::TargetState, validate::SessionError};
-use crate::{name, vm_access, vnc_workspace};
+use crate::{
+    name,
+    vm_access::{self, hardware::MachineConsoles},
+    vnc_workspace,
+};
 
 /// A target that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,15 +80,30 @@ pub const VNC_SERVER_PASSWORD: &str = "password";
 /// right to read Secrets, and VNC's authentication sends the server that they name enough to guess a password from.
 pub const KEY_VNC_PASSWORD: &str = "novasphere.io/vnc-password";
 
-/// The consoles that a virtual machine has.
+/// The consoles that a virtual machine can have.
 const MACHINE_PROTOCOLS: &[ConsoleProtocol] = &[ConsoleProtocol::Vnc, ConsoleProtocol::Serial];
 
 /// The consoles that targets of a kind can have. A `VncWorkspace` has `ssh` when it is enabled there.
 #[must_use]
 pub const fn protocols_of(kind: SessionTargetKind) -> &'static [ConsoleProtocol] {
     match kind {
-        SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine => MACHINE_PROTOCOLS,
+        SessionTargetKind::VmAccess | SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance => {
+            MACHINE_PROTOCOLS
+        }
         SessionTargetKind::VncWorkspace => &[ConsoleProtocol::Vnc, ConsoleProtocol::Ssh],
+    }
+}
+
+/// The consoles that a machine has. `vnc` is also that of a VNC server in its guest.
+fn machine_protocols(references: &References, has_vnc_server: bool) -> &'static [ConsoleProtocol] {
+    let machine = references.virtual_machine.as_deref();
+    let MachineConsoles { screen, serial } =
+        MachineConsoles::of(machine, references.virtual_machine_instance.as_deref());
+    match (screen || has_vnc_server, serial) {
+        (true, true) => MACHINE_PROTOCOLS,
+        (true, false) => &[ConsoleProtocol::Vnc],
+        (false, true) => &[ConsoleProtocol::Serial],
+        (false, false) => &[],
     }
 }
 
@@ -125,17 +144,34 @@ pub(super) fn resolve(session: &ConsoleSession, references: &References) -> Resu
             Ok(ResolvedTarget {
                 uid: vm_access.uid().ok_or(SessionError::NoIdentity)?,
                 policy: vm_access.spec.console.clone(),
-                protocols: MACHINE_PROTOCOLS,
+                protocols: machine_protocols(references, vm_access.spec.vnc_server.is_some()),
                 object: TargetObject::VmAccess(Arc::clone(vm_access)),
             })
         }
-        SessionTargetKind::VirtualMachine if !references.kubevirt => Err(SessionError::KubeVirtNotInstalled),
+        SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance if !references.kubevirt => {
+            Err(SessionError::KubeVirtNotInstalled)
+        }
+        SessionTargetKind::VirtualMachineInstance => {
+            let instance = not_deleting(references.virtual_machine_instance.as_ref()).ok_or_else(missing)?;
+            Ok(ResolvedTarget {
+                uid: instance.uid().ok_or(SessionError::NoIdentity)?,
+                policy: ConsolePolicy::default(),
+                protocols: machine_protocols(references, false),
+                object: TargetObject::VirtualMachine,
+            })
+        }
         SessionTargetKind::VirtualMachine => {
+            let instance = references.virtual_machine_instance.as_ref();
+            let is_alone = references.virtual_machine.is_none() && instance.is_some_and(|run| !has_owner(run));
+            if is_alone {
+                let name = target.name.clone();
+                return Err(SessionError::InstanceAlone { name });
+            }
             let machine = not_deleting(references.virtual_machine.as_ref()).ok_or_else(missing)?;
             Ok(ResolvedTarget {
                 uid: machine.uid().ok_or(SessionError::NoIdentity)?,
                 policy: ConsolePolicy::default(),
-                protocols: MACHINE_PROTOCOLS,
+                protocols: machine_protocols(references, false),
                 object: TargetObject::VirtualMachine,
             })
         }
@@ -143,6 +179,11 @@ pub(super) fn resolve(session: &ConsoleSession, references: &References) -> Resu
 }
 
 impl ResolvedTarget {
+    /// Whether it is a machine.
+    pub(super) const fn is_machine(&self) -> bool {
+        !matches!(self.object, TargetObject::Workspace(_))
+    }
+
     /// Where the console for `protocol` is.
     pub(super) fn target(
         &self,
@@ -235,6 +276,15 @@ fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) ->
             label: Some(KEY_VNC_PASSWORD),
         }),
     })
+}
+
+/// Whether a run was made by something, as that of a machine is, which the watch may show later than the run.
+fn has_owner(instance: &VirtualMachineInstance) -> bool {
+    instance
+        .metadata
+        .owner_references
+        .as_ref()
+        .is_some_and(|owners| !owners.is_empty())
 }
 
 fn not_deleting<K: kube::Resource>(object: Option<&Arc<K>>) -> Option<&Arc<K>> {

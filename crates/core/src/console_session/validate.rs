@@ -1,13 +1,13 @@
 //! A session and what it refers to → [`ValidatedSession`], or what stands in the way.
 
-use novasphere_crd::{ConsoleSession, ConsoleSessionSpec};
+use novasphere_crd::{ConsoleProtocol, ConsoleSession, ConsoleSessionSpec};
 
 use super::{
     policy::{PolicyError, SessionPolicy, check, joined, narrow},
     reason::{ReadyReason, TargetReason},
     references::References,
     session::granted_policy,
-    target::{self, Target},
+    target::{self, Console, ResolvedTarget, Target},
 };
 
 /// A session that may open its console, as soon as the target runs.
@@ -17,6 +17,8 @@ pub struct ValidatedSession {
     pub policy: SessionPolicy,
     /// Whose console it opens.
     pub target: Target,
+    /// Whether more viewers are asked for than the console carries: `KubeVirt` carries one.
+    pub wants_more_viewers: bool,
 }
 
 /// Why a session cannot open its console.
@@ -35,6 +37,15 @@ pub enum SessionError {
         /// Its name.
         name: String,
     },
+    /// There is a run of that name, and no machine.
+    #[error(
+        "spec.targetRef: there is a VirtualMachineInstance {name} without a VirtualMachine in this namespace, which \
+         is another kind; set kind to VirtualMachineInstance"
+    )]
+    InstanceAlone {
+        /// Its name.
+        name: String,
+    },
     /// The target was made again since the session started.
     #[error("spec.targetRef: another object has the target's name now; make a new session for it")]
     TargetReplaced,
@@ -47,6 +58,12 @@ pub enum SessionError {
         protocol: &'static str,
         /// What it can have.
         has: String,
+    },
+    /// The machine has no such console.
+    #[error("spec.protocol: {problem}")]
+    ConsoleMissing {
+        /// What it lacks, why, and what to do.
+        problem: &'static str,
     },
     /// The cluster has no `KubeVirt`.
     #[error("KubeVirt is not installed in this cluster, so no virtual machine has a console; install it")]
@@ -84,10 +101,12 @@ impl SessionError {
     pub const fn reason(&self) -> ReadyReason {
         match self {
             Self::NoIdentity | Self::NoSuchConsole { .. } => ReadyReason::InvalidSpec,
-            Self::TargetNotFound { .. } | Self::TargetReplaced => ReadyReason::TargetNotFound,
+            Self::TargetNotFound { .. } | Self::InstanceAlone { .. } | Self::TargetReplaced => {
+                ReadyReason::TargetNotFound
+            }
             Self::KubeVirtNotInstalled => ReadyReason::KubeVirtNotInstalled,
             Self::VncServer { .. } => ReadyReason::VncServerInvalid,
-            Self::Policy(_) => ReadyReason::PolicyRefused,
+            Self::Policy(_) | Self::ConsoleMissing { .. } => ReadyReason::PolicyRefused,
             Self::TooManySessions { .. } => ReadyReason::TooManySessions,
         }
     }
@@ -95,17 +114,26 @@ impl SessionError {
     /// Whether it stays so until the target is changed or another session is made.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
-        matches!(self, Self::Policy(_) | Self::NoSuchConsole { .. })
+        matches!(
+            self,
+            Self::Policy(_) | Self::NoSuchConsole { .. } | Self::ConsoleMissing { .. }
+        )
     }
 
     /// The reason of `TargetReady`, when it is about the target rather than about what the session asks for.
     #[must_use]
     pub const fn target_reason(&self) -> Option<TargetReason> {
         match self {
-            Self::TargetNotFound { .. } | Self::TargetReplaced => Some(TargetReason::TargetNotFound),
+            Self::TargetNotFound { .. } | Self::InstanceAlone { .. } | Self::TargetReplaced => {
+                Some(TargetReason::TargetNotFound)
+            }
             Self::KubeVirtNotInstalled => Some(TargetReason::KubeVirtNotInstalled),
             Self::VncServer { .. } => Some(TargetReason::VncServerInvalid),
-            Self::NoIdentity | Self::NoSuchConsole { .. } | Self::Policy(_) | Self::TooManySessions { .. } => None,
+            Self::NoIdentity
+            | Self::NoSuchConsole { .. }
+            | Self::ConsoleMissing { .. }
+            | Self::Policy(_)
+            | Self::TooManySessions { .. } => None,
         }
     }
 }
@@ -119,20 +147,51 @@ pub fn validate(session: &ConsoleSession, references: &References) -> Result<Val
     let spec = &session.spec;
     check_protocol(spec)?;
     let found = target::resolve(session, references)?;
-    let policy = if let Some(granted) = granted_policy(session) {
+    let granted = granted_policy(session);
+    let is_granted = granted.is_some();
+    let mut policy = if let Some(granted) = granted {
         let uid = session.status.as_ref().and_then(|status| status.target_uid.as_deref());
         if uid != Some(found.uid.as_str()) {
             return Err(SessionError::TargetReplaced);
         }
+        check_machine_has(&found, Some(granted.protocol))?;
         check(&found.policy, found.protocols, &granted)?;
         granted
     } else {
+        check_machine_has(&found, spec.protocol)?;
         let policy = narrow(&found.policy, found.protocols, spec)?;
         check_session_limit(found.policy.max_concurrent_sessions, references)?;
         policy
     };
     let target = found.target(session, references, policy.protocol)?;
-    Ok(ValidatedSession { policy, target })
+    let is_single = matches!(target.console, Console::KubeVirt { .. });
+    let wants_more_viewers = is_single && spec.max_viewers.unwrap_or(found.policy.max_viewers) > 1;
+    if is_single && !is_granted {
+        policy.max_viewers = 1;
+    }
+    Ok(ValidatedSession {
+        policy,
+        target,
+        wants_more_viewers,
+    })
+}
+
+/// Refuses a console that a machine could have and this one has not.
+fn check_machine_has(found: &ResolvedTarget, wanted: Option<ConsoleProtocol>) -> Result<(), SessionError> {
+    let Some(wanted) = wanted.filter(|wanted| found.is_machine() && !found.protocols.contains(wanted)) else {
+        return Ok(());
+    };
+    Err(SessionError::ConsoleMissing {
+        problem: match wanted {
+            ConsoleProtocol::Vnc => {
+                "the machine has no screen, because its autoattachGraphicsDevice is false; set protocol to serial, or change the machine"
+            }
+            _ => {
+                "the machine has no serial console, because its autoattachSerialConsole is false; set protocol to vnc, or change the \
+                 machine"
+            }
+        },
+    })
 }
 
 /// The schema refuses the same; objects from before it did are there for long.

@@ -1,8 +1,12 @@
 //! The pure middle of the `VmAccess` reconcile:
 //! [`validate`](validate::validate) → [`build`](build::build) → (apply) → [`power::decide`] → (call) → [`status::status`].
 
+pub mod allowed_references;
 pub mod build;
 mod failure;
+pub mod hardware;
+pub mod launcher;
+pub mod limits;
 pub mod observed;
 pub mod power;
 pub mod reason;

@@ -58,11 +58,11 @@ impl<'a> LiveMachine<'a> {
         self.instance.and_then(|instance| instance.status.as_ref())
     }
 
-    /// A condition of the machine; `KubeVirt` copies those of the instance to it.
+    /// A condition of the machine; `KubeVirt` copies those of the instance to it, a moment later.
     pub(super) fn condition(&self, type_: &str) -> Option<&'a Condition> {
-        self.status()?
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == type_)
+        let of_machine = self.status().map(|status| status.conditions.as_slice());
+        let of_instance = self.instance_status().map(|status| status.conditions.as_slice());
+        let find = |conditions: &'a [Condition]| conditions.iter().find(|condition| condition.type_ == type_);
+        of_machine.and_then(find).or_else(|| of_instance.and_then(find))
     }
 }

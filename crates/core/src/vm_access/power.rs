@@ -22,6 +22,8 @@ pub struct PowerDecision {
     pub refused: Option<String>,
     /// When to decide again, if nothing else happens before.
     pub next: Option<Timestamp>,
+    /// What the call takes away for good.
+    pub warning: Option<&'static str>,
 }
 
 impl PowerDecision {
@@ -155,8 +157,15 @@ fn start(live: LiveMachine<'_>, run: Run) -> PowerDecision {
 fn stop(live: LiveMachine<'_>, run: Run) -> PowerDecision {
     let lives = matches!(run, Run::Starting | Run::Running | Run::Paused { .. });
     match run_strategy(live).as_str() {
-        // Also without a run: KubeVirt would start one. It makes the strategy Halted.
-        "Always" | "Once" => PowerDecision::call(PowerSubresource::Stop),
+        // Also without a run: KubeVirt would start one. It makes the strategy Halted, and Always with the next start.
+        "Always" => PowerDecision::call(PowerSubresource::Stop),
+        "Once" => PowerDecision {
+            warning: Some(
+                "To stop it KubeVirt changes its runStrategy from Once to Halted, and a later start makes it Always: it is started again then \
+                 whenever its guest ends. To have it run once again, set its runStrategy yourself and remove spec.power",
+            ),
+            ..PowerDecision::call(PowerSubresource::Stop)
+        },
         "Manual" | "RerunOnFailure" if lives => PowerDecision::call(PowerSubresource::Stop),
         "WaitAsReceiver" => PowerDecision::refused(
             "The machine waits for a migration from elsewhere (runStrategy WaitAsReceiver), and KubeVirt does not stop it. \
@@ -354,6 +363,7 @@ mod tests {
                     kubevirt: true,
                     cdi: false,
                 },
+                ..References::default()
             };
             let validated = validate(&vm_access, &references).unwrap();
             let live = LiveMachine {
@@ -392,6 +402,15 @@ mod tests {
             Case::adopted(wanted, "Always").calls(None);
             Case::adopted(wanted, "Once").calls(None);
             Case::adopted(wanted, "WaitAsReceiver").is_refused();
+        }
+    }
+
+    #[test]
+    fn a_stop_that_loses_the_owners_strategy_is_told() {
+        let warning = |strategy| Case::adopted(Stopped, strategy).instance("Running").decide().warning;
+        assert!(warning("Once").unwrap().contains("from Once to Halted"));
+        for strategy in ["Always", "Manual", "RerunOnFailure"] {
+            assert_eq!(warning(strategy), None, "{strategy}");
         }
     }
 

@@ -18,6 +18,8 @@ pub enum VirtualMachineReason {
     ChangingPower,
     /// It starts.
     Starting,
+    /// It has been starting for more than a minute.
+    StartDelayed,
     /// It shuts down.
     Stopping,
     /// It is being deleted.
@@ -33,6 +35,8 @@ pub enum VirtualMachineReason {
     /// `KubeVirt` prints a status that this version does not know.
     UnknownStatus,
 
+    /// `KubeVirt` cannot make the Pod of the machine.
+    StartFailed,
     /// No node can take it.
     ErrorUnschedulable,
     /// The image of a container disk cannot be pulled.
@@ -85,6 +89,10 @@ pub enum ServicesReason {
 
     /// The cluster has given no address for a load balancer yet.
     LoadBalancerPending,
+    /// The machine is not on the Pod network.
+    NoPodNetwork,
+    /// The machine's interface forwards other ports alone.
+    PortNotForwarded,
     /// A node port belongs to another Service.
     NodePortInUse,
     /// A Service of this name exists and was not made for this VmAccess.

@@ -1,6 +1,8 @@
 //! What was found → the status of a `VmAccess`.
 
+mod advice;
 mod machine;
+mod progress;
 mod services;
 
 use jiff::Timestamp;
@@ -76,7 +78,8 @@ pub fn status(observed: &Observed<'_>) -> Outcome {
     let old = observed.vm_access.status.clone().unwrap_or_default();
     let live = observed.live();
     let machine = machine::finding(observed, live);
-    let services = services::finding(observed);
+    let next = next(observed, live, machine.reason);
+    let services = services::finding(observed, live);
     let routes = routes(observed);
     let mut findings = vec![ready([&machine, &services, &routes]), machine, services, routes];
     findings.extend(stalled(observed));
@@ -88,10 +91,7 @@ pub fn status(observed: &Observed<'_>) -> Outcome {
         routes: Vec::new(),
         active_sessions: observed.active_sessions,
     };
-    Outcome {
-        status,
-        next: next(observed, live),
-    }
+    Outcome { status, next }
 }
 
 /// `Ready`: what is wrong first, else what is unknown first, else the machine's state.
@@ -109,6 +109,7 @@ fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
     let error = observed
         .validated
         .err()
+        .filter(|error| !error.may_recover())
         .map(|error| (error.reason(), error.to_string()));
     let machine = observed.applied.and_then(|applied| applied.virtual_machine.failure());
     let machine = machine.filter(|failure| failure.needs_spec_change()).map(|failure| {
@@ -162,12 +163,13 @@ fn invalid(type_: &'static str, error: &ValidateError, part: Part, reason: impl 
 }
 
 /// The earliest of the deadlines that are known.
-fn next(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<Timestamp> {
+fn next(observed: &Observed<'_>, live: LiveMachine<'_>, reason: &str) -> Option<Timestamp> {
     let retry = live
         .status()
         .and_then(|status| status.start_failure.as_ref()?.retry_after_timestamp.as_ref());
     let retry = retry.map(|time| time.0).filter(|time| *time > observed.now);
-    retry.into_iter().chain(observed.power.next).min()
+    let progress = progress::deadline(observed, live, reason);
+    retry.into_iter().chain(observed.power.next).chain(progress).min()
 }
 
 #[cfg(test)]

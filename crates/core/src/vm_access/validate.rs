@@ -5,12 +5,13 @@ mod error;
 mod machine;
 mod overrides;
 mod power_conflict;
-mod template;
+pub(super) mod template;
 
 use novasphere_crd::{PowerState, VmAccess, VmAccessSpec};
 
 pub use self::error::{Part, ValidateError};
 use super::{
+    allowed_references,
     references::References,
     validated::{Machine, OwnedMachine, ValidatedPower, ValidatedService, ValidatedVmAccess, WantedState},
 };
@@ -35,6 +36,7 @@ pub fn validate(vm_access: &VmAccess, references: &References) -> Result<Validat
         (Some(_), None) => machine::adopted(&owner, &machine_name, references).map(|()| Machine::Adopted),
         (None, Some(template)) => {
             let template = template::validate(template, machine_name.as_str())?;
+            allowed_references::check(&template, &owner.namespace, references)?;
             if !spec.services.is_empty() && !template.may_have_pod_network() {
                 return Err(ValidateError::NoPodNetwork);
             }

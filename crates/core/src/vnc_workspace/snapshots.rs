@@ -8,7 +8,14 @@ use kube::ResourceExt as _;
 use novasphere_crd::{SnapshotStatus, VncWorkspace};
 use novasphere_foreign::volume_snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 
-use super::{KEY_WORKSPACE, expiry::asked_end, lifecycle::Sleep, references::References, validate::snapshot_policy};
+use super::{
+    KEY_WORKSPACE,
+    expiry::asked_end,
+    lifecycle::Sleep,
+    plan::is_own,
+    references::{References, home_of},
+    validate::snapshot_policy,
+};
 use crate::{
     label::{Component, Owner},
     name,
@@ -98,6 +105,17 @@ pub fn build(owner: &Owner, name: &str, claim: &str, class: Option<&str>) -> Vol
         }),
         status: None,
     }
+}
+
+/// Whether a snapshot was taken for a workspace, of its home. Users who may write snapshots can give one the labels of ours, and one that is
+/// counted lets others go.
+#[must_use]
+pub fn is_of_home(workspace: &VncWorkspace, snapshot: &VolumeSnapshot) -> bool {
+    let spec = snapshot.spec.as_ref();
+    let claim = spec.and_then(|spec| spec.source.persistent_volume_claim_name.as_deref());
+    claim == Some(home_of(workspace).as_str())
+        && snapshot.metadata.namespace == workspace.metadata.namespace
+        && is_own(workspace, &snapshot.metadata)
 }
 
 /// How the snapshot of a name stands.
@@ -307,6 +325,27 @@ mod tests {
         let mut snapshot = snapshot.clone();
         snapshot.metadata.deletion_timestamp = Some(Time(at(0)));
         Arc::new(snapshot)
+    }
+
+    #[test]
+    fn only_a_snapshot_of_this_home_counts() {
+        let alice = workspace(&json!({}));
+        let of = |namespace: &str, uid: &str, source: serde_json::Value| {
+            let labels = json!({"novasphere.io/owner-uid": uid});
+            let object = json!({
+                "metadata": {"name": "s", "namespace": namespace, "labels": labels}, "spec": {"source": source},
+            });
+            is_of_home(&alice, &serde_json::from_value(object).unwrap())
+        };
+        let claim = |name: &str| json!({"persistentVolumeClaimName": name});
+        assert!(of("team", "alice-1", claim("alice-home")));
+        assert!(!of("other", "alice-1", claim("alice-home")), "of another namespace");
+        assert!(!of("team", "bob-1", claim("alice-home")), "for somebody else");
+        assert!(!of("team", "alice-1", claim("small")), "of another claim");
+        assert!(
+            !of("team", "alice-1", json!({"volumeSnapshotContentName": "c"})),
+            "of no claim"
+        );
     }
 
     #[test]

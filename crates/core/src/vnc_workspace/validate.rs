@@ -66,7 +66,8 @@ fn rotation(workspace: &VncWorkspace) -> String {
 
 fn authorized_keys(spec: &VncWorkspaceSpec) -> Vec<String> {
     let ssh = spec.ssh.as_ref().filter(|ssh| ssh.enabled);
-    ssh.map(|ssh| ssh.authorized_keys.clone()).unwrap_or_default()
+    let keys = ssh.into_iter().flat_map(|ssh| &ssh.authorized_keys);
+    keys.map(|key| key.trim().to_owned()).collect()
 }
 
 fn home(workspace: &VncWorkspace, references: &References, owner: &Owner) -> Result<Home, ValidateError> {

@@ -213,7 +213,8 @@ pub struct HttpSource {
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
 
-    /// Secret in the same namespace with user name and password as `accessKeyId` and `secretKey`. Default: none.
+    /// Secret in the same namespace with user name and password as `accessKeyId` and `secretKey`, and with the label
+    /// `novasphere.io/shared-with-machines: "true"`: it is sent to the server of `url`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
@@ -237,7 +238,8 @@ pub struct RegistrySource {
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
 
-    /// Secret in the same namespace with user name and password as `accessKeyId` and `secretKey`. Default: none.
+    /// Secret in the same namespace with user name and password as `accessKeyId` and `secretKey`, and with the label
+    /// `novasphere.io/shared-with-machines: "true"`: it is sent to the server of `url`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,

@@ -11,8 +11,8 @@ use super::{Disk, RootDisk};
 use crate::{
     Duration, RawObject,
     rule::{
-        at_most_one, between, dns_label, exactly_one, forbidden, matches, object_name, plausible_size, required,
-        ssh_keys,
+        at_most_one, between, dns_label, exactly_one, fits_inline, forbidden, matches, object_name, plausible_size,
+        required, ssh_keys,
     },
 };
 
@@ -40,7 +40,6 @@ use crate::{
     "two disks have the same bootOrder; give each its own"
 )
 .field_path(".disks"))]
-#[x_kube(validation = ssh_keys("sshAuthorizedKeys").field_path(".sshAuthorizedKeys"))]
 #[x_kube(validation = dns_label("hostname"))]
 #[x_kube(validation = between("terminationGracePeriod", "0s", "1h"))]
 #[x_kube(validation = forbidden(
@@ -62,12 +61,14 @@ use crate::{
 .field_path(".sshAuthorizedKeys"))]
 #[x_kube(validation = fits_user_data())]
 pub struct VirtualMachineTemplate {
-    /// Labels of the machine and its Pods. At most 32.
+    /// Labels of the machine and its Pods: those that the administrator allows in `controller.machines.allowedLabels`, unless that is
+    /// changed `novasphere.io/x-*` and a few of KubeVirt's. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub labels: BTreeMap<String, String>,
 
-    /// Annotations of the machine and its Pods. At most 32.
+    /// Annotations of the machine and its Pods: those that the administrator allows in `controller.machines.allowedAnnotations`, unless
+    /// that is changed `novasphere.io/x-*` and a few of KubeVirt's. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
@@ -108,7 +109,7 @@ pub struct VirtualMachineTemplate {
 
     /// SSH public keys that cloud-init gives to the guest's default user, one line each. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 8192)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(schema_with = "ssh_keys")]
     pub ssh_authorized_keys: Vec<String>,
 
     /// The guest's host name: a DNS label of at most 63 characters. Default: the machine's name.
@@ -126,7 +127,8 @@ pub struct VirtualMachineTemplate {
 
     /// Any fields of a `KubeVirt` `VirtualMachineSpec`. They are merged last, over everything that the other fields say:
     /// objects by field, lists of named objects by `name`, other lists as a whole. `running` and `runStrategy` are
-    /// refused; `power` decides them. `KubeVirt` checks the rest.
+    /// refused, because `power` decides them, and so is what would read Secrets, `ConfigMap`s, homes of workspaces or files of
+    /// nodes that are not shared with machines. `KubeVirt` checks the rest.
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
     #[schemars(schema_with = "overrides_schema")]
     pub overrides: RawObject,
@@ -290,7 +292,8 @@ pub struct PodNetwork {}
     "networkName must be the name of a NetworkAttachmentDefinition, or its namespace and name with '/' between"
 ))]
 pub struct MultusNetwork {
-    /// The `NetworkAttachmentDefinition`: `<name>`, or `<namespace>/<name>`.
+    /// The `NetworkAttachmentDefinition`: `<name>`, or `<namespace>/<name>` for a namespace that the administrator allows in
+    /// `controller.machines.allowedNetworkNamespaces`.
     #[schemars(length(min = 1, max = 317))]
     pub network_name: String,
 }
@@ -311,6 +314,8 @@ pub enum NetworkBinding {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = exactly_one(&["userData", "secretRef"]))]
 #[x_kube(validation = at_most_one(&["networkData", "networkDataSecretRef"]))]
+#[x_kube(validation = fits_inline("userData", "secretRef"))]
+#[x_kube(validation = fits_inline("networkData", "networkDataSecretRef"))]
 #[x_kube(validation = object_name("secretRef"))]
 #[x_kube(validation = object_name("networkDataSecretRef"))]
 pub struct CloudInit {
@@ -321,20 +326,22 @@ pub struct CloudInit {
     /// The user data, as text. At most 2048 characters together with `sshAuthorizedKeys`, which is what `KubeVirt` takes;
     /// longer ones by `secretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(min = 1, max = 16384))]
     pub user_data: Option<String>,
 
-    /// Name of a Secret in the same namespace with the user data under its key `userdata`.
+    /// Name of a Secret in the same namespace with the user data under its key `userdata`, and with the label
+    /// `novasphere.io/shared-with-machines: "true"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_ref: Option<String>,
 
-    /// The network data, as text. At most 2048 characters. Default: what the network offers by DHCP.
+    /// The network data, as text. At most 2048 characters; longer ones by `networkDataSecretRef`. Default: what the network offers by DHCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(min = 1, max = 16384))]
     pub network_data: Option<String>,
 
-    /// Name of a Secret in the same namespace with the network data under its key `networkdata`. Not with `networkData`.
+    /// Name of a Secret in the same namespace with the network data under its key `networkdata`, and with the label
+    /// `novasphere.io/shared-with-machines: "true"`. Not with `networkData`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub network_data_secret_ref: Option<String>,
@@ -359,7 +366,8 @@ pub struct Scheduling {
     #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
 
-    /// Taints of nodes that do not keep the machine away. At most 32.
+    /// Taints of nodes that do not keep the machine away, with keys that the administrator allows in
+    /// `controller.machines.allowedTolerations`. At most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<Toleration>,
@@ -368,12 +376,14 @@ pub struct Scheduling {
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
     pub affinity: RawObject,
 
-    /// The priority class of the machine's Pods. Default: the cluster's default.
+    /// The priority class of the machine's Pods, one that the administrator allows in `controller.machines.allowedPriorityClasses`.
+    /// Default: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
 
-    /// The scheduler that places the machine. Default: the cluster's default.
+    /// The scheduler that places the machine, one that the administrator allows in `controller.machines.allowedSchedulers`. Default: the
+    /// cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub scheduler_name: Option<String>,

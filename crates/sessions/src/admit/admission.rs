@@ -172,7 +172,7 @@ impl SessionAdmission {
         let authorized = self.authorize_user(session, request, user, now).await;
         authorized.inspect_err(|refusal| {
             if !matches!(refusal.reason, EndReason::TokenRefused | EndReason::Unavailable) {
-                self.0.reporter.rejected(&session_id(session), &name, refusal.reason);
+                self.0.reporter.rejected(&session_id(session), &name, refusal);
             }
         })
     }

@@ -167,12 +167,15 @@ fn without_displaced(before: &ConsoleSessionStatus, displaced: &[String], now: T
 
 pub(crate) fn close_of_error(error: &SessionError) -> EndReason {
     match error {
-        SessionError::TargetNotFound { .. } | SessionError::TargetReplaced => EndReason::TargetGone,
+        SessionError::TargetNotFound { .. } | SessionError::InstanceAlone { .. } | SessionError::TargetReplaced => {
+            EndReason::TargetGone
+        }
         SessionError::Policy(_) => EndReason::PolicyChanged,
         SessionError::KubeVirtNotInstalled | SessionError::VncServer { .. } => EndReason::TargetUnreachable,
-        SessionError::NoIdentity | SessionError::NoSuchConsole { .. } | SessionError::TooManySessions { .. } => {
-            EndReason::TargetRefused
-        }
+        SessionError::NoIdentity
+        | SessionError::NoSuchConsole { .. }
+        | SessionError::ConsoleMissing { .. }
+        | SessionError::TooManySessions { .. } => EndReason::TargetRefused,
     }
 }
 

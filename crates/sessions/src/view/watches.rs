@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use futures::{Stream, StreamExt};
 use kube::{Api, Client, Resource, core::DeserializeGuard, runtime::watcher};
-use novasphere_crd::{VmAccess, VncWorkspace};
+use novasphere_crd::{RawObject, VirtualMachineTemplate, VmAccess, VncWorkspace};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{
     cache::Cache,
@@ -64,7 +64,9 @@ impl Watches {
                 watcher::Config::default(),
                 watches.guard.clone(),
             );
-            watches.targets(events, |caches| &caches.vm_accesses, tell_target).await;
+            watches
+                .targets(events, |caches| &caches.vm_accesses, trim_vm_access, tell_target)
+                .await;
         });
         let (watches, tell_target) = (self.clone(), tell.clone());
         tasks.spawn("VncWorkspace watch", async move {
@@ -74,21 +76,21 @@ impl Watches {
                 watches.guard.clone(),
             );
             watches
-                .targets(events, |caches| &caches.vnc_workspaces, tell_target)
+                .targets(events, |caches| &caches.vnc_workspaces, trim_workspace, tell_target)
                 .await;
         });
         let (watches, tell_target) = (self.clone(), tell.clone());
         tasks.spawn("VirtualMachine watch", async move {
             let events = watches.optional::<VirtualMachine>(&VIRTUAL_MACHINES);
             watches
-                .targets(events, |caches| &caches.virtual_machines, tell_target)
+                .targets(events, |caches| &caches.virtual_machines, |_| {}, tell_target)
                 .await;
         });
         let watches = self.clone();
         tasks.spawn("VirtualMachineInstance watch", async move {
             let events = watches.optional::<VirtualMachineInstance>(&VIRTUAL_MACHINE_INSTANCES);
             watches
-                .targets(events, |caches| &caches.virtual_machine_instances, tell)
+                .targets(events, |caches| &caches.virtual_machine_instances, |_| {}, tell)
                 .await;
         });
     }
@@ -97,6 +99,7 @@ impl Watches {
         &self,
         events: impl Stream<Item = watcher::Result<WatchEvent<K>>>,
         cache: fn(&SessionCaches) -> &Cache<K>,
+        trim: fn(&mut K),
         tell: impl Fn(ViewChange),
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + 'static,
@@ -106,6 +109,7 @@ impl Watches {
             self.view.target_changed();
         };
         let change = |name: ObjectName| ViewChange::Targets(name.namespace.unwrap_or_default());
+        let events = events.map(move |event| event.map(|event| event.modify(trim)));
         drive(events, observe, change, tell).await;
     }
 
@@ -123,6 +127,18 @@ impl Watches {
     fn api<K: Namespaced>(&self) -> Api<DeserializeGuard<K>> {
         api_in(self.client.clone(), self.namespace.as_deref())
     }
+}
+
+/// Drops what a gateway does not look at: every gateway keeps every object, and a template may be large.
+fn trim_vm_access(vm_access: &mut VmAccess) {
+    if let Some(template) = &mut vm_access.spec.virtual_machine.template {
+        *template = VirtualMachineTemplate::default();
+    }
+}
+
+/// The same of a workspace.
+fn trim_workspace(workspace: &mut VncWorkspace) {
+    workspace.spec.pod_overrides = RawObject::default();
 }
 
 fn change_of_session(name: ObjectName) -> ViewChange {
@@ -147,5 +163,39 @@ async fn drive<K: Resource<DynamicType = ()>>(
             WatchEvent::InitDone => tell(ViewChange::All),
             WatchEvent::Init | WatchEvent::InitApply(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_gateway_does_not_keep_what_is_laid_over_machines_and_pods() {
+        let text = "x".repeat(10_000);
+        let mut vm_access: VmAccess = serde_json::from_value(json!({
+            "apiVersion": "novasphere.io/v1alpha1", "kind": "VmAccess", "metadata": {"name": "web-1"},
+            "spec": {"virtualMachine": {"template": {
+                "rootDisk": {"containerDisk": {"image": "a"}}, "overrides": {"a": text}, "cloudInit": {"userData": text},
+            }}, "console": {"maxViewers": 3}},
+        }))
+        .unwrap();
+        trim_vm_access(&mut vm_access);
+        assert!(serde_json::to_string(&vm_access).unwrap().len() < 2000);
+        assert!(
+            vm_access.spec.virtual_machine.template.is_some(),
+            "it is made from a template all the same"
+        );
+        assert_eq!(vm_access.spec.console.max_viewers, 3);
+
+        let mut workspace: VncWorkspace = serde_json::from_value(json!({
+            "apiVersion": "novasphere.io/v1alpha1", "kind": "VncWorkspace",
+            "metadata": {"name": "desk"}, "spec": {"user": "ann", "image": "a", "podOverrides": {"a": text}},
+        }))
+        .unwrap();
+        trim_workspace(&mut workspace);
+        assert!(serde_json::to_string(&workspace).unwrap().len() < 2000);
     }
 }

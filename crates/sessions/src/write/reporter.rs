@@ -145,12 +145,12 @@ impl SessionReporter {
     }
 
     /// Notes that a known user was turned away from a session.
-    pub(crate) fn rejected(&self, session: &SessionId, user: &str, why: EndReason) {
+    pub(crate) fn rejected(&self, session: &SessionId, user: &str, end: &StreamEnd) {
         self.tell(SessionEvent {
             session: session.clone(),
             warning: true,
             reason: "ConnectionRefused",
-            note: format!("{user} was turned away ({}): {}", why.reason(), why.sentence()),
+            note: format!("{user} was turned away ({}): {}", end.reason.reason(), refusal(end)),
         });
     }
 
@@ -300,9 +300,22 @@ impl Observer for SessionReporter {
         let Some(live) = self.0.live.find(rejected.slot.id()) else {
             return;
         };
-        let why = rejected.end.reason;
-        self.closed(&live.session, live.id(), why);
-        self.rejected(&live.session, &live.user.name, why);
+        self.closed(&live.session, live.id(), rejected.end.reason);
+        self.rejected(&live.session, &live.user.name, &rejected.end);
+    }
+}
+
+/// The longest text of a target that an event repeats, in characters.
+const DETAIL_LENGTH_LIMIT: usize = 500;
+
+/// What people are told of a stream that was not opened. What a target says when it turns the gateway away is for those who see its events.
+fn refusal(end: &StreamEnd) -> String {
+    match (end.reason, &end.detail) {
+        (EndReason::TargetRefused, Some(detail)) => {
+            let detail: String = detail.chars().take(DETAIL_LENGTH_LIMIT).collect();
+            format!("{} {detail}", end.reason.sentence())
+        }
+        (why, _) => why.sentence().to_owned(),
     }
 }
 

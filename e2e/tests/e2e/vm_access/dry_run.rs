@@ -1,13 +1,15 @@
 //! What `build` makes of every feature of a template is what the real schemas,
 //! and KubeVirt's own admission, accept.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use kube::api::{DynamicObject, PatchParams};
 use novasphere_core::vm_access::{
+    allowed_references::MachineReferences,
     build::build,
-    references::{Apis, References},
+    limits::MachineLimits,
+    references::{Apis, GrantedObjects, References},
     validate::validate,
     virtual_machine_name,
 };
@@ -87,12 +89,19 @@ async fn accepted(context: &Context<'_>, vm_access: &VmAccess) -> Result<()> {
         metadata.remove("uid");
     }
     try_out(context, own).await.context("the fixture")?;
+    let named = MachineReferences::of(vm_access);
     let references = References {
         virtual_machine_name: virtual_machine_name(vm_access),
         apis: Apis {
             kubevirt: true,
             cdi: true,
         },
+        granted: GrantedObjects {
+            secrets: named.secrets,
+            config_maps: named.config_maps,
+            ..GrantedObjects::default()
+        },
+        limits: Arc::new(MachineLimits::unlimited()),
         ..References::default()
     };
     let prepared = build(&validate(vm_access, &references)?);

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Resource, ResourceExt};
 use novasphere_core::{
     child::ChildOutcome,
+    label,
     vnc_workspace::{
         applied::PodOutcome,
         build::{TEMPLATE_HASH, as_live},
@@ -94,13 +95,13 @@ async fn replace_finished(
         .and_then(|lasted| Duration::try_from(lasted).ok())
         .unwrap_or_default();
     let exit = PodExit {
-        workspace: of.workspace.uid().unwrap_or_default(),
+        workspace: label::own_key(&of.workspace.metadata).unwrap_or_default(),
         pod: live.uid().unwrap_or_default(),
         message: end_of(live),
         lasted,
     };
     let why = format!("it has ended ({})", exit.message);
-    let exists = |uid: &str| !context.caches.vnc_workspaces.indexed(uid).is_empty();
+    let exists = |workspace: &str| !context.caches.vnc_workspaces.indexed(workspace).is_empty();
     let (_, pause) = context.crash_backoff.record(exit, Instant::now(), exists);
     if !pause.is_zero() {
         return Ok(PodOutcome::Waiting(pause));

@@ -371,7 +371,9 @@ impl Server {
         let (_, name) = key.split_once('/').unwrap();
         let metadata = &mut object["metadata"];
         metadata["name"] = name.into();
-        metadata["namespace"] = "team".into();
+        if metadata.get("namespace").is_none_or(Value::is_null) {
+            metadata["namespace"] = "team".into();
+        }
         metadata["resourceVersion"] = self.version.to_string().into();
         if metadata.get("uid").is_none_or(Value::is_null) {
             metadata["uid"] = format!("{key}-{}", self.version).into();

@@ -35,6 +35,7 @@ fn a_session_of_a_machine_has_the_default_policy() {
     assert_eq!(valid.target.kind, SessionTargetKind::VirtualMachine);
     assert_eq!(valid.target.uid, "machine-1");
     references.virtual_machine = None;
+    references.virtual_machine_instance = None;
     assert!(matches!(
         validate(&session, &references),
         Err(SessionError::TargetNotFound { .. })
@@ -74,6 +75,102 @@ fn the_screen_of_a_vnc_server_in_the_guest_is_reached_by_its_service() {
     references.vm_access = Some(Arc::new(vm_access));
     let error = validate(&session(json!({})), &references).unwrap_err();
     assert!(error.to_string().contains("5999"), "{error}");
+}
+
+/// The machine has these devices.
+fn with_devices(devices: serde_json::Value) -> References {
+    let spec = json!({"template": {"spec": {"domain": {"devices": devices}}}});
+    let machine = json!({"metadata": {"name": "web-vm", "namespace": "team", "uid": "machine-1"}, "spec": spec});
+    References {
+        virtual_machine: Some(Arc::new(serde_json::from_value(machine).unwrap())),
+        virtual_machine_instance: None,
+        ..references(&json!({"defaultProtocol": "vnc"}))
+    }
+}
+
+#[test]
+fn a_machine_without_a_screen_has_a_serial_console_alone() {
+    let headless = with_devices(json!({"autoattachGraphicsDevice": false}));
+    let valid = validate(&session(json!({})), &headless).unwrap();
+    assert_eq!(valid.policy.protocol, ConsoleProtocol::Serial);
+    let error = validate(&session(json!({"protocol": "vnc"})), &headless).unwrap_err();
+    assert!(
+        error.to_string().contains("no screen") && error.to_string().contains("serial"),
+        "{error}"
+    );
+    assert_eq!(error.reason(), ReadyReason::PolicyRefused);
+    let of_machine = session_of("VirtualMachine", json!({"protocol": "vnc"}));
+    assert!(matches!(
+        validate(&of_machine, &headless),
+        Err(SessionError::ConsoleMissing { .. })
+    ));
+
+    let mut with_server = headless;
+    let mut vm_access = vm_access(&json!({}));
+    vm_access.spec.vnc_server = Some(novasphere_crd::VncServer {
+        service: "screen".into(),
+        port: 5901,
+        password_secret_name: None,
+    });
+    with_server.vm_access = Some(Arc::new(vm_access));
+    let valid = validate(&session(json!({})), &with_server).unwrap();
+    assert_eq!(
+        valid.policy.protocol,
+        ConsoleProtocol::Vnc,
+        "that of the server in the guest"
+    );
+
+    let mute = with_devices(json!({"autoattachSerialConsole": false}));
+    let error = validate(&session(json!({"protocol": "serial"})), &mute).unwrap_err();
+    assert!(error.to_string().contains("no serial console"), "{error}");
+}
+
+#[test]
+fn a_console_of_kubevirt_carries_one_viewer_and_says_so() {
+    let references = references(&json!({"maxViewers": 4}));
+    for (spec, says) in [
+        (json!({"maxViewers": 2}), true),
+        (json!({}), true),
+        (json!({"maxViewers": 1}), false),
+    ] {
+        let valid = validate(&session(spec.clone()), &references).unwrap();
+        assert_eq!(
+            (valid.policy.max_viewers, valid.wants_more_viewers),
+            (1, says),
+            "{spec}"
+        );
+    }
+    let together = session(json!({"maxViewers": 2}));
+    let ready = crate::console_session::samples::reconciled(together, &references, at(0));
+    let status = ready.status.unwrap();
+    assert_eq!(status.policy.unwrap().max_viewers, 1);
+    let message = &status.conditions[0].message;
+    assert!(message.contains("so maxViewers is 1"), "{message}");
+}
+
+#[test]
+fn a_run_without_a_machine_is_told_as_such() {
+    let mut alone = references(&json!({}));
+    alone.virtual_machine = None;
+    let error = validate(&session_of("VirtualMachine", json!({})), &alone).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("VirtualMachineInstance web without a VirtualMachine"),
+        "{error}"
+    );
+    assert_eq!(error.reason(), ReadyReason::TargetNotFound);
+    let of_run = session_of("VirtualMachineInstance", json!({}));
+    let valid = validate(&of_run, &alone).unwrap();
+    assert_eq!(
+        (valid.target.kind, valid.target.uid.as_str()),
+        (SessionTargetKind::VirtualMachineInstance, "run-1")
+    );
+    alone.virtual_machine_instance = None;
+    assert!(matches!(
+        validate(&of_run, &alone),
+        Err(SessionError::TargetNotFound { .. })
+    ));
 }
 
 #[test]

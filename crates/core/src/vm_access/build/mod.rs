@@ -7,6 +7,7 @@ mod virtual_machine;
 use k8s_openapi::api::core::v1::Service;
 use novasphere_foreign::kubevirt::VirtualMachine;
 
+pub(super) use self::virtual_machine::{plain_spec, wanted_spec};
 use super::validated::{Machine, ValidatedVmAccess};
 
 /// The objects to apply.

@@ -49,7 +49,25 @@ pub(super) fn build(owner: &Owner, name: &str, machine: &OwnedMachine) -> Virtua
 }
 
 fn spec(namespace: &str, machine: &OwnedMachine) -> Value {
-    let template = &machine.template;
+    let mut spec = wanted_spec(namespace, &machine.template);
+    let (field, value) = match &machine.run_strategy {
+        RunStrategy::Wanted(strategy) => ("runStrategy", (*strategy).into()),
+        RunStrategy::Peoples(strategy) => ("runStrategy", strategy.clone()),
+        RunStrategy::PeoplesRunning(running) => ("running", (*running).into()),
+    };
+    merge(&mut spec, &json!({ field: value }));
+    spec
+}
+
+/// The spec without its run strategy: what the fields of the template say, and the overrides over it.
+pub(in super::super) fn wanted_spec(namespace: &str, template: &Template) -> Value {
+    let mut spec = plain_spec(namespace, template);
+    merge(&mut spec, &Value::Object(template.overrides.clone()));
+    spec
+}
+
+/// The same without the overrides.
+pub(in super::super) fn plain_spec(namespace: &str, template: &Template) -> Value {
     let data_volumes = template.disks.iter().filter_map(|disk| match &disk.source {
         ValidatedDiskSource::DataVolume(name, volume) => Some(data_volume::build(name.as_str(), namespace, volume)),
         _ => None,
@@ -60,7 +78,7 @@ fn spec(namespace: &str, machine: &OwnedMachine) -> Value {
         Size::Explicit { .. } => None,
     };
     let preference = template.preference.as_ref();
-    let mut spec = without_absent([
+    without_absent([
         ("instancetype", instancetype),
         (
             "preference",
@@ -74,15 +92,7 @@ fn spec(namespace: &str, machine: &OwnedMachine) -> Value {
                 ("spec", Some(instance_spec(template))),
             ])),
         ),
-    ]);
-    merge(&mut spec, &Value::Object(template.overrides.clone()));
-    let (field, value) = match &machine.run_strategy {
-        RunStrategy::Wanted(strategy) => ("runStrategy", (*strategy).into()),
-        RunStrategy::Peoples(strategy) => ("runStrategy", strategy.clone()),
-        RunStrategy::PeoplesRunning(running) => ("running", (*running).into()),
-    };
-    merge(&mut spec, &json!({ field: value }));
-    spec
+    ])
 }
 
 fn pod_metadata(template: &Template) -> Option<Value> {

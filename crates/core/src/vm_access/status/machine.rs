@@ -12,7 +12,7 @@ use super::{
         validate::Part,
         validated::WantedState,
     },
-    Observed, invalid,
+    Observed, advice, invalid, progress,
 };
 use crate::{condition::NewCondition, failure::FailureKind};
 
@@ -33,7 +33,7 @@ pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> NewCond
         return NewCondition::new_false(type_, unavailable.reason, unavailable.message.clone());
     }
     if is_going(live) {
-        return NewCondition::new_false(type_, Reason::Terminating, "The VirtualMachine is being deleted.");
+        return NewCondition::new_false(type_, Reason::Terminating, progress::terminating(observed, live));
     }
     let failure = observed.applied.and_then(|applied| applied.virtual_machine.failure());
     if let Some(failure) = failure {
@@ -43,7 +43,7 @@ pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> NewCond
     if let Some((reason, message)) = trouble(observed, live) {
         return NewCondition::new_false(type_, reason, message);
     }
-    match state(vm_access.power.state, live) {
+    match state(vm_access.power.state, observed, live) {
         State::AsWanted(reason, message) => NewCondition::new_true(type_, reason, message + &restart_required(live)),
         State::NotAsWanted(reason, message) => {
             NewCondition::new_false(type_, reason, message + &restart_required(live))
@@ -64,7 +64,10 @@ fn trouble(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<(Reason, St
     }
     if let Some(failure) = live.condition("Failure").filter(|failure| failure.status == "True") {
         let said = said(failure.reason.as_deref(), failure.message.as_deref());
-        let message = format!("KubeVirt cannot carry out the machine's spec: {said}. Change it as that says.");
+        let message = format!(
+            "KubeVirt cannot carry out the machine's spec: {said}. {}.",
+            advice::of_refusal(&said)
+        );
         return Some((Reason::KubeVirtFailure, message));
     }
     if let Some(failure) = observed.power_failure {
@@ -97,7 +100,10 @@ fn trouble(observed: &Observed<'_>, live: LiveMachine<'_>) -> Option<(Reason, St
         };
         (
             Reason::ChangingPower,
-            format!("KubeVirt was asked to {asked} the machine."),
+            format!(
+                "KubeVirt was asked to {asked} the machine.{}",
+                progress::changing_power(observed, live)
+            ),
         )
     })
 }
@@ -108,7 +114,7 @@ enum State {
 }
 
 /// `KubeVirt`'s status of the machine, compared with what is wanted.
-fn state(wanted: WantedState, live: LiveMachine<'_>) -> State {
+fn state(wanted: WantedState, observed: &Observed<'_>, live: LiveMachine<'_>) -> State {
     use State::{AsWanted, NotAsWanted};
     let printed = live.printable_status();
     match (printed, wanted) {
@@ -143,12 +149,13 @@ fn state(wanted: WantedState, live: LiveMachine<'_>) -> State {
         ("Running" | "Migrating" | "Stopped" | "Paused", _) => NotAsWanted(
             Reason::ChangingPower,
             format!(
-                "The machine is {printed}, and {} is wanted; KubeVirt is at work on it.",
-                name(wanted)
+                "The machine is {printed}, and {} is wanted; KubeVirt is at work on it.{}",
+                name(wanted),
+                progress::changing_power(observed, live)
             ),
         ),
         _ => {
-            let (reason, message) = on_the_way(printed, live);
+            let (reason, message) = on_the_way(printed, observed, live);
             NotAsWanted(reason, message)
         }
     }
@@ -164,16 +171,16 @@ fn name(wanted: WantedState) -> &'static str {
 }
 
 /// A status in which no machine stays, or which is an error, with what `KubeVirt` says about it.
-fn on_the_way(printed: &str, live: LiveMachine<'_>) -> (Reason, String) {
+fn on_the_way(printed: &str, observed: &Observed<'_>, live: LiveMachine<'_>) -> (Reason, String) {
     let why = |types: &[&str]| words(live, types);
     match printed {
         NO_STATUS => (
             Reason::Pending,
             "KubeVirt has not looked at the VirtualMachine yet. If this lasts, check that virt-controller runs.".into(),
         ),
-        "Starting" => (Reason::Starting, "The machine starts.".into()),
-        "Stopping" => (Reason::Stopping, "The machine shuts down.".into()),
-        "Terminating" => (Reason::Terminating, "The VirtualMachine is being deleted.".into()),
+        "Starting" => progress::starting(observed, live),
+        "Stopping" => (Reason::Stopping, progress::stopping(observed, live)),
+        "Terminating" => (Reason::Terminating, progress::terminating(observed, live)),
         "Provisioning" => (
             Reason::Provisioning,
             format!("The disks are being filled: {}.", why(&["DataVolumesReady", "Ready"])),
@@ -188,7 +195,7 @@ fn on_the_way(printed: &str, live: LiveMachine<'_>) -> (Reason, String) {
         ),
         "WaitingForReceiver" => (
             Reason::WaitingForReceiver,
-            "The machine waits for a migration from elsewhere.".into(),
+            progress::waiting_for_receiver(observed, live),
         ),
         "ErrorUnschedulable" => (
             Reason::ErrorUnschedulable,
@@ -228,13 +235,10 @@ fn on_the_way(printed: &str, live: LiveMachine<'_>) -> (Reason, String) {
 }
 
 fn unschedulable(why: &str) -> String {
-    // What the scheduler says about a Pod that no node can take, and about one whose claims have no volume.
-    let advice = if why.contains("PersistentVolumeClaim") {
-        "`kubectl describe pvc` says what the claim waits for; often its storage class does not exist"
-    } else {
-        "Make room or add a node, or ask for less cpu and memory, or change scheduling"
-    };
-    format!("No node can take the machine: {why}. {advice}.")
+    format!(
+        "No node can take the machine: {why}. {}.",
+        advice::of_unschedulable(why)
+    )
 }
 
 fn crash_loop(live: LiveMachine<'_>) -> String {
@@ -261,7 +265,7 @@ fn words(live: LiveMachine<'_>, types: &[&str]) -> String {
 }
 
 /// Somebody else's reason and message, without the full stop that our sentence adds.
-fn said(reason: Option<&str>, message: Option<&str>) -> String {
+pub(super) fn said(reason: Option<&str>, message: Option<&str>) -> String {
     let texts = [reason, message]
         .into_iter()
         .flatten()
@@ -353,17 +357,19 @@ fn memory(spec: &Value, live: LiveMachine<'_>) -> Option<String> {
     now.or_else(asked).or_else(wanted)
 }
 
-/// Where the disk that the machine boots from comes from.
+/// Where the disk that the machine boots from comes from. Without disks `KubeVirt` attaches every volume, in the order of the spec
+/// (kubevirt/kubevirt `pkg/defaults/defaults.go`, `setDefaultVolumeDisk`).
 fn image(spec: &Value) -> Option<String> {
     let template = spec.pointer("/template/spec")?;
-    let disks = template.pointer("/domain/devices/disks")?.as_array()?;
+    let disks = template.pointer("/domain/devices/disks").and_then(Value::as_array);
     let order = |disk: &&Value| disk.get("bootOrder").and_then(Value::as_u64).unwrap_or(u64::MAX);
-    let boot = disks.iter().min_by_key(order)?.get("name")?;
+    let boot = disks.into_iter().flatten().min_by_key(order);
+    let boot = boot.and_then(|disk| disk.get("name"));
     let volume = template
         .get("volumes")?
         .as_array()?
         .iter()
-        .find(|volume| volume.get("name") == Some(boot))?;
+        .find(|volume| boot.is_none_or(|boot| volume.get("name") == Some(boot)))?;
     let text = |path: &str| volume.pointer(path).and_then(Value::as_str);
     let plain = [
         "/containerDisk/image",

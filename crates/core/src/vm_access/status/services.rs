@@ -4,9 +4,17 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use novasphere_crd::{
     AccessServicePortStatus, AccessServiceStatus, PortProtocol, ServiceType, VmAccessStatus, condition as types,
 };
+use serde_json::Value;
 
 use super::{
-    super::{failure::of_service, reason::ServicesReason, validate::Part, validated::ValidatedService},
+    super::{
+        failure::of_service,
+        hardware::{PortObstacle, port_obstacle},
+        observed::LiveMachine,
+        reason::ServicesReason,
+        validate::Part,
+        validated::ValidatedService,
+    },
     Observed, invalid,
 };
 use crate::{child::ChildOutcome, condition::NewCondition, service_ports::ports};
@@ -15,7 +23,7 @@ use crate::{child::ChildOutcome, condition::NewCondition, service_ports::ports};
 const ADDRESSES_LIMIT: usize = 32;
 
 /// `ServicesReady`.
-pub(super) fn finding(observed: &Observed<'_>) -> NewCondition {
+pub(super) fn finding(observed: &Observed<'_>, live: LiveMachine<'_>) -> NewCondition {
     let type_ = types::SERVICES_READY;
     let vm_access = match observed.validated {
         Err(error) => return invalid(type_, error, Part::Services, ServicesReason::InvalidSpec),
@@ -24,10 +32,12 @@ pub(super) fn finding(observed: &Observed<'_>) -> NewCondition {
     if vm_access.services.is_empty() {
         return NewCondition::new_true(type_, ServicesReason::NoServices, "No Service is wanted.");
     }
+    let machine = live.machine.and_then(|machine| machine.spec.as_ref());
+    let machine = machine.map(novasphere_foreign::CompactJson::to_value);
     let problems: Vec<_> = vm_access
         .services
         .iter()
-        .filter_map(|service| problem(observed, service))
+        .filter_map(|service| problem(observed, service).or_else(|| not_reached(machine.as_ref()?, service)))
         .collect();
     match problems.first() {
         None => NewCondition::new_true(
@@ -53,6 +63,30 @@ fn problem(observed: &Observed<'_>, service: &ValidatedService) -> Option<(Servi
                 .to_owned(),
         ),
         Some(ChildOutcome::Applied(_)) => return None,
+    };
+    Some((reason, format!("Service {}: {message}", service.name)))
+}
+
+/// Why a Service that exists cannot reach the machine.
+fn not_reached(machine: &Value, service: &ValidatedService) -> Option<(ServicesReason, String)> {
+    let (reason, message) = match port_obstacle(machine, &service.ports)? {
+        PortObstacle::NoPodNetwork => (
+            ServicesReason::NoPodNetwork,
+            "the machine is not on the Pod network, by which Services reach a guest. Add a network with pod: {} and an interface of its \
+             name to the VirtualMachine, or remove the service."
+                .to_owned(),
+        ),
+        PortObstacle::NotForwarded {
+            interface,
+            forwarded,
+            missing,
+        } => (
+            ServicesReason::PortNotForwarded,
+            format!(
+                "the interface {interface} of the VirtualMachine forwards only {forwarded}, so {missing} cannot be reached. Add it to the \
+                 ports of the interface, or remove that list to forward all."
+            ),
+        ),
     };
     Some((reason, format!("Service {}: {message}", service.name)))
 }

@@ -7,6 +7,7 @@
 
 mod machine;
 mod services;
+mod stuck;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ struct Found {
     power: Option<PowerDecision>,
     power_failure: Option<Failure>,
     others: Vec<VmAccess>,
+    launcher_words: Option<String>,
 }
 
 impl Found {
@@ -56,6 +58,7 @@ impl Found {
             power: None,
             power_failure: None,
             others: Vec::new(),
+            launcher_words: None,
         }
     }
 
@@ -122,6 +125,8 @@ impl Found {
                 kubevirt: self.kubevirt,
                 cdi: false,
             },
+            launcher_words: self.launcher_words.clone(),
+            ..References::default()
         };
         let validated = validate(&vm_access, &references);
         let services = self.services.iter().map(|(name, result)| AppliedService {

@@ -45,6 +45,50 @@ pub enum ValidateError {
         /// Why it may not be overridden, and what to do.
         problem: &'static str,
     },
+    /// The machine would read what is not shared with machines.
+    #[error(
+        "{field}: there is no {kind} {name} with the label novasphere.io/shared-with-machines=true in this namespace; make or label it, \
+         or ask a user who may change it to do so"
+    )]
+    NotShared {
+        /// The field of the `VmAccess`.
+        field: String,
+        /// The kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The machine would use or copy the home of a workspace.
+    #[error("{field}: the {kind} {name} holds the home of a workspace, which no machine reads; name another one")]
+    HomeOfWorkspace {
+        /// The field of the `VmAccess`.
+        field: String,
+        /// The kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The machine asks for what no machine gets.
+    #[error("{field}: {problem}")]
+    Refused {
+        /// The field of the `VmAccess`.
+        field: String,
+        /// Why not, and what to do.
+        problem: &'static str,
+    },
+    /// The machine asks for what the administrator has not allowed.
+    #[error(
+        "{field}: {value:?} is not allowed for machines; remove it, or ask the administrator to add it to controller.machines.{setting} in \
+         the configuration"
+    )]
+    NotAllowed {
+        /// The field of the `VmAccess`.
+        field: String,
+        /// What it asks for.
+        value: String,
+        /// The setting that would allow it.
+        setting: &'static str,
+    },
     /// SSH keys cannot be put into the user data.
     #[error("spec.virtualMachine.template.sshAuthorizedKeys: {0}")]
     SshKeys(&'static str),
@@ -94,6 +138,12 @@ impl ValidateError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         "InvalidSpec"
+    }
+
+    /// Whether it may become valid without a change of the spec.
+    #[must_use]
+    pub const fn may_recover(&self) -> bool {
+        matches!(self, Self::NotShared { .. } | Self::HomeOfWorkspace { .. })
     }
 
     /// Which condition it belongs to.

@@ -20,13 +20,21 @@ pub(super) fn adopted(owner: &Owner, name: &DnsSubdomain, references: &Reference
     if references.virtual_machine.is_some() {
         return Ok(());
     }
+    let namespace = &owner.namespace;
+    let message = if references.virtual_machine_instance.is_some() {
+        format!(
+            "There is a VirtualMachineInstance {name} in namespace {namespace} without a VirtualMachine, and only VirtualMachines are \
+             served. Make a VirtualMachine of its spec, or correct spec.virtualMachine.name; this goes on by itself when it appears."
+        )
+    } else {
+        format!(
+            "VirtualMachine {name} does not exist in namespace {namespace}. Make it, or correct spec.virtualMachine.name; this goes \
+             on by itself when it appears."
+        )
+    };
     Err(MachineUnavailable {
         reason: VirtualMachineReason::VirtualMachineNotFound,
-        message: format!(
-            "VirtualMachine {name} does not exist in namespace {}. Make it, or correct spec.virtualMachine.name; this goes on \
-             by itself when it appears.",
-            owner.namespace
-        ),
+        message,
     })
 }
 

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::name::{self, DnsLabel};
 
-const TEMPLATE_FIELD: &str = "spec.virtualMachine.template";
+/// The field that a template stands in.
+pub(in super::super) const TEMPLATE_FIELD: &str = "spec.virtualMachine.template";
 
 /// The name of the root disk.
 const ROOT_DISK: &str = "root";
@@ -21,7 +22,7 @@ const ROOT_DISK: &str = "root";
 const TERMINATION_GRACE_PERIOD: u64 = 180;
 
 /// Checks a template of the machine `machine`.
-pub(super) fn validate(template: &VirtualMachineTemplate, machine: &str) -> Result<Template, ValidateError> {
+pub(in super::super) fn validate(template: &VirtualMachineTemplate, machine: &str) -> Result<Template, ValidateError> {
     let hostname = template.hostname.as_deref().map(DnsLabel::parse).transpose();
     let hostname = hostname.map_err(|source| ValidateError::Name {
         field: format!("{TEMPLATE_FIELD}.hostname").into(),

@@ -57,6 +57,7 @@ fn references(machine: Option<Value>) -> References {
             kubevirt: true,
             cdi: true,
         },
+        ..References::default()
     }
 }
 

@@ -175,6 +175,13 @@ fn what_is_missing_is_told_and_goes_on_by_itself() {
             .machine_is("False VirtualMachineNotFound")
             .contains("namespace a")
     );
+    adopting.instance = Some(json!({"metadata": {"name": "web-1"}, "status": {"phase": "Running"}}));
+    assert!(
+        adopting
+            .machine_is("False VirtualMachineNotFound")
+            .contains("VirtualMachineInstance web-1")
+    );
+    adopting.instance = None;
     adopting.printing("Running").machine_is("True Running");
 
     let mut needs_cdi = Found::wanting("");
@@ -320,6 +327,16 @@ fn the_machine_is_described_by_what_runs_and_else_by_its_spec() {
             "interfaces": [{"name": "default", "macAddress": "02:00:00:00:00:01", "ipAddresses": ["10.1.0.7", "fd01::7"]}],
         })
     );
+}
+
+#[test]
+fn a_machine_without_disks_boots_from_its_first_volume() {
+    let mut found = Found::wanting("").printing("Stopped");
+    let spec = &mut found.machine.as_mut().unwrap()["spec"]["template"]["spec"];
+    spec["domain"]["devices"] = json!({});
+    spec["volumes"] = json!([{"name": "os", "containerDisk": {"image": "registry/tiny:1"}}]);
+    let described = found.outcome().status.virtual_machine.unwrap();
+    assert_eq!(described.image.as_deref(), Some("registry/tiny:1"));
 }
 
 #[test]

@@ -74,6 +74,34 @@ fn services_tell_addresses_that_a_person_can_use() {
 }
 
 #[test]
+fn services_that_cannot_reach_the_machine_are_told() {
+    let mut found = with_service("ClusterIP", Ok(service(json!({"clusterIP": "10.0.0.1"}), json!({}))));
+    found.spec["virtualMachine"] = json!({"name": "web-1"});
+    let devices = |found: &mut Found, networks: Value, interfaces: Value| {
+        let spec = &mut found.machine.as_mut().unwrap()["spec"]["template"]["spec"];
+        spec["networks"] = networks;
+        spec["domain"]["devices"]["interfaces"] = interfaces;
+    };
+    let pod = json!([{"name": "default", "pod": {}}]);
+    devices(
+        &mut found,
+        pod.clone(),
+        json!([{"name": "default", "masquerade": {}, "ports": [{"port": 8080}]}]),
+    );
+    let message = found.services_are("False PortNotForwarded");
+    assert!(
+        message.contains("forwards only 8080/TCP, so 22/TCP cannot be reached"),
+        "{message}"
+    );
+    assert_eq!(found.condition(types::READY).0, "False PortNotForwarded");
+    let lan = json!([{"name": "default", "multus": {"networkName": "lan"}}]);
+    devices(&mut found, lan, json!([{"name": "default", "bridge": {}}]));
+    found.services_are("False NoPodNetwork");
+    devices(&mut found, pod, json!([{"name": "default", "masquerade": {}}]));
+    found.services_are("True AllReady");
+}
+
+#[test]
 fn services_that_are_not_there_are_told() {
     Found::wanting("").printing("Stopped").services_are("True NoServices");
     with_service("LoadBalancer", Ok(service(json!({}), json!({})))).services_are("False LoadBalancerPending");
