@@ -46,6 +46,8 @@ pub enum Console {
         namespace: String,
         /// The name of the Service object.
         service: String,
+        /// The UID of the target, which the Service has to be labelled with: its name alone may be that of somebody else's.
+        owner_uid: String,
         /// The name of its port.
         port: String,
         /// The password; `None` for a server that asks for none.
@@ -57,6 +59,8 @@ pub enum Console {
         namespace: String,
         /// The name of the Service object.
         service: String,
+        /// The UID of the target, which the Service has to be labelled with.
+        owner_uid: String,
         /// The name of its port.
         port: String,
     },
@@ -195,7 +199,7 @@ impl ResolvedTarget {
         let namespace = session.namespace().ok_or(SessionError::NoIdentity)?;
         let (console, state) = match &self.object {
             TargetObject::Workspace(workspace) => (
-                console_of(&workspace.name_any(), namespace, protocol),
+                console_of(&workspace.name_any(), self.uid.clone(), namespace, protocol),
                 desktop::state(workspace),
             ),
             _ if !references.kubevirt => return Err(SessionError::KubeVirtNotInstalled),
@@ -203,7 +207,7 @@ impl ResolvedTarget {
             TargetObject::VmAccess(vm_access) => {
                 let server = vm_access.spec.vnc_server.as_ref();
                 let console = match server.filter(|_| protocol == ConsoleProtocol::Vnc) {
-                    Some(server) => vnc_server_of(vm_access, server, namespace)?,
+                    Some(server) => vnc_server_of(vm_access, self.uid.clone(), server, namespace)?,
                     None => kubevirt(namespace, vm_access::virtual_machine_name(vm_access)),
                 };
                 (console, state_of(references))
@@ -231,17 +235,19 @@ fn state_of(references: &References) -> TargetState {
 }
 
 /// The console of a desktop. It has no serial one: see [`desktop::protocols`].
-fn console_of(workspace: &str, namespace: String, protocol: ConsoleProtocol) -> Console {
+fn console_of(workspace: &str, owner_uid: String, namespace: String, protocol: ConsoleProtocol) -> Console {
     let service = vnc_workspace::service_name(workspace);
     match protocol {
         ConsoleProtocol::Ssh => Console::Ssh {
             namespace,
             service,
+            owner_uid,
             port: vnc_workspace::SSH_PORT.to_owned(),
         },
         ConsoleProtocol::Vnc | ConsoleProtocol::Serial => Console::Vnc {
             namespace,
             service,
+            owner_uid,
             port: vnc_workspace::VNC_PORT.to_owned(),
             password: Some(SecretKey {
                 secret: vnc_workspace::secret_name(workspace),
@@ -252,7 +258,12 @@ fn console_of(workspace: &str, namespace: String, protocol: ConsoleProtocol) -> 
     }
 }
 
-fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) -> Result<Console, SessionError> {
+fn vnc_server_of(
+    vm_access: &VmAccess,
+    owner_uid: String,
+    server: &VncServer,
+    namespace: String,
+) -> Result<Console, SessionError> {
     let service = vm_access
         .spec
         .services
@@ -269,6 +280,7 @@ fn vnc_server_of(vm_access: &VmAccess, server: &VncServer, namespace: String) ->
     Ok(Console::Vnc {
         namespace,
         service: name::joined(&[&vm_access.name_any(), &server.service]).to_string(),
+        owner_uid,
         port: port.name.clone(),
         password: server.password_secret_name.clone().map(|secret| SecretKey {
             secret,

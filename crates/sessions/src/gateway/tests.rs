@@ -43,6 +43,8 @@ struct State {
     wakes: usize,
     /// Where a desktop is.
     endpoint: Option<std::net::SocketAddr>,
+    /// The UID of the objects that the Services are made for.
+    service_owners: Vec<&'static str>,
     /// The data of a desktop's Secret.
     secret: Option<Value>,
     /// The labels of the Secret `guest`, with the password of a VNC server in a guest.
@@ -62,6 +64,7 @@ impl Server {
             workspace: desktops::workspace(),
             wakes: 0,
             endpoint: None,
+            service_owners: vec!["t1", "w1"],
             secret: None,
             labels: json!({}),
             is_gone: false,
@@ -78,7 +81,8 @@ impl Server {
                 let body = serde_json::from_slice(&body).unwrap_or_default();
                 // Others run in between, as they do on a network.
                 tokio::task::yield_now().await;
-                let (code, answer) = server.answer(&parts.method, parts.uri.path(), body);
+                let query = parts.uri.query().unwrap_or_default();
+                let (code, answer) = server.answer(&parts.method, parts.uri.path(), query, body);
                 let response = Response::builder().status(code);
                 Ok::<_, io::Error>(response.body(Body::from(serde_json::to_vec(&answer).unwrap())).unwrap())
             }
@@ -86,7 +90,7 @@ impl Server {
         Client::new(service, "default")
     }
 
-    fn answer(&self, method: &Method, path: &str, mut body: Value) -> (u16, Value) {
+    fn answer(&self, method: &Method, path: &str, query: &str, mut body: Value) -> (u16, Value) {
         let mut state = self.0.lock();
         if path.ends_with("/subjectaccessreviews") {
             let is_update = body["spec"]["resourceAttributes"]["verb"] == "update";
@@ -97,12 +101,7 @@ impl Server {
             return answer;
         }
         if path.ends_with("/endpointslices") {
-            let slice = json!({
-                "metadata": {"name": "s"}, "addressType": "IPv4", "ports": [{"name": "vnc", "port": 5901}],
-                "endpoints": [{"addresses": ["192.0.2.7"]}],
-            });
-            let list = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": [slice]});
-            return (200, list);
+            return (200, state.slices(query));
         }
         if path.ends_with("/events") {
             return (201, body);
@@ -159,15 +158,21 @@ impl State {
                 (200, json!({"metadata": {"name": "desk-credentials"}, "data": data}))
             }));
         }
-        let endpoint = self.endpoint.filter(|_| path.ends_with("/endpointslices"))?;
-        let port = |name: &str| json!({"name": name, "port": endpoint.port()});
+        None
+    }
+
+    /// The slices of one Service, when they carry the UID that is asked for.
+    fn slices(&self, query: &str) -> Value {
+        let endpoint = self.endpoint.unwrap_or_else(|| ([192, 0, 2, 7], 5901).into());
+        let names: &[&str] = if self.endpoint.is_some() { &["vnc", "ssh"] } else { &["vnc"] };
+        let ports: Vec<_> = names.iter().map(|name| json!({"name": name, "port": endpoint.port()})).collect();
         let slice = json!({
-            "metadata": {"name": "s"}, "addressType": "IPv4", "ports": [port("vnc"), port("ssh")],
+            "metadata": {"name": "s"}, "addressType": "IPv4", "ports": ports,
             "endpoints": [{"addresses": [endpoint.ip().to_string()]}],
         });
-        let list =
-            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": [slice]});
-        Some((200, list))
+        let is_of = |owner: &&str| query.contains(&format!("owner-uid%3D{owner}"));
+        let items: Vec<_> = self.service_owners.iter().find(|owner| is_of(owner)).map(|_| slice).into_iter().collect();
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": items})
     }
 }
 
@@ -477,6 +482,18 @@ async fn a_secret_is_a_guests_password_only_when_its_label_says_so() {
     stage.server.0.lock().labels = json!({"novasphere.io/vnc-password": "true"});
     stage.enter().await.unwrap();
     assert_eq!(stage.server.writes(), 1, "who is refused writes nothing");
+}
+
+#[tokio::test]
+async fn a_service_of_the_same_name_that_is_not_the_targets_is_not_connected_to() {
+    let stage = Stage::new(1);
+    stage.server.0.lock().service_owners = vec!["somebody-else"];
+    let refusal = stage.enter().await.unwrap_err();
+    assert_eq!(refusal.reason, EndReason::TargetUnreachable);
+    assert!(refusal.detail().contains("novasphere.io/owner-uid"), "{}", refusal.detail());
+    assert_eq!(stage.server.writes(), 0, "the token is still good");
+    stage.server.0.lock().service_owners.push("t1");
+    stage.enter().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

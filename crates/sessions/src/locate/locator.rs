@@ -4,7 +4,10 @@ use std::{future::Future, net::IpAddr, time::Duration};
 
 use k8s_openapi::api::{core::v1::Secret, discovery::v1::EndpointSlice};
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use novasphere_core::console_session::target::{Console, SecretKey};
+use novasphere_core::{
+    console_session::target::{Console, SecretKey},
+    label::KEY_OWNER_UID,
+};
 use novasphere_dataplane::upstream::tcp::TcpUpstream;
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
@@ -37,10 +40,11 @@ impl Locator {
             Console::Vnc {
                 namespace,
                 service,
+                owner_uid,
                 port,
                 password,
             } => Ok(TcpUpstream {
-                address: self.address(namespace, service, port).await?,
+                address: self.address(namespace, service, owner_uid, port).await?,
                 authentication: match password {
                     None => Authentication::None,
                     Some(key) => Authentication::Password(self.password(namespace, key).await?),
@@ -49,9 +53,10 @@ impl Locator {
             Console::Ssh {
                 namespace,
                 service,
+                owner_uid,
                 port,
             } => Ok(TcpUpstream {
-                address: self.address(namespace, service, port).await?,
+                address: self.address(namespace, service, owner_uid, port).await?,
                 authentication: Authentication::None,
             }),
             Console::KubeVirt { .. } => Err(StreamEnd {
@@ -62,15 +67,26 @@ impl Locator {
     }
 
     /// One of the Service's ready endpoints. They are read rather than the Service's address, so that no kube-proxy is needed.
-    async fn address(&self, namespace: &str, service: &str, port: &str) -> Result<String, StreamEnd> {
+    ///
+    /// A Service of that name may be somebody else's, so the slices have to carry the target's UID: Kubernetes copies a Service's labels
+    /// to its slices (`setEndpointSliceLabels` in `k8s.io/endpointslice`).
+    async fn address(
+        &self,
+        namespace: &str,
+        service: &str,
+        owner_uid: &str,
+        port: &str,
+    ) -> Result<String, StreamEnd> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
-        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+        let of_service =
+            ListParams::default().labels(&format!("kubernetes.io/service-name={service},{KEY_OWNER_UID}={owner_uid}"));
         let slices = bounded(slices.list(&of_service), "the endpoints of the console's Service").await?;
         let addresses: Vec<String> = slices.iter().flat_map(|slice| addresses(slice, port)).collect();
         addresses.choose(&mut rand::rng()).cloned().ok_or_else(|| StreamEnd {
             reason: EndReason::TargetUnreachable,
             detail: Some(format!(
-                "the Service {namespace}/{service} has no ready endpoint with the port {port:?}; see that what is behind it runs and passes its readiness probe"
+                "the Service {namespace}/{service} of the target has no ready endpoint with the port {port:?}; see that it is the target's own \
+                 (label {KEY_OWNER_UID}), and that what is behind it runs and passes its readiness probe"
             )),
         })
     }

@@ -58,6 +58,7 @@ fn the_screen_of_a_vnc_server_in_the_guest_is_reached_by_its_service() {
         Console::Vnc {
             namespace: "team".into(),
             service: "web-screen".into(),
+            owner_uid: "target-1".into(),
             port: "rfb".into(),
             password: Some(SecretKey {
                 secret: "web-vnc".into(),
@@ -294,6 +295,7 @@ fn a_session_of_a_workspace_opens_its_desktop_without_kubevirt() {
         Console::Vnc {
             namespace: "team".into(),
             service: "web".into(),
+            owner_uid: "target-1".into(),
             port: "vnc".into(),
             password: Some(SecretKey {
                 secret: "web-credentials".into(),
@@ -317,6 +319,7 @@ fn ssh_is_opened_where_it_is_enabled_and_may_be_typed_into() {
     let ssh_port = Console::Ssh {
         namespace: "team".into(),
         service: "web".into(),
+        owner_uid: "target-1".into(),
         port: "ssh".into(),
     };
     assert_eq!(valid.target.console, ssh_port);
