@@ -3,7 +3,7 @@
 //! Everything that can be refused is refused before the `WebSocket` opens, so that a client gets an HTTP status with a sentence.
 //! What happens later (the console cannot be reached, the session ends) has a close code.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Request, Response};
 use hyper::{body::Incoming, upgrade};
@@ -37,11 +37,15 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
     time::{Duration, timeout},
 };
 use tracing::Instrument;
 
-use crate::{REVIEW_MAX_AGE, token::read};
+use crate::{
+    REVIEW_MAX_AGE,
+    token::{WAITING_LIMIT, ready},
+};
 
 /// The time from the answer until the connection is a `WebSocket`.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,6 +102,7 @@ fn word<T: DeserializeOwned>(name: &str, value: &str, allowed: &str) -> Result<T
 pub struct ConsoleHandler {
     client: Client,
     gateway: SessionGateway,
+    waiting: Arc<Semaphore>,
 }
 
 /// Who asks, and from where.
@@ -113,7 +118,11 @@ impl ConsoleHandler {
     /// A handler whose streams this gateway carries. `client` creates and deletes sessions.
     #[must_use]
     pub fn new(client: Client, gateway: SessionGateway) -> Self {
-        Self { client, gateway }
+        Self {
+            client,
+            gateway,
+            waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
+        }
     }
 
     async fn require(&self, caller: ApiCaller<'_>, right: &ResourceAttributes) -> Result<(), StatusError> {
@@ -177,7 +186,7 @@ impl ConsoleHandler {
         self.require(caller, &connect_right(namespace, name)).await?;
         let handshake = handshake(&request)?;
         let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
-        let session = read(&sessions, name).await?;
+        let session = ready(&sessions, name, &self.waiting).await?;
         let admitted = self.admit(&session, caller).await;
         let target = &session.spec.target_ref.name;
         let admitted = admitted.map_err(|refusal| refused(&refusal, target, is_started(&session)))?;

@@ -28,7 +28,7 @@ pub const KIND: &str = "ConsoleToken";
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests that wait for a session at a time.
-const WAITING_LIMIT: usize = 256;
+pub(crate) const WAITING_LIMIT: usize = 256;
 
 /// The shortest validity that can be asked for, in seconds.
 const EXPIRATION_SECONDS_MIN: u64 = 5;
@@ -182,7 +182,7 @@ impl TokenHandler {
         self.require(user, &token_right(namespace, name)).await?;
         let options = TokenOptions::read(body)?;
         let sessions: Api<ConsoleSession> = Api::namespaced(self.gateway.client().clone(), namespace);
-        let session = self.ready(&sessions, name).await?;
+        let session = ready(&sessions, name, &self.waiting).await?;
         if !may_have_token(&session.spec, &user.name, &user.groups) {
             return Err(StatusError::Forbidden(format!(
                 "user {:?} is in neither users nor groups of the ConsoleSession {name:?}; ask its owner for one of your own",
@@ -250,20 +250,24 @@ impl TokenHandler {
         }
         Some(page)
     }
+}
 
-    /// The session when it issues tokens, after at most [`READY_TIMEOUT`].
-    async fn ready(&self, sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, StatusError> {
-        let session = read(sessions, name).await?;
-        if is_settled(&session) {
-            return Ok(session);
-        }
-        let busy = || StatusError::TooManyRequests("too many requests wait for their sessions; try again".to_owned());
-        let _place = self.waiting.try_acquire().map_err(|_| busy())?;
-        let settled = |session: Option<&ConsoleSession>| session.is_none_or(is_settled);
-        // When the time is over, what the session's status says by then is the answer.
-        let _ = timeout(READY_TIMEOUT, await_condition(sessions.clone(), name, settled)).await;
-        read(sessions, name).await
+/// The session when it can be entered, after at most [`READY_TIMEOUT`]. `waiting` has places for those who wait.
+pub(crate) async fn ready(
+    sessions: &Api<ConsoleSession>,
+    name: &str,
+    waiting: &Semaphore,
+) -> Result<ConsoleSession, StatusError> {
+    let session = read(sessions, name).await?;
+    if is_settled(&session) {
+        return Ok(session);
     }
+    let busy = || StatusError::TooManyRequests("too many requests wait for their sessions; try again".to_owned());
+    let _place = waiting.try_acquire().map_err(|_| busy())?;
+    let settled = |session: Option<&ConsoleSession>| session.is_none_or(is_settled);
+    // When the time is over, what the session's status says by then is the answer.
+    let _ = timeout(READY_TIMEOUT, await_condition(sessions.clone(), name, settled)).await;
+    read(sessions, name).await
 }
 
 /// The console that the session opens; a `VmAccess` has one right for all of them.
@@ -279,7 +283,7 @@ fn is_settled(session: &ConsoleSession) -> bool {
     phase.is_some_and(|phase| phase != SessionPhase::Pending)
 }
 
-pub(crate) async fn read(sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, StatusError> {
+async fn read(sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, StatusError> {
     let session = sessions.get_opt(name).await.map_err(unavailable)?;
     session.ok_or_else(|| not_found(name))
 }

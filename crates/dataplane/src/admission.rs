@@ -17,8 +17,11 @@ use crate::{
 pub struct AdmissionRequest {
     /// The hash of the token that the viewer sent.
     pub token: TokenHash,
-    /// The session that the viewer named, as `namespace/name`; browsers name none.
+    /// The session that the viewer says to enter, as `namespace/name`: the token has to be of this one.
     pub session: Option<String>,
+    /// The session that the token may be of, as `namespace/name`. It helps to find the token, and is not checked: a person may have pasted
+    /// another token into the page of a session.
+    pub session_hint: Option<String>,
     /// Where the viewer connects from.
     pub client: IpAddr,
     /// How the viewer connects.

@@ -185,7 +185,7 @@ impl<A: Admission> Gateway<A> {
         };
         Err(match self.parts.admission.subject_of(&request.token) {
             Some(whose) => failure.of_known(whose),
-            None => failure.of_named(request.session.as_deref()),
+            None => failure.of_named(request.session.as_deref().or(request.session_hint.as_deref())),
         })
     }
 

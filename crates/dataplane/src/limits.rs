@@ -168,7 +168,8 @@ impl Drop for HalfOpen {
 }
 
 /// The address that counts: one IPv6 customer has a /64 and can take any address of it.
-fn network(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         IpAddr::V4(address) => IpAddr::V4(address),

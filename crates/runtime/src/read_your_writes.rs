@@ -70,10 +70,18 @@ impl<K> ReadYourWrites<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + 'static,
 {
-    /// Remembers what the API server answered to a write.
+    /// Remembers what the API server answered to a write, or to a read. An answer that is older than one that is remembered changes
+    /// nothing: it was overtaken.
     pub fn written(&self, object: K, now: Instant) {
         let key = ObjectRef::from_obj(&object);
-        self.insert(key, Write::Object(Arc::new(object)), now);
+        let was_overtaken = self.lock().entries.get(&key).is_some_and(|(known, at)| {
+            let Write::Object(known) = known else { return false };
+            let is_newer = known.meta().uid == object.meta().uid && is_older(Some(&object), known.as_ref());
+            is_newer && now.saturating_duration_since(*at) <= MAX_LAG
+        });
+        if !was_overtaken {
+            self.insert(key, Write::Object(Arc::new(object)), now);
+        }
     }
 
     /// Remembers that the object with this UID was deleted.
@@ -179,6 +187,17 @@ mod tests {
         writes
             .read(&key, cached.cloned().map(Arc::new), now)
             .and_then(|object| object.metadata.resource_version.clone())
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_changes_nothing() {
+        let writes = ReadYourWrites::default();
+        let now = Instant::now();
+        writes.written(config_map("u", "10"), now);
+        writes.written(config_map("u", "8"), now);
+        assert_eq!(read(&writes, Some(&config_map("u", "7")), now).as_deref(), Some("10"));
+        writes.written(config_map("v", "9"), now);
+        assert_eq!(read(&writes, Some(&config_map("u", "7")), now).as_deref(), Some("9"), "another object");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 mod admission;
 pub(crate) mod entry;
 mod grant;
+mod late_target;
+mod lookup;
 mod target_view;
 
+pub(crate) use self::{late_target::TargetReader, lookup::TokenLookup};
 pub use self::{admission::SessionAdmission, target_view::TargetView};

@@ -8,6 +8,7 @@ use novasphere_dataplane::registry::Registry;
 use novasphere_runtime::{access::AccessReviewer, apply::Applier, events, tasks::Tasks};
 
 use crate::{
+    admit::{TargetReader, TokenLookup},
     enforce::ActiveStreams,
     locate::{DesktopWaker, Explainer, Locator, TargetLocator},
     view::SessionView,
@@ -32,6 +33,8 @@ pub(crate) struct SessionPlane {
     pub(crate) holder: String,
     pub(crate) endpoints: Endpoints,
     pub(crate) view: SessionView,
+    pub(crate) tokens: TokenLookup,
+    pub(crate) target_reader: TargetReader,
     pub(crate) active: ActiveStreams,
     pub(crate) registry: Registry,
     pub(crate) writer: SessionWriter,
@@ -63,6 +66,8 @@ impl SessionPlane {
             holder: holder.to_owned(),
             endpoints,
             registry: Registry::default(),
+            tokens: TokenLookup::new(client.clone(), view.clone()),
+            target_reader: TargetReader::new(client.clone(), view.clone()),
             access: AccessReviewer::new(client),
             targets: TargetLocator {
                 desktops: DesktopWaker::new(applier, locator.clone(), view.clone(), wake_timeout),

@@ -1,6 +1,7 @@
 //! What the watches have seen of sessions and of their targets, and which session a token belongs to.
 
 mod used_tokens;
+mod watch_delay;
 mod watches;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -20,17 +21,12 @@ use novasphere_crd::{Connection, ConsoleProtocol, ConsoleSession, SessionTargetK
 use novasphere_dataplane::registry::SessionId;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{cache::Cache, optimistic::ObjectKey, optional_api::OptionalApis, watch::WatchEvent};
-use novasphere_wire::token::TokenHash;
 use parking_lot::RwLock;
 use tokio::{sync::watch, time::timeout};
 
-use self::used_tokens::UsedTokens;
+use self::{used_tokens::UsedTokens, watch_delay::WatchDelay};
 pub use self::watches::OPTIONAL_APIS;
 pub(crate) use self::watches::{ViewChange, Watches};
-
-/// How long an unknown token waits for the watch: its grant may just have been written. Less than the 2 s after which our page asks how
-/// the target is: a browser logs that answer as an error.
-pub const UNKNOWN_TOKEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The caches that a view reads. [`new`](Self::new) and [`compact`](Self::compact) give them the indexes that it needs; the controller fills them
 /// together with its other kinds.
@@ -90,6 +86,8 @@ struct ViewState {
     apis: OptionalApis,
     by_token: RwLock<HashMap<String, ObjectRef<ConsoleSession>>>,
     used_tokens: UsedTokens,
+    /// Of the watch of sessions.
+    delay: WatchDelay,
     /// Counts the events of sessions.
     events: watch::Sender<u64>,
     /// Counts the events of targets.
@@ -105,6 +103,7 @@ impl SessionView {
             apis,
             by_token: RwLock::default(),
             used_tokens: UsedTokens::default(),
+            delay: WatchDelay::default(),
             events: watch::Sender::new(0),
             target_events: watch::Sender::new(0),
         }))
@@ -153,6 +152,22 @@ impl SessionView {
     pub fn insert_own_write(&self, session: ConsoleSession) {
         self.0.caches.sessions.written(session);
         self.session_changed();
+    }
+
+    /// Takes in what a read has shown and the watch had not, so the watch is late.
+    pub(crate) fn insert_read(&self, session: ConsoleSession) {
+        self.0.delay.is_late();
+        self.insert_own_write(session);
+    }
+
+    /// The watch of sessions broke; it is behind until it is back.
+    pub(crate) fn watch_broke(&self) {
+        self.0.delay.broke();
+    }
+
+    /// Whether the watch of sessions is known to be behind: what it does not show may be there.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.0.delay.is_behind()
     }
 
     /// Wakes those who wait for a change of a session.
@@ -248,19 +263,18 @@ impl SessionView {
         self.0.caches.virtual_machines.get(namespace, name).is_some()
     }
 
-    /// The session that has given out this token; waits for the watch for at most [`UNKNOWN_TOKEN_TIMEOUT`].
-    pub async fn of_token(&self, token: &TokenHash) -> Option<Arc<ConsoleSession>> {
-        let hash = token.to_hex();
+    /// The session that has given out the token with this hash; waits for the watch for at most `bound`.
+    pub(crate) async fn of_token(&self, hash: &str, bound: Duration) -> Option<Arc<ConsoleSession>> {
         let mut events = self.0.events.subscribe();
         let search = async {
             loop {
-                if let Some(session) = self.known_token(&hash) {
+                if let Some(session) = self.known_token(hash) {
                     return Some(session);
                 }
                 events.changed().await.ok()?;
             }
         };
-        timeout(UNKNOWN_TOKEN_TIMEOUT, search).await.ok().flatten()
+        timeout(bound, search).await.ok().flatten()
     }
 
     /// The same without waiting.
@@ -369,6 +383,7 @@ impl SessionView {
         self.0.caches.sessions.observe(event);
         if matches!(event, WatchEvent::InitDone) {
             self.0.rebuild_tokens();
+            self.0.delay.caught_up();
         }
         self.session_changed();
     }

@@ -10,7 +10,7 @@ export interface Link {
   /** Absent when the page was loaded again: a token is removed from the address bar as soon as it is read. */
   readonly token: string | undefined;
   readonly protocol: Protocol;
-  /** `namespace/name` of the session, for people. */
+  /** `namespace/name` of the session, for people and to find the token. */
   readonly session: string | undefined;
   /** The link says that keys and pointer will not reach the machine. The gateway decides, not this. */
   readonly viewOnly: boolean;
@@ -70,10 +70,11 @@ function beside(page: string, name: string): URL {
   return url;
 }
 
-/** The WebSocket. */
-export function webSocketUrl(page: string): string {
+/** The WebSocket. The session's name helps the gateway to find a token that its watch has not shown yet. */
+export function webSocketUrl(page: string, session?: string): string {
   const url = beside(page, "ws");
   url.protocol = url.protocol === "http:" ? "ws:" : "wss:";
+  url.search = session === undefined ? "" : `session=${session}`;
   return url.href;
 }
 

@@ -99,7 +99,7 @@ class Page {
         this.#told(view);
       },
     );
-    const socket = new WebSocket(webSocketUrl(location.href), SUBPROTOCOLS(token));
+    const socket = new WebSocket(webSocketUrl(location.href, this.#link.session), SUBPROTOCOLS(token));
     this.#socket = socket;
     let wasOpen = false;
     let openedAt: number | undefined;

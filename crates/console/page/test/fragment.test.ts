@@ -63,6 +63,7 @@ test("the WebSocket is beside the page", () => {
   assert.equal(webSocketUrl("https://a.example/console/#x=1"), "wss://a.example/api/v1/console/ws");
   assert.equal(webSocketUrl("https://a.example:8443/nova/console/?q#x"), "wss://a.example:8443/nova/api/v1/console/ws");
   assert.equal(webSocketUrl("http://127.0.0.1:8080/console/"), "ws://127.0.0.1:8080/api/v1/console/ws");
+  assert.equal(webSocketUrl("https://a.example/console/#x=1", "team/look-1"), "wss://a.example/api/v1/console/ws?session=team/look-1");
 });
 
 test("how the target is, is asked beside the page as well", () => {

@@ -85,6 +85,7 @@ fn request() -> AdmissionRequest {
     AdmissionRequest {
         token: TokenHash::of_token(&[b'A'; 43]).unwrap(),
         session: None,
+        session_hint: None,
         client: [192, 0, 2, 1].into(),
         transport: Transport::WebSocket,
     }

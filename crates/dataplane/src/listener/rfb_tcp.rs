@@ -242,6 +242,7 @@ fn request(credentials: &Credentials, client: IpAddr) -> Result<AdmissionRequest
     Ok(AdmissionRequest {
         token,
         session: Some(session.to_owned()),
+        session_hint: None,
         client,
         transport: Transport::Rfb,
     })

@@ -186,6 +186,7 @@ impl<A: Admission> Connection<A> {
         let admission = AdmissionRequest {
             token: opening.token,
             session: None,
+            session_hint: opening.session.clone(),
             client,
             transport: Transport::WebSocket,
         };

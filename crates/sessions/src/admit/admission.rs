@@ -97,9 +97,8 @@ impl SessionAdmission {
         transport: Transport,
     ) -> Result<Admitted, StreamEnd> {
         let id = session_id(session);
-        if self.0.view.of(&id).is_none() {
-            self.0.view.insert_own_write(session.clone());
-        }
+        // It was just read or made, and may be newer than what the watch has shown.
+        self.0.view.insert_own_write(session.clone());
         self.enter(id, Credential::User(user.clone()), client, transport).await
     }
 
@@ -184,7 +183,7 @@ impl SessionAdmission {
         user: UserInfo,
         now: Timestamp,
     ) -> Result<(PendingEntry, ConsoleSessionStatus), StreamEnd> {
-        let references = self.0.view.references(session);
+        let references = self.0.target_reader.references(session).await?;
         let (valid, before) = self.effective_status(session, &references, &request.credential, now)?;
         let policy = &valid.policy;
         check_policy(policy, request)?;
@@ -379,8 +378,7 @@ impl Admission for SessionAdmission {
     type TargetView = TargetView;
 
     async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
-        let session = self.0.view.of_token(&request.token).await;
-        let id = session_id(&*session.ok_or_else(|| unknown("no session has given out this token"))?);
+        let id = session_id(&*self.0.tokens.session(request).await?);
         if request.session.as_ref().is_some_and(|named| *named != id.to_string()) {
             return Err(unknown(format!("the token is of the session {id}")));
         }

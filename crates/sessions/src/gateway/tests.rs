@@ -1,6 +1,7 @@
 //! Sessions in front of an apiserver in memory: claims, conflicts, ends and what is written about them.
 
 mod desktops;
+mod late;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -51,6 +52,12 @@ struct State {
     labels: Value,
     /// The session was deleted.
     is_gone: bool,
+    /// No read is answered.
+    is_down: bool,
+    /// Reads of the session.
+    reads: usize,
+    /// The UID of the target.
+    target_uid: &'static str,
 }
 
 impl Server {
@@ -68,6 +75,9 @@ impl Server {
             secret: None,
             labels: json!({}),
             is_gone: false,
+            is_down: false,
+            reads: 0,
+            target_uid: "t1",
         })))
     }
 
@@ -111,6 +121,13 @@ impl Server {
                 json!({"metadata": {"name": "guest", "labels": state.labels}, "data": {"password": "c2VjcmV0"}});
             return (200, secret);
         }
+        if path.ends_with("/vmaccesses/web") {
+            let metadata = json!({"name": "web", "namespace": "team", "uid": state.target_uid});
+            return (200, json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}));
+        }
+        if path.ends_with("/consolesessions/other") {
+            return (404, not_found());
+        }
         assert!(
             path.starts_with("/apis/novasphere.io/v1alpha1/namespaces/team/consolesessions/look"),
             "{path}"
@@ -119,6 +136,10 @@ impl Server {
             return (404, not_found());
         }
         if *method == Method::GET {
+            if state.is_down {
+                return (503, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503}));
+            }
+            state.reads += 1;
             return (200, state.session.clone());
         }
         if let Some(edit) = state.before_next_write.take() {
@@ -275,6 +296,7 @@ impl Stage {
         let request = AdmissionRequest {
             token: TokenHash::of_token(TOKEN.as_bytes()).unwrap(),
             session: Some("team/look".into()),
+            session_hint: None,
             client: [192, 0, 2, 1].into(),
             transport: Transport::WebSocket,
         };
@@ -425,6 +447,7 @@ async fn a_session_that_becomes_unreadable_loses_its_streams_and_tokens() {
     assert!(!hashes.is_empty());
     assert!(hashes.iter().all(|hash| stage.sessions.known_token(hash).is_some()));
     let name = ObjectName::of(&session);
+    stage.server.0.lock().session["spec"]["targetRef"] = json!(5);
     stage.sessions.observe(&WatchEvent::Undecodable(name.clone()));
     stage
         .enforcer

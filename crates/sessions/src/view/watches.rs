@@ -52,6 +52,7 @@ impl Watches {
             drive(
                 events,
                 |event| watches.view.observe(event),
+                || watches.view.watch_broke(),
                 change_of_session,
                 tell_session,
             )
@@ -110,7 +111,7 @@ impl Watches {
         };
         let change = |name: ObjectName| ViewChange::Targets(name.namespace.unwrap_or_default());
         let events = events.map(move |event| event.map(|event| event.modify(trim)));
-        drive(events, observe, change, tell).await;
+        drive(events, observe, || {}, change, tell).await;
     }
 
     fn optional<K: Namespaced>(
@@ -149,13 +150,17 @@ fn change_of_session(name: ObjectName) -> ViewChange {
 async fn drive<K: Resource<DynamicType = ()>>(
     events: impl Stream<Item = watcher::Result<WatchEvent<K>>>,
     observe: impl Fn(&WatchEvent<K>),
+    broke: impl Fn(),
     change: impl Fn(ObjectName) -> ViewChange,
     tell: impl Fn(ViewChange),
 ) {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
-        // An error is logged where the watch begins again.
-        let Ok(event) = event else { continue };
+        let Ok(event) = event else {
+            // The error is logged where the watch begins again.
+            broke();
+            continue;
+        };
         observe(&event);
         match &event {
             WatchEvent::Apply(object) | WatchEvent::Delete(object) => tell(change(ObjectName::of(object))),

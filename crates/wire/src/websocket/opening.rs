@@ -12,6 +12,12 @@ pub const TOKEN_SUBPROTOCOL: &str = "novasphere.token.";
 /// Name of the query parameter that carries a token, for clients that can set no subprotocol.
 pub const TOKEN_PARAMETER: &str = "token";
 
+/// Name of the query parameter that names the session of the token, as `namespace/name`.
+pub const SESSION_PARAMETER: &str = "session";
+
+/// Bytes of a session's `namespace/name`: Kubernetes' limits of both.
+const SESSION_BYTES_LIMIT: usize = 63 + 1 + 253;
+
 /// Subprotocols that mean what is spoken here, bytes in binary messages: older noVNC's and `KubeVirt`'s names for it.
 const SUBPROTOCOLS: [&str; 2] = ["binary", "plain.kubevirt.io"];
 
@@ -116,6 +122,8 @@ impl OpeningError {
 pub struct Opening {
     /// The hash of the token that came with it.
     pub token: TokenHash,
+    /// The session that the token may be of, as `namespace/name`; what can be none counts as absent.
+    pub session: Option<String>,
     handshake: Handshake,
 }
 
@@ -131,12 +139,14 @@ impl Opening {
         if !origins.allow(headers) {
             return Err(OpeningError::Origin);
         }
+        let query = request.uri().query().unwrap_or_default();
         let token = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
             .find_map(|protocol| protocol.strip_prefix(TOKEN_SUBPROTOCOL))
-            .or_else(|| query_token(request.uri().query().unwrap_or_default()))
+            .or_else(|| query_token(query))
             .ok_or(OpeningError::Token)?;
         Ok(Self {
             token: TokenHash::of_token(token.as_bytes()).map_err(|_| OpeningError::Token)?,
+            session: query_session(query),
             handshake,
         })
     }
@@ -214,6 +224,19 @@ fn query_token(query: &str) -> Option<&str> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let mut tokens = pairs.filter(|(name, value)| *name == TOKEN_PARAMETER && value.len() == TOKEN_BYTES);
     tokens.next().map(|(_, value)| value)
+}
+
+/// Names of Kubernetes need no escapes, but a browser may write the slash as one.
+fn query_session(query: &str) -> Option<String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let named = pairs.into_iter().find(|(name, _)| *name == SESSION_PARAMETER)?.1;
+    let named = named.replace("%2F", "/").replace("%2f", "/");
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-./".contains(&byte);
+    let is_name = named.len() <= SESSION_BYTES_LIMIT
+        && named.bytes().all(is_allowed)
+        && named.split('/').filter(|part| !part.is_empty()).count() == 2
+        && named.matches('/').count() == 1;
+    is_name.then_some(named)
 }
 
 /// `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2).
@@ -296,6 +319,17 @@ mod tests {
         );
         assert!(opening.token.is(&TokenHash::of_token(TOKEN.as_bytes()).unwrap()));
         assert_eq!(echoed(&opening), None);
+    }
+
+    #[test]
+    fn a_session_is_read_when_it_can_be_one() {
+        let named = |query: &str| read(&format!("/ws?token={TOKEN}{query}"), &[]).unwrap().session;
+        assert_eq!(named("&session=team/look-1").as_deref(), Some("team/look-1"));
+        assert_eq!(named("&session=team%2Flook.1").as_deref(), Some("team/look.1"));
+        let long = format!("&session=team/{}", "a".repeat(SESSION_BYTES_LIMIT));
+        for query in ["", "&session=", "&session=team", "&session=team/", "&session=a/b/c", "&session=a/B", "&session=a/%20", &long] {
+            assert_eq!(named(query), None, "{query}");
+        }
     }
 
     #[test]
