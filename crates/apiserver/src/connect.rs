@@ -53,6 +53,12 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time that the watch may take to see a target that was just created.
 const TARGET_SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a session for a connection stays when it is over. What it has to say is in the audit log and in events.
+const SESSION_TTL: Duration = Duration::from_mins(1);
+
+/// Sessions for connections of one user to one target, those that are over and not deleted yet included.
+const SESSIONS_PER_USER_LIMIT: usize = 32;
+
 /// Characters of the target's name in the name of a session for it; with what is added a name has at most 63.
 const NAME_PREFIX_LIMIT: usize = 40;
 
@@ -151,8 +157,10 @@ impl ConsoleHandler {
         let view = console_right(kind, protocol, namespace, name, ConsoleRight::View);
         self.require(caller, &view).await?;
         let handshake = handshake(&request)?;
+        let options = self.narrowed(caller, kind, namespace, name, options).await?;
         let wanted = session_for(caller.user, kind, namespace, name, options);
         self.target(&wanted, namespace, name).await?;
+        self.within_limit(caller.user, &wanted, namespace)?;
         let session = self.create(&wanted, namespace).await?;
         match self.admit(&session, caller).await {
             Ok(admitted) => Ok(self.open::<S>(request, &handshake, admitted, caller.client)),
@@ -229,6 +237,49 @@ impl ConsoleHandler {
         // The request's trace goes on in its stream.
         tokio::spawn(carried.in_current_span());
         handshake.response()
+    }
+
+    /// What a user gets who may view the console and not control it: a session that says so, and so holds no place before one with
+    /// control. SSH cannot be view-only, so its session is refused as it is.
+    async fn narrowed(
+        &self,
+        caller: ApiCaller<'_>,
+        kind: SessionTargetKind,
+        namespace: &str,
+        name: &str,
+        options: ConsoleOptions,
+    ) -> Result<ConsoleOptions, StatusError> {
+        let protocol = options.protocol.unwrap_or_default();
+        if options.input == Some(ConsoleInput::ViewOnly) || protocol == ConsoleProtocol::Ssh {
+            return Ok(options);
+        }
+        let control = console_right(kind, protocol, namespace, name, ConsoleRight::Control);
+        match self.require(caller, &control).await {
+            Ok(()) => Ok(options),
+            Err(StatusError::Forbidden(_)) => Ok(ConsoleOptions {
+                input: Some(ConsoleInput::ViewOnly),
+                ..options
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses a user who has as many sessions for connections to the target as they may have, those that are over and not deleted yet
+    /// included: each is an object that every process caches.
+    fn within_limit(&self, user: &UserInfo, wanted: &ConsoleSession, namespace: &str) -> Result<(), StatusError> {
+        let target = &wanted.spec.target_ref;
+        let sessions = self.gateway.sessions().sessions_of(namespace, target.kind, &target.name);
+        let own = sessions.iter().filter(|session| is_made_for(session, &user.name)).count();
+        if own < SESSIONS_PER_USER_LIMIT {
+            return Ok(());
+        }
+        Err(StatusError::TooManyRequests(format!(
+            "user {:?} has opened {} {} {own} times within about a minute or has as many consoles of it open; at most \
+             {SESSIONS_PER_USER_LIMIT} are allowed. Close some, or try again in a minute",
+            user.name,
+            target.kind.as_str(),
+            target.name
+        )))
     }
 
     /// Returns when the watch has seen the target, which may just have been created.
@@ -326,6 +377,10 @@ impl ConsoleHandler {
     }
 }
 
+fn is_made_for(session: &ConsoleSession, user: &str) -> bool {
+    single_use::is_single_use(session) && matches!(session.spec.users.as_slice(), [only] if only == user)
+}
+
 /// The right to join a session.
 fn connect_right(namespace: &str, name: &str) -> ResourceAttributes {
     ResourceAttributes {
@@ -364,6 +419,7 @@ fn session_for(
         input: options.input,
         takeover: options.takeover,
         max_viewers: Some(1),
+        ttl_after_finished: SESSION_TTL.into(),
         users: vec![user.name.clone()],
         ..ConsoleSessionSpec::default()
     };
@@ -484,6 +540,8 @@ mod tests {
         );
         assert_eq!(session.spec.target_ref.kind, SessionTargetKind::VncWorkspace);
         assert_eq!(session.spec.users, ["jane"]);
+        assert!(is_made_for(&session, "jane") && !is_made_for(&session, "joe"));
+        assert_eq!(session.spec.ttl_after_finished.get(), SESSION_TTL);
         assert!(single_use::is_single_use(&session));
         let prefix = session.metadata.generate_name.unwrap();
         assert_eq!(prefix, format!("{}-", "a".repeat(NAME_PREFIX_LIMIT - 1)));

@@ -461,6 +461,10 @@ pub struct LastDisconnect {
 
     /// When.
     pub at: Time,
+
+    /// What the viewer was allowed to do. Absent where it is not known, which counts as `Control`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<ConsoleInput>,
 }
 
 /// Where viewers of a session connect.
@@ -557,7 +561,12 @@ pub struct Connection {
     /// Since when.
     pub connected_at: Time,
 
-    /// When a key or the pointer was last used; written at most once a minute.
+    /// What the viewer may do: `ViewOnly` also for a user of a session with control who lacks the right to it. One who only views makes
+    /// room for one who may control, and is no input. Absent in records of earlier versions, which counts as `Control`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<ConsoleInput>,
+
+    /// When a key or the pointer was last used and reached the guest; written at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_input_at: Option<Time>,
 

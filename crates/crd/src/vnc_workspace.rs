@@ -402,6 +402,11 @@ pub struct Lifecycle {
     /// Hours at which it hibernates and wakes. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+
+    /// Whether a viewer who may only view the console wakes it, too; one who may control it always does. Default: `true` where
+    /// `console.input` is `ViewOnly`, because nobody may do more there, else `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_on_view: Option<bool>,
 }
 
 /// Whether a desktop may run.

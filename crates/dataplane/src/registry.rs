@@ -88,7 +88,7 @@ impl StreamCounters {
         self.from_viewer.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Notes that a person did something at this time.
+    /// Notes that a person did something at this time that reached the target.
     pub fn input(&self, now: Instant) {
         let millis = now.duration_since(self.opened).as_millis();
         self.last_input

@@ -91,6 +91,15 @@ impl ViewerFilter {
         }
     }
 
+    /// Whether keys and pointer pass: only then does a person at the viewer use the target.
+    const fn passes_input(&self) -> bool {
+        match self {
+            Self::Rfb(filter) => filter.passes_input(),
+            Self::Serial(filter) => filter.passes_input(),
+            Self::Ssh(_) => true,
+        }
+    }
+
     /// Appends what may pass to `output`, and says whether a person did something.
     fn push(&mut self, input: &[u8], output: &mut Vec<u8>, counters: &StreamCounters) -> Result<bool, StreamEnd> {
         match self {
@@ -256,7 +265,10 @@ impl Relay {
                 Ok(true) => {
                     let now = Instant::now();
                     self.idle.touch(now);
-                    self.counters.input(now);
+                    // What was dropped keeps nothing awake.
+                    if self.filter.passes_input() {
+                        self.counters.input(now);
+                    }
                 }
                 Ok(false) => {}
                 Err(end) => self.ending = Some(end),

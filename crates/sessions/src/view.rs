@@ -9,7 +9,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use novasphere_core::{
     console_session::{
-        references::{References, is_queued_ahead_of, machine_name},
+        connection::only_views,
+        references::{References, is_queued_ahead_of, machine_name, target_input},
         session::is_started,
         target::Console,
         validate::validate,
@@ -17,7 +18,7 @@ use novasphere_core::{
     label,
     vm_access::virtual_machine_name,
 };
-use novasphere_crd::{Connection, ConsoleProtocol, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
+use novasphere_crd::{Connection, ConsoleInput, ConsoleProtocol, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_dataplane::registry::SessionId;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{cache::Cache, optimistic::ObjectKey, optional_api::OptionalApis, watch::WatchEvent};
@@ -205,6 +206,7 @@ impl SessionView {
             )
         };
         let (virtual_machine, virtual_machine_instance) = machine.as_ref().map(of_machine).unwrap_or_default();
+        let input = target_input(vm_access.as_deref(), vnc_workspace.as_deref());
         References {
             vm_access,
             vnc_workspace,
@@ -214,17 +216,17 @@ impl SessionView {
             sessions_ahead: if is_started(session) {
                 0
             } else {
-                self.sessions_before(session, &namespace)
+                self.sessions_before(session, &namespace, input)
             },
         }
     }
 
-    fn sessions_before(&self, session: &ConsoleSession, namespace: &str) -> usize {
+    fn sessions_before(&self, session: &ConsoleSession, namespace: &str, input: ConsoleInput) -> usize {
         let target = &session.spec.target_ref;
         let of_target = self.sessions_of(namespace, target.kind, &target.name);
         of_target
             .iter()
-            .filter(|other| is_queued_ahead_of(other, session))
+            .filter(|other| is_queued_ahead_of(other, session, input))
             .count()
     }
 
@@ -434,6 +436,8 @@ pub struct OpenStream {
     pub session: String,
     /// Who is connected.
     pub user: String,
+    /// Whether they may control the console.
+    pub has_control: bool,
     /// Since when.
     pub connected_at: jiff::Timestamp,
 }
@@ -445,6 +449,7 @@ fn open_streams(session: &ConsoleSession) -> Vec<OpenStream> {
             connection: connection.id.clone(),
             session: session.name_any(),
             user: connection.user.clone(),
+            has_control: !only_views(connection),
             connected_at: connection.connected_at.0,
         })
         .collect()

@@ -38,6 +38,12 @@ impl SerialFilter {
         }
     }
 
+    /// Whether what is typed passes.
+    #[must_use]
+    pub const fn passes_input(&self) -> bool {
+        self.pass
+    }
+
     /// Takes what the terminal sent, appends what may pass to `output`, and says whether a person typed some of it.
     pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>) -> bool {
         if self.pass {

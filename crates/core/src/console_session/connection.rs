@@ -1,7 +1,7 @@
 //! Streams of a session: they begin with a token or a Kubernetes identity, are counted, and end.
 
 use jiff::Timestamp;
-use novasphere_crd::{Connection, ConsoleSessionStatus, LastDisconnect, SessionPhase, Time, Transport};
+use novasphere_crd::{Connection, ConsoleInput, ConsoleSessionStatus, LastDisconnect, SessionPhase, Time, Transport};
 
 use super::grant::{SessionAvailability, availability, is_usable, position, without_unusable};
 use crate::time::kubernetes_time;
@@ -19,6 +19,8 @@ pub struct NewConnection {
     pub client_address: String,
     /// How the client connects.
     pub transport: Transport,
+    /// What the viewer may do.
+    pub input: ConsoleInput,
 }
 
 /// Why no stream begins.
@@ -124,6 +126,7 @@ pub fn connect(
         client_address: new.client_address,
         transport: new.transport,
         connected_at: kubernetes_time(now),
+        input: Some(new.input),
         last_input_at: None,
         bytes_sent: 0,
         bytes_received: 0,
@@ -140,18 +143,44 @@ pub fn disconnect(
     now: Timestamp,
 ) -> ConsoleSessionStatus {
     let mut status = status.clone();
-    let before = status.connections.len();
-    status
-        .connections
-        .retain(|connection| !ids.contains(&connection.id.as_str()));
-    if status.connections.len() == before {
+    let (left, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut status.connections)
+        .into_iter()
+        .partition(|connection| ids.contains(&connection.id.as_str()));
+    status.connections = stay;
+    if left.is_empty() {
         return status;
     }
+    let input = if left.iter().all(only_views) {
+        ConsoleInput::ViewOnly
+    } else {
+        ConsoleInput::Control
+    };
     status.last_disconnect = Some(LastDisconnect {
         at: kubernetes_time(last.at.0),
+        input: Some(input),
         ..last
     });
     with_viewer_count(without_unusable(status, now))
+}
+
+/// Whether a viewer may view and not control. One whose record does not say it counts as one who may control.
+#[must_use]
+pub fn only_views(connection: &Connection) -> bool {
+    connection.input == Some(ConsoleInput::ViewOnly)
+}
+
+/// The viewer who makes room in a session with as many viewers as it may have, when one comes who may control: the newest of those who
+/// only view. `leaving` make room already.
+#[must_use]
+pub fn view_to_displace(status: &ConsoleSessionStatus, leaving: &[String], max_viewers: u16) -> Option<String> {
+    let staying = || status.connections.iter().filter(|connection| !leaving.contains(&connection.id));
+    if staying().count() < usize::from(max_viewers) {
+        return None;
+    }
+    staying()
+        .filter(|connection| only_views(connection))
+        .next_back()
+        .map(|connection| connection.id.clone())
 }
 
 /// The status with what the stream `id` has carried so far. To be written at most once a minute.

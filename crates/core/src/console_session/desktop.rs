@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Resource as _;
-use novasphere_crd::{ConsoleProtocol, HibernationReason, LifecycleState, VncWorkspace, condition as types};
+use novasphere_crd::{ConsoleInput, ConsoleProtocol, HibernationReason, LifecycleState, VncWorkspace, condition as types};
 
 use super::target_state::TargetState;
 use crate::{
@@ -49,6 +49,14 @@ pub fn state(workspace: &VncWorkspace) -> TargetState {
     } else {
         TargetState::Starting
     }
+}
+
+/// Whether a viewer who may only view the console wakes the desktop.
+#[must_use]
+pub fn wakes_on_view(workspace: &VncWorkspace) -> bool {
+    let spec = &workspace.spec;
+    let nobody_controls = spec.console.input == ConsoleInput::ViewOnly;
+    spec.lifecycle.wake_on_view.unwrap_or(nobody_controls)
 }
 
 /// Why nobody can connect before the workspace, or something that it refers to, is changed.
@@ -287,6 +295,15 @@ mod tests {
                 "{lifecycle}"
             );
         }
+    }
+
+    #[test]
+    fn who_only_views_wakes_a_desktop_where_its_policy_says_so_or_nobody_may_do_more() {
+        let wakes = |spec: Value| wakes_on_view(&workspace(&spec, &json!({})));
+        assert!(!wakes(json!({})));
+        assert!(wakes(json!({"lifecycle": {"wakeOnView": true}})));
+        assert!(wakes(json!({"console": {"input": "ViewOnly"}})));
+        assert!(!wakes(json!({"console": {"input": "ViewOnly"}, "lifecycle": {"wakeOnView": false}})));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
-use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
+use novasphere_crd::{ConsoleInput, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 
 use super::session::is_started;
@@ -39,10 +39,19 @@ pub fn machine_name(session: &ConsoleSession, vm_access: Option<&VmAccess>) -> O
     }
 }
 
-/// Whether `other` counts against `maxConcurrentSessions` before `session` does: it has started, or it waits to start as well and
-/// is older. A session whose spec was refused does not count.
+/// What viewers may do at the consoles of a target whose session asks for nothing else.
 #[must_use]
-pub fn is_queued_ahead_of(other: &ConsoleSession, session: &ConsoleSession) -> bool {
+pub fn target_input(vm_access: Option<&VmAccess>, vnc_workspace: Option<&VncWorkspace>) -> ConsoleInput {
+    let of_vm = vm_access.map(|vm_access| vm_access.spec.console.input);
+    let of_desktop = || vnc_workspace.map(|workspace| workspace.spec.console.input);
+    of_vm.or_else(of_desktop).unwrap_or_default()
+}
+
+/// Whether `other` counts against `maxConcurrentSessions` before `session` does: it has started, or it waits to start as well and
+/// is older. A session whose spec was refused does not count, and one that only views does not count before one with control, so that
+/// those who may only look cannot keep out those who work. `input` is that of [`target_input`].
+#[must_use]
+pub fn is_queued_ahead_of(other: &ConsoleSession, session: &ConsoleSession, input: ConsoleInput) -> bool {
     let is_same = other.metadata.uid == session.metadata.uid;
     if is_same || other.namespace() != session.namespace() || other.spec.target_ref != session.spec.target_ref {
         return false;
@@ -52,11 +61,23 @@ pub fn is_queued_ahead_of(other: &ConsoleSession, session: &ConsoleSession) -> b
     if is_leaving || status.is_some_and(|status| status.closed_at.is_some()) {
         return false;
     }
+    let (other_views, views) = (only_views(other, input), only_views(session, input));
+    if other_views && !views {
+        return false;
+    }
     if is_started(other) {
         return true;
     }
     let is_refused = status.is_some_and(|status| status.phase == Some(novasphere_crd::SessionPhase::Failed));
-    !is_refused && creation_order(&other.metadata) < creation_order(&session.metadata)
+    let has_control_first = views && !other_views;
+    !is_refused && (has_control_first || creation_order(&other.metadata) < creation_order(&session.metadata))
+}
+
+/// Whether the viewers of a session may view and not control, as it was granted or else as it asks.
+fn only_views(session: &ConsoleSession, of_target: ConsoleInput) -> bool {
+    let granted = session.status.as_ref().and_then(|status| status.policy.as_ref());
+    let input = granted.map(|policy| policy.input).or(session.spec.input);
+    input.unwrap_or(of_target) == ConsoleInput::ViewOnly
 }
 
 #[cfg(test)]

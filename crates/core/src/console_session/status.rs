@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use novasphere_crd::{
-    CloseReason, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase, SessionTargetKind,
+    CloseReason, ConsoleInput, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase, SessionTargetKind,
     condition as types,
 };
 
@@ -167,11 +167,9 @@ fn target(observed: &Observed<'_>) -> NewCondition {
         Ok(valid) => match valid.target.state {
             TargetState::Running => NewCondition::new_true(type_, TargetReason::Running, running(valid.target.kind)),
             // One reason for both, so that a session's status is not written again with each step of a desktop.
-            TargetState::Starting | TargetState::Asleep => NewCondition::new_true(
-                type_,
-                TargetReason::WakesOnConnect,
-                "The desktop does not run now. Connect to wake it.",
-            ),
+            TargetState::Starting | TargetState::Asleep => {
+                NewCondition::new_true(type_, TargetReason::WakesOnConnect, woken_by(observed, valid))
+            }
             TargetState::Stopped => {
                 NewCondition::new_false(type_, TargetReason::TargetNotRunning, not_running(observed))
             }
@@ -193,6 +191,16 @@ const fn running(kind: SessionTargetKind) -> &'static str {
             "The target's machine runs."
         }
         SessionTargetKind::VncWorkspace => "The desktop answers.",
+    }
+}
+
+/// How a desktop that does not run comes to run.
+fn woken_by(observed: &Observed<'_>, valid: &ValidatedSession) -> &'static str {
+    let workspace = observed.references.vnc_workspace.as_deref();
+    if valid.policy.input == ConsoleInput::ViewOnly && !workspace.is_some_and(desktop::wakes_on_view) {
+        "The desktop does not run now. This session only views it, so it shows the desktop when a viewer with control has woken it."
+    } else {
+        "The desktop does not run now. A viewer who may control it wakes it by connecting."
     }
 }
 
@@ -290,6 +298,7 @@ fn without_dead_gateways(
         user,
         reason: GATEWAY_LOST.to_owned(),
         at: kubernetes_time(now),
+        input: None,
     });
     with_viewer_count(status)
 }

@@ -1,7 +1,9 @@
 //! Input to a desktop, from the sessions on it.
 
 use jiff::Timestamp;
-use novasphere_crd::ConsoleSession;
+use novasphere_crd::{ConsoleInput, ConsoleSession};
+
+use crate::console_session::connection::only_views;
 
 /// How a gateway words that a viewer closed its connection (`Close::ViewerLeft` of the console crate).
 const VIEWER_LEFT: &str = "ViewerLeft";
@@ -22,7 +24,8 @@ impl Activity {
     /// viewer and SSH count together.
     ///
     /// Input is what gateways count (`lastInputAt`, reported once a minute), and that a viewer connects or leaves. That a gateway, a
-    /// network or novasphere itself ends a stream is none: the viewer may have left before.
+    /// network or novasphere itself ends a stream is none: the viewer may have left before. A viewer who may only view is no input,
+    /// neither by being connected nor by coming and going: else they could keep a desktop awake.
     pub fn of<'a>(sessions: impl IntoIterator<Item = &'a ConsoleSession>, uid: &str) -> Self {
         let mut found = Self::default();
         for status in sessions.into_iter().filter_map(|session| session.status.as_ref()) {
@@ -30,15 +33,14 @@ impl Activity {
             if status.target_uid.as_deref().is_some_and(|target| target != uid) {
                 continue;
             }
-            found.connected |= !status.connections.is_empty();
-            let counted = status
-                .connections
-                .iter()
+            let controlling = || status.connections.iter().filter(|connection| !only_views(connection));
+            found.connected |= controlling().next().is_some();
+            let counted = controlling()
                 .flat_map(|connection| [Some(&connection.connected_at), connection.last_input_at.as_ref()]);
             let left = status
                 .last_disconnect
                 .as_ref()
-                .filter(|last| last.reason == VIEWER_LEFT)
+                .filter(|last| last.reason == VIEWER_LEFT && last.input != Some(ConsoleInput::ViewOnly))
                 .map(|last| &last.at);
             let newest = counted.flatten().chain(left).map(|time| time.0).max();
             found.last_input_at = found.last_input_at.max(newest);
@@ -123,6 +125,17 @@ mod tests {
             json!({"connections": [connection(5, Some(70))]}),
         ]);
         assert_eq!((gone.last_input_at, gone.connected), (Some(at(90)), true));
+    }
+
+    #[test]
+    fn a_viewer_who_may_only_view_is_no_input() {
+        let mut looks = connection(5, Some(70));
+        looks["input"] = json!("ViewOnly");
+        let mut gone = left("ViewerLeft", 90);
+        gone["input"] = json!("ViewOnly");
+        assert_eq!(of(&[json!({"connections": [looks], "lastDisconnect": gone})]), Activity::default());
+        looks["input"] = json!("Control");
+        assert_eq!(of(&[json!({"connections": [looks]})]).last_input_at, Some(at(70)));
     }
 
     #[test]

@@ -201,6 +201,22 @@ async fn only_human_input_keeps_a_stream_from_being_idle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_viewer_who_only_views_types_is_no_input_and_shows_that_they_are_there() {
+    let deadlines = Deadlines {
+        expires: None,
+        idle: Some(Duration::from_mins(1)),
+    };
+    let start = Instant::now();
+    let mut stream = Fixture::raw(Rules::VIEW_ONLY, deadlines);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    stream.viewer.write_all(&KEY).await.unwrap();
+    let mut rest = Vec::new();
+    stream.viewer.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(100), "40 s and the idle timeout");
+    assert_eq!(stream.counters.last_input(), stream.counters.opened());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_is_ended_cuts_the_target_at_once_and_tells_the_viewer() {
     let mut stream = Fixture::new(websocket, Protocol::Vnc, Rules::CONTROL, Deadlines::default());
     let start = Instant::now();

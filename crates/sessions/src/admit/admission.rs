@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use novasphere_core::console_session::{
     access::{ConsoleRight, console_right},
     close::close_reason,
-    connection::NewConnection,
+    connection::{NewConnection, view_to_displace},
     desktop,
     grant::{self, IssueError, NewGrant},
     policy::SessionPolicy,
@@ -15,6 +15,7 @@ use novasphere_core::console_session::{
     session::is_started,
     single_use::is_single_use,
     status::{Observed, status},
+    target_state::TargetState,
     validate::{ValidatedSession, validate},
 };
 use novasphere_crd::{CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, Takeover};
@@ -44,9 +45,13 @@ use crate::{
         grant::GrantDecision,
     },
     enforce::{ActiveStream, end_reason},
-    locate::{LocatedTarget, desktops::unavailable_reason, instance_ref},
+    locate::{
+        LocatedTarget,
+        desktops::{asleep, unavailable_reason},
+        instance_ref,
+    },
     plane::SessionPlane,
-    view::session_id,
+    view::{OpenStream, session_id},
     write::StatusDecision,
 };
 
@@ -205,9 +210,17 @@ impl SessionAdmission {
             );
             return Err(refuse(EndReason::InputNotAllowed, missing_right(&user.name, &control)));
         }
-        let displaced = self.streams_to_displace(&valid)?;
-        let found = self.0.targets.find(&valid.target).await?;
-        let connection = self.connection(request, &user);
+        let workspace = references.vnc_workspace.as_deref();
+        let may_wake = has_control || workspace.is_some_and(desktop::wakes_on_view);
+        if valid.target.state == TargetState::Asleep && !may_wake {
+            return Err(asleep());
+        }
+        let mut displaced = self.streams_to_displace(&valid, &user, has_control)?;
+        if has_control {
+            displaced.extend(view_to_displace(&before, &displaced, policy.max_viewers));
+        }
+        let found = self.0.targets.find(&valid.target, may_wake).await?;
+        let connection = self.connection(request, &user, has_control);
         let after = claimed(&before, request, &connection, policy, &displaced, now)?;
         let expires = after.expires_at.as_ref().map_or(now, |expires| expires.0);
         let entry = PendingEntry {
@@ -295,18 +308,34 @@ impl SessionAdmission {
 
     /// The viewers who have to go first: KubeVirt carries one stream of each kind per machine, and does not say no to a
     /// second one of the serial kind.
-    fn streams_to_displace(&self, valid: &ValidatedSession) -> Result<Vec<String>, StreamEnd> {
+    ///
+    /// A viewer who may control the console replaces those who only view, whatever `takeover` says. Who only views replaces nobody but
+    /// themselves.
+    fn streams_to_displace(
+        &self,
+        valid: &ValidatedSession,
+        user: &UserInfo,
+        has_control: bool,
+    ) -> Result<Vec<String>, StreamEnd> {
         let others = self.0.view.streams_of(&valid.target.console, valid.policy.protocol);
-        match (others.first(), valid.policy.takeover) {
-            (Some(other), Takeover::Refuse) => Err(refuse(
+        let is_replace = valid.policy.takeover == Takeover::Replace;
+        let makes_room = |other: &OpenStream| {
+            if has_control {
+                is_replace || !other.has_control
+            } else {
+                is_replace && !other.has_control && other.user == user.name
+            }
+        };
+        match others.iter().find(|other| !makes_room(other)) {
+            Some(other) => Err(refuse(
                 EndReason::InUse,
                 format!("{} is connected by the session {}", other.user, other.session),
             )),
-            _ => Ok(others.into_iter().map(|stream| stream.connection).collect()),
+            None => Ok(others.into_iter().map(|stream| stream.connection).collect()),
         }
     }
 
-    fn connection(&self, request: &EntryRequest, user: &UserInfo) -> NewConnection {
+    fn connection(&self, request: &EntryRequest, user: &UserInfo, has_control: bool) -> NewConnection {
         NewConnection {
             id: request.connection.clone(),
             user: user.name.clone(),
@@ -316,6 +345,11 @@ impl SessionAdmission {
                 Transport::WebSocket => novasphere_crd::Transport::WebSocket,
                 Transport::Rfb => novasphere_crd::Transport::Rfb,
                 Transport::KubeApiserver => novasphere_crd::Transport::KubeApiserver,
+            },
+            input: if has_control {
+                ConsoleInput::Control
+            } else {
+                ConsoleInput::ViewOnly
             },
         }
     }
@@ -328,10 +362,11 @@ impl SessionAdmission {
             found,
             displaced,
         } = entry;
+        let takes_over = !displaced.is_empty() || (live.has_control && policy.takeover == Takeover::Replace);
         for connection in displaced {
             self.0.registry.end_connection(&connection, EndReason::Replaced);
         }
-        let target = self.0.targets.target(found, &live, policy.takeover);
+        let target = self.0.targets.target(found, &live, takes_over);
         let (reporter, of_session) = (self.0.reporter.clone(), id.clone());
         let slot = ConnectionSlot::new(live.id(), move |connection| {
             // A stream that was open has told its end already.

@@ -158,6 +158,7 @@ fn without_displaced(before: &ConsoleSessionStatus, displaced: &[String], now: T
         user: own.user.clone(),
         reason: EndReason::Replaced.reason().to_owned(),
         at: Time(now),
+        input: None,
     };
     let mut after = disconnect(before, &ids, last, now);
     // It forgets grants that are used up; the one that is being used is not.
@@ -272,6 +273,7 @@ mod tests {
             client_address: "192.0.2.1".into(),
             transport: novasphere_crd::Transport::WebSocket,
             connected_at: Time(now),
+            input: None,
             last_input_at: None,
             bytes_sent: 0,
             bytes_received: 0,

@@ -2,6 +2,7 @@
 
 mod desktops;
 mod late;
+mod view_only;
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -84,13 +84,15 @@ impl DesktopWaker {
         })
     }
 
-    /// The target for a viewer of a desktop. `first` is where the desktop was just seen.
+    /// The target for a viewer of a desktop. `first` is where the desktop was just seen. A viewer who may not wake it waits for one that
+    /// starts, and is turned away from one that sleeps.
     pub(crate) fn target(
         &self,
         id: ObjectKey,
         console: Console,
         first: Option<TcpUpstream>,
         place: WaitPermit,
+        may_wake: bool,
     ) -> AwaitedUpstream {
         AwaitedUpstream {
             wake: Arc::new(WakeWaiter(Arc::new(WakeState {
@@ -98,6 +100,7 @@ impl DesktopWaker {
                 id,
                 console,
                 first: Mutex::new(first),
+                may_wake,
                 missing: Mutex::default(),
                 _place: place,
             }))),
@@ -147,6 +150,7 @@ struct WakeState {
     id: ObjectKey,
     console: Console,
     first: Mutex<Option<TcpUpstream>>,
+    may_wake: bool,
     /// Why a desktop that says that it is ready is not found.
     missing: Mutex<Option<String>>,
     _place: WaitPermit,
@@ -190,6 +194,7 @@ impl WakeState {
                     }
                     Err(refusal) => return Err(refusal),
                 },
+                TargetState::Asleep if !self.may_wake => return Err(asleep()),
                 TargetState::Asleep => {
                     self.desktops.wake(&self.id).await?;
                     true
@@ -228,6 +233,15 @@ pub(crate) fn unavailable_reason(workspace: &VncWorkspace) -> StreamEnd {
             "the desktop of VncWorkspace {name} does not start: {}",
             desktop::message(workspace)
         ),
+    )
+}
+
+/// Why a viewer who may only view does not come in to a desktop that sleeps.
+pub(crate) fn asleep() -> StreamEnd {
+    StreamEnd::new(
+        EndReason::TargetNotRunning,
+        "the desktop sleeps, and a viewer who may only view it does not wake it; connect with the right to control it, or set \
+         spec.lifecycle.wakeOnView of the VncWorkspace",
     )
 }
 

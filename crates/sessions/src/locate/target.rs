@@ -7,7 +7,7 @@ use novasphere_core::console_session::{
     target::{self as core, Console},
     target_state::TargetState,
 };
-use novasphere_crd::{ConsoleProtocol, SessionTargetKind, Takeover};
+use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
 use novasphere_dataplane::upstream::{
     Upstream, kubevirt::KubeVirtUpstream, reconnect::SerialUpstream, tcp::TcpUpstream,
 };
@@ -38,13 +38,18 @@ pub(crate) enum LocatedTarget {
         name: String,
     },
     Tcp(TcpUpstream),
-    /// A desktop, and where it is when it runs.
-    Desktop(Option<TcpUpstream>, WaitPermit),
+    Desktop {
+        /// Where it is when it runs.
+        seen: Option<TcpUpstream>,
+        place: WaitPermit,
+        /// Whether its viewer wakes it.
+        may_wake: bool,
+    },
 }
 
 impl TargetLocator {
-    /// Looks up where a console is.
-    pub(crate) async fn find(&self, target: &core::Target) -> Result<LocatedTarget, StreamEnd> {
+    /// Looks up where a console is, for a viewer who wakes a desktop or does not.
+    pub(crate) async fn find(&self, target: &core::Target, may_wake: bool) -> Result<LocatedTarget, StreamEnd> {
         if let Console::KubeVirt { namespace, name } = &target.console {
             return Ok(LocatedTarget::KubeVirt {
                 namespace: namespace.clone(),
@@ -63,23 +68,23 @@ impl TargetLocator {
             },
             TargetState::Starting | TargetState::Asleep | TargetState::Stopped => None,
         };
-        Ok(LocatedTarget::Desktop(seen, place))
+        Ok(LocatedTarget::Desktop { seen, place, may_wake })
     }
 
     /// The target for a stream.
-    pub(crate) fn target(&self, found: LocatedTarget, live: &ActiveStream, takeover: Takeover) -> Upstream {
+    pub(crate) fn target(&self, found: LocatedTarget, live: &ActiveStream, takes_over: bool) -> Upstream {
         match found {
             LocatedTarget::Tcp(target) => Upstream::Tcp(target),
-            LocatedTarget::Desktop(seen, place) => {
+            LocatedTarget::Desktop { seen, place, may_wake } => {
                 let (id, console) = (live.workspace(), live.console.clone());
-                Upstream::Awaited(self.desktops.target(id, console, seen, place))
+                Upstream::Awaited(self.desktops.target(id, console, seen, place, may_wake))
             }
             LocatedTarget::KubeVirt { namespace, name } => {
                 let target = KubeVirtUpstream {
                     client: self.console_client.clone(),
                     namespace,
                     name,
-                    takeover: takeover == Takeover::Replace,
+                    takeover: takes_over,
                 };
                 match live.protocol {
                     ConsoleProtocol::Vnc => Upstream::KubeVirt(target),

@@ -112,6 +112,7 @@ impl SessionReporter {
                 user: live.user.name.clone(),
                 reason: why.reason().to_owned(),
                 at: Time(Timestamp::now()),
+                input: None,
             },
         };
         self.lock().entry(live.session.clone()).or_default().push(leaving);
@@ -126,6 +127,7 @@ impl SessionReporter {
                 user: user.to_owned(),
                 reason: EndReason::ViewerLost.reason().to_owned(),
                 at: Time(Timestamp::now()),
+                input: None,
             },
         };
         self.lock().entry(session.clone()).or_default().push(leaving);

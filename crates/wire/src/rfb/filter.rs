@@ -125,6 +125,12 @@ impl Filter {
         }
     }
 
+    /// Whether keys and pointer pass.
+    #[must_use]
+    pub const fn passes_input(&self) -> bool {
+        self.rules.input
+    }
+
     /// Takes what the viewer sent, appends what may pass to `output`, and says whether a person did something.
     ///
     /// Human input is a key pressed and a pointer that moved or changed a button, also while only looking is allowed.

@@ -148,6 +148,7 @@ async fn few_writes() -> Result<()> {
                     user: "ann".to_owned(),
                     reason: "ViewerLeft".to_owned(),
                     at: Time(left),
+                    input: None,
                 };
                 Ok(disconnect(status, &[STREAM], last, left))
             })

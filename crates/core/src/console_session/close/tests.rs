@@ -124,6 +124,7 @@ fn a_session_for_one_connection_ends_with_it() {
             gateway: "g".into(),
             client_address: "192.0.2.1".into(),
             transport: novasphere_crd::Transport::KubeApiserver,
+            input: novasphere_crd::ConsoleInput::Control,
         },
         1,
         at(1),

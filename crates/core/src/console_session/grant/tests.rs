@@ -97,6 +97,7 @@ proptest::proptest! {
                 gateway: "g".into(),
                 client_address: "192.0.2.1".into(),
                 transport: novasphere_crd::Transport::WebSocket,
+                input: novasphere_crd::ConsoleInput::Control,
             };
             match claim(&status, &hash("a"), connection, 64, at(second)) {
                 Ok(new) => {

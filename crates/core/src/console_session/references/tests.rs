@@ -1,5 +1,5 @@
 use jiff::Timestamp;
-use novasphere_crd::{SessionPhase, Time};
+use novasphere_crd::{ConsoleInput, SessionPhase, Time};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn named(mut session: ConsoleSession, uid: &str, second: i64) -> ConsoleSession 
 #[test]
 fn whoever_runs_or_is_older_comes_first() {
     let mine = named(session(json!({})), "m", 10);
-    let before = |other: &ConsoleSession| is_queued_ahead_of(other, &mine);
+    let before = |other: &ConsoleSession| is_queued_ahead_of(other, &mine, ConsoleInput::Control);
     assert!(!before(&mine));
     assert!(before(&named(session(json!({})), "a", 9)));
     assert!(before(&named(session(json!({})), "a", 10)), "of one second: by UID");
@@ -32,24 +32,39 @@ fn whoever_runs_or_is_older_comes_first() {
 }
 
 #[test]
+fn who_only_views_holds_no_place_before_who_may_control() {
+    let view = || json!({"input": "ViewOnly"});
+    let (controls, views) = (named(session(json!({})), "m", 10), named(session(view()), "n", 10));
+    let ahead = |other: &ConsoleSession, of: &ConsoleSession| is_queued_ahead_of(other, of, ConsoleInput::Control);
+    assert!(!ahead(&named(ready(view()), "a", 1), &controls), "it runs and looks");
+    assert!(!ahead(&named(session(view()), "a", 1), &controls), "it is older and looks");
+    assert!(ahead(&named(ready(view()), "a", 11), &views), "among those who look");
+    assert!(ahead(&named(session(json!({})), "z", 11), &views), "it may control, and waits");
+    assert!(ahead(&named(ready(json!({})), "z", 11), &views));
+    // Where the target allows nothing else, sessions that ask for nothing only view.
+    let plain = named(session(json!({})), "a", 9);
+    assert!(is_queued_ahead_of(&plain, &controls, ConsoleInput::ViewOnly));
+}
+
+#[test]
 fn whoever_is_over_or_refused_holds_no_place() {
     let mine = named(session(json!({})), "m", 10);
     let mut over = named(ready(json!({})), "a", 1);
     over.spec.revoked = true;
-    assert!(!is_queued_ahead_of(&over, &mine));
+    assert!(!is_queued_ahead_of(&over, &mine, ConsoleInput::Control));
     let mut leaving = named(ready(json!({})), "a", 1);
     leaving.metadata.deletion_timestamp = Some(Time(at(2)));
-    assert!(!is_queued_ahead_of(&leaving, &mine));
+    assert!(!is_queued_ahead_of(&leaving, &mine, ConsoleInput::Control));
     let mut refused = named(session(json!({"power": true})), "a", 1);
     refused.status = Some(outcome(&refused, &references(&json!({})), &[], at(1)).status);
     assert_eq!(refused.status.as_ref().unwrap().phase, Some(SessionPhase::Failed));
-    assert!(!is_queued_ahead_of(&refused, &mine));
+    assert!(!is_queued_ahead_of(&refused, &mine, ConsoleInput::Control));
 }
 
 /// Looks at one session as the controller does.
 fn reconcile(sessions: &mut [ConsoleSession], index: usize, references: &References, now: Timestamp) {
     let mine = sessions[index].clone();
-    let before = sessions.iter().filter(|other| is_queued_ahead_of(other, &mine)).count();
+    let before = sessions.iter().filter(|other| is_queued_ahead_of(other, &mine, ConsoleInput::Control)).count();
     let references = References {
         sessions_ahead: if is_started(&mine) { 0 } else { before },
         ..references.clone()

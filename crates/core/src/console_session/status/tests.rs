@@ -42,6 +42,7 @@ fn viewer(id: &str, gateway: &str) -> NewConnection {
         gateway: gateway.into(),
         client_address: "192.0.2.1".into(),
         transport: novasphere_crd::Transport::WebSocket,
+        input: novasphere_crd::ConsoleInput::Control,
     }
 }
 
