@@ -22,7 +22,11 @@ use novasphere_crd::{
     ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
     VmAccess, VncWorkspace,
 };
-use novasphere_dataplane::{admission::Admitted, registry::Transport};
+use novasphere_dataplane::{
+    admission::Admitted,
+    audit::{AuditEvent, AuditRecord},
+    registry::Transport,
+};
 use novasphere_runtime::{
     access::UserInfo,
     namespaced::Namespaced,
@@ -131,7 +135,28 @@ impl ConsoleHandler {
         }
     }
 
+    /// Refuses a user without this right, in the audit log too.
     async fn require(&self, caller: ApiCaller<'_>, right: &ResourceAttributes) -> Result<(), StatusError> {
+        let has = self.has(caller, right).await;
+        if let Err(error @ StatusError::Forbidden(detail)) = &has {
+            let part = |part: &Option<String>| part.clone().unwrap_or_default();
+            self.gateway.audit().record(
+                AuditEvent::Refused,
+                &AuditRecord {
+                    target: Some(format!("{}/{}/{}", part(&right.resource), part(&right.namespace), part(&right.name))),
+                    user: Some(&caller.user.name),
+                    client: Some(caller.client),
+                    transport: Some(Transport::KubeApiserver),
+                    reason: Some(error.reason()),
+                    detail: Some(detail),
+                    ..AuditRecord::default()
+                },
+            );
+        }
+        has
+    }
+
+    async fn has(&self, caller: ApiCaller<'_>, right: &ResourceAttributes) -> Result<(), StatusError> {
         let reviewer = self.gateway.access();
         Ok(reviewer.require(caller.user, right, REVIEW_MAX_AGE).await?)
     }
@@ -254,7 +279,7 @@ impl ConsoleHandler {
             return Ok(options);
         }
         let control = console_right(kind, protocol, namespace, name, ConsoleRight::Control);
-        match self.require(caller, &control).await {
+        match self.has(caller, &control).await {
             Ok(()) => Ok(options),
             Err(StatusError::Forbidden(_)) => Ok(ConsoleOptions {
                 input: Some(ConsoleInput::ViewOnly),

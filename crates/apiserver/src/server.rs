@@ -286,7 +286,7 @@ impl ApiServer {
                 accepted_form(headers, false)?;
                 body_is_json(headers)?;
                 let body = body(request).await?;
-                let token = self.tokens.create(&user, namespace, name, &body).await?;
+                let token = self.tokens.create(caller, namespace, name, &body).await?;
                 let token = serde_json::to_value(token).map_err(|error| StatusError::Internal(error.to_string()))?;
                 let mut response = json_response(StatusCode::CREATED, &token);
                 let headers = response.headers_mut();

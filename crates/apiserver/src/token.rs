@@ -11,6 +11,7 @@ use novasphere_core::console_session::{
     grant::{DEFAULT_TOKEN_TTL, IssueError, NewGrant, TOKEN_TTL_LIMIT, find},
 };
 use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
+use novasphere_dataplane::audit::{AuditEvent, AuditRecord};
 use novasphere_runtime::{access::UserInfo, optimistic::UpdateError, serve::status::StatusError};
 use novasphere_sessions::SessionGateway;
 use novasphere_wire::token::TokenHash;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::{GROUP, REVIEW_MAX_AGE, VERSION};
+use crate::{GROUP, REVIEW_MAX_AGE, VERSION, connect::ApiCaller};
 
 /// The kind of what is sent and answered.
 pub const KIND: &str = "ConsoleToken";
@@ -174,11 +175,39 @@ impl TokenHandler {
     /// ready within 10 s, 429 when it has too many tokens, 503.
     pub async fn create(
         &self,
-        user: &UserInfo,
+        caller: ApiCaller<'_>,
         namespace: &str,
         name: &str,
         body: &[u8],
     ) -> Result<ConsoleToken, StatusError> {
+        let issued = self.issue(caller, namespace, name, body).await;
+        if let Err(error) = &issued
+            && is_denial(error)
+        {
+            let detail = error.to_string();
+            self.gateway.audit().record(
+                AuditEvent::TokenDenied,
+                &AuditRecord {
+                    session: Some(format!("{namespace}/{name}")),
+                    user: Some(&caller.user.name),
+                    client: Some(caller.client),
+                    reason: Some(error.reason()),
+                    detail: Some(&detail),
+                    ..AuditRecord::default()
+                },
+            );
+        }
+        issued
+    }
+
+    async fn issue(
+        &self,
+        caller: ApiCaller<'_>,
+        namespace: &str,
+        name: &str,
+        body: &[u8],
+    ) -> Result<ConsoleToken, StatusError> {
+        let user = caller.user;
         self.require(user, &token_right(namespace, name)).await?;
         let options = TokenOptions::read(body)?;
         let sessions: Api<ConsoleSession> = Api::namespaced(self.gateway.client().clone(), namespace);
@@ -209,7 +238,7 @@ impl TokenHandler {
             ttl: options.ttl,
             uses: options.uses,
         };
-        let granted = self.gateway.grant(&session, &grant).await;
+        let granted = self.gateway.grant(&session, &grant, caller.client).await;
         let granted = granted.map_err(|error| not_granted(&error, &session))?;
         let status = granted.status.clone().unwrap_or_default();
         Ok(ConsoleToken {
@@ -286,6 +315,14 @@ fn is_settled(session: &ConsoleSession) -> bool {
 async fn read(sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSession, StatusError> {
     let session = sessions.get_opt(name).await.map_err(unavailable)?;
     session.ok_or_else(|| not_found(name))
+}
+
+/// Whether a decision about the user or the session stands behind an error, in contrast to one about the request or the cluster.
+const fn is_denial(error: &StatusError) -> bool {
+    matches!(
+        error,
+        StatusError::Forbidden(_) | StatusError::Conflict(_) | StatusError::NotFound { .. } | StatusError::TooManyRequests(_)
+    )
 }
 
 fn not_found(name: &str) -> StatusError {

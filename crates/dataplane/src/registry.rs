@@ -402,6 +402,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_a_connection_ends_its_stream_alone_and_once() {
+        let registry = Registry::default();
+        let named = |connection: &str| StreamInfo {
+            connection: connection.into(),
+            ..info("a", "ann")
+        };
+        let (mut one, two) = (registry.open(named("one")), registry.open(named("two")));
+        let unnamed = registry.open(info("a", "ann"));
+        assert!(!registry.end_connection("three", EndReason::Replaced));
+        assert!(!registry.end_connection("", EndReason::Replaced), "that is no name");
+        assert!(registry.end_connection("one", EndReason::Replaced));
+        assert!(!registry.end_connection("one", EndReason::Revoked), "the first end counts");
+        assert_eq!(one.ended().await, EndReason::Replaced);
+        drop(one);
+        assert!(!registry.end_connection("one", EndReason::Revoked), "it is gone");
+        assert_eq!(registry.count(), 2);
+        drop((two, unnamed));
+        assert!(registry.lock().by_connection.is_empty());
+    }
+
+    #[tokio::test]
     async fn streams_of_a_user_can_be_picked() {
         let registry = Registry::default();
         let (mut ann, _ben) = (registry.open(info("a", "ann")), registry.open(info("a", "ben")));

@@ -27,9 +27,14 @@ pub struct GatewayConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_timeout: Option<Duration>,
 
-    /// File to which the audit log is appended. Default: standard output.
+    /// File to which the audit log is appended; it may be renamed at any time. Default: standard output, where it is beside the program's
+    /// own log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_log: Option<PathBuf>,
+
+    /// Unix datagram socket to which the audit log is sent, each line as one datagram. Not with `auditLog`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_socket: Option<PathBuf>,
 
     /// Whether `/metrics` has a gauge for each session that has a stream, labelled with its namespace and name. Default
     /// `false`: such labels can become many.
@@ -51,6 +56,8 @@ pub struct GatewaySettings {
     pub wake_timeout: time::Duration,
     /// The audit log's file.
     pub audit_log: Option<PathBuf>,
+    /// The audit log's socket.
+    pub audit_socket: Option<PathBuf>,
     /// Whether each session has a gauge.
     pub metrics_per_session: bool,
     /// How long streams go on after the request to stop.
@@ -81,6 +88,7 @@ impl Configuration {
             )?,
             wake_timeout: wake_timeout.map_or(WAKE_TIMEOUT, |set| set.get().clamp(least, most)),
             audit_log: one("auditLog", new.audit_log.as_ref(), old.audit_log.as_ref())?,
+            audit_socket: new.audit_socket.clone(),
             metrics_per_session: one(
                 "metricsPerSession",
                 new.metrics_per_session.as_ref(),
@@ -121,6 +129,7 @@ mod tests {
                 watch_namespace: Some("team".into()),
                 wake_timeout: time::Duration::from_mins(7),
                 audit_log: Some("/a".into()),
+                audit_socket: None,
                 metrics_per_session: true,
                 drain_grace: time::Duration::from_secs(3),
             }

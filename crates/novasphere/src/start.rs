@@ -1,10 +1,11 @@
 //! The roles of the process, each as tasks.
 
-use std::{fs::File, io::Write, path::Path};
+use std::io::Write;
 
 use anyhow::Context;
 use kube::Config;
-use novasphere::{Configuration, Role, RoleSelection};
+use novasphere::{Configuration, GatewaySettings, Role, RoleSelection};
+use novasphere_dataplane::audit::output::{AuditFile, AuditSocket};
 use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown, tasks::Tasks};
 use novasphere_sessions::{SessionGateway, SessionGatewayOptions, StartError};
 use tokio::task::JoinSet;
@@ -53,7 +54,7 @@ impl Roles {
             wake_timeout: settings.wake_timeout,
             metrics,
             runtime_metrics: self.process.metrics.clone(),
-            audit: audit(settings.audit_log.as_deref())?,
+            audit: audit(settings)?,
             shutdown: self.process.shutdown.clone(),
         };
         match SessionGateway::start(options, tasks).await {
@@ -156,11 +157,21 @@ impl Roles {
 }
 
 /// What the audit log is written to.
-fn audit(file: Option<&Path>) -> anyhow::Result<Box<dyn Write + Send>> {
-    let Some(path) = file else {
-        return Ok(Box::new(std::io::stdout()));
-    };
-    let file = File::options().create(true).append(true).open(path);
-    let file = file.with_context(|| format!("gateway.auditLog: cannot open {}", path.display()))?;
-    Ok(Box::new(file))
+fn audit(settings: &GatewaySettings) -> anyhow::Result<Box<dyn Write + Send>> {
+    match (&settings.audit_log, &settings.audit_socket) {
+        (None, None) => Ok(Box::new(std::io::stdout())),
+        (Some(path), None) => {
+            let file = AuditFile::open(path);
+            let file = file.with_context(|| format!("gateway.auditLog: cannot open {}", path.display()))?;
+            Ok(Box::new(file))
+        }
+        (None, Some(path)) => {
+            let socket = AuditSocket::open(path);
+            let socket = socket.with_context(|| format!("gateway.auditSocket: cannot send to {}", path.display()))?;
+            Ok(Box::new(socket))
+        }
+        (Some(_), Some(_)) => anyhow::bail!(
+            "gateway.auditLog and gateway.auditSocket are both set, and the audit log goes to one place; remove one of them"
+        ),
+    }
 }

@@ -1,12 +1,10 @@
 //! What ends a stream: its session, the user's rights, and the end of the gateway.
 
-mod active;
 mod enforcer;
 pub mod lease;
 
 pub use self::lease::HolderNameError;
 pub(crate) use self::{
-    active::{ActiveStream, ActiveStreams, InstanceRef},
     enforcer::{Enforcer, end_reason},
     lease::GatewayLease,
 };

@@ -10,7 +10,7 @@ use novasphere_core::console_session::{
 use novasphere_crd::ConsoleSession;
 use novasphere_dataplane::{
     admission::{Admitted, Observer},
-    audit::AuditLog,
+    audit::{AuditEvent, AuditLog, AuditRecord},
     gateway::Gateway,
     limits::ConnectionLimiter,
     metrics::StreamMetrics,
@@ -131,7 +131,17 @@ impl SessionGateway {
             applier: Applier::new(client.clone(), FIELD_MANAGER, options.runtime_metrics),
             events: events::Reporter::new(client.clone(), REPORTER, &holder),
         };
-        let plane = SessionPlane::start(clients, view, &holder, options.endpoints, options.wake_timeout, tasks);
+        let audit = AuditLog::new(holder.clone(), options.audit);
+        tasks.spawn("audit log", audit.clone().run());
+        let plane = SessionPlane::start(
+            clients,
+            view,
+            &holder,
+            options.endpoints,
+            options.wake_timeout,
+            audit.clone(),
+            tasks,
+        );
         let enforcer = Enforcer::new(Arc::clone(&plane));
         let lease = GatewayLease::new(client.clone(), &options.namespace, &holder);
         let changed = enforcer.clone();
@@ -140,7 +150,7 @@ impl SessionGateway {
         tasks.spawn("enforcer", enforcer.clone().watch_rights());
         tasks.spawn("gateway lease", lease.clone().keep());
         let observers: Vec<Box<dyn Observer>> = vec![
-            Box::new(AuditLog::new(holder, options.audit)),
+            Box::new(audit),
             Box::new(options.metrics),
             Box::new(plane.reporter.clone()),
             // Last: it may end the stream at once.
@@ -215,7 +225,14 @@ impl SessionGateway {
         admitted
     }
 
-    /// Adds a grant to the session's status, as everything that novasphere writes there, and tells of it by an event.
+    /// The audit log of this process, for decisions that the caller makes.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        &self.plane.audit
+    }
+
+    /// Adds a grant to the session's status, as everything that novasphere writes there, and tells of it in the audit log and by an event.
+    /// `client` is where the user asks from.
     ///
     /// # Errors
     ///
@@ -224,9 +241,24 @@ impl SessionGateway {
         &self,
         session: &ConsoleSession,
         grant: &NewGrant,
+        client: IpAddr,
     ) -> Result<Arc<ConsoleSession>, UpdateError<IssueError>> {
         let granted = self.admission.grant(session, grant).await?;
-        self.plane.reporter.granted(&session_id(session), grant);
+        let id = session_id(session);
+        let what = format!("grant {} for {} s and {} streams", grant.id, grant.ttl.as_secs(), grant.uses);
+        self.plane.audit.record(
+            AuditEvent::TokenGranted,
+            &AuditRecord {
+                session: Some(id.to_string()),
+                session_uid: Some(&id.uid),
+                target: Some(entry::target_name(session)),
+                user: Some(&grant.user),
+                client: Some(client),
+                detail: Some(&what),
+                ..AuditRecord::default()
+            },
+        );
+        self.plane.reporter.granted(&id, grant);
         Ok(granted)
     }
 
@@ -236,6 +268,7 @@ impl SessionGateway {
         const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
         self.gateway.registry().drain(grace, CLOSE_TIMEOUT).await;
         self.plane.reporter.flush(CLOSE_TIMEOUT).await;
+        self.plane.audit.stop();
         self.lease.release().await;
     }
 }

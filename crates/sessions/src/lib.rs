@@ -6,9 +6,12 @@
 //! - [`mod@write`]: what is written about sessions: status, events, usage
 //! - [`enforce`]: what ends a stream
 //!
+//! What they share is in `plane`, and the streams of this process in `active`.
+//!
 //! Everything is decided on the watch caches with the pure functions of `novasphere-core`; what has to hold over replicas is an optimistic write
 //! of the session's status. This crate opens no port and reads no configuration (the roles do), and carries no byte of a console (`dataplane` does).
 
+mod active;
 pub mod admit;
 pub mod enforce;
 mod gateway;

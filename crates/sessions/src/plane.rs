@@ -4,12 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use kube::Client;
 use novasphere_core::console_session::endpoints::Endpoints;
-use novasphere_dataplane::registry::Registry;
+use novasphere_dataplane::{
+    audit::{AuditEvent, AuditLog, AuditRecord},
+    registry::{Registry, SessionId},
+};
 use novasphere_runtime::{access::AccessReviewer, apply::Applier, events, tasks::Tasks};
+use novasphere_wire::close::EndReason;
 
 use crate::{
+    active::ActiveStreams,
     admit::{TargetReader, TokenLookup},
-    enforce::ActiveStreams,
     locate::{DesktopWaker, Explainer, Locator, TargetLocator},
     view::SessionView,
     write::{SessionReporter, SessionWriter},
@@ -41,6 +45,7 @@ pub(crate) struct SessionPlane {
     pub(crate) access: AccessReviewer,
     pub(crate) targets: TargetLocator,
     pub(crate) reporter: SessionReporter,
+    pub(crate) audit: AuditLog,
 }
 
 impl SessionPlane {
@@ -51,6 +56,7 @@ impl SessionPlane {
         holder: &str,
         endpoints: Endpoints,
         wake_timeout: Duration,
+        audit: AuditLog,
         tasks: &mut Tasks,
     ) -> Arc<Self> {
         let Clients {
@@ -70,7 +76,7 @@ impl SessionPlane {
             target_reader: TargetReader::new(client.clone(), view.clone()),
             access: AccessReviewer::new(client),
             targets: TargetLocator {
-                desktops: DesktopWaker::new(applier, locator.clone(), view.clone(), wake_timeout),
+                desktops: DesktopWaker::new(applier, locator.clone(), view.clone(), audit.clone(), wake_timeout),
                 explainer: Explainer {
                     console_client: console_client.clone(),
                     view: view.clone(),
@@ -82,6 +88,45 @@ impl SessionPlane {
             view,
             active,
             writer,
+            audit,
         })
+    }
+
+    /// Ends a stream of this process, and notes in the audit log that it was decided.
+    pub(crate) fn cut(&self, connection: &str, why: EndReason) {
+        let live = self.active.find(connection);
+        if self.registry.end_connection(connection, why)
+            && let Some(live) = live
+        {
+            self.audit.record(
+                AuditEvent::Cut,
+                &AuditRecord {
+                    reason: Some(why.reason()),
+                    ..live.audit_record()
+                },
+            );
+        }
+    }
+
+    /// Ends all streams of a session in this process, and notes in the audit log that it was decided.
+    pub(crate) fn cut_session(&self, session: &SessionId, why: EndReason) {
+        let ended = self.registry.end_session(session, why);
+        if ended == 0 {
+            return;
+        }
+        let event = if why == EndReason::Revoked {
+            AuditEvent::Revoked
+        } else {
+            AuditEvent::Cut
+        };
+        let streams = format!("{ended} of its streams are here");
+        let record = AuditRecord {
+            session: Some(session.to_string()),
+            session_uid: Some(&session.uid),
+            reason: Some(why.reason()),
+            detail: Some(&streams),
+            ..AuditRecord::default()
+        };
+        self.audit.record(event, &record);
     }
 }

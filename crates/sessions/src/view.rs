@@ -506,3 +506,6 @@ fn hashes(session: &ConsoleSession) -> impl Iterator<Item = &String> {
     let grants = session.status.iter().flat_map(|status| &status.grants);
     grants.map(|grant| &grant.sha256)
 }
+
+#[cfg(test)]
+mod tests;

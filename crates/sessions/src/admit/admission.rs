@@ -36,6 +36,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
+    active::ActiveStream,
     admit::{
         TargetView,
         entry::{
@@ -44,7 +45,7 @@ use crate::{
         },
         grant::GrantDecision,
     },
-    enforce::{ActiveStream, end_reason},
+    enforce::end_reason,
     locate::{
         LocatedTarget,
         desktops::{asleep, unavailable_reason},
@@ -364,7 +365,7 @@ impl SessionAdmission {
         } = entry;
         let takes_over = !displaced.is_empty() || (live.has_control && policy.takeover == Takeover::Replace);
         for connection in displaced {
-            self.0.registry.end_connection(&connection, EndReason::Replaced);
+            self.0.cut(&connection, EndReason::Replaced);
         }
         let target = self.0.targets.target(found, &live, takes_over);
         let (reporter, of_session) = (self.0.reporter.clone(), id.clone());

@@ -17,8 +17,8 @@ use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::ActiveStream;
 use crate::{
+    active::ActiveStream,
     plane::SessionPlane,
     view::{ViewChange, session_id},
 };
@@ -75,7 +75,7 @@ impl Enforcer {
     /// Ends the streams of a session that may not go on, and puts those back into it that it does not know.
     pub(crate) fn check(&self, id: &SessionId) {
         let Some(session) = self.plane.view.of(id) else {
-            self.plane.registry.end_session(id, EndReason::Deleted);
+            self.plane.cut_session(id, EndReason::Deleted);
             return;
         };
         for live in self.end_refused(id, &session) {
@@ -87,7 +87,7 @@ impl Enforcer {
     fn end_refused(&self, id: &SessionId, session: &ConsoleSession) -> Vec<Arc<ActiveStream>> {
         let references = self.plane.view.references(session);
         if let Some(reason) = close_reason(session, &references, Timestamp::now()) {
-            self.plane.registry.end_session(id, end_reason(reason));
+            self.plane.cut_session(id, end_reason(reason));
             return Vec::new();
         }
         self.follow_expiry(session);
@@ -120,14 +120,14 @@ impl Enforcer {
                 if let Some(session) = session {
                     self.end_refused(&id, &session);
                 } else if self.plane.writer.is_gone(&id).await {
-                    self.plane.registry.end_session(&id, EndReason::Deleted);
+                    self.plane.cut_session(&id, EndReason::Deleted);
                 }
             })
             .await;
     }
 
     fn end(&self, stream: &ActiveStream, reason: EndReason) {
-        self.plane.registry.end_connection(stream.id(), reason);
+        self.plane.cut(stream.id(), reason);
     }
 
     /// A stream's own clock knows the end that the session had when it was opened.

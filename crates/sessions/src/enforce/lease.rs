@@ -20,18 +20,18 @@ use novasphere_core::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// What the names of these leases begin with.
-pub const PREFIX: &str = "novasphere-gateway-";
+pub const LEASE_NAME_PREFIX: &str = "novasphere-gateway-";
 
-/// Whoever has not renewed for this long is taken for dead.
-pub const DURATION: Duration = Duration::from_secs(15);
+/// A gateway that has not renewed for this long is taken for dead.
+pub const LEASE_TTL: Duration = Duration::from_secs(15);
 
 /// How often it is renewed.
-pub const RENEW: Duration = Duration::from_secs(5);
+pub const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 
 const MANAGER: &str = "novasphere/gateway";
 
 /// Random characters in a process's name: a process that starts again under its old name has none of its old streams.
-const SUFFIX: usize = 5;
+const SUFFIX_BYTES: usize = 5;
 
 /// The name of this process cannot be that of an object.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +54,14 @@ pub(crate) struct GatewayLease {
 /// [`HolderNameError`] when `instance` does not fit.
 pub(crate) fn identity(instance: &str) -> Result<String, HolderNameError> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let random = rand::random::<[u8; SUFFIX]>();
+    let random = rand::random::<[u8; SUFFIX_BYTES]>();
     let suffix: String = random
         .iter()
         .filter_map(|byte| ALPHABET.get(usize::from(byte % 32)))
         .map(|byte| char::from(*byte))
         .collect();
     let holder = format!("{instance}-{suffix}");
-    if instance.is_empty() || holder.len() > 200 || DnsSubdomain::parse(&format!("{PREFIX}{holder}")).is_err() {
+    if instance.is_empty() || holder.len() > 200 || DnsSubdomain::parse(&format!("{LEASE_NAME_PREFIX}{holder}")).is_err() {
         return Err(HolderNameError(instance.to_owned()));
     }
     Ok(holder)
@@ -76,19 +76,19 @@ impl GatewayLease {
     }
 
     fn name(&self) -> String {
-        format!("{PREFIX}{}", self.holder)
+        format!("{LEASE_NAME_PREFIX}{}", self.holder)
     }
 
     /// Renews until it is dropped. A failure is tried again at the next turn.
     pub(crate) async fn keep(self) {
-        let mut turns = interval(RENEW);
+        let mut turns = interval(RENEW_INTERVAL);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            match timeout(RENEW, self.renew()).await {
+            match timeout(RENEW_INTERVAL, self.renew()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(lease = self.name(), "cannot renew the gateway's lease: {error}"),
-                Err(_) => tracing::warn!(lease = self.name(), "cannot renew the gateway's lease within {RENEW:?}"),
+                Err(_) => tracing::warn!(lease = self.name(), "cannot renew the gateway's lease within {RENEW_INTERVAL:?}"),
             }
         }
     }
@@ -109,7 +109,7 @@ impl GatewayLease {
             },
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.holder.clone()),
-                lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+                lease_duration_seconds: i32::try_from(LEASE_TTL.as_secs()).ok(),
                 renew_time: Some(MicroTime(Timestamp::now())),
                 ..LeaseSpec::default()
             }),
@@ -121,7 +121,7 @@ impl GatewayLease {
 
     /// Says that this process carries nothing any more.
     pub(crate) async fn release(&self) {
-        let deleted = timeout(RENEW, self.leases.delete(&self.name(), &DeleteParams::default())).await;
+        let deleted = timeout(RENEW_INTERVAL, self.leases.delete(&self.name(), &DeleteParams::default())).await;
         if let Ok(Err(error)) = deleted {
             tracing::warn!(lease = self.name(), "cannot delete the gateway's lease: {error}");
         }

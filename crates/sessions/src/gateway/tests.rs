@@ -239,12 +239,28 @@ fn session(uses: u32) -> Value {
     })
 }
 
+/// What was written into the audit log.
+#[derive(Clone, Default)]
+struct SharedOutput(Arc<Mutex<Vec<u8>>>);
+
+impl Write for SharedOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 struct Stage {
     server: Server,
     sessions: SessionView,
     registry: novasphere_dataplane::registry::Registry,
     enforcer: Enforcer,
     report: crate::write::SessionReporter,
+    output: SharedOutput,
     admission: SessionAdmission,
     _tasks: Tasks,
 }
@@ -281,13 +297,16 @@ impl Stage {
             client,
         };
         let view = sessions.clone();
-        let plane = SessionPlane::start(clients, view, "g1", Endpoints::default(), WAIT, &mut tasks);
+        let output = SharedOutput::default();
+        let audit = AuditLog::new("g1".to_owned(), Box::new(output.clone()));
+        let plane = SessionPlane::start(clients, view, "g1", Endpoints::default(), WAIT, audit, &mut tasks);
         Self {
             server,
             sessions,
             registry: plane.registry.clone(),
             enforcer: Enforcer::new(Arc::clone(&plane)),
             report: plane.reporter.clone(),
+            output,
             admission: SessionAdmission::new(plane),
             _tasks: tasks,
         }
@@ -327,6 +346,16 @@ impl Stage {
         });
         Observer::on_opened(&self.enforcer, handle.stream());
         handle
+    }
+
+    /// Event, reason and user of the lines of the audit log.
+    fn audited(&self) -> Vec<[String; 3]> {
+        let text = String::from_utf8(self.output.0.lock().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let word = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        lines
+            .map(|line| ["event", "reason", "user"].map(|name| word(&line, name)))
+            .collect()
     }
 
     fn connections(&self) -> usize {
@@ -409,7 +438,22 @@ async fn a_session_that_ends_ends_its_streams() {
         assert!(futures::FutureExt::now_or_never(handle.ended()).is_none());
         stage.seen(edit);
         assert_eq!(handle.ended().await, why);
+        stage.seen(edit);
+        let event = if why == EndReason::Revoked { "Revoked" } else { "Cut" };
+        assert_eq!(stage.audited(), [[event, why.reason(), ""]], "one line for one decision");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_user_lost_the_right_is_cut_and_it_is_audited() {
+    let stage = Stage::new(1);
+    let admitted = stage.enter().await.unwrap();
+    let mut handle = stage.open(&admitted);
+    stage.server.0.lock().allowed = false;
+    let mut turns = Tasks::new();
+    turns.spawn("enforcer", stage.enforcer.clone().watch_rights());
+    assert_eq!(handle.ended().await, EndReason::AccessWithdrawn);
+    assert_eq!(stage.audited(), [["Cut", "AccessWithdrawn", "ann"]]);
 }
 
 #[tokio::test]

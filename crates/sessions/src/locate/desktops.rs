@@ -6,13 +6,15 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use novasphere_core::console_session::{
     desktop::{self, DesktopUnavailable},
-    target::Console,
     target_state::TargetState,
 };
 use novasphere_crd::{Time, VncWorkspace};
-use novasphere_dataplane::upstream::{
-    tcp::TcpUpstream,
-    wait::{AwaitedUpstream, BoxFuture, Wake},
+use novasphere_dataplane::{
+    audit::{AuditEvent, AuditLog},
+    upstream::{
+        tcp::TcpUpstream,
+        wait::{AwaitedUpstream, BoxFuture, Wake},
+    },
 };
 use novasphere_runtime::{
     apply::{ApiReason, Applier},
@@ -28,7 +30,7 @@ use tokio::{
 };
 
 use super::locator::Locator;
-use crate::view::SessionView;
+use crate::{active::ActiveStream, view::SessionView};
 
 /// How many viewers of a process wait at a time.
 pub const WAITING_VIEWERS_LIMIT: usize = 1024;
@@ -48,6 +50,7 @@ struct WakerInner {
     applier: Applier,
     locator: Locator,
     view: SessionView,
+    audit: AuditLog,
     /// How long a viewer waits at most.
     timeout: Duration,
     places: Arc<Semaphore>,
@@ -62,11 +65,18 @@ pub(crate) struct WaitPermit(
 );
 
 impl DesktopWaker {
-    pub(crate) fn new(applier: Applier, locator: Locator, view: SessionView, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        applier: Applier,
+        locator: Locator,
+        view: SessionView,
+        audit: AuditLog,
+        timeout: Duration,
+    ) -> Self {
         Self(Arc::new(WakerInner {
             applier,
             locator,
             view,
+            audit,
             timeout,
             places: Arc::new(Semaphore::new(WAITING_VIEWERS_LIMIT)),
             wakes: KeyedLock::default(),
@@ -88,8 +98,7 @@ impl DesktopWaker {
     /// starts, and is turned away from one that sleeps.
     pub(crate) fn target(
         &self,
-        id: ObjectKey,
-        console: Console,
+        live: &ActiveStream,
         first: Option<TcpUpstream>,
         place: WaitPermit,
         may_wake: bool,
@@ -97,8 +106,8 @@ impl DesktopWaker {
         AwaitedUpstream {
             wake: Arc::new(WakeWaiter(Arc::new(WakeState {
                 desktops: self.clone(),
-                id,
-                console,
+                id: live.workspace(),
+                live: live.clone(),
                 first: Mutex::new(first),
                 may_wake,
                 missing: Mutex::default(),
@@ -108,14 +117,14 @@ impl DesktopWaker {
         }
     }
 
-    /// Asks a desktop to wake, if it still sleeps. Those who ask for the same one in this process wait for each other, so that
-    /// one of them asks for all.
-    async fn wake(&self, id: &ObjectKey) -> Result<(), StreamEnd> {
+    /// Asks a desktop to wake, if it still sleeps, and says whether it did. Those who ask for the same one in this process wait for each
+    /// other, so that one of them asks for all.
+    async fn wake(&self, id: &ObjectKey) -> Result<bool, StreamEnd> {
         let mut failed = self.0.wakes.lock(&id.uid).await;
         let workspace = self.0.view.workspace(id).ok_or_else(target_gone)?;
         let is_too_soon = failed.is_some_and(|at| at.elapsed() < RETRY_INTERVAL);
         if desktop::state(&workspace) != TargetState::Asleep || is_too_soon {
-            return Ok(());
+            return Ok(false);
         }
         let at = desktop::wake_request_time(&workspace, Timestamp::now());
         let status = json!({"wakeRequestedAt": Time(at)});
@@ -125,7 +134,7 @@ impl DesktopWaker {
             Ok(Ok(_)) => {
                 tracing::info!(workspace = %id, "asked a desktop to wake");
                 self.0.view.target_changed();
-                return Ok(());
+                return Ok(true);
             }
             Ok(Err(error)) if error.is(ApiReason::NotFound) => return Err(target_gone()),
             Ok(Err(error)) if error.is(ApiReason::Forbidden) || error.is(ApiReason::Invalid) => {
@@ -138,7 +147,7 @@ impl DesktopWaker {
             Err(_) => tracing::warn!(workspace = %id, "cannot ask a desktop to wake in time, tries again"),
         }
         *failed = Some(Instant::now());
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -148,7 +157,7 @@ struct WakeWaiter(Arc<WakeState>);
 struct WakeState {
     desktops: DesktopWaker,
     id: ObjectKey,
-    console: Console,
+    live: ActiveStream,
     first: Mutex<Option<TcpUpstream>>,
     may_wake: bool,
     /// Why a desktop that says that it is ready is not found.
@@ -185,7 +194,7 @@ impl WakeState {
         loop {
             let workspace = sessions.workspace(&self.id).ok_or_else(target_gone)?;
             let again = match desktop::state(&workspace) {
-                TargetState::Running => match self.desktops.0.locator.locate(&self.console).await {
+                TargetState::Running => match self.desktops.0.locator.locate(&self.live.console).await {
                     Ok(target) => return Ok(target),
                     // The endpoints trail behind the Pod.
                     Err(refusal) if is_transient(&refusal) => {
@@ -196,7 +205,10 @@ impl WakeState {
                 },
                 TargetState::Asleep if !self.may_wake => return Err(asleep()),
                 TargetState::Asleep => {
-                    self.desktops.wake(&self.id).await?;
+                    if self.desktops.wake(&self.id).await? {
+                        let audit = &self.desktops.0.audit;
+                        audit.record(AuditEvent::Woken, &self.live.audit_record());
+                    }
                     true
                 }
                 TargetState::Starting => false,

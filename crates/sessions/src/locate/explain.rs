@@ -17,7 +17,7 @@ use novasphere_wire::close::{EndReason, StreamEnd};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    enforce::{ActiveStream, InstanceRef},
+    active::{ActiveStream, InstanceRef},
     view::SessionView,
 };
 

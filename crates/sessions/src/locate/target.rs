@@ -18,7 +18,7 @@ use super::{
     explain::{Explainer, SerialRecovery},
     locator::Locator,
 };
-use crate::enforce::ActiveStream;
+use crate::active::ActiveStream;
 
 /// Finds consoles. Clones are the same.
 #[derive(Clone)]
@@ -76,8 +76,7 @@ impl TargetLocator {
         match found {
             LocatedTarget::Tcp(target) => Upstream::Tcp(target),
             LocatedTarget::Desktop { seen, place, may_wake } => {
-                let (id, console) = (live.workspace(), live.console.clone());
-                Upstream::Awaited(self.desktops.target(id, console, seen, place, may_wake))
+                Upstream::Awaited(self.desktops.target(live, seen, place, may_wake))
             }
             LocatedTarget::KubeVirt { namespace, name } => {
                 let target = KubeVirtUpstream {

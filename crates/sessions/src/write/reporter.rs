@@ -34,7 +34,7 @@ use tokio::{
 };
 
 use crate::{
-    enforce::{ActiveStream, ActiveStreams},
+    active::{ActiveStream, ActiveStreams},
     write::{SessionWriter, StatusDecision},
 };
 

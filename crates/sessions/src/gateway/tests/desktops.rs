@@ -97,6 +97,7 @@ async fn a_crowd_wakes_a_desktop_once_and_all_come_in() {
     let entries = futures::future::join_all((0..20).map(|_| stage.enter())).await;
     let admitted: Vec<_> = entries.into_iter().map(Result::unwrap).collect();
     assert_eq!(stage.wakes(), 0, "a token was used, and nobody connects yet");
+    assert!(stage.audited().is_empty());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
@@ -119,6 +120,7 @@ async fn a_crowd_wakes_a_desktop_once_and_all_come_in() {
     }
     server.await.unwrap();
     assert_eq!(stage.wakes(), 1);
+    assert_eq!(stage.audited(), [["Woken", "", "ann"]]);
     let asked = &stage.server.0.lock().workspace["status"]["wakeRequestedAt"];
     assert!(asked.as_str().unwrap() >= "2026-03-01T12:00:00Z", "{asked}");
 }

@@ -10,7 +10,7 @@ use novasphere_core::console_session::{
     target::Console,
 };
 use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
-use novasphere_dataplane::registry::SessionId;
+use novasphere_dataplane::{audit::AuditRecord, registry::SessionId};
 use novasphere_runtime::{access::UserInfo, optimistic::ObjectKey};
 use novasphere_wire::token::TokenHash;
 use parking_lot::{Mutex, MutexGuard};
@@ -58,6 +58,18 @@ impl ActiveStream {
             namespace: self.session.namespace.clone(),
             name: self.target.clone(),
             uid: self.target_uid.clone(),
+        }
+    }
+
+    /// Whom and what a decision about the stream is about, for the audit log.
+    pub(crate) fn audit_record(&self) -> AuditRecord<'_> {
+        AuditRecord {
+            session: Some(self.session.to_string()),
+            session_uid: Some(&self.session.uid),
+            target: Some(format!("{}/{}", self.kind.as_str(), self.target)),
+            user: Some(&self.user.name),
+            client: self.connection.client_address.parse().ok(),
+            ..AuditRecord::default()
         }
     }
 
