@@ -130,7 +130,13 @@ impl SessionReporter {
                 input: None,
             },
         };
-        self.lock().entry(session.clone()).or_default().push(leaving);
+        let mut all = self.lock();
+        let of_session = all.entry(session.clone()).or_default();
+        // It is noted again and again while it cannot be written.
+        if !of_session.iter().any(|waiting| waiting.connection == connection) {
+            of_session.push(leaving);
+        }
+        drop(all);
         self.0.wake.notify_one();
     }
 

@@ -153,6 +153,24 @@ async fn a_target_that_the_watch_has_not_shown_is_not_gone() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_session_the_broken_watch_has_not_shown_goes_on() {
+    let stage = Stage::new(1);
+    let admitted = stage.enter().await.unwrap();
+    let mut handle = stage.open(&admitted);
+    // As after the 30 s for which an own write is believed.
+    stage.sessions.observe(&WatchEvent::Init);
+    stage.sessions.observe(&WatchEvent::InitDone);
+    stage.sessions.watch_broke();
+    stage.enforcer.changed(&ViewChange::Targets("team".into()));
+    stage.enforcer.changed(&ViewChange::All);
+    assert!(futures::FutureExt::now_or_never(handle.ended()).is_none());
+    stage.sessions.observe(&WatchEvent::Init);
+    stage.sessions.observe(&WatchEvent::InitDone);
+    stage.enforcer.changed(&ViewChange::All);
+    assert_eq!(handle.ended().await, EndReason::Deleted, "the list does not have it");
+}
+
+#[tokio::test]
 async fn a_user_enters_the_session_that_was_just_read_and_not_what_the_watch_has() {
     let mut pending = session(1);
     pending["status"] = json!({"phase": "Pending"});
