@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt, api::ListParams, client::Body};
 use novasphere_crd::{CloseReason, ConsoleSession, SessionPhase, Transport};
 use novasphere_e2e::{
     fixtures::{
-        apiserver::{BASE, PUBLIC_URL, at, text, with_apiserver},
+        apiserver::{Apiserver, BASE, PUBLIC_URL, at, text, with_apiserver},
         audit::{self, Mark},
         console::ConsoleFixture,
         console_session::{TARGET, open_session, revoke, session_is},
@@ -232,7 +232,7 @@ async fn join(context: &Context<'_>, fixture: &ConsoleFixture, operator: &Client
 }
 
 async fn tokens() -> Result<()> {
-    with_apiserver("aggregated::console::tokens", async |context, _server| {
+    with_apiserver("aggregated::console::tokens", async |context, server| {
         let fixture = ConsoleFixture::start(context, &policy()).await?;
         let gateways = fixture.gateways(context, &["g1"]).await?;
         let gateway = gateways.first().context("no gateway")?.http;
@@ -282,9 +282,28 @@ async fn tokens() -> Result<()> {
         let printed: Value = serde_json::from_str(&printed)?;
         ensure!(text(&printed, "/token").len() == 43, "kubectl prints {printed}");
 
-        token_refusals(context, &keeper).await
+        token_refusals(context, &keeper).await?;
+        decisions_are_audited(server, token)
     })
     .await
+}
+
+/// Tokens that were given out and denied are lines of the audit log, numbered without a gap, and none of them holds a token.
+fn decisions_are_audited(server: &Apiserver, token: &str) -> Result<()> {
+    let lines = server.audit()?;
+    for (event, user) in [
+        ("TokenGranted", "keeper"),
+        ("TokenDenied", "keeper"),
+        ("TokenDenied", "nobody"),
+        ("TokenDenied", "blind"),
+    ] {
+        let is_line = |line: &Value| text(line, "/event") == event && text(line, "/user") == user;
+        ensure!(lines.iter().any(is_line), "no line says {event} of {user}: {lines:?}");
+    }
+    let numbers: Vec<_> = lines.iter().filter_map(|line| at(line, "/sequence").as_u64()).collect();
+    ensure!(numbers.iter().copied().eq(1..=lines.len() as u64), "{numbers:?}");
+    ensure!(!format!("{lines:?}").contains(token), "a token is in the audit log");
+    Ok(())
 }
 
 fn check_answer(context: &Context<'_>, answer: &Value) -> Result<()> {
