@@ -23,7 +23,7 @@ use novasphere_e2e::{
         gateway::Gateway,
         namespace::{Context, PodSecurity, with_namespace},
         rfb::{self, SERVER_INIT},
-        rights::client_of,
+        rights::{DESKTOP_CONSOLES, allow, client_of},
         sleeping_workspace::{DESK, SleepingDesktop},
         wait::{self, Seen},
         workspace_plane::apply_desk,
@@ -32,6 +32,9 @@ use novasphere_e2e::{
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A user with the right to view and not to control.
+const WATCHER: &str = "watcher";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -91,10 +94,24 @@ async fn token(context: &Context<'_>, session: &str, uses: u32) -> Result<String
 }
 
 async fn wakes(scene: &Scene<'_>) -> Result<()> {
+    who_only_views_does_not_wake_it(scene).await?;
     let viewers = a_crowd_wakes_it_once(scene).await?;
     its_sleep_ends_streams(scene, viewers).await?;
     a_stock_viewer_waits(scene).await?;
     nobody_asks_one_that_runs(scene).await
+}
+
+async fn who_only_views_does_not_wake_it(scene: &Scene<'_>) -> Result<()> {
+    let Scene { context, sleeper, .. } = scene;
+    allow(context, WATCHER, DESKTOP_CONSOLES, &["get"]).await?;
+    let before = sleeper.asked().await?;
+    let target = json!({"targetRef": {"kind": "VncWorkspace", "name": DESK}});
+    open_session(context, "look", target).await?;
+    let grant = Grant::to(WATCHER).within(Duration::from_mins(2));
+    let look = grant_token(&context.api(), "look", grant).await?;
+    refused_with(ConsoleSocket::open(scene.gateway.http, &look).await?, 4025).await?;
+    ensure!(sleeper.asked().await? == before, "a viewer who may only view woke it");
+    Ok(())
 }
 
 /// Three viewers of one token at once: one request to wake.
