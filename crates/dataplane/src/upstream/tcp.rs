@@ -9,7 +9,7 @@ use crate::peer::{Peer, RawPeer, prepare};
 /// A VNC server at a TCP port.
 #[derive(Clone, Debug)]
 pub struct TcpUpstream {
-    /// `host:port`. Whoever makes it decides where the gateway may connect to.
+    /// `host:port`. Who makes it decides where the gateway may connect to.
     pub address: String,
     /// How to authenticate.
     pub authentication: Authentication,

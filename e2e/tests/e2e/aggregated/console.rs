@@ -126,9 +126,23 @@ async fn rights() -> Result<()> {
         viewer.leave().await?;
         refusals(&operator, &path).await?;
         nothing_is_left_open(context).await?;
+        own_sessions_are_bounded(&operator, &path).await?;
         join(context, &fixture, &operator).await
     })
     .await
+}
+
+/// Who connects again and again does not fill the caches with sessions: each stays for a minute.
+async fn own_sessions_are_bounded(client: &Client, path: &str) -> Result<()> {
+    const SESSIONS_LIMIT: usize = 32;
+    for number in 0..=SESSIONS_LIMIT {
+        match open(client, path).await? {
+            Ok(socket) => socket.leave().await?,
+            Err((429, _)) => return Ok(()),
+            Err((code, status)) => bail!("console {number}: {code} {status}"),
+        }
+    }
+    bail!("{} consoles in a row", SESSIONS_LIMIT + 1)
 }
 
 /// The session that was made for a viewer: who, how, its end, and what it cost.

@@ -161,7 +161,7 @@ async fn a_desktop_that_cannot_start_is_not_waited_for() {
         };
         let (opened, ()) = tokio::join!(open(&admitted), spoil);
         assert_eq!(opened.err().unwrap().close(), why);
-        // Whoever comes now is told at once, and keeps the use of the token.
+        // A viewer who comes now is told at once, and keeps the use of the token.
         let writes = stage.server.writes();
         assert_eq!(stage.enter().await.unwrap_err().reason, why);
         assert_eq!(stage.server.writes(), writes);
