@@ -44,7 +44,7 @@ pub struct ConsolePolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
 
-    /// How many sessions may be open at once, from 1 to 100. Default 10.
+    /// How many sessions may be open at once, from 1 to 100. Default 10. Those that only view do not count before one with control.
     #[serde(default = "max_concurrent_sessions")]
     #[schemars(range(min = 1, max = 100))]
     pub max_concurrent_sessions: u16,
@@ -54,7 +54,8 @@ pub struct ConsolePolicy {
     #[schemars(range(min = 1, max = 64))]
     pub max_viewers: u16,
 
-    /// What happens to a viewer when another one wants a console that carries only one. Default `Refuse`.
+    /// What happens to a viewer when another one wants a console that carries only one. Default `Refuse`. A viewer who may control the
+    /// console takes the place of one who only views it with either, and who only views displaces nobody.
     #[serde(default)]
     pub takeover: Takeover,
 
