@@ -143,7 +143,12 @@ impl ConsoleHandler {
             self.gateway.audit().record(
                 AuditEvent::Refused,
                 &AuditRecord {
-                    target: Some(format!("{}/{}/{}", part(&right.resource), part(&right.namespace), part(&right.name))),
+                    target: Some(format!(
+                        "{}/{}/{}",
+                        part(&right.resource),
+                        part(&right.namespace),
+                        part(&right.name)
+                    )),
                     user: Some(&caller.user.name),
                     client: Some(caller.client),
                     transport: Some(Transport::KubeApiserver),
@@ -293,8 +298,14 @@ impl ConsoleHandler {
     /// included: each is an object that every process caches.
     fn within_limit(&self, user: &UserInfo, wanted: &ConsoleSession, namespace: &str) -> Result<(), StatusError> {
         let target = &wanted.spec.target_ref;
-        let sessions = self.gateway.sessions().sessions_of(namespace, target.kind, &target.name);
-        let own = sessions.iter().filter(|session| is_made_for(session, &user.name)).count();
+        let sessions = self
+            .gateway
+            .sessions()
+            .sessions_of(namespace, target.kind, &target.name);
+        let own = sessions
+            .iter()
+            .filter(|session| is_made_for(session, &user.name))
+            .count();
         if own < SESSIONS_PER_USER_LIMIT {
             return Ok(());
         }

@@ -321,7 +321,10 @@ async fn read(sessions: &Api<ConsoleSession>, name: &str) -> Result<ConsoleSessi
 const fn is_denial(error: &StatusError) -> bool {
     matches!(
         error,
-        StatusError::Forbidden(_) | StatusError::Conflict(_) | StatusError::NotFound { .. } | StatusError::TooManyRequests(_)
+        StatusError::Forbidden(_)
+            | StatusError::Conflict(_)
+            | StatusError::NotFound { .. }
+            | StatusError::TooManyRequests(_)
     )
 }
 

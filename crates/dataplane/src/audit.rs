@@ -249,7 +249,13 @@ impl Observer for AuditLog {
 
     fn on_rejected(&self, refused: &EntryRejected) {
         let reason = refused.end.reason.reason();
-        if refused.user.is_none() && !self.0.strangers.lock().is_written(refused.client, reason, Instant::now()) {
+        if refused.user.is_none()
+            && !self
+                .0
+                .strangers
+                .lock()
+                .is_written(refused.client, reason, Instant::now())
+        {
             return;
         }
         self.write(Line {
@@ -331,7 +337,10 @@ mod tests {
         task.abort();
         let lines = output.lines();
         let last = lines.last().unwrap();
-        assert_eq!((&last["count"], &last["client"], &last["reason"]), (&json!(995), &json!("198.51.100.7"), &json!("TokenRefused")));
+        assert_eq!(
+            (&last["count"], &last["client"], &last["reason"]),
+            (&json!(995), &json!("198.51.100.7"), &json!("TokenRefused"))
+        );
         assert_eq!(lines.len(), 1006);
         log.on_rejected(&rejected([198, 51, 100, 7], None));
         assert_eq!(output.lines().len(), 1007, "another minute");
@@ -366,8 +375,14 @@ mod tests {
         log.stop();
         let lines = output.lines();
         let seen: Vec<_> = lines.iter().map(|line| (&line["sequence"], &line["event"])).collect();
-        assert_eq!(seen, [(&json!(1), &json!("TokenGranted")), (&json!(3), &json!("Stopped"))]);
-        assert_eq!((&lines[0]["user"], &lines[0]["session"], &lines[0]["detail"]), (&json!("ann"), &json!("team/a"), &json!("for 60 s")));
+        assert_eq!(
+            seen,
+            [(&json!(1), &json!("TokenGranted")), (&json!(3), &json!("Stopped"))]
+        );
+        assert_eq!(
+            (&lines[0]["user"], &lines[0]["session"], &lines[0]["detail"]),
+            (&json!("ann"), &json!("team/a"), &json!("for 60 s"))
+        );
     }
 
     #[tokio::test(start_paused = true)]

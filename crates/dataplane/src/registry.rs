@@ -413,7 +413,10 @@ mod tests {
         assert!(!registry.end_connection("three", EndReason::Replaced));
         assert!(!registry.end_connection("", EndReason::Replaced), "that is no name");
         assert!(registry.end_connection("one", EndReason::Replaced));
-        assert!(!registry.end_connection("one", EndReason::Revoked), "the first end counts");
+        assert!(
+            !registry.end_connection("one", EndReason::Revoked),
+            "the first end counts"
+        );
         assert_eq!(one.ended().await, EndReason::Replaced);
         drop(one);
         assert!(!registry.end_connection("one", EndReason::Revoked), "it is gone");

@@ -197,7 +197,11 @@ mod tests {
         writes.written(config_map("u", "8"), now);
         assert_eq!(read(&writes, Some(&config_map("u", "7")), now).as_deref(), Some("10"));
         writes.written(config_map("v", "9"), now);
-        assert_eq!(read(&writes, Some(&config_map("u", "7")), now).as_deref(), Some("9"), "another object");
+        assert_eq!(
+            read(&writes, Some(&config_map("u", "7")), now).as_deref(),
+            Some("9"),
+            "another object"
+        );
     }
 
     #[test]

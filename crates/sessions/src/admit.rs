@@ -7,5 +7,5 @@ mod late_target;
 mod lookup;
 mod target_view;
 
-pub(crate) use self::{late_target::TargetReader, lookup::TokenLookup};
 pub use self::{admission::SessionAdmission, target_view::TargetView};
+pub(crate) use self::{late_target::TargetReader, lookup::TokenLookup};

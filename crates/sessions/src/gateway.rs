@@ -245,7 +245,12 @@ impl SessionGateway {
     ) -> Result<Arc<ConsoleSession>, UpdateError<IssueError>> {
         let granted = self.admission.grant(session, grant).await?;
         let id = session_id(session);
-        let what = format!("grant {} for {} s and {} streams", grant.id, grant.ttl.as_secs(), grant.uses);
+        let what = format!(
+            "grant {} for {} s and {} streams",
+            grant.id,
+            grant.ttl.as_secs(),
+            grant.uses
+        );
         self.plane.audit.record(
             AuditEvent::TokenGranted,
             &AuditRecord {

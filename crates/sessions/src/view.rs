@@ -18,16 +18,18 @@ use novasphere_core::{
     label,
     vm_access::virtual_machine_name,
 };
-use novasphere_crd::{Connection, ConsoleInput, ConsoleProtocol, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
+use novasphere_crd::{
+    Connection, ConsoleInput, ConsoleProtocol, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace,
+};
 use novasphere_dataplane::registry::SessionId;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{cache::Cache, optimistic::ObjectKey, optional_api::OptionalApis, watch::WatchEvent};
 use parking_lot::RwLock;
 use tokio::{sync::watch, time::timeout};
 
-use self::{used_tokens::UsedTokens, watch_delay::WatchDelay};
 pub use self::watches::OPTIONAL_APIS;
 pub(crate) use self::watches::{ViewChange, Watches};
+use self::{used_tokens::UsedTokens, watch_delay::WatchDelay};
 
 /// The caches that a view reads. [`new`](Self::new) and [`compact`](Self::compact) give them the indexes that it needs; the controller fills them
 /// together with its other kinds.

@@ -173,13 +173,17 @@ pub fn only_views(connection: &Connection) -> bool {
 /// only view. `leaving` make room already.
 #[must_use]
 pub fn view_to_displace(status: &ConsoleSessionStatus, leaving: &[String], max_viewers: u16) -> Option<String> {
-    let staying = || status.connections.iter().filter(|connection| !leaving.contains(&connection.id));
+    let staying = || {
+        status
+            .connections
+            .iter()
+            .filter(|connection| !leaving.contains(&connection.id))
+    };
     if staying().count() < usize::from(max_viewers) {
         return None;
     }
     staying()
-        .filter(|connection| only_views(connection))
-        .next_back()
+        .rfind(|connection| only_views(connection))
         .map(|connection| connection.id.clone())
 }
 

@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Resource as _;
-use novasphere_crd::{ConsoleInput, ConsoleProtocol, HibernationReason, LifecycleState, VncWorkspace, condition as types};
+use novasphere_crd::{
+    ConsoleInput, ConsoleProtocol, HibernationReason, LifecycleState, VncWorkspace, condition as types,
+};
 
 use super::target_state::TargetState;
 use crate::{
@@ -303,7 +305,9 @@ mod tests {
         assert!(!wakes(json!({})));
         assert!(wakes(json!({"lifecycle": {"wakeOnView": true}})));
         assert!(wakes(json!({"console": {"input": "ViewOnly"}})));
-        assert!(!wakes(json!({"console": {"input": "ViewOnly"}, "lifecycle": {"wakeOnView": false}})));
+        assert!(!wakes(
+            json!({"console": {"input": "ViewOnly"}, "lifecycle": {"wakeOnView": false}})
+        ));
     }
 
     #[test]

@@ -133,7 +133,10 @@ mod tests {
         looks["input"] = json!("ViewOnly");
         let mut gone = left("ViewerLeft", 90);
         gone["input"] = json!("ViewOnly");
-        assert_eq!(of(&[json!({"connections": [looks], "lastDisconnect": gone})]), Activity::default());
+        assert_eq!(
+            of(&[json!({"connections": [looks], "lastDisconnect": gone})]),
+            Activity::default()
+        );
         looks["input"] = json!("Control");
         assert_eq!(of(&[json!({"connections": [looks]})]).last_input_at, Some(at(70)));
     }

@@ -137,7 +137,9 @@ mod tests {
             let length = reader.recv(&mut line).unwrap();
             assert_eq!(&line[..length], expected);
         }
-        let sent = (0..WAITING_LINES_LIMIT * 2).filter(|_| socket.write_all(b"x\n").is_ok()).count();
+        let sent = (0..WAITING_LINES_LIMIT * 2)
+            .filter(|_| socket.write_all(b"x\n").is_ok())
+            .count();
         assert!(sent < WAITING_LINES_LIMIT * 2, "{sent}");
     }
 }

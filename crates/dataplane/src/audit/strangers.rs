@@ -76,7 +76,9 @@ impl Strangers {
             others,
         } = std::mem::take(self);
         let within = began.map_or(Duration::ZERO, |began| now.duration_since(began));
-        let all = by_address.into_iter().map(|(address, refusals)| (Some(address), refusals));
+        let all = by_address
+            .into_iter()
+            .map(|(address, refusals)| (Some(address), refusals));
         all.chain([(None, others)])
             .flat_map(|(client, refusals)| {
                 refusals.counted.into_iter().map(move |(reason, count)| Stranger {

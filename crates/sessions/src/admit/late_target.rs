@@ -60,7 +60,11 @@ impl TargetReader {
             let target = &session.spec.target_ref;
             return Err(refuse(
                 EndReason::Unavailable,
-                format!("the watch has not shown the {} {} yet", target.kind.as_str(), target.name),
+                format!(
+                    "the watch has not shown the {} {} yet",
+                    target.kind.as_str(),
+                    target.name
+                ),
             ));
         }
         Ok(references)
@@ -89,7 +93,9 @@ impl TargetReader {
 
 /// Whether the session was told that its console can be opened, and the caches say that it cannot.
 fn is_late(session: &ConsoleSession, validated: &Result<ValidatedSession, SessionError>) -> bool {
-    let can_be_opened = validated.as_ref().is_ok_and(|valid| valid.target.state.admits_viewers());
+    let can_be_opened = validated
+        .as_ref()
+        .is_ok_and(|valid| valid.target.state.admits_viewers());
     let conditions = session.status.as_ref().map(|status| status.conditions.as_slice());
     !can_be_opened && find(conditions.unwrap_or_default(), types::READY).is_some_and(|ready| ready.status == "True")
 }

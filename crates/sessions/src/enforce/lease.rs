@@ -61,7 +61,10 @@ pub(crate) fn identity(instance: &str) -> Result<String, HolderNameError> {
         .map(|byte| char::from(*byte))
         .collect();
     let holder = format!("{instance}-{suffix}");
-    if instance.is_empty() || holder.len() > 200 || DnsSubdomain::parse(&format!("{LEASE_NAME_PREFIX}{holder}")).is_err() {
+    if instance.is_empty()
+        || holder.len() > 200
+        || DnsSubdomain::parse(&format!("{LEASE_NAME_PREFIX}{holder}")).is_err()
+    {
         return Err(HolderNameError(instance.to_owned()));
     }
     Ok(holder)
@@ -88,7 +91,10 @@ impl GatewayLease {
             match timeout(RENEW_INTERVAL, self.renew()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(lease = self.name(), "cannot renew the gateway's lease: {error}"),
-                Err(_) => tracing::warn!(lease = self.name(), "cannot renew the gateway's lease within {RENEW_INTERVAL:?}"),
+                Err(_) => tracing::warn!(
+                    lease = self.name(),
+                    "cannot renew the gateway's lease within {RENEW_INTERVAL:?}"
+                ),
             }
         }
     }
@@ -121,7 +127,11 @@ impl GatewayLease {
 
     /// Says that this process carries nothing any more.
     pub(crate) async fn release(&self) {
-        let deleted = timeout(RENEW_INTERVAL, self.leases.delete(&self.name(), &DeleteParams::default())).await;
+        let deleted = timeout(
+            RENEW_INTERVAL,
+            self.leases.delete(&self.name(), &DeleteParams::default()),
+        )
+        .await;
         if let Ok(Err(error)) = deleted {
             tracing::warn!(lease = self.name(), "cannot delete the gateway's lease: {error}");
         }

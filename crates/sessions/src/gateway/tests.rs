@@ -32,6 +32,7 @@ type Edit = fn(&mut Value);
 #[derive(Clone)]
 struct Server(Arc<Mutex<State>>);
 
+#[expect(clippy::struct_excessive_bools, reason = "each is what one test sets")]
 struct State {
     session: Value,
     /// Somebody else's write that comes before the next one of ours.
@@ -124,7 +125,10 @@ impl Server {
         }
         if path.ends_with("/vmaccesses/web") {
             let metadata = json!({"name": "web", "namespace": "team", "uid": state.target_uid});
-            return (200, json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}));
+            return (
+                200,
+                json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}),
+            );
         }
         if path.ends_with("/consolesessions/other") {
             return (404, not_found());
@@ -138,7 +142,10 @@ impl Server {
         }
         if *method == Method::GET {
             if state.is_down {
-                return (503, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503}));
+                return (
+                    503,
+                    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503}),
+                );
             }
             state.reads += 1;
             return (200, state.session.clone());
@@ -186,14 +193,27 @@ impl State {
     /// The slices of one Service, when they carry the UID that is asked for.
     fn slices(&self, query: &str) -> Value {
         let endpoint = self.endpoint.unwrap_or_else(|| ([192, 0, 2, 7], 5901).into());
-        let names: &[&str] = if self.endpoint.is_some() { &["vnc", "ssh"] } else { &["vnc"] };
-        let ports: Vec<_> = names.iter().map(|name| json!({"name": name, "port": endpoint.port()})).collect();
+        let names: &[&str] = if self.endpoint.is_some() {
+            &["vnc", "ssh"]
+        } else {
+            &["vnc"]
+        };
+        let ports: Vec<_> = names
+            .iter()
+            .map(|name| json!({"name": name, "port": endpoint.port()}))
+            .collect();
         let slice = json!({
             "metadata": {"name": "s"}, "addressType": "IPv4", "ports": ports,
             "endpoints": [{"addresses": [endpoint.ip().to_string()]}],
         });
         let is_of = |owner: &&str| query.contains(&format!("owner-uid%3D{owner}"));
-        let items: Vec<_> = self.service_owners.iter().find(|owner| is_of(owner)).map(|_| slice).into_iter().collect();
+        let items: Vec<_> = self
+            .service_owners
+            .iter()
+            .find(|owner| is_of(owner))
+            .map(|_| slice)
+            .into_iter()
+            .collect();
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": items})
     }
 }
@@ -440,7 +460,11 @@ async fn a_session_that_ends_ends_its_streams() {
         assert_eq!(handle.ended().await, why);
         stage.seen(edit);
         let event = if why == EndReason::Revoked { "Revoked" } else { "Cut" };
-        assert_eq!(stage.audited(), [[event, why.reason(), ""]], "one line for one decision");
+        assert_eq!(
+            stage.audited(),
+            [[event, why.reason(), ""]],
+            "one line for one decision"
+        );
     }
 }
 
@@ -558,7 +582,11 @@ async fn a_service_of_the_same_name_that_is_not_the_targets_is_not_connected_to(
     stage.server.0.lock().service_owners = vec!["somebody-else"];
     let refusal = stage.enter().await.unwrap_err();
     assert_eq!(refusal.reason, EndReason::TargetUnreachable);
-    assert!(refusal.detail().contains("novasphere.io/owner-uid"), "{}", refusal.detail());
+    assert!(
+        refusal.detail().contains("novasphere.io/owner-uid"),
+        "{}",
+        refusal.detail()
+    );
     assert_eq!(stage.server.writes(), 0, "the token is still good");
     stage.server.0.lock().service_owners.push("t1");
     stage.enter().await.unwrap();

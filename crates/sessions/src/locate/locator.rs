@@ -70,16 +70,11 @@ impl Locator {
     ///
     /// A Service of that name may be somebody else's, so the slices have to carry the target's UID: Kubernetes copies a Service's labels
     /// to its slices (`setEndpointSliceLabels` in `k8s.io/endpointslice`).
-    async fn address(
-        &self,
-        namespace: &str,
-        service: &str,
-        owner_uid: &str,
-        port: &str,
-    ) -> Result<String, StreamEnd> {
+    async fn address(&self, namespace: &str, service: &str, owner_uid: &str, port: &str) -> Result<String, StreamEnd> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
-        let of_service =
-            ListParams::default().labels(&format!("kubernetes.io/service-name={service},{KEY_OWNER_UID}={owner_uid}"));
+        let of_service = ListParams::default().labels(&format!(
+            "kubernetes.io/service-name={service},{KEY_OWNER_UID}={owner_uid}"
+        ));
         let slices = bounded(slices.list(&of_service), "the endpoints of the console's Service").await?;
         let addresses: Vec<String> = slices.iter().flat_map(|slice| addresses(slice, port)).collect();
         addresses.choose(&mut rand::rng()).cloned().ok_or_else(|| StreamEnd {

@@ -19,7 +19,11 @@ fn session(name: &str, target: &Value) -> ConsoleSession {
 #[test]
 fn the_sessions_of_a_machine_are_its_own_and_those_of_every_vm_access_that_stands_for_it() {
     let view = SessionView::with_kubevirt();
-    for vm_access in [vm_access("one", "web"), vm_access("two", "web"), vm_access("web", "other")] {
+    for vm_access in [
+        vm_access("one", "web"),
+        vm_access("two", "web"),
+        vm_access("web", "other"),
+    ] {
         view.caches().vm_accesses.observe(&WatchEvent::Apply(vm_access));
     }
     for (name, kind, target) in [
@@ -30,10 +34,17 @@ fn the_sessions_of_a_machine_are_its_own_and_those_of_every_vm_access_that_stand
         ("e", "VirtualMachine", "other"),
         ("f", "VncWorkspace", "web"),
     ] {
-        view.observe(&WatchEvent::Apply(session(name, &json!({"kind": kind, "name": target}))));
+        view.observe(&WatchEvent::Apply(session(
+            name,
+            &json!({"kind": kind, "name": target}),
+        )));
     }
     let names = |machine: &str| {
-        let mut names: Vec<_> = view.sessions_of_machine("team", machine).iter().map(|s| s.name_any()).collect();
+        let mut names: Vec<_> = view
+            .sessions_of_machine("team", machine)
+            .iter()
+            .map(|s| s.name_any())
+            .collect();
         names.sort();
         names
     };

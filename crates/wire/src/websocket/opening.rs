@@ -327,7 +327,16 @@ mod tests {
         assert_eq!(named("&session=team/look-1").as_deref(), Some("team/look-1"));
         assert_eq!(named("&session=team%2Flook.1").as_deref(), Some("team/look.1"));
         let long = format!("&session=team/{}", "a".repeat(SESSION_BYTES_LIMIT));
-        for query in ["", "&session=", "&session=team", "&session=team/", "&session=a/b/c", "&session=a/B", "&session=a/%20", &long] {
+        for query in [
+            "",
+            "&session=",
+            "&session=team",
+            "&session=team/",
+            "&session=a/b/c",
+            "&session=a/B",
+            "&session=a/%20",
+            &long,
+        ] {
             assert_eq!(named(query), None, "{query}");
         }
     }

@@ -51,21 +51,38 @@ fn left(user: &str, reason: &str) -> LastDisconnect {
 fn who_may_control_displaces_the_newest_of_a_full_session_who_only_views() {
     let full = [view("a"), new("b"), view("c")]
         .into_iter()
-        .fold(ready_status(), |status, viewer| connect(&status, viewer, 3, at(1)).unwrap());
+        .fold(ready_status(), |status, viewer| {
+            connect(&status, viewer, 3, at(1)).unwrap()
+        });
     assert_eq!(view_to_displace(&full, &[], 4), None, "there is room");
     assert_eq!(view_to_displace(&full, &[], 3).as_deref(), Some("c"));
-    assert_eq!(view_to_displace(&full, &["b".to_owned()], 3), None, "room is made already");
+    assert_eq!(
+        view_to_displace(&full, &["b".to_owned()], 3),
+        None,
+        "room is made already"
+    );
     assert_eq!(view_to_displace(&full, &["c".to_owned()], 2).as_deref(), Some("a"));
     let controlled = connect(&ready_status(), new("b"), 1, at(1)).unwrap();
-    assert_eq!(view_to_displace(&controlled, &[], 1), None, "nobody with control is displaced so");
+    assert_eq!(
+        view_to_displace(&controlled, &[], 1),
+        None,
+        "nobody with control is displaced so"
+    );
 }
 
 #[test]
 fn the_last_disconnect_says_what_the_viewer_was_allowed_to_do() {
     let both = [view("a"), new("b")]
         .into_iter()
-        .fold(ready_status(), |status, viewer| connect(&status, viewer, 3, at(1)).unwrap());
-    let last = |ids: &[&str]| disconnect(&both, ids, left("ann", "ViewerLeft"), at(5)).last_disconnect.unwrap().input;
+        .fold(ready_status(), |status, viewer| {
+            connect(&status, viewer, 3, at(1)).unwrap()
+        });
+    let last = |ids: &[&str]| {
+        disconnect(&both, ids, left("ann", "ViewerLeft"), at(5))
+            .last_disconnect
+            .unwrap()
+            .input
+    };
     assert_eq!(last(&["a"]), Some(ConsoleInput::ViewOnly));
     assert_eq!(last(&["a", "b"]), Some(ConsoleInput::Control));
 }

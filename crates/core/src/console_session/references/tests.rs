@@ -37,9 +37,15 @@ fn who_only_views_holds_no_place_before_who_may_control() {
     let (controls, views) = (named(session(json!({})), "m", 10), named(session(view()), "n", 10));
     let ahead = |other: &ConsoleSession, of: &ConsoleSession| is_queued_ahead_of(other, of, ConsoleInput::Control);
     assert!(!ahead(&named(ready(view()), "a", 1), &controls), "it runs and looks");
-    assert!(!ahead(&named(session(view()), "a", 1), &controls), "it is older and looks");
+    assert!(
+        !ahead(&named(session(view()), "a", 1), &controls),
+        "it is older and looks"
+    );
     assert!(ahead(&named(ready(view()), "a", 11), &views), "among those who look");
-    assert!(ahead(&named(session(json!({})), "z", 11), &views), "it may control, and waits");
+    assert!(
+        ahead(&named(session(json!({})), "z", 11), &views),
+        "it may control, and waits"
+    );
     assert!(ahead(&named(ready(json!({})), "z", 11), &views));
     // Where the target allows nothing else, sessions that ask for nothing only view.
     let plain = named(session(json!({})), "a", 9);
@@ -64,7 +70,10 @@ fn whoever_is_over_or_refused_holds_no_place() {
 /// Looks at one session as the controller does.
 fn reconcile(sessions: &mut [ConsoleSession], index: usize, references: &References, now: Timestamp) {
     let mine = sessions[index].clone();
-    let before = sessions.iter().filter(|other| is_queued_ahead_of(other, &mine, ConsoleInput::Control)).count();
+    let before = sessions
+        .iter()
+        .filter(|other| is_queued_ahead_of(other, &mine, ConsoleInput::Control))
+        .count();
     let references = References {
         sessions_ahead: if is_started(&mine) { 0 } else { before },
         ..references.clone()

@@ -44,7 +44,7 @@ fn running(workspace: &mut Value) {
 
 impl Stage {
     /// A session of that workspace with a token for this many streams of this console.
-    fn of_desktop(uses: u32, protocol: &str) -> Self {
+    pub(super) fn of_desktop(uses: u32, protocol: &str) -> Self {
         let mut session = session(uses);
         session["spec"] = json!({"targetRef": {"kind": "VncWorkspace", "name": "desk"}, "protocol": protocol});
         session["status"]["targetUid"] = json!("w1");
@@ -55,7 +55,7 @@ impl Stage {
         stage
     }
 
-    fn see_desktop(&self, edit: impl Fn(&mut Value)) {
+    pub(super) fn see_desktop(&self, edit: impl Fn(&mut Value)) {
         let mut state = self.server.0.lock();
         edit(&mut state.workspace);
         bump(&mut state.workspace);
@@ -70,7 +70,7 @@ impl Stage {
         self.server.0.lock().endpoint = Some(address);
     }
 
-    fn wakes(&self) -> usize {
+    pub(super) fn wakes(&self) -> usize {
         self.server.0.lock().wakes
     }
 

@@ -11,10 +11,10 @@ impl Stage {
         let grants = granted["status"]["grants"].take();
         granted["status"]["grants"] = json!([]);
         let stage = Self::with(granted);
-        let mut state = stage.server.0.lock();
-        state.session["status"]["grants"] = grants;
-        bump(&mut state.session);
-        drop(state);
+        let mut server = stage.server.0.lock();
+        server.session["status"]["grants"] = grants;
+        bump(&mut server.session);
+        drop(server);
         stage
     }
 
@@ -75,10 +75,20 @@ async fn strangers_cost_a_bounded_number_of_reads_and_learn_nothing_by_the_time(
     let (strangers, good) = tokio::join!(strangers, stage.ask(TOKEN, Some("team/look"), VIEWER));
     good.unwrap();
     assert!(stage.reads() <= 41, "{}", stage.reads());
-    let refused: Vec<_> = strangers.iter().filter(|(why, _)| *why == EndReason::TokenRefused).collect();
-    assert!(strangers.iter().all(|(why, _)| matches!(why, EndReason::TokenRefused | EndReason::Unavailable)));
+    let refused: Vec<_> = strangers
+        .iter()
+        .filter(|(why, _)| *why == EndReason::TokenRefused)
+        .collect();
+    assert!(
+        strangers
+            .iter()
+            .all(|(why, _)| matches!(why, EndReason::TokenRefused | EndReason::Unavailable))
+    );
     assert_eq!(refused.len(), 40, "the others were not looked up");
-    assert!(refused.iter().all(|(_, after)| *after >= Duration::from_secs(1)), "{refused:?}");
+    assert!(
+        refused.iter().all(|(_, after)| *after >= Duration::from_secs(1)),
+        "{refused:?}"
+    );
     let unnamed = Stage::behind();
     let start = Instant::now();
     let refusal = unnamed.ask(&"B".repeat(43), None, VIEWER).await.unwrap_err();
@@ -108,11 +118,18 @@ async fn while_the_watch_is_broken_a_token_is_waited_for_and_never_refused() {
     let start = Instant::now();
     let refusal = stage.ask(TOKEN, None, VIEWER).await.unwrap_err();
     assert_eq!(refusal.reason, EndReason::Unavailable);
-    assert!(start.elapsed() < Duration::from_secs(10), "the bound of a handshake is 15 s");
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "the bound of a handshake is 15 s"
+    );
     stage.sessions.observe(&WatchEvent::Init);
     stage.sessions.observe(&WatchEvent::InitDone);
     let refusal = stage.ask(TOKEN, None, VIEWER).await.unwrap_err();
-    assert_eq!(refusal.reason, EndReason::TokenRefused, "a list has shown what there is");
+    assert_eq!(
+        refusal.reason,
+        EndReason::TokenRefused,
+        "a list has shown what there is"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,14 +151,22 @@ async fn a_target_that_the_watch_has_not_shown_is_not_gone() {
         let stage = Stage::with(session);
         let vm_access = stage.sessions.caches().vm_accesses.get("team", "web").unwrap();
         let vm_access = vm_access.as_ref().clone();
-        stage.sessions.caches().vm_accesses.observe(&WatchEvent::Delete(vm_access.clone()));
+        stage
+            .sessions
+            .caches()
+            .vm_accesses
+            .observe(&WatchEvent::Delete(vm_access.clone()));
         (stage, vm_access)
     };
     let (unseen, vm_access) = stage();
     assert_eq!(unseen.enter().await.unwrap_err().reason, EndReason::Unavailable);
     let comes = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        unseen.sessions.caches().vm_accesses.observe(&WatchEvent::Apply(vm_access));
+        unseen
+            .sessions
+            .caches()
+            .vm_accesses
+            .observe(&WatchEvent::Apply(vm_access));
         unseen.sessions.target_changed();
     };
     let (admitted, ()) = tokio::join!(unseen.enter(), comes);
@@ -183,6 +208,8 @@ async fn a_user_enters_the_session_that_was_just_read_and_not_what_the_watch_has
         ..UserInfo::default()
     };
     let read = stage.server.session();
-    let admitted = stage.admission.admit_user(&read, &user, VIEWER.into(), Transport::KubeApiserver);
+    let admitted = stage
+        .admission
+        .admit_user(&read, &user, VIEWER.into(), Transport::KubeApiserver);
     admitted.await.unwrap();
 }

@@ -90,5 +90,8 @@ async fn who_only_views_does_not_wake_a_desktop_unless_its_policy_says_so() {
     stage.see_desktop(|workspace| workspace["spec"]["lifecycle"] = json!({"wakeOnView": true}));
     stage.enter().await.unwrap();
     let status = stage.server.session().status.unwrap();
-    assert_eq!(status.connections[0].input, Some(novasphere_crd::ConsoleInput::ViewOnly));
+    assert_eq!(
+        status.connections[0].input,
+        Some(novasphere_crd::ConsoleInput::ViewOnly)
+    );
 }
