@@ -52,7 +52,16 @@ pub enum NotAuthenticated {
 
 impl From<NotAuthenticated> for StatusError {
     fn from(error: NotAuthenticated) -> Self {
-        Self::Unauthorized(error.to_string())
+        use IdentityError::{TooLong, TooManyExtras, TooManyGroups};
+        match error {
+            // Clients answer a 401 by asking for their credentials again, which would not help.
+            NotAuthenticated::Identity(TooLong(..) | TooManyGroups | TooManyExtras) => {
+                Self::Forbidden(error.to_string())
+            }
+            NotAuthenticated::NotReady | NotAuthenticated::Certificate(_) | NotAuthenticated::Identity(_) => {
+                Self::Unauthorized(error.to_string())
+            }
+        }
     }
 }
 
@@ -65,7 +74,7 @@ impl FrontProxy {
     ///
     /// # Errors
     ///
-    /// [`NotAuthenticated`]; answer with 401.
+    /// [`NotAuthenticated`].
     pub fn authenticate(
         &self,
         chain: Option<&[CertificateDer<'_>]>,
@@ -188,7 +197,7 @@ impl ClientCertVerifier for AnyCertificate {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use http::HeaderValue;
     use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
 
@@ -196,6 +205,13 @@ mod tests {
         settings::tests::{Authority, config_map},
         *,
     };
+
+    /// A front proxy that is known, and its certificate.
+    pub(crate) fn known() -> (FrontProxy, Vec<CertificateDer<'static>>) {
+        let (authority, proxy) = (Authority::new("front-proxy"), FrontProxy::default());
+        assert!(proxy.observe(&config_map(&authority.pem, &["a"])));
+        (proxy, authority.client("a", ClientAuth))
+    }
 
     #[test]
     fn a_replaced_authority_is_not_believed_any_more() {

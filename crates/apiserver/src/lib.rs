@@ -19,12 +19,14 @@ pub mod server;
 #[cfg(test)]
 mod testing;
 pub mod token;
-mod untrusted;
 
-pub use run::{Options, RunError, run};
+pub use run::{RunError, run};
 
 /// The API group. It differs from that of the custom resources: one group is served by one server.
-pub const GROUP: &str = "subresources.novasphere.io";
+pub const GROUP: &str = novasphere_core::console_session::access::SUBRESOURCES;
+
+/// The field manager of what this role writes.
+pub(crate) const FIELD_MANAGER: &str = "novasphere/apiserver";
 
 /// The age of answers about rights at this API's door: kube-apiserver has asked the same for the request, and a client that reaches
 /// this port with its certificate need not have come that way.

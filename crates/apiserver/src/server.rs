@@ -11,7 +11,7 @@ use novasphere_dataplane::peer::prepare;
 use novasphere_runtime::{
     health::Health,
     serve::{
-        ConnectionLimit, accept,
+        Place, PlaceLimits, Places, accept,
         status::{ResponseBody, StatusError, bytes_response, json_response},
     },
     telemetry::traces::continue_trace,
@@ -20,11 +20,11 @@ use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::Instrument;
 
 use crate::{
@@ -36,25 +36,41 @@ use crate::{
     openapi,
     route::{Route, Subresource},
     token::TokenHandler,
-    untrusted::{UntrustedConnection, UntrustedConnections},
 };
 
-/// Connections in all that are not `WebSockets` yet.
-const CONNECTIONS_LIMIT: usize = 4096;
+/// kube-apiserver's connections that are not `WebSockets` yet.
+const PROXY_LIMIT: usize = 4096;
 /// Connections that are not, or not yet, known to be kube-apiserver's. At the limit an older one is cut, so no client can shut
-/// kube-apiserver out.
+/// kube-apiserver out, which is untrusted only until its certificate is seen.
 const UNTRUSTED_LIMIT: usize = 256;
 /// The time that TLS may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time that an untrusted connection may take for the head of a request, and stay without one.
-const UNTRUSTED_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the head of a request may cost. hyper answers what exceeds it with an empty 431.
+#[derive(Clone, Copy, Debug)]
+struct HeadLimits {
+    /// The time that it may take, and that a connection may stay without a request.
+    time: Duration,
+    bytes: usize,
+    /// Header fields. hyper's own limit is 100; kube-apiserver sends one for each group and each extra value of a user.
+    fields: usize,
+}
+
+/// On an untrusted connection.
+const UNTRUSTED_HEAD_LIMITS: HeadLimits = HeadLimits {
+    time: Duration::from_secs(10),
+    bytes: 64 * 1024,
+    fields: 100,
+};
+/// On a connection of kube-apiserver. Go's clients close idle connections after 90 s, and must be the first to do so, or a request meets
+/// a connection that is just being closed. There is room for more groups and extra values than a user may have here
+/// (`novasphere_wire::front_proxy`), so that who has more gets a sentence.
+const PROXY_HEAD_LIMITS: HeadLimits = HeadLimits {
+    time: Duration::from_secs(100),
+    bytes: 256 * 1024,
+    fields: 2048,
+};
 /// The time that an untrusted connection may live.
 const UNTRUSTED_LIFETIME: Duration = Duration::from_mins(1);
-/// The time that kube-apiserver's connection may stay without a request. Go's clients close idle connections after 90 s, and must be
-/// the first to do so, or a request meets a connection that is just being closed.
-const PROXY_HEAD_TIMEOUT: Duration = Duration::from_secs(100);
-/// Bytes of a request's head. A user in many groups has a large one.
-const HEAD_BYTES: usize = 64 * 1024;
 /// Bytes of a request's body.
 const BODY_BYTES: usize = 64 * 1024;
 /// The time that a request may take until it is answered.
@@ -90,18 +106,15 @@ pub async fn serve(
     grace: Duration,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let untrusted = UntrustedConnections::new(UNTRUSTED_LIMIT);
+    let untrusted = Places::new(PlaceLimits::of(UNTRUSTED_LIMIT));
+    let trusted = Arc::new(Semaphore::new(PROXY_LIMIT));
     let (ending, end) = watch::channel(false);
     let mut connections = JoinSet::new();
-    let limit = ConnectionLimit::Drop(CONNECTIONS_LIMIT);
-    accept(listener, limit, stop, |stream, address, permit| {
+    accept(listener, &untrusted, stop, |stream, _, place| {
         while connections.try_join_next().is_some() {}
-        let entered = untrusted.enter(address.ip().to_canonical());
         let (acceptor, api, end) = (acceptor.clone(), Arc::clone(&api), end.clone());
-        connections.spawn(async move {
-            connection(stream, &acceptor, api, entered, end).await;
-            drop(permit);
-        });
+        let trusted = Arc::clone(&trusted);
+        connections.spawn(async move { connection(stream, &acceptor, api, place, &trusted, end).await });
     })
     .await;
     ending.send_replace(true);
@@ -115,16 +128,17 @@ async fn connection(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     api: Arc<ApiServer>,
-    mut untrusted: UntrustedConnection,
+    untrusted: Place,
+    trusted: &Semaphore,
     end: watch::Receiver<bool>,
 ) {
     let Ok(address) = prepare(&stream) else { return };
     let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     let stream = match untrusted.unless_cut(accepted).await {
-        Some(Ok(Ok(stream))) => stream,
-        Some(Ok(Err(error))) => return tracing::debug!(%address, %error, "a TLS handshake failed"),
-        Some(Err(_)) => return tracing::debug!(%address, "a TLS handshake took too long"),
-        None => return tracing::debug!(%address, "a connection is cut: there are too many untrusted ones"),
+        Ok(Ok(Ok(stream))) => stream,
+        Ok(Ok(Err(error))) => return tracing::debug!(%address, %error, "a TLS handshake failed"),
+        Ok(Err(_)) => return tracing::debug!(%address, "a TLS handshake took too long"),
+        Err(_) => return tracing::debug!(%address, "a connection is cut: there are too many untrusted ones"),
     };
     let chain = stream.get_ref().1.peer_certificates();
     let peer = TlsPeer {
@@ -136,32 +150,48 @@ async fn connection(
                 .collect()
         }),
     };
-    if api.front_proxy.trusts(peer.chain.as_deref()) {
+    let is_trusted = api.front_proxy.trusts(peer.chain.as_deref());
+    let peer = Arc::new(peer);
+    let answer = move |request| {
+        let (api, peer) = (Arc::clone(&api), Arc::clone(&peer));
+        async move { api.answer::<TlsStream<TcpStream>>(&peer, request).await }
+    };
+    if is_trusted {
         drop(untrusted);
-        serve_http(stream, api, peer, PROXY_HEAD_TIMEOUT, end).await;
+        let Ok(_counted) = trusted.try_acquire() else {
+            return tracing::warn!(%address, "a connection of kube-apiserver is dropped: it has {PROXY_LIMIT}");
+        };
+        serve_http(stream, PROXY_HEAD_LIMITS, end, answer).await;
     } else {
         let served = timeout(
             UNTRUSTED_LIFETIME,
-            serve_http(stream, api, peer, UNTRUSTED_HEAD_TIMEOUT, end),
+            serve_http(stream, UNTRUSTED_HEAD_LIMITS, end, answer),
         );
         // Whether it was cut or its time was over, there is nothing to report.
         let _ = untrusted.unless_cut(served).await;
     }
 }
 
-async fn serve_http<S>(stream: S, api: Arc<ApiServer>, peer: TlsPeer, head: Duration, mut end: watch::Receiver<bool>)
-where
+/// Answers the requests of a connection, until it or `end` says so.
+async fn serve_http<S, F>(
+    stream: S,
+    head: HeadLimits,
+    mut end: watch::Receiver<bool>,
+    answer: impl Fn(Request<Incoming>) -> F,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Response<ResponseBody>>,
 {
-    let peer = Arc::new(peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (api, peer) = (Arc::clone(&api), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(api.answer::<S>(&peer, request).await) }
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head)
-        .max_buf_size(HEAD_BYTES)
+        .header_read_timeout(head.time)
+        .max_headers(head.fields)
+        .max_header_size(head.bytes)
+        .max_buf_size(head.bytes)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut served = std::pin::pin!(served);
@@ -312,4 +342,80 @@ async fn body(request: Request<Incoming>) -> Result<bytes::Bytes, StatusError> {
 fn text(code: StatusCode, text: &'static str) -> Response<ResponseBody> {
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
     bytes_response(code, plain, text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use novasphere_wire::front_proxy::{EXTRAS_LIMIT, GROUPS_LIMIT};
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::front_proxy;
+
+    /// The answer to a user with so many groups and extra values, from the server that kube-apiserver connects to.
+    async fn answer_to(groups: usize, extras: usize) -> (u16, Value) {
+        let (proxy, chain) = front_proxy::tests::known();
+        let (near, mut far) = duplex(4096);
+        let (_ending, end) = watch::channel(false);
+        let served = serve_http(near, PROXY_HEAD_LIMITS, end, move |request| {
+            let answer = match proxy.authenticate(Some(&chain), request.headers()) {
+                Ok(user) => {
+                    let values: usize = user.extra.values().map(Vec::len).sum();
+                    json_response(StatusCode::OK, &json!({"groups": user.groups.len(), "extra": values}))
+                }
+                Err(error) => StatusError::from(error).response(),
+            };
+            async move { answer }
+        });
+        let mut head = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-remote-user: jane\r\n".to_owned();
+        for number in 0..groups {
+            let _ = write!(
+                head,
+                "X-Remote-Group: /company/department-of-long-names/team-{number}\r\n"
+            );
+        }
+        for number in 0..extras {
+            let _ = write!(
+                head,
+                "X-Remote-Extra-Scopes: https://scopes.example.org/{number}/{}\r\n",
+                "x".repeat(200)
+            );
+        }
+        head.push_str("\r\n");
+        let asked = async {
+            far.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ((), answer) = tokio::join!(served, asked);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (
+            code,
+            serde_json::from_str(body).unwrap_or_else(|_| panic!("{head}: {body:?}")),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_user_in_as_many_groups_as_a_token_can_hold_comes_through() {
+        let whole = json!({"groups": GROUPS_LIMIT, "extra": EXTRAS_LIMIT});
+        assert_eq!(answer_to(GROUPS_LIMIT, EXTRAS_LIMIT).await, (200, whole));
+    }
+
+    #[tokio::test]
+    async fn a_user_in_more_groups_is_told_in_a_sentence() {
+        for (groups, extras, said) in [
+            (GROUPS_LIMIT + 1, 0, "more than 256 groups"),
+            (1500, 0, "more than 256 groups"),
+            (0, EXTRAS_LIMIT + 1, "more than 256 extra values"),
+        ] {
+            let (code, status) = answer_to(groups, extras).await;
+            assert_eq!((code, &status["kind"]), (403, &json!("Status")));
+            assert!(status["message"].as_str().unwrap().contains(said), "{status}");
+        }
+    }
 }

@@ -110,11 +110,13 @@ pub struct TlsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Connections that are not authenticated yet, over all; 1 to 65536. Default 1024.
+    /// Connections that are not authenticated yet, over all; 1 to 65536. One more takes the place of the oldest from the address that has
+    /// most. Default 1024.
     #[schemars(range(min = 1, max = 65_536))]
     pub half_open: u32,
 
-    /// The same from one address (an IPv6 /64 is one) that is no trusted proxy; 1 to 65536. Default 64.
+    /// The same from one address (an IPv6 /64 is one) that is no trusted proxy; 1 to 65536. One more takes the place of its oldest.
+    /// Default 64.
     #[schemars(range(min = 1, max = 65_536))]
     pub half_open_per_address: u32,
 

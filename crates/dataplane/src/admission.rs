@@ -149,7 +149,7 @@ pub trait Admission: Send + Sync + 'static {
 pub trait Observer: Send + Sync + 'static {
     /// Somebody begins to connect: a connection of RFB, a request for a WebSocket. A stream or a refusal follows, as a rule.
     fn on_attempt(&self, _transport: Transport) {}
-    /// A connection was dropped before a word was said on it.
+    /// A connection that was not authenticated yet was dropped, and a newcomer got its place.
     fn on_dropped(&self, _transport: Transport, _limit: LimitReached) {}
     /// A stream is open.
     fn on_opened(&self, stream: &Stream);

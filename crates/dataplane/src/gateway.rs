@@ -6,14 +6,7 @@ mod ssh;
 pub(crate) mod tests;
 pub(crate) mod waiting;
 
-use std::{
-    future::{poll_fn, ready},
-    io,
-    net::{IpAddr, SocketAddr},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::poll_fn, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use novasphere_wire::{
@@ -110,16 +103,30 @@ impl<A: Admission> Gateway<A> {
         &self.parts.limiter
     }
 
-    /// Serves a WebSocket after its opening handshake, until the stream ends. `early` is what was read beyond the handshake.
+    /// Serves a WebSocket after its opening handshake, until the stream ends. `early` is what was read beyond the handshake. Up to the
+    /// admission the viewer holds a place among the half-open connections, and is dropped when a newcomer gets it.
     pub async fn serve_websocket<S>(&self, io: S, early: Bytes, request: AdmissionRequest, half_open: Option<HalfOpen>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let viewer = WebSocket::new(io, early, FrameRole::Server);
+        let mut viewer = WebSocket::new(io, early, FrameRole::Server);
         let until = half_open.as_ref().map_or_else(|| self.deadline(), HalfOpen::until);
-        let admission = self.admit(&request, until);
-        self.serve(viewer, admission, request.client, request.transport, until, half_open)
-            .await;
+        let (client, transport) = (request.client, request.transport);
+        // Boxed, so that the stream's task does not keep room for its opening.
+        let entering = Box::pin(async {
+            let admitted = self.admit(&request, until).await;
+            self.refuse_if_failed(admitted, &mut viewer, client, transport).await
+        });
+        let entered = match &half_open {
+            Some(held) => held.unless_cut(entering).await,
+            None => Ok(entering.await),
+        };
+        drop(half_open);
+        match entered {
+            Ok(Some(admitted)) => self.serve(viewer, admitted, client, transport, until).await,
+            Ok(None) => {}
+            Err(limit) => self.dropped(client, transport, limit),
+        }
     }
 
     /// The same for a viewer who is admitted already, in another way than by a token.
@@ -128,10 +135,33 @@ impl<A: Admission> Gateway<A> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.began(transport);
-        let viewer = WebSocket::new(io, early, FrameRole::Server);
-        let admission = ready(checked(admitted, transport));
-        self.serve(viewer, admission, client, transport, self.deadline(), None)
-            .await;
+        let mut viewer = WebSocket::new(io, early, FrameRole::Server);
+        let admitted = self.refuse_if_failed(checked(admitted, transport), &mut viewer, client, transport);
+        if let Some(admitted) = admitted.await {
+            self.serve(viewer, admitted, client, transport, self.deadline()).await;
+        }
+    }
+
+    /// Closes the `WebSocket` of a viewer who was not admitted. The refusal is told first: the connection may be cut meanwhile.
+    async fn refuse_if_failed<S>(
+        &self,
+        admitted: Result<Admitted, EntryFailure>,
+        viewer: &mut WebSocket<S>,
+        client: IpAddr,
+        transport: Transport,
+    ) -> Option<Admitted>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        match admitted {
+            Ok(admitted) => Some(admitted),
+            Err(failure) => {
+                let reason = failure.end.reason;
+                self.refused(failure, client, transport);
+                close_with(viewer, reason).await;
+                None
+            }
+        }
     }
 
     /// When a viewer who comes now has to have a stream.
@@ -142,33 +172,24 @@ impl<A: Admission> Gateway<A> {
     async fn serve<S>(
         &self,
         mut viewer: WebSocket<S>,
-        admission: impl Future<Output = Result<Admitted, EntryFailure>>,
+        admitted: Admitted,
         client: IpAddr,
         transport: Transport,
         until: Instant,
-        half_open: Option<HalfOpen>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        // Boxed, so that the stream's task does not keep room for its opening.
-        let opened = match Box::pin(admission).await {
-            Ok(admitted) => match admitted.target.clone() {
-                Upstream::Awaited(target) => {
-                    drop(half_open);
-                    return self.serve_waiting(viewer, admitted, target, client, transport).await;
-                }
-                Upstream::Tcp(_) | Upstream::KubeVirt(_) | Upstream::Serial(_) => {
-                    let late = EntryFailure::late().of(&admitted);
-                    Box::pin(before(until, late, open_websocket(&mut viewer, admitted))).await
-                }
-            },
-            Err(failure) => Err(failure),
+        let opened = match admitted.target.clone() {
+            Upstream::Awaited(target) => {
+                return self.serve_waiting(viewer, admitted, target, client, transport).await;
+            }
+            Upstream::Tcp(_) | Upstream::KubeVirt(_) | Upstream::Serial(_) => {
+                let late = EntryFailure::late().of(&admitted);
+                Box::pin(before(until, late, open_websocket(&mut viewer, admitted))).await
+            }
         };
         match opened {
-            Ok(opened) => {
-                drop(half_open);
-                self.relay(opened, Box::new(viewer), client, transport).await;
-            }
+            Ok(opened) => self.relay(opened, Box::new(viewer), client, transport).await,
             Err(failure) => {
                 close_with(&mut viewer, failure.end.reason).await;
                 self.refused(failure, client, transport);
@@ -203,9 +224,9 @@ impl<A: Admission> Gateway<A> {
         self.observe(|observer| observer.on_attempt(transport));
     }
 
-    /// Notes a connection that is dropped at once.
-    pub(crate) fn dropped(&self, peer: SocketAddr, transport: Transport, limit: LimitReached) {
-        tracing::debug!(%peer, reason = limit.reason(), "connection dropped");
+    /// Notes a connection that is dropped because a newcomer got its place.
+    pub(crate) fn dropped(&self, client: IpAddr, transport: Transport, limit: LimitReached) {
+        tracing::debug!(%client, reason = limit.reason(), "connection dropped");
         self.observe(|observer| observer.on_dropped(transport, limit));
     }
 

@@ -1,14 +1,9 @@
 //! Limits before authentication: connections, bytes, seconds.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use parking_lot::Mutex;
+use novasphere_runtime::serve::{Place, PlaceLimit, PlaceLimits, Places};
 use tokio::time::Instant;
 
 /// Limits before authentication.
@@ -16,9 +11,10 @@ use tokio::time::Instant;
 /// Bytes need no setting: the RFB handshake reads at most 795 bytes and TLS bounds its own messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections that are not authenticated yet, over all. Default 1024.
+    /// Connections that are not authenticated yet, over all. One more takes the place of the oldest from the address that has most.
+    /// Default 1024.
     pub half_open: usize,
-    /// The same from one address that is no trusted proxy. Default 64.
+    /// The same from one address that is no trusted proxy. One more takes the place of its oldest. Default 64.
     pub half_open_per_address: usize,
     /// From the accepted connection until the stream is open, over all steps together. Default 15 s.
     pub handshake: Duration,
@@ -51,7 +47,7 @@ impl Default for Limits {
     }
 }
 
-/// Why a connection is dropped at once.
+/// Why a connection that is not authenticated yet is dropped: a newcomer got its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitReached {
     /// Too many connections over all wait for authentication.
@@ -73,17 +69,20 @@ impl LimitReached {
     }
 }
 
-/// Counts the connections that are not authenticated yet. Clones share the count.
+impl From<PlaceLimit> for LimitReached {
+    fn from(limit: PlaceLimit) -> Self {
+        match limit {
+            PlaceLimit::Total => Self::HalfOpen,
+            PlaceLimit::PerAddress => Self::HalfOpenPerAddress,
+        }
+    }
+}
+
+/// Counts the connections that are not authenticated yet, over all listeners. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimiter {
     limits: Arc<Limits>,
-    waiting: Arc<Mutex<Waiting>>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    total: usize,
-    by_address: HashMap<IpAddr, usize>,
+    places: Places,
 }
 
 impl ConnectionLimiter {
@@ -91,8 +90,12 @@ impl ConnectionLimiter {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
+            places: Places::new(PlaceLimits {
+                total: limits.half_open,
+                per_address: limits.half_open_per_address,
+                shared_addresses: limits.trusted_proxies.clone(),
+            }),
             limits: Arc::new(limits),
-            waiting: Arc::default(),
         }
     }
 
@@ -102,54 +105,30 @@ impl ConnectionLimiter {
         &self.limits
     }
 
-    /// Counts a new connection until the answer is dropped, which is to be done when it is authenticated.
-    ///
-    /// # Errors
-    ///
-    /// [`LimitReached`]: drop the connection without a word.
-    pub fn enter(&self, address: IpAddr) -> Result<HalfOpen, LimitReached> {
-        let many = self.limits.is_trusted_proxy(address);
-        let address = network(address);
-        let mut waiting = self.waiting.lock();
-        if waiting.total >= self.limits.half_open {
-            return Err(LimitReached::HalfOpen);
-        }
-        let count = waiting.by_address.entry(address).or_default();
-        if *count >= self.limits.half_open_per_address && !many {
-            return Err(LimitReached::HalfOpenPerAddress);
-        }
-        *count += 1;
-        waiting.total += 1;
-        Ok(HalfOpen {
-            limiter: self.clone(),
-            address,
+    /// Where new connections get their places.
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// A connection that has just been accepted.
+    pub(crate) fn begin(&self, place: Place) -> HalfOpen {
+        HalfOpen {
+            place,
             until: Instant::now() + self.limits.handshake,
-        })
+        }
     }
 
     /// How many connections wait for authentication.
     #[must_use]
     pub fn half_open(&self) -> usize {
-        self.waiting.lock().total
-    }
-
-    fn leave(&self, address: IpAddr) {
-        let mut waiting = self.waiting.lock();
-        waiting.total = waiting.total.saturating_sub(1);
-        if let Some(count) = waiting.by_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.by_address.remove(&address);
-            }
-        }
+        self.places.taken()
     }
 }
 
-/// A connection that is not authenticated yet.
+/// A connection that is not authenticated yet. To be dropped when it is: a viewer who is admitted is never cut.
 #[derive(Debug)]
 pub struct HalfOpen {
-    limiter: ConnectionLimiter,
-    address: IpAddr,
+    place: Place,
     until: Instant,
 }
 
@@ -159,89 +138,53 @@ impl HalfOpen {
     pub const fn until(&self) -> Instant {
         self.until
     }
-}
 
-impl Drop for HalfOpen {
-    fn drop(&mut self) {
-        self.limiter.leave(self.address);
+    /// Returns when a newcomer gets its place; never, once this is dropped.
+    pub(crate) fn cut(&self) -> impl Future<Output = LimitReached> + Send + use<> {
+        let cut = self.place.cut();
+        async move { cut.await.into() }
     }
-}
 
-/// The address that counts: one IPv6 customer has a /64 and can take any address of it.
-#[must_use]
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        IpAddr::V4(address) => IpAddr::V4(address),
+    /// Does `work` for the connection, unless a newcomer gets its place first.
+    pub(crate) async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Result<T, LimitReached> {
+        Ok(self.place.unless_cut(work).await?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
-    fn limiter(half_open: usize, half_open_per_address: usize) -> ConnectionLimiter {
-        ConnectionLimiter::new(Limits {
+    fn cut_for(limits: Limits, addresses: &[&str]) -> Option<LimitReached> {
+        let limiter = ConnectionLimiter::new(limits);
+        let held: Vec<HalfOpen> = addresses
+            .iter()
+            .map(|address| limiter.begin(limiter.places().enter(address.parse().unwrap())))
+            .collect();
+        let cut = held.first().and_then(|first| first.cut().now_or_never());
+        assert_eq!(limiter.half_open(), held.len() - usize::from(cut.is_some()));
+        drop(held);
+        assert_eq!(limiter.half_open(), 0);
+        cut
+    }
+
+    #[test]
+    fn the_limit_that_a_connection_is_cut_for_is_named() {
+        let limits = |half_open, half_open_per_address| Limits {
             half_open,
             half_open_per_address,
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             ..Limits::default()
-        })
-    }
-
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn one_address_cannot_take_all_places() {
-        let limiter = limiter(10, 2);
-        let held: Vec<_> = (0..2).map(|_| limiter.enter(address("192.0.2.1")).unwrap()).collect();
+        };
+        let (one, two, proxy) = ("192.0.2.1", "192.0.2.2", "10.1.2.3");
+        assert_eq!(cut_for(limits(2, 2), &[one, two]), None);
+        assert_eq!(cut_for(limits(2, 2), &[one, one, two]), Some(LimitReached::HalfOpen));
         assert_eq!(
-            limiter.enter(address("192.0.2.1")).unwrap_err(),
-            LimitReached::HalfOpenPerAddress
+            cut_for(limits(9, 1), &[one, "::ffff:192.0.2.1"]),
+            Some(LimitReached::HalfOpenPerAddress)
         );
-        assert_eq!(
-            limiter.enter(address("::ffff:192.0.2.1")).unwrap_err(),
-            LimitReached::HalfOpenPerAddress
-        );
-        assert!(limiter.enter(address("192.0.2.2")).is_ok());
-        drop(held);
-        assert!(limiter.enter(address("192.0.2.1")).is_ok());
-        assert_eq!(limiter.half_open(), 0);
-        assert!(limiter.waiting.lock().by_address.is_empty(), "addresses are forgotten");
-    }
-
-    #[test]
-    fn a_gateway_is_not_one_client() {
-        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
-        let limiter = ConnectionLimiter::new(Limits {
-            half_open: 3,
-            half_open_per_address: 1,
-            trusted_proxies,
-            ..Limits::default()
-        });
-        let _held: Vec<_> = (0..3).map(|_| limiter.enter(address("10.1.2.3")).unwrap()).collect();
-        assert_eq!(limiter.enter(address("10.1.2.3")).unwrap_err(), LimitReached::HalfOpen);
-    }
-
-    #[test]
-    fn one_ipv6_network_counts_as_one_address() {
-        let limiter = limiter(10, 1);
-        let _held = limiter.enter(address("2001:db8::1")).unwrap();
-        assert_eq!(
-            limiter.enter(address("2001:db8::ffff:2")).unwrap_err(),
-            LimitReached::HalfOpenPerAddress
-        );
-        assert!(limiter.enter(address("2001:db8:0:1::1")).is_ok());
-    }
-
-    #[test]
-    fn there_is_an_end_to_all_places() {
-        let limiter = limiter(2, 2);
-        let _held = [
-            limiter.enter(address("192.0.2.1")).unwrap(),
-            limiter.enter(address("192.0.2.2")).unwrap(),
-        ];
-        assert_eq!(limiter.enter(address("192.0.2.3")).unwrap_err(), LimitReached::HalfOpen);
+        assert_eq!(cut_for(limits(9, 1), &[proxy, proxy, proxy]), None);
     }
 }

@@ -19,16 +19,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     health::{Health, HealthReport},
-    serve::{ConnectionLimit, accept},
+    serve::{PlaceLimits, Places, accept},
     shutdown::Shutdown,
 };
 
-/// Connections at a time. kubelet and one or two scrapers use a handful; the rest wait in the kernel's queue.
+/// Connections at a time. kubelet and one or two scrapers use a handful. At the limit the oldest connection of the address that has
+/// most is cut, so that a probe never waits for others: whoever reaches this port could have the process restarted otherwise.
 const CONNECTIONS_LIMIT: usize = 64;
 /// The time that a client may take for the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time that a connection may live; kubelet and Prometheus open another one without harm.
-const CONNECTION_TIMEOUT: Duration = Duration::from_mins(5);
+/// The time that a connection may live. It carries one request: kubelet and Prometheus open another one without harm.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn response(report: HealthReport, bad: StatusCode) -> Response {
     let status = if report.good { StatusCode::OK } else { bad };
@@ -106,13 +107,14 @@ impl AdminServer {
                 shutdown,
             });
         let mut connections = tokio::task::JoinSet::new();
-        let limit = ConnectionLimit::Queue(CONNECTIONS_LIMIT);
-        accept(listener, limit, std::future::pending(), |stream, _, permit| {
+        let places = Places::new(PlaceLimits::of(CONNECTIONS_LIMIT));
+        accept(listener, &places, std::future::pending(), |stream, peer, place| {
             while connections.try_join_next().is_some() {}
             let router = router.clone();
             connections.spawn(async move {
-                serve(stream, router).await;
-                drop(permit);
+                if place.unless_cut(serve(stream, router)).await.is_err() {
+                    tracing::debug!(%peer, "a connection is cut: there are too many");
+                }
             });
         })
         .await;
@@ -124,6 +126,7 @@ async fn serve(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
         tracing::debug!("health and metrics: {error}");
@@ -213,6 +216,44 @@ mod tests {
         shutdown.trigger();
         assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 503"));
         assert!(fetch(address, "/livez").await.starts_with("HTTP/1.1 200"));
+    }
+
+    /// What a stranger in the cluster can do with a loop in a shell.
+    #[tokio::test]
+    async fn connections_that_are_held_keep_no_probe_waiting() {
+        const HELD: usize = 70;
+        let address = start(Health::default(), Registry::default(), Shutdown::new(Duration::ZERO)).await;
+        let request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+        let mut held = Vec::new();
+        for number in 0..2 * HELD {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // Half of them ask and want to be kept alive, half say nothing.
+            if number < HELD {
+                stream.write_all(request).await.unwrap();
+            }
+            held.push(stream);
+        }
+        for stream in &mut held {
+            // Cut, or answered and closed: an error is that as well.
+            let _ = stream.write_all(request).await;
+        }
+        let probed = tokio::time::timeout(Duration::from_secs(1), fetch(address, "/livez")).await;
+        let answer = probed.expect("a probe is answered within kubelet's second");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_carries_one_request() {
+        let address = start(Health::default(), Registry::default(), Shutdown::new(Duration::ZERO)).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        let closed = tokio::time::timeout(HEADER_TIMEOUT / 2, stream.read_to_string(&mut answer)).await;
+        closed.expect("the connection is closed after its answer").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     #[tokio::test]

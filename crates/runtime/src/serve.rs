@@ -6,6 +6,7 @@
 
 mod accept;
 mod certificate;
+mod places;
 pub mod status;
 
 use std::{io, net::SocketAddr, time::Duration};
@@ -13,8 +14,9 @@ use std::{io, net::SocketAddr, time::Duration};
 use tokio::{net::TcpListener, time::sleep};
 
 pub use self::{
-    accept::{ConnectionLimit, ConnectionPermit, accept},
+    accept::accept,
     certificate::{Certificate, CertificateSource, certificate},
+    places::{Place, PlaceLimit, PlaceLimits, Places, network},
 };
 use crate::{
     ca::CaError,

@@ -54,13 +54,15 @@ pub enum IdentityError {
     #[error("the header {0} is not UTF-8")]
     NotUtf8(String),
     /// A value is too long.
-    #[error("the header {0} is longer than {1} bytes")]
+    #[error(
+        "the header {0} is longer than {1} bytes; ask with an account whose name, groups and extra values are shorter"
+    )]
     TooLong(String, usize),
     /// The user is in too many groups.
-    #[error("the user is in more than {GROUPS_LIMIT} groups")]
+    #[error("the user is in more than {GROUPS_LIMIT} groups; ask with an account that is in fewer")]
     TooManyGroups,
     /// The user has too many extras.
-    #[error("the user has more than {EXTRAS_LIMIT} extra values")]
+    #[error("the user has more than {EXTRAS_LIMIT} extra values; ask with an account that has fewer")]
     TooManyExtras,
 }
 

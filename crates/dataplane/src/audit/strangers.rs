@@ -3,9 +3,8 @@
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
+use novasphere_runtime::serve::network;
 use tokio::time::Instant;
-
-use crate::limits::network;
 
 /// How long refusals are counted together.
 const WINDOW_INTERVAL: Duration = Duration::from_mins(1);

@@ -1,4 +1,4 @@
-//! A gateway without sessions, and what it tells of viewers who come to nothing.
+//! A gateway without sessions, and what it tells of viewers who get no stream.
 
 use std::future::pending;
 
@@ -122,6 +122,29 @@ async fn whoever_runs_out_of_time_is_known_when_his_token_is() {
         refused.target.as_deref(),
     );
     assert_eq!(known, (Some("team/a"), Some("ann"), Some("VmAccess/web")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_who_is_not_admitted_yet_makes_room_for_a_newcomer() {
+    let porter = Porter::default();
+    let limiter = ConnectionLimiter::new(Limits {
+        half_open: 1,
+        ..Limits::default()
+    });
+    let observers: Vec<Box<dyn Observer>> = vec![Box::new(porter.clone())];
+    let gateway = Gateway::new(porter.clone(), observers, limiter.clone());
+    let enter = || limiter.begin(limiter.places().enter([192, 0, 2, 1].into()));
+    let (near, _far) = duplex(1024);
+    let start = Instant::now();
+    let serving = gateway.serve_websocket(near, Bytes::new(), request(), Some(enter()));
+    let newcomer = async {
+        tokio::task::yield_now().await;
+        enter()
+    };
+    let ((), _newcomer) = tokio::join!(serving, newcomer);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(limiter.half_open(), 1, "the newcomer's");
+    assert!(porter.refused.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

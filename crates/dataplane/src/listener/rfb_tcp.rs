@@ -71,19 +71,12 @@ async fn connection<A: Admission>(
     let until = half_open.until();
     // Boxed, so that the stream's task does not keep room for its opening.
     let admitted = Box::pin(open(gateway, stream, acceptor, client, until)).await;
-    let opened = match admitted {
-        Ok((login, admitted)) => match admitted.target.clone() {
-            Upstream::Awaited(target) => {
-                drop(half_open);
-                return wait(gateway, login, admitted, target, client).await;
-            }
-            Upstream::Tcp(_) | Upstream::KubeVirt(_) | Upstream::Serial(_) => {
-                Box::pin(enter(login, admitted, until)).await
-            }
-        },
-        Err(failure) => Err(failure),
-    };
     drop(half_open);
+    let Some((login, admitted)) = admitted else { return };
+    let opened = match admitted.target.clone() {
+        Upstream::Awaited(target) => return wait(gateway, login, admitted, target, client).await,
+        Upstream::Tcp(_) | Upstream::KubeVirt(_) | Upstream::Serial(_) => Box::pin(enter(login, admitted, until)).await,
+    };
     match opened {
         Ok((viewer, opened)) => gateway.relay(opened, Box::new(viewer), client, Transport::Rfb).await,
         Err(failure) => gateway.refused(failure, client, Transport::Rfb),
@@ -106,20 +99,28 @@ impl<L: Peer> PendingLogin<L> {
     }
 }
 
-/// Up to the admission.
+/// Up to the admission. A refusal is told before the connection is closed, for it may be cut meanwhile.
 async fn open<A: Admission>(
     gateway: &Gateway<A>,
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     client: IpAddr,
     until: Instant,
-) -> Result<(PendingLogin<Viewer>, Admitted), EntryFailure> {
-    let (login, request) = before(until, EntryFailure::late(), negotiate(stream, acceptor, client)).await?;
-    match gateway.admit(&request, until).await {
-        Ok(admitted) => Ok((login, admitted)),
+) -> Option<(PendingLogin<Viewer>, Admitted)> {
+    let (login, request) = match before(until, EntryFailure::late(), negotiate(stream, acceptor, client)).await {
+        Ok(negotiated) => negotiated,
         Err(failure) => {
-            login.refuse(failure.end.reason).await;
-            Err(failure)
+            gateway.refused(failure, client, Transport::Rfb);
+            return None;
+        }
+    };
+    match gateway.admit(&request, until).await {
+        Ok(admitted) => Some((login, admitted)),
+        Err(failure) => {
+            let reason = failure.end.reason;
+            gateway.refused(failure, client, Transport::Rfb);
+            login.refuse(reason).await;
+            None
         }
     }
 }

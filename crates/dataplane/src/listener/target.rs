@@ -12,7 +12,7 @@ use novasphere_wire::{
 };
 use serde::Serialize;
 
-use super::websocket::text;
+use super::http::{CLOSE, text};
 use crate::{admission::Admission, gateway::Gateway};
 
 /// The path.
@@ -39,14 +39,10 @@ pub(super) fn answer<A: Admission, B>(
         view.and_then(|view| shown(&view)).unwrap_or_else(refused)
     };
     let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // The connection counts as one that is not authenticated; a page that asks now and then keeps none.
-        (header::CONNECTION, "close"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // A page that asks now and then keeps no connection.
+    headers.insert(header::CONNECTION, CLOSE);
     response
 }
 

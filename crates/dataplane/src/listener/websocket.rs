@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
@@ -22,11 +22,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::Instrument;
 
-use super::target;
+use super::{
+    http::{CLOSE, client_address, text},
+    target,
+};
 use crate::{
     admission::{Admission, AdmissionRequest},
     gateway::{EntryFailure, Gateway},
-    limits::{HalfOpen, Limits},
+    limits::HalfOpen,
     registry::Transport,
 };
 
@@ -35,6 +38,10 @@ pub const PATH: &str = "/api/v1/console/ws";
 
 /// The additional time for a request that fetches the page: a slow line is no attack.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Header fields of a request. hyper's own limit is 100, and a proxy that ends TLS may add one for each group of the user; the bytes are
+/// bounded by [`Limits::http_head`](crate::limits::Limits::http_head).
+const HEAD_FIELDS_LIMIT: usize = 1024;
 
 /// Serves files beside the `WebSocket`: the page that browsers open it with.
 pub trait PageSource: Send + Sync + 'static {
@@ -139,6 +146,8 @@ impl<A: Admission> Connection<A> {
             async move { Ok::<_, Infallible>(response) }
         });
         let served = http1::Builder::new()
+            .max_headers(HEAD_FIELDS_LIMIT)
+            .max_header_size(head)
             .max_buf_size(head)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
@@ -211,51 +220,12 @@ fn lock<A>(connection: &Mutex<Connection<A>>) -> MutexGuard<'_, Connection<A>> {
     connection.lock()
 }
 
-/// Every answer but that which opens a `WebSocket` is the last on its connection, which counts as one that is not
-/// authenticated.
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
-
-pub(super) fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(format!("{text}\n")));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response.headers_mut().insert(header::CONNECTION, CLOSE);
-    response
-}
-
-/// Where a client connects from: the last address of `X-Forwarded-For` that no trusted proxy has, if a trusted proxy sent
-/// the header. Everything before that address is what the client says about itself.
-fn client_address(peer: IpAddr, headers: &HeaderMap, limits: &Limits) -> IpAddr {
-    if !limits.is_trusted_proxy(peer) {
-        return peer;
-    }
-    let values: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let mut client = peer;
-    for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else {
-            break;
-        };
-        client = address.to_canonical();
-        if !limits.is_trusted_proxy(client) {
-            break;
-        }
-    }
-    client
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
-    use crate::gateway::tests::Porter;
+    use crate::{gateway::tests::Porter, limits::Limits};
 
     /// Answers for everything below `/console/`, with more than fits between the two ends.
     struct LargePage;
@@ -271,7 +241,8 @@ mod tests {
     /// A connection that has just been accepted, and its other end. Little fits in between.
     fn accepted(gateway: &Gateway<Porter>) -> (Connection<Porter>, DuplexStream, DuplexStream) {
         let peer = [10, 0, 0, 1].into();
-        let half_open = gateway.limiter().enter(peer).unwrap();
+        let limiter = gateway.limiter();
+        let half_open = limiter.begin(limiter.places().enter(peer));
         let connection = Connection {
             gateway: gateway.clone(),
             origins: Arc::default(),
@@ -372,41 +343,6 @@ mod tests {
                 refused.end.reason
             ),
             ("198.51.100.7", "NotWebSocket", EndReason::TokenRefused)
-        );
-    }
-
-    fn client(peer: &str, forwarded: &[&str]) -> String {
-        let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
-        }
-        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        let limits = Limits {
-            trusted_proxies,
-            ..Limits::default()
-        };
-        client_address(peer.parse().unwrap(), &headers, &limits).to_string()
-    }
-
-    #[test]
-    fn only_trusted_proxies_are_believed() {
-        assert_eq!(client("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
-        assert_eq!(client("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
-        assert_eq!(client("fd00::1", &["2001:db8::1"]), "2001:db8::1");
-        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
-    }
-
-    #[test]
-    fn what_a_client_says_about_itself_does_not_count() {
-        assert_eq!(client("10.0.0.1", &["203.0.113.9, 198.51.100.7"]), "198.51.100.7");
-        assert_eq!(
-            client("10.0.0.1", &["203.0.113.9", "198.51.100.7, 10.0.0.2"]),
-            "198.51.100.7"
-        );
-        assert_eq!(client("10.0.0.1", &["203.0.113.9, not an address"]), "10.0.0.1");
-        assert_eq!(
-            client("10.0.0.1", &["203.0.113.9, not an address, 10.0.0.3"]),
-            "10.0.0.3"
         );
     }
 }

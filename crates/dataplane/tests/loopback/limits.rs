@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Mutex,
+    time::timeout,
 };
 
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// Connects from another address of the loopback network.
-async fn connect_from(address: &str, to: std::net::SocketAddr) -> TcpStream {
+pub(crate) async fn connect_from(address: &str, to: std::net::SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
     socket.connect(to).await.unwrap()
@@ -71,6 +72,61 @@ async fn two_thousand_half_open_connections_keep_nobody_out() {
     let _browser = Browser::enter(&setup, &token()).await;
     drop(strangers);
     wait_for("all to be forgotten", || setup.gateway.limiter().half_open() == 0).await;
+}
+
+/// How long somebody may wait whom strangers want to keep out.
+const NEWCOMER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A browser and a stock viewer from this address enter within [`NEWCOMER_TIMEOUT`].
+async fn enters_from(address: &str, setup: &Setup, server: &VncServer) -> (Browser, Stock) {
+    let token = || setup.desk.token(1, session("a", server.target(None)));
+    let browser = async {
+        let stream = connect_from(address, setup.websocket).await;
+        Browser::open_over(stream, &token()).await.handshake().await
+    };
+    let stock = async {
+        let stream = connect_from(address, setup.rfb).await;
+        Stock::connect_over(stream, setup, "team/a", &token())
+            .await
+            .enter()
+            .await
+    };
+    let entered = timeout(NEWCOMER_TIMEOUT, futures::future::join(browser, stock)).await;
+    entered.unwrap_or_else(|_| panic!("nobody enters from {address}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_keep_nobody_out_and_cut_no_stream() {
+    // For the file descriptors that they share.
+    let _alone = MEASURING.lock().await;
+    let limits = Limits {
+        handshake: Duration::from_mins(5),
+        ..Limits::default()
+    };
+    let (setup, server) = (Setup::with(limits.clone()).await, VncServer::start(None).await);
+    // As everybody behind a load balancer that hides where they connect from.
+    let shared = "127.0.0.9";
+    let (mut browser, mut stock) = enters_from(shared, &setup, &server).await;
+    let mut strangers = Vec::new();
+    for _ in 0..160 {
+        strangers.push(connect_from(shared, setup.websocket).await);
+        strangers.push(connect_from(shared, setup.rfb).await);
+    }
+    let _newcomers = enters_from(shared, &setup, &server).await;
+    for number in 0..16 * 70 {
+        strangers.push(connect_from(&format!("127.0.1.{}", number % 16), setup.websocket).await);
+    }
+    wait_for("all places to be taken", || {
+        setup.gateway.limiter().half_open() == limits.half_open
+    })
+    .await;
+    for address in [shared, "127.0.1.3", "127.0.2.1"] {
+        let _newcomers = enters_from(address, &setup, &server).await;
+    }
+    server.send(b"still here");
+    assert_eq!(browser.read(10).await, b"still here");
+    assert_eq!(stock.read(10).await, b"still here");
+    assert!(!setup.desk.log().iter().any(|line| line.starts_with("refused")));
 }
 
 #[tokio::test]
@@ -144,6 +200,18 @@ async fn a_stranger_who_does_not_read_keeps_no_place() {
         setup.gateway.limiter().half_open() == 0
     })
     .await;
+}
+
+/// As a proxy that authenticates people may send them.
+#[tokio::test]
+async fn many_header_fields_keep_nobody_out() {
+    let (setup, server) = (Setup::new().await, VncServer::start(None).await);
+    let token = setup.desk.token(1, session("a", server.target(None)));
+    let mut headers = vec![("origin", crate::setup::ORIGIN)];
+    headers.extend([("x-auth-request-group", "team-blue"); 300]);
+    let path = format!("/api/v1/console/ws?token={token}");
+    let browser = Browser::connect(setup.websocket, &path, &headers).await.unwrap();
+    let _entered = browser.handshake().await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod memory;
 mod restart;
 mod rfb_tcp;
 mod setup;
+mod slow_peers;
 mod ssh;
 mod sshd;
 mod stock_viewers;

@@ -28,11 +28,15 @@ pub(crate) struct Browser {
 impl Browser {
     /// Opens the WebSocket with these further headers.
     pub(crate) async fn connect(to: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, Error> {
+        Self::connect_over(TcpStream::connect(to).await.unwrap(), path, headers).await
+    }
+
+    async fn connect_over(stream: TcpStream, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, Error> {
+        let to = stream.peer_addr().unwrap();
         let mut request = format!("ws://{to}{path}").into_client_request().unwrap();
         for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
+            request.headers_mut().append(*name, value.parse().unwrap());
         }
-        let stream = TcpStream::connect(to).await.unwrap();
         let (socket, response) = within("the opening handshake", client_async(request, stream)).await?;
         Ok(Self {
             socket,
@@ -43,12 +47,17 @@ impl Browser {
 
     /// Opens the WebSocket as noVNC does, with the token as a subprotocol.
     pub(crate) async fn open(setup: &Setup, token: &str) -> Self {
+        Self::open_over(TcpStream::connect(setup.websocket).await.unwrap(), token).await
+    }
+
+    /// The same over a connection that is there.
+    pub(crate) async fn open_over(stream: TcpStream, token: &str) -> Self {
         let protocols = format!("binary, novasphere.token.{token}");
         let headers = [
             ("sec-websocket-protocol", protocols.as_str()),
             ("origin", crate::setup::ORIGIN),
         ];
-        let browser = Self::connect(setup.websocket, "/api/v1/console/ws", &headers)
+        let browser = Self::connect_over(stream, "/api/v1/console/ws", &headers)
             .await
             .unwrap();
         assert_eq!(browser.response.headers()["sec-websocket-protocol"], "binary");
@@ -57,7 +66,12 @@ impl Browser {
 
     /// The same, and the RFB handshake up to `ServerInit`.
     pub(crate) async fn enter(setup: &Setup, token: &str) -> Self {
-        let mut browser = Self::open(setup, token).await;
+        Self::open(setup, token).await.handshake().await
+    }
+
+    /// The RFB handshake up to `ServerInit`.
+    pub(crate) async fn handshake(self) -> Self {
+        let mut browser = self;
         assert_eq!(browser.read(12).await, b"RFB 003.008\n");
         browser.send(b"RFB 003.008\n").await;
         assert_eq!(browser.read(2).await, [1, 1]);
@@ -102,16 +116,25 @@ pub(crate) struct Stock {
 impl Stock {
     /// Negotiates up to the credentials and sends them.
     pub(crate) async fn connect(setup: &Setup, user: &str, password: &str) -> Self {
-        let mut stream = TcpStream::connect(setup.rfb).await.unwrap();
-        assert_eq!(read(&mut stream, 12).await, b"RFB 003.008\n");
+        Self::connect_over(TcpStream::connect(setup.rfb).await.unwrap(), setup, user, password).await
+    }
+
+    /// Negotiates `VeNCrypt` up to where TLS starts.
+    pub(crate) async fn start_tls(stream: &mut TcpStream) {
+        assert_eq!(read(stream, 12).await, b"RFB 003.008\n");
         stream.write_all(b"RFB 003.008\n").await.unwrap();
-        assert_eq!(read(&mut stream, 2).await, [1, 19]);
+        assert_eq!(read(stream, 2).await, [1, 19]);
         stream.write_all(&[19]).await.unwrap();
-        assert_eq!(read(&mut stream, 2).await, [0, 2]);
+        assert_eq!(read(stream, 2).await, [0, 2]);
         stream.write_all(&[0, 2]).await.unwrap();
-        assert_eq!(read(&mut stream, 6).await, [0, 1, 0, 0, 1, 6]);
+        assert_eq!(read(stream, 6).await, [0, 1, 0, 0, 1, 6]);
         stream.write_all(&[0, 0, 1, 6]).await.unwrap();
-        assert_eq!(read(&mut stream, 1).await, [1]);
+        assert_eq!(read(stream, 1).await, [1]);
+    }
+
+    /// The same as [`connect`](Self::connect) over a connection that is there.
+    pub(crate) async fn connect_over(mut stream: TcpStream, setup: &Setup, user: &str, password: &str) -> Self {
+        Self::start_tls(&mut stream).await;
         let connector = TlsConnector::from(setup.tls.clone());
         let mut stream = connector
             .connect(ServerName::try_from("localhost").unwrap(), stream)
