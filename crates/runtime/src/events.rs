@@ -1,5 +1,7 @@
 //! Kubernetes events: what people see in `kubectl describe`.
 
+mod recorder;
+
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
@@ -8,23 +10,21 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter as Source},
-};
+use kube::Client;
 use parking_lot::Mutex;
 
+use self::recorder::{EventMessage, EventRecorder};
 use crate::lease;
 
-/// The same event of the same object is sent again only after this time. Shorter than the 6 min for which kube's recorder
+/// The same event of the same object is sent again only after this time. Shorter than the 6 min for which the recorder
 /// counts repetitions into one Event object.
 const REPEAT_AFTER: Duration = Duration::from_mins(5);
 /// So many different events of one object at once, ...
 const BURST: u32 = 10;
 /// ... and then one in this time (client-go's aggregator allows 25 and one in 5 min, which hides the cause of a late failure).
 const REFILL: Duration = Duration::from_secs(30);
-/// Objects that are remembered. When there are more, the memory begins anew: at worst events are repeated early.
-const CAPACITY: usize = 20_000;
+/// Objects, and Event objects, that are remembered. When there are more, all are forgotten: at worst events are repeated early.
+const EVENTS_LIMIT: usize = 20_000;
 /// The apiserver refuses longer notes.
 const MAX_NOTE: usize = 1024;
 /// An event must never hold up a reconcile for long.
@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Events are for people and best effort: a failure is logged. RBAC: `create` and `patch` on events in `events.k8s.io`.
 #[derive(Clone)]
 pub struct Reporter {
-    recorder: Recorder,
+    recorder: EventRecorder,
     limiter: Arc<Mutex<Limiter>>,
 }
 
@@ -44,12 +44,8 @@ impl Reporter {
     /// gated one, so that a process which lost its lease says nothing.
     #[must_use]
     pub fn new(client: Client, controller: &str, instance: &str) -> Self {
-        let source = Source {
-            controller: controller.to_owned(),
-            instance: Some(instance.to_owned()),
-        };
         Self {
-            recorder: Recorder::new(client, source),
+            recorder: EventRecorder::new(client, controller, instance),
             limiter: Arc::default(),
         }
     }
@@ -57,38 +53,39 @@ impl Reporter {
     /// Says that something went wrong or needs a person. `reason` and `action` are `PascalCase` (at most 128 bytes), `note` is a
     /// sentence that says what to do; it is cut at 1024 bytes.
     pub async fn warning(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
-        self.publish(EventType::Warning, about, reason, action, note).await;
+        self.publish("Warning", about, reason, action, note).await;
     }
 
     /// Says that something happened.
     pub async fn normal(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
-        self.publish(EventType::Normal, about, reason, action, note).await;
+        self.publish("Normal", about, reason, action, note).await;
     }
 
-    async fn publish(&self, type_: EventType, about: &ObjectReference, reason: &str, action: &str, note: &str) {
-        let allowed = {
-            let mut limiter = self.limiter.lock();
-            limiter.allows(
-                Instant::now(),
-                identity_of(about),
-                hash_of(&(type_, reason, action, note)),
-            )
+    async fn publish(&self, type_: &'static str, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+        let note = cut(note);
+        let message = EventMessage {
+            type_,
+            reason,
+            action,
+            note: &note,
         };
-        if !allowed {
+        let (object, event) = (identity_of(about), hash_of(&message));
+        if !self.limiter.lock().allows(Instant::now(), object, event) {
             return;
         }
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            action: action.to_owned(),
-            note: Some(cut(note)),
-            secondary: None,
-        };
-        match tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, about)).await {
+        match tokio::time::timeout(TIMEOUT, self.recorder.publish(message, about)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if lease::is_not_leader(&error) => {}
-            Ok(Err(error)) => tracing::warn!(reason, name = about.name, "cannot write an event: {error}"),
-            Err(_) => tracing::warn!(reason, name = about.name, "cannot write an event within {TIMEOUT:?}"),
+            Ok(Err(error)) => {
+                if !matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code)) {
+                    self.limiter.lock().forget(object, event);
+                }
+                tracing::warn!(reason, name = about.name, "cannot write an event: {error}");
+            }
+            Err(_) => {
+                self.limiter.lock().forget(object, event);
+                tracing::warn!(reason, name = about.name, "cannot write an event within {TIMEOUT:?}");
+            }
         }
     }
 }
@@ -145,6 +142,13 @@ impl Limiter {
         true
     }
 
+    /// The event was not said after all, and may be the next time. Its part of the allowance stays used.
+    fn forget(&mut self, object: u64, event: u64) {
+        if let Some(said) = self.objects.get_mut(&object) {
+            said.events.retain(|(known, _)| *known != event);
+        }
+    }
+
     fn sweep(&mut self, now: Instant) {
         let due = self.swept.is_none_or(|at| now.duration_since(at) >= REPEAT_AFTER);
         if due {
@@ -153,7 +157,7 @@ impl Limiter {
                 .retain(|_, said| said.events.iter().any(|(_, at)| now.duration_since(*at) < REPEAT_AFTER));
             self.swept = Some(now);
         }
-        if self.objects.len() >= CAPACITY {
+        if self.objects.len() >= EVENTS_LIMIT {
             self.objects.clear();
         }
     }
@@ -198,7 +202,7 @@ mod tests {
             respond.send_response(
                 Response::builder()
                     .status(403)
-                    .body(Body::from(b"{}".to_vec()))
+                    .body(Body::from(b"{\"status\": \"Failure\", \"code\": 403}".to_vec()))
                     .unwrap(),
             );
             request
@@ -237,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn an_event_that_could_not_be_said_is_tried_again_within_the_allowance() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let tries = (0..100).filter(|_| {
+            let allowed = limiter.allows(start, 1, 1);
+            limiter.forget(1, 1);
+            allowed
+        });
+        assert_eq!(tries.count(), 10);
+    }
+
+    #[test]
     fn an_object_that_says_something_new_every_time_is_bounded() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
         let said = |limiter: &mut Limiter, from: u64, at| {
@@ -253,7 +268,7 @@ mod tests {
         for object in 0..50_000 {
             limiter.allows(start, object, 1);
         }
-        assert!(limiter.objects.len() <= CAPACITY);
+        assert!(limiter.objects.len() <= EVENTS_LIMIT);
         limiter.allows(start + REPEAT_AFTER, 1, 1);
         assert_eq!(limiter.objects.len(), 1);
     }
