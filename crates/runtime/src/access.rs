@@ -12,6 +12,7 @@ use std::{
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams};
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 
 /// The age that an answer may have when a stream is opened. A crowd of viewers of one session then costs one review.
@@ -102,14 +103,11 @@ pub enum AccessError {
 #[derive(Clone)]
 pub struct AccessReviewer {
     reviews: Api<SubjectAccessReview>,
-    answers: Arc<Mutex<HashMap<Question, Slot>>>,
+    answers: Arc<Mutex<HashMap<QuestionHash, Slot>>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Question {
-    user: UserInfo,
-    right: [Option<String>; 7],
-}
+/// SHA-256 of user and right. Who asks decides how long they are: 50,000 of them as they are would be gigabytes.
+type QuestionHash = [u8; 32];
 
 #[derive(Clone, Debug)]
 struct Answer {
@@ -118,7 +116,15 @@ struct Answer {
     reason: Option<String>,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
+/// What is known of one question. Who holds the lock asks.
+#[derive(Debug, Default)]
+struct Asked {
+    answer: Option<Answer>,
+    /// When the last review was asked for that got no answer in time.
+    timed_out: Option<Instant>,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Asked>>;
 
 impl AccessReviewer {
     /// A reviewer without answers. `client` needs `create` on `subjectaccessreviews`.
@@ -174,8 +180,9 @@ impl AccessReviewer {
         max_age: Duration,
     ) -> Result<Answer, ReviewError> {
         let slot = self.slot(user, right);
-        let mut remembered = slot.lock().await;
-        if let Some(answer) = remembered.as_ref()
+        let came_at = Instant::now();
+        let mut asked = slot.lock().await;
+        if let Some(answer) = asked.answer.as_ref()
             && answer.asked_at.elapsed()
                 <= if answer.allowed {
                     max_age
@@ -185,28 +192,31 @@ impl AccessReviewer {
         {
             return Ok(answer.clone());
         }
+        // A crowd that waited for a review without an answer must not wait for another one each, in turn.
+        if asked.timed_out.is_some_and(|asked_at| asked_at >= came_at) {
+            return Err(ReviewError::Timeout);
+        }
         let review = user.review(right.clone());
         // The age of an answer is that of its question: a change after it may not be in the answer.
         let asked_at = Instant::now();
-        let reply = timeout(REVIEW_TIMEOUT, self.reviews.create(&PostParams::default(), &review))
-            .await
-            .map_err(|_| ReviewError::Timeout)?
-            .map_err(|error| ReviewError::Api(Box::new(error)))?;
+        let reply = timeout(REVIEW_TIMEOUT, self.reviews.create(&PostParams::default(), &review)).await;
+        let Ok(reply) = reply else {
+            asked.timed_out = Some(asked_at);
+            return Err(ReviewError::Timeout);
+        };
+        let reply = reply.map_err(|error| ReviewError::Api(Box::new(error)))?;
         let status = reply.status.unwrap_or_default();
         let answer = Answer {
             asked_at,
             allowed: status.allowed,
             reason: status.reason.filter(|reason| !reason.is_empty()),
         };
-        *remembered = Some(answer.clone());
+        asked.answer = Some(answer.clone());
         Ok(answer)
     }
 
     fn slot(&self, user: &UserInfo, right: &ResourceAttributes) -> Slot {
-        let question = Question {
-            user: user.clone(),
-            right: key(right),
-        };
+        let question = hash_of(user, right);
         let mut answers = self.answers.lock();
         if answers.len() >= CACHE_LIMIT {
             answers.retain(|_, slot| is_recent(slot));
@@ -218,8 +228,18 @@ impl AccessReviewer {
     }
 }
 
-/// `ResourceAttributes` implements no `Hash`; its selectors are never set here.
-fn key(right: &ResourceAttributes) -> [Option<String>; 7] {
+/// Each part is hashed with its length, and each list with its end, so that no two questions are hashed alike. The selectors of
+/// `ResourceAttributes` are never set here.
+fn hash_of(user: &UserInfo, right: &ResourceAttributes) -> QuestionHash {
+    let mut hasher = Sha256::new();
+    let mut part = |text: Option<&str>| match text {
+        Some(text) => {
+            hasher.update([1]);
+            hasher.update(text.len().to_be_bytes());
+            hasher.update(text);
+        }
+        None => hasher.update([0]),
+    };
     let ResourceAttributes {
         group,
         name,
@@ -229,14 +249,31 @@ fn key(right: &ResourceAttributes) -> [Option<String>; 7] {
         verb,
         version,
         ..
-    } = right.clone();
-    [group, version, resource, subresource, namespace, name, verb]
+    } = right;
+    for text in [group, name, namespace, resource, subresource, verb, version] {
+        part(text.as_deref());
+    }
+    part(Some(&user.name));
+    part(user.uid.as_deref());
+    for group in &user.groups {
+        part(Some(group));
+    }
+    part(None);
+    for (key, values) in &user.extra {
+        part(Some(key));
+        for value in values {
+            part(Some(value));
+        }
+        part(None);
+    }
+    hasher.finalize().into()
 }
 
 /// A question under way counts as recent.
 fn is_recent(slot: &Slot) -> bool {
-    slot.try_lock().map_or(true, |answer| {
-        answer
+    slot.try_lock().map_or(true, |asked| {
+        asked
+            .answer
             .as_ref()
             .is_some_and(|answer| answer.asked_at.elapsed() <= RECHECK_TTL)
     })
@@ -396,6 +433,51 @@ mod tests {
         };
         let sentence = missing_right("ben", &right);
         assert!(sentence.contains("update vmaccesses/console"), "{sentence}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_waits_for_one_answer_that_does_not_come_and_not_for_one_each() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            counter.fetch_add(1, SeqCst);
+            std::future::pending::<Result<Response<Body>, std::io::Error>>()
+        });
+        let reviewer = AccessReviewer::new(Client::new(service, "default"));
+        let (ann, right, start) = (user("ann"), view("web"), Instant::now());
+        let crowd = (0..50).map(|_| reviewer.allows(&ann, &right, FRESH_TTL));
+        for answer in futures::future::join_all(crowd).await {
+            assert!(matches!(answer, Err(ReviewError::Timeout)));
+        }
+        assert_eq!((asked.load(SeqCst), start.elapsed()), (1, REVIEW_TIMEOUT));
+        assert!(reviewer.allows(&ann, &right, FRESH_TTL).await.is_err());
+        assert_eq!(asked.load(SeqCst), 2, "who comes later asks again");
+    }
+
+    #[test]
+    fn parts_of_a_question_cannot_pass_for_others() {
+        let with = |groups: &[&str], extra: &[(&str, &[&str])]| {
+            let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+            let user = UserInfo {
+                groups: owned(groups),
+                extra: extra
+                    .iter()
+                    .map(|(key, values)| ((*key).to_owned(), owned(values)))
+                    .collect(),
+                ..user("ann")
+            };
+            hash_of(&user, &view("web"))
+        };
+        let hashes = [
+            with(&["ab", "c"], &[]),
+            with(&["a", "bc"], &[]),
+            with(&["a"], &[("bc", &[])]),
+            with(&[], &[("a", &["bc"])]),
+            with(&[], &[("a", &[]), ("bc", &[])]),
+        ];
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes.iter().skip(index + 1).any(|other| other == hash), "{index}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
