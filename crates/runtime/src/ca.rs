@@ -33,6 +33,7 @@ pub use self::material::MaterialError;
 use self::material::{Leaf, State, Step};
 use crate::{
     shutdown::Shutdown,
+    tasks::spawn_until,
     tls::{self, TlsError},
 };
 
@@ -111,13 +112,7 @@ impl CertificateAuthority {
             leaf: Arc::clone(&rotator.leaf),
             bundle: rotator.bundle.subscribe(),
         };
-        let end = options.shutdown.wait();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = rotator.run() => {}
-                () = end => {}
-            }
-        });
+        spawn_until("certificate authority", options.shutdown, rotator.run());
         Ok(authority)
     }
 
@@ -194,7 +189,7 @@ impl Rotator {
                     Ok(None) => return,
                     // The stream backs off by itself.
                     Err(error) => {
-                        tracing::debug!(%error, "the watch of the Secret {SECRET_NAME} failed");
+                        tracing::warn!("cannot watch the Secret {SECRET_NAME}: {error}");
                         Ok(())
                     }
                 },

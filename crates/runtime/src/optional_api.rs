@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 pub use self::stream::optional_watch;
-use crate::{metrics::Metrics, rbac::Rule, shutdown::Shutdown};
+use crate::{metrics::Metrics, rbac::Rule, shutdown::Shutdown, tasks::spawn_until};
 
 /// What [`OptionalApis::watch`] needs to hear at once of APIs that come and go as definitions.
 pub const DEFINITIONS: Rule = Rule {
@@ -99,12 +99,7 @@ impl OptionalApis {
             apis: apis.clone(),
         };
         discovery.look().await?;
-        tokio::spawn(async move {
-            tokio::select! {
-                () = discovery.follow() => {}
-                () = shutdown.wait() => {}
-            }
-        });
+        spawn_until("optional APIs", shutdown, async move { discovery.follow().await });
         Ok(apis)
     }
 

@@ -4,6 +4,8 @@ use std::{any::Any, collections::HashMap};
 
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::shutdown::Shutdown;
+
 /// A background task that ended although it never should. The process ends with it, and is started again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the task {name:?} {}; the process ends to start over", how(.panic.as_deref()))]
@@ -82,6 +84,19 @@ impl Tasks {
 }
 
 /// The text of a panic; what else a [`JoinError`] can be is that the task was aborted.
+/// Runs a task of no role until the process is asked to stop. One that ends before, which it never should, is logged and stops the
+/// process to start over: without it, a certificate would run out some day and nobody would know why.
+pub fn spawn_until(name: &'static str, shutdown: Shutdown, task: impl Future<Output = ()> + Send + 'static) {
+    let mut tasks = Tasks::new();
+    tasks.spawn(name, task);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tasks.first_end() => shutdown.trigger(),
+            () = shutdown.wait() => {}
+        }
+    });
+}
+
 fn text(error: JoinError) -> String {
     match error.try_into_panic() {
         Ok(payload) => panic_text(&*payload).to_owned(),
@@ -118,6 +133,15 @@ mod tests {
             "the task \"watch\" ended by itself; the process ends to start over"
         );
         assert_eq!(tasks.len(), 1, "one more task of the same name took nothing away");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_of_the_process_that_ends_early_stops_it() {
+        let (running, broken) = (Shutdown::new(Duration::ZERO), Shutdown::new(Duration::ZERO));
+        spawn_until("rotation", running.clone(), std::future::pending());
+        spawn_until("rotation", broken.clone(), async { panic!("no key") });
+        broken.wait().await;
+        assert!(!running.is_triggered());
     }
 
     #[tokio::test(start_paused = true)]

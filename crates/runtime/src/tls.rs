@@ -15,7 +15,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::shutdown::Shutdown;
+use crate::{shutdown::Shutdown, tasks::spawn_until};
 
 /// How often the files are looked at. kubelet writes a changed Secret into a volume within a minute or two.
 const POLL: Duration = Duration::from_secs(10);
@@ -86,11 +86,8 @@ pub fn resolver(certificate: &Path, key: &Path, shutdown: Shutdown) -> Result<Ar
         current: RwLock::new(Arc::new(content.parse(&files, &provider)?)),
     });
     let followed = Arc::clone(&pair);
-    tokio::spawn(async move {
-        tokio::select! {
-            () = follow(&files, content, &followed, &provider) => {}
-            () = shutdown.wait() => {}
-        }
+    spawn_until("certificate files", shutdown, async move {
+        follow(&files, content, &followed, &provider).await;
     });
     Ok(pair)
 }
