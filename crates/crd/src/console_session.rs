@@ -508,7 +508,7 @@ pub struct Grant {
     /// What else the authenticator said of who asked for it, such as the scopes of their token. Their rights are asked for with it when
     /// the token is used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
     pub extra: Vec<UserExtra>,
 
     /// When it was given out.
@@ -531,7 +531,7 @@ pub struct UserExtra {
 
     /// Its values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 256), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
     pub values: Vec<String>,
 }
 

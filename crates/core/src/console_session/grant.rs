@@ -11,8 +11,9 @@ use crate::time::{after, kubernetes_time};
 /// How many grants a session has at most; the limit of the schema.
 pub const GRANTS_LIMIT: usize = 256;
 
-/// Entries of a user's extra, and values of an entry, that a grant holds; the schema's limits.
-pub const EXTRA_LIMIT: usize = 32;
+/// Entries of a user's extra, and values over all of them, that a grant holds: as many as the aggregated API takes. The schema has the
+/// same limit for the entries and for the values of each.
+pub const EXTRA_LIMIT: usize = 256;
 
 /// Bytes of an extra's key; at most the schema's limit of characters.
 pub const EXTRA_KEY_BYTES: usize = 256;
@@ -61,7 +62,7 @@ pub enum IssueError {
     TooManyGrants,
     /// The session cannot hold what the authenticator says of the user. A token without it could do more than the user may.
     #[error(
-        "the user's extra information is too large for a token: at most {EXTRA_LIMIT} entries of {EXTRA_LIMIT} values, each of \
+        "the user's extra information is too large for a token: at most {EXTRA_LIMIT} entries and {EXTRA_LIMIT} values, each of \
          {EXTRA_VALUE_BYTES} bytes; ask with other credentials"
     )]
     UserTooLarge,
@@ -127,11 +128,11 @@ pub fn issue(status: &ConsoleSessionStatus, new: NewGrant, now: Timestamp) -> Re
 }
 
 fn fits(extra: &BTreeMap<String, Vec<String>>) -> bool {
+    let values: usize = extra.values().map(Vec::len).sum();
     extra.len() <= EXTRA_LIMIT
+        && values <= EXTRA_LIMIT
         && extra.iter().all(|(key, values)| {
-            (1..=EXTRA_KEY_BYTES).contains(&key.len())
-                && values.len() <= EXTRA_LIMIT
-                && values.iter().all(|value| value.len() <= EXTRA_VALUE_BYTES)
+            (1..=EXTRA_KEY_BYTES).contains(&key.len()) && values.iter().all(|value| value.len() <= EXTRA_VALUE_BYTES)
         })
 }
 

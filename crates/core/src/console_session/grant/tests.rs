@@ -126,19 +126,22 @@ fn a_grant_keeps_who_asked_for_it_whole_or_not_at_all() {
             .collect(),
         ..new("a", 1)
     };
-    let status = issue(&ready_status(), with(&[("scopes", 2, 1024)]), at(1)).unwrap();
-    let grant = find(&status, &hash("a")).unwrap();
-    assert_eq!(grant.uid.as_deref(), Some("42"));
-    assert_eq!(extra_of(grant), with(&[("scopes", 2, 1024)]).extra);
+    for kept in [("scopes", 2, 1024), ("scopes", EXTRA_LIMIT, 1)] {
+        let status = issue(&ready_status(), with(&[kept]), at(1)).unwrap();
+        let grant = find(&status, &hash("a")).unwrap();
+        assert_eq!(grant.uid.as_deref(), Some("42"));
+        assert_eq!(extra_of(grant), with(&[kept]).extra);
+    }
     let long = "k".repeat(257);
     for large in [
-        ("scopes", 33, 1),
-        ("scopes", 1, 1025),
-        (long.as_str(), 1, 1),
-        ("", 1, 1),
+        &[("scopes", EXTRA_LIMIT + 1, 1)][..],
+        &[("scopes", EXTRA_LIMIT, 1), ("tenants", 1, 1)],
+        &[("scopes", 1, 1025)],
+        &[(long.as_str(), 1, 1)],
+        &[("", 1, 1)],
     ] {
         assert_eq!(
-            issue(&ready_status(), with(&[large]), at(1)),
+            issue(&ready_status(), with(large), at(1)),
             Err(IssueError::UserTooLarge)
         );
     }
