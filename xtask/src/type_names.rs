@@ -22,7 +22,6 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("Context", "what the reconciles of a kind share"),
     ("HandshakeError", "why a handshake failed"),
     ("Observed", "what a status is computed from"),
-    ("Options", "what a role needs to run"),
     ("Outcome", "what a step had as its result"),
     ("Part", "the part of a spec that is invalid"),
     ("Prepared", "the children of an object, before they are applied"),

@@ -7,22 +7,19 @@ use futures::TryStreamExt;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
     },
 };
+use novasphere_runtime::apply::{Applier, WriteError};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::API_SERVICE;
 
-/// The field manager of these writes.
-const MANAGER: &str = "novasphere/apiserver";
-
 /// Pause after a failed write.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The Service that leads to this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,30 +45,31 @@ impl OwnService {
 
 /// Follows the `APIService` and the bundle, and writes the one into the other where it differs. An `APIService` that names another
 /// Service is left alone. Ends when the bundle closes.
-pub async fn follow(client: Client, service: OwnService, mut bundle: watch::Receiver<Arc<str>>) {
+pub async fn follow(client: Client, applier: Applier, service: OwnService, mut bundle: watch::Receiver<Arc<str>>) {
     let api: Api<APIService> = Api::all(client);
     let config = watcher::Config::default().fields(&format!("metadata.name={API_SERVICE}"));
-    let mut events = std::pin::pin!(watcher::watcher(api.clone(), config).default_backoff());
+    let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     let mut present: Option<APIService> = None;
     let mut failed = false;
     loop {
         tokio::select! {
             event = events.try_next() => match event {
                 Ok(Some(Event::Apply(seen) | Event::InitApply(seen))) => present = Some(seen),
-                Ok(Some(Event::Delete(_))) => present = None,
-                Ok(Some(Event::Init | Event::InitDone)) => continue,
+                // What a list does not show was deleted while the watch was broken.
+                Ok(Some(Event::Delete(_) | Event::Init)) => present = None,
+                Ok(Some(Event::InitDone)) => continue,
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::debug!(%error, "the watch of the APIService failed");
+                    tracing::warn!("cannot watch the APIService {API_SERVICE}: {error}");
                     continue;
                 }
             },
             changed = bundle.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(RETRY), if failed => {}
+            () = tokio::time::sleep(RETRY_INTERVAL), if failed => {}
         }
         let Some(known) = &present else { continue };
         let trusted = Arc::clone(&bundle.borrow_and_update());
-        match settle(&api, known, &service, &trusted).await {
+        match settle(&applier, known, &service, &trusted).await {
             Ok(Some(written)) => (present, failed) = (Some(written), false),
             Ok(None) => failed = false,
             Err(error) => {
@@ -83,11 +81,11 @@ pub async fn follow(client: Client, service: OwnService, mut bundle: watch::Rece
 }
 
 async fn settle(
-    api: &Api<APIService>,
+    applier: &Applier,
     present: &APIService,
     service: &OwnService,
     bundle: &str,
-) -> kube::Result<Option<APIService>> {
+) -> Result<Option<APIService>, WriteError> {
     if !is_ours(present, service) {
         tracing::warn!(
             namespace = service.namespace,
@@ -100,13 +98,7 @@ async fn settle(
         return Ok(None);
     }
     let change = json!({"spec": {"caBundle": STANDARD.encode(bundle)}});
-    let parameters = PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let written = api.patch(API_SERVICE, &parameters, &Patch::Merge(&change)).await?;
-    tracing::info!("wrote caBundle into the APIService {API_SERVICE}");
-    Ok(Some(written))
+    applier.merge_cluster_scoped(present, change).await.map(Some)
 }
 
 fn is_ours(present: &APIService, service: &OwnService) -> bool {
@@ -125,6 +117,7 @@ fn has_bundle(present: &APIService, bundle: &str) -> bool {
 mod tests {
     use http::{Method, Request, Response};
     use kube::client::Body;
+    use novasphere_runtime::metrics::Metrics;
     use serde_json::Value;
     use tower_test::mock;
 
@@ -139,7 +132,7 @@ mod tests {
 
     fn api_service(name: &str, bundle: Option<&str>) -> APIService {
         serde_json::from_value(json!({
-            "metadata": {"name": API_SERVICE},
+            "metadata": {"name": API_SERVICE, "uid": "u1"},
             "spec": {
                 "group": crate::GROUP,
                 "version": crate::VERSION,
@@ -155,16 +148,19 @@ mod tests {
     #[tokio::test]
     async fn only_a_difference_is_written() {
         let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
-        let api: Api<APIService> = Api::all(Client::new(service, "ns"));
+        let applier = Applier::new(Client::new(service, "ns"), crate::FIELD_MANAGER, Metrics::default());
         for settled in [api_service("server", Some("new")), api_service("other", None)] {
-            assert!(settle(&api, &settled, &own(), "new").await.unwrap().is_none());
+            assert!(settle(&applier, &settled, &own(), "new").await.unwrap().is_none());
         }
         let old = api_service("server", Some("old"));
-        let written = tokio::spawn(async move { settle(&api, &old, &own(), "new").await });
+        let written = tokio::spawn(async move { settle(&applier, &old, &own(), "new").await });
         let (request, respond) = calls.next_request().await.unwrap();
         assert_eq!(request.method(), Method::PATCH);
         let sent: Value = serde_json::from_slice(&request.into_body().collect_bytes().await.unwrap()).unwrap();
-        assert_eq!(sent, json!({"spec": {"caBundle": STANDARD.encode("new")}}));
+        assert_eq!(
+            sent,
+            json!({"metadata": {"uid": "u1"}, "spec": {"caBundle": STANDARD.encode("new")}})
+        );
         let answer = serde_json::to_vec(&api_service("server", Some("new"))).unwrap();
         respond.send_response(Response::new(Body::from(answer)));
         assert!(has_bundle(&written.await.unwrap().unwrap().unwrap(), "new"));

@@ -9,10 +9,7 @@ use http::{HeaderMap, Request, Response};
 use hyper::{body::Incoming, upgrade};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
-};
+use kube::{Api, Client, ResourceExt, api::ObjectMeta};
 use novasphere_core::console_session::{
     access::{ConsoleRight, console_right, token_right},
     session::is_started,
@@ -29,6 +26,7 @@ use novasphere_dataplane::{
 };
 use novasphere_runtime::{
     access::UserInfo,
+    apply::{ApiReason, Applier, WriteError},
     namespaced::Namespaced,
     serve::status::{ResponseBody, StatusError},
 };
@@ -47,7 +45,7 @@ use tokio::{
 use tracing::Instrument;
 
 use crate::{
-    REVIEW_MAX_AGE,
+    FIELD_MANAGER, REVIEW_MAX_AGE,
     token::{WAITING_LIMIT, ready},
 };
 
@@ -111,6 +109,7 @@ fn word<T: DeserializeOwned>(name: &str, value: &str, allowed: &str) -> Result<T
 #[derive(Clone)]
 pub struct ConsoleHandler {
     client: Client,
+    applier: Applier,
     gateway: SessionGateway,
     waiting: Arc<Semaphore>,
 }
@@ -125,11 +124,12 @@ pub struct ApiCaller<'a> {
 }
 
 impl ConsoleHandler {
-    /// A handler whose streams this gateway carries. `client` creates and deletes sessions.
+    /// A handler whose streams this gateway carries.
     #[must_use]
-    pub fn new(client: Client, gateway: SessionGateway) -> Self {
+    pub fn new(gateway: SessionGateway) -> Self {
         Self {
-            client,
+            client: gateway.client().clone(),
+            applier: gateway.applier().with_field_manager(FIELD_MANAGER),
             gateway,
             waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
         }
@@ -191,7 +191,7 @@ impl ConsoleHandler {
         let wanted = session_for(caller.user, kind, namespace, name, options);
         self.target(&wanted, namespace, name).await?;
         self.within_limit(caller.user, &wanted, namespace)?;
-        let session = self.create(&wanted, namespace).await?;
+        let session = self.create(&wanted).await?;
         match self.admit(&session, caller).await {
             Ok(admitted) => Ok(self.open::<S>(request, &handshake, admitted, caller.client)),
             Err(refusal) => {
@@ -374,19 +374,19 @@ impl ConsoleHandler {
         }
     }
 
-    async fn create(&self, session: &ConsoleSession, namespace: &str) -> Result<ConsoleSession, StatusError> {
-        let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
-        let parameters = PostParams {
-            field_manager: Some("novasphere/apiserver".to_owned()),
-            ..PostParams::default()
-        };
-        sessions
-            .create(&parameters, session)
+    async fn create(&self, session: &ConsoleSession) -> Result<ConsoleSession, StatusError> {
+        self.applier
+            .create_generated(session)
             .await
             .map_err(|error| match error {
+                WriteError::Api {
+                    reason: ApiReason::Timeout | ApiReason::Unavailable,
+                    message,
+                    ..
+                } => StatusError::Unavailable(format!("no ConsoleSession can be created now: {message}")),
                 // The namespace is gone or going, or a policy or a quota of it says no.
-                kube::Error::Api(status) if (400..500).contains(&status.code) => {
-                    StatusError::Conflict(format!("no ConsoleSession can be created: {}", status.message))
+                WriteError::Api { message, .. } => {
+                    StatusError::Conflict(format!("no ConsoleSession can be created: {message}"))
                 }
                 error => StatusError::Unavailable(format!("no ConsoleSession can be created now: {error}")),
             })
@@ -394,16 +394,7 @@ impl ConsoleHandler {
 
     /// Takes back a session that nobody has entered.
     async fn remove(&self, session: &ConsoleSession) {
-        let namespace = session.namespace().unwrap_or_default();
-        let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), &namespace);
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: session.uid(),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        if let Err(error) = sessions.delete(&session.name_any(), &parameters).await {
+        if let Err(error) = self.applier.delete(session).await {
             // The controller closes it, and removes it later.
             tracing::info!(
                 session = session.name_any(),

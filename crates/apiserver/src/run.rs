@@ -2,19 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::Client;
-use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::{
-    health::{Health, ReadinessGate},
+    health::ReadinessGate,
     serve::{Certificate, CertificateSource, Listeners, ServeError, bind, certificate},
-    shutdown::Shutdown,
     tasks::{TaskEnded, Tasks},
     tls::{self, TlsError},
 };
-use novasphere_sessions::SessionGateway;
+use novasphere_sessions::ServingOptions;
 use rustls::{ServerConfig, crypto::aws_lc_rs, server::ResolvesServerCert};
 
 use crate::{
+    FIELD_MANAGER,
     api_service::{self, OwnService},
     config::ApiserverConfig,
     connect::ConsoleHandler,
@@ -29,26 +27,6 @@ const TLS_SETTING: &str = "apiserver.tls";
 
 /// The time that requests have to end once no connection is accepted any more.
 const REQUESTS_GRACE: Duration = Duration::from_secs(5);
-
-/// What the role is given from outside.
-pub struct Options {
-    /// Its section of the configuration file.
-    pub config: ApiserverConfig,
-    /// Where viewers reach novasphere, for the URLs of tokens.
-    pub endpoints: Endpoints,
-    /// The sessions and their streams.
-    pub gateway: SessionGateway,
-    /// Does everything that [`crate::rbac`] lists.
-    pub client: Client,
-    /// The process's own namespace.
-    pub namespace: String,
-    /// Where readiness is reported.
-    pub health: Health,
-    /// Counters.
-    pub metrics: ApiMetrics,
-    /// When to stop.
-    pub shutdown: Shutdown,
-}
 
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
@@ -65,22 +43,21 @@ pub enum RunError {
 }
 
 /// Serves kube-apiserver until `options.shutdown`, and a little longer: see [`Listeners::drained`]. Streams that are open then go
-/// on: see [`SessionGateway::finish`].
+/// on: see [`SessionGateway::finish`](novasphere_sessions::SessionGateway::finish).
 ///
 /// # Errors
 ///
 /// [`RunError`]; the process should end.
-pub async fn run(options: Options) -> Result<(), RunError> {
-    let Options {
+pub async fn run(options: ServingOptions<ApiserverConfig>, metrics: ApiMetrics) -> Result<(), RunError> {
+    let ServingOptions {
         config,
         endpoints,
         gateway,
-        client,
         namespace,
         health,
-        metrics,
         shutdown,
     } = options;
+    let client = gateway.client().clone();
     let listening = health.gate(ReadinessGate::ApiListener);
     let front_proxy = FrontProxy::default();
     let mut tasks = Tasks::new();
@@ -107,7 +84,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     };
     if let Certificate::Authority(authority) = &certificate {
         let stopped = shutdown.wait();
-        let follow = api_service::follow(client.clone(), service, authority.bundle());
+        let applier = gateway.applier().with_field_manager(FIELD_MANAGER);
+        let follow = api_service::follow(client, applier, service, authority.bundle());
         tasks.spawn("APIService watch", async move {
             tokio::select! {
                 () = follow => {}
@@ -119,7 +97,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         front_proxy,
         health,
         metrics,
-        consoles: ConsoleHandler::new(client, gateway.clone()),
+        consoles: ConsoleHandler::new(gateway.clone()),
         tokens: TokenHandler::new(gateway, endpoints),
     });
     let tls = Arc::new(server_config(certificate.resolver())?);

@@ -7,4 +7,4 @@ pub mod page;
 pub mod rbac;
 mod run;
 
-pub use run::{Options, RunError, run};
+pub use run::{RunError, run};

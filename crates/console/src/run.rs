@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use kube::Client;
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_dataplane::listener::{rfb_tcp, websocket};
 use novasphere_runtime::{
-    health::{Health, ReadinessGate},
+    health::ReadinessGate,
     serve::{CertificateSource, Listeners, ServeError, bind, certificate},
-    shutdown::Shutdown,
     tasks::{TaskEnded, Tasks},
 };
-use novasphere_sessions::SessionGateway;
+use novasphere_sessions::ServingOptions;
 use novasphere_wire::websocket::opening::NotAnOrigin;
 
 use super::config::{ConsoleConfig, TlsConfig, host};
@@ -19,24 +17,6 @@ use crate::page::Page;
 
 /// The section of the certificate's settings.
 const TLS_SETTING: &str = "console.tls";
-
-/// What the role is given from outside.
-pub struct Options {
-    /// Its section of the configuration file.
-    pub config: ConsoleConfig,
-    /// Where viewers reach it.
-    pub endpoints: Endpoints,
-    /// The sessions and their streams.
-    pub gateway: SessionGateway,
-    /// Reads and makes the Secret of novasphere's own authority.
-    pub client: Client,
-    /// The process's own namespace.
-    pub namespace: String,
-    /// Where readiness is reported.
-    pub health: Health,
-    /// When to stop.
-    pub shutdown: Shutdown,
-}
 
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
@@ -53,17 +33,16 @@ pub enum RunError {
 }
 
 /// Serves viewers until `options.shutdown`, and a little longer: see [`Listeners::drained`]. Streams that are open then go on: see
-/// [`SessionGateway::finish`].
+/// [`SessionGateway::finish`](novasphere_sessions::SessionGateway::finish).
 ///
 /// # Errors
 ///
 /// [`RunError`]; the process should end.
-pub async fn run(options: Options) -> Result<(), RunError> {
-    let Options {
+pub async fn run(options: ServingOptions<ConsoleConfig>) -> Result<(), RunError> {
+    let ServingOptions {
         config,
         endpoints,
         gateway,
-        client,
         namespace,
         health,
         shutdown,
@@ -84,7 +63,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             setting: TLS_SETTING,
             certificate_file: config.tls.certificate_file.as_ref(),
             key_file: config.tls.key_file.as_ref(),
-            client,
+            client: gateway.client().clone(),
             names: names(&config.tls, &endpoints, &namespace),
             namespace,
             shutdown: shutdown.clone(),

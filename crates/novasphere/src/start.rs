@@ -7,7 +7,7 @@ use kube::Config;
 use novasphere::{Configuration, GatewaySettings, Role, RoleSelection};
 use novasphere_dataplane::audit::output::{AuditFile, AuditSocket};
 use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown, tasks::Tasks};
-use novasphere_sessions::{SessionGateway, SessionGatewayOptions, StartError};
+use novasphere_sessions::{ServingOptions, SessionGateway, SessionGatewayOptions, StartError};
 use tokio::task::JoinSet;
 
 use super::{Process, Streams};
@@ -42,7 +42,6 @@ impl Roles {
         let Some(Streams { limiter, metrics }) = self.process.streams.take() else {
             return Ok(Start::NotNeeded);
         };
-        let ready = self.process.health.gate(ReadinessGate::Sessions);
         let settings = &self.process.gateway;
         let options = SessionGatewayOptions {
             kube_config: self.kube_config.clone(),
@@ -54,14 +53,12 @@ impl Roles {
             wake_timeout: settings.wake_timeout,
             metrics,
             runtime_metrics: self.process.metrics.clone(),
+            ready: self.process.health.gate(ReadinessGate::Sessions),
             audit: audit(settings)?,
             shutdown: self.process.shutdown.clone(),
         };
         match SessionGateway::start(options, tasks).await {
-            Ok(gateway) => {
-                ready.ready();
-                Ok(Start::Ready(Box::new(gateway)))
-            }
+            Ok(gateway) => Ok(Start::Ready(Box::new(gateway))),
             Err(StartError::Stopped) => Ok(Start::Stopped),
             Err(error) => Err(error).context("the console gateway cannot start"),
         }
@@ -105,15 +102,7 @@ impl Roles {
     }
 
     fn console(&mut self, gateway: &SessionGateway) {
-        let options = novasphere_console::Options {
-            config: self.configuration.console.clone(),
-            endpoints: self.configuration.endpoints.clone(),
-            client: gateway.client().clone(),
-            gateway: gateway.clone(),
-            namespace: self.kube_config.default_namespace.clone(),
-            health: self.process.health.clone(),
-            shutdown: self.process.shutdown.clone(),
-        };
+        let options = self.serving(self.configuration.console.clone(), gateway);
         self.running.spawn(async {
             let ended = novasphere_console::run(options).await;
             ended.context("the console gateway ended")
@@ -124,20 +113,23 @@ impl Roles {
         let Some(metrics) = self.process.api.take() else {
             return;
         };
-        let options = novasphere_apiserver::Options {
-            config: self.configuration.apiserver.clone(),
+        let options = self.serving(self.configuration.apiserver.clone(), gateway);
+        self.running.spawn(async {
+            let ended = novasphere_apiserver::run(options, metrics).await;
+            ended.context("the aggregated API ended")
+        });
+    }
+
+    /// What a role that carries streams is given, with its section of the configuration.
+    fn serving<C>(&self, config: C, gateway: &SessionGateway) -> ServingOptions<C> {
+        ServingOptions {
+            config,
             endpoints: self.configuration.endpoints.clone(),
-            client: gateway.client().clone(),
             gateway: gateway.clone(),
             namespace: self.kube_config.default_namespace.clone(),
             health: self.process.health.clone(),
-            metrics,
             shutdown: self.process.shutdown.clone(),
-        };
-        self.running.spawn(async {
-            let ended = novasphere_apiserver::run(options).await;
-            ended.context("the aggregated API ended")
-        });
+        }
     }
 
     /// Waits for all roles. The first that ends, ends the others.

@@ -112,6 +112,16 @@ impl Applier {
         }
     }
 
+    /// The same for writes of another call site.
+    #[must_use]
+    pub fn with_field_manager(&self, field_manager: &str) -> Self {
+        Self {
+            field_manager: field_manager.into(),
+            normalization: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// Makes the cluster have `desired`, compared with what `cache` has of it. What was written is in the cache at once.
     ///
     /// # Errors

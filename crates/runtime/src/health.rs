@@ -31,6 +31,15 @@ impl ReadinessGate {
     }
 }
 
+/// What a gate says.
+#[derive(Clone, Debug)]
+enum GateState {
+    Open,
+    /// Open, although something is wrong.
+    OpenDespite(String),
+    Closed(String),
+}
+
 /// What has to be true before a process may serve, and what must stay true for it to live. Clones share it.
 #[derive(Clone, Default)]
 pub struct Health {
@@ -39,8 +48,7 @@ pub struct Health {
 
 #[derive(Default)]
 struct Shared {
-    /// The reason why each gate is closed; `None` when it is open.
-    gates: Mutex<BTreeMap<ReadinessGate, Option<String>>>,
+    gates: Mutex<BTreeMap<ReadinessGate, GateState>>,
     checks: Mutex<BTreeMap<&'static str, Check>>,
 }
 
@@ -49,7 +57,9 @@ impl Health {
     #[must_use = "a gate that nobody opens stays closed for ever"]
     pub fn gate(&self, gate: ReadinessGate) -> GateHandle {
         let mut gates = self.shared.gates.lock();
-        gates.entry(gate).or_insert_with(|| Some("not ready yet".to_owned()));
+        gates
+            .entry(gate)
+            .or_insert_with(|| GateState::Closed("not ready yet".to_owned()));
         GateHandle {
             shared: Arc::clone(&self.shared),
             gate,
@@ -64,17 +74,22 @@ impl Health {
     /// Whether every gate is open.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.shared.gates.lock().values().all(Option::is_none)
+        let gates = self.shared.gates.lock();
+        !gates.values().any(|state| matches!(state, GateState::Closed(_)))
     }
 
     pub(crate) fn readiness(&self) -> HealthReport {
         let gates = self.shared.gates.lock();
-        HealthReport::of(gates.iter().map(|(gate, reason)| (gate.name(), reason.clone())))
+        HealthReport::of(gates.iter().map(|(gate, state)| (gate.name(), state.clone())))
     }
 
     pub(crate) fn liveness_report(&self) -> HealthReport {
         let checks = self.shared.checks.lock();
-        HealthReport::of(checks.iter().map(|(name, check)| (*name, check().err())))
+        let states = checks.iter().map(|(name, check)| {
+            let state = check().map_or_else(GateState::Closed, |()| GateState::Open);
+            (*name, state)
+        });
+        HealthReport::of(states)
     }
 }
 
@@ -88,12 +103,19 @@ pub struct GateHandle {
 impl GateHandle {
     /// Opens the gate.
     pub fn ready(&self) {
-        self.shared.gates.lock().insert(self.gate, None);
+        self.shared.gates.lock().insert(self.gate, GateState::Open);
+    }
+
+    /// Opens the gate; `/readyz` shows `fault` all the same. For what a process can serve without, better than not at all.
+    pub fn ready_despite(&self, fault: impl Into<String>) {
+        let state = GateState::OpenDespite(fault.into());
+        self.shared.gates.lock().insert(self.gate, state);
     }
 
     /// Closes the gate; `/readyz` shows `reason`.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.shared.gates.lock().insert(self.gate, Some(reason.into()));
+        let state = GateState::Closed(reason.into());
+        self.shared.gates.lock().insert(self.gate, state);
     }
 }
 
@@ -105,12 +127,13 @@ pub(crate) struct HealthReport {
 }
 
 impl HealthReport {
-    fn of(items: impl Iterator<Item = (&'static str, Option<String>)>) -> Self {
+    fn of(items: impl Iterator<Item = (&'static str, GateState)>) -> Self {
         let (mut text, mut good) = (String::new(), true);
-        for (name, reason) in items {
-            let line = match reason {
-                None => format!("[+]{name} ok\n"),
-                Some(reason) => {
+        for (name, state) in items {
+            let line = match state {
+                GateState::Open => format!("[+]{name} ok\n"),
+                GateState::OpenDespite(fault) => format!("[+]{name} ok, but: {fault}\n"),
+                GateState::Closed(reason) => {
                     good = false;
                     format!("[-]{name} failed: {reason}\n")
                 }
@@ -125,6 +148,22 @@ impl HealthReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_that_closes_nothing_is_shown() {
+        let health = Health::default();
+        let gate = health.gate(ReadinessGate::Sessions);
+        assert!(!health.is_ready());
+        gate.ready_despite("may not watch VirtualMachine");
+        let report = health.readiness();
+        assert!(health.is_ready() && report.good);
+        assert_eq!(
+            report.text,
+            "[+]sessions ok, but: may not watch VirtualMachine\ncheck passed\n"
+        );
+        gate.not_ready("stopping");
+        assert!(!health.is_ready() && !health.readiness().good);
+    }
 
     #[test]
     fn the_names_of_gates_are_those_that_probes_have_always_shown() {

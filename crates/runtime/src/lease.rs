@@ -34,10 +34,10 @@ pub struct Timings {
     /// `duration`; the difference is the time that a write which was just sent has to land.
     pub renew_deadline: Duration,
     /// Pause between good renewals. Default 5 s. Less than half of `renew_deadline`, so that a renewal can fail once.
-    pub renew_every: Duration,
+    pub renew_interval: Duration,
     /// Pause after a failed try, and between the looks of a standby. Default 1 s, shortened at random by up to a fifth.
-    /// A standby takes over at most `duration + retry` (and the time of two requests) after a leader was stopped.
-    pub retry: Duration,
+    /// A standby takes over at most `duration + retry_interval` (and the time of two requests) after a leader was stopped.
+    pub retry_interval: Duration,
 }
 
 impl Default for Timings {
@@ -55,8 +55,8 @@ impl Timings {
         Self {
             duration,
             renew_deadline: duration.saturating_sub(reserve),
-            renew_every: duration / 3,
-            retry: Duration::from_secs(1).min(duration / 10),
+            renew_interval: duration / 3,
+            retry_interval: Duration::from_secs(1).min(duration / 10),
         }
     }
 }

@@ -21,6 +21,7 @@ use novasphere_runtime::{
     apply::Applier,
     client::{self, ClientError},
     events,
+    health::GateHandle,
     metrics::Metrics as RuntimeMetrics,
     optimistic::UpdateError,
     optional_api::OptionalApis,
@@ -34,6 +35,7 @@ use crate::{
     admit::{SessionAdmission, entry},
     enforce::{Enforcer, GatewayLease, HolderNameError, lease},
     plane::{Clients, SessionPlane},
+    readiness,
     view::{OPTIONAL_APIS, SessionCaches, SessionView, Watches, session_id},
     write::{FIELD_MANAGER, UsageWriter},
 };
@@ -61,6 +63,8 @@ pub struct SessionGatewayOptions {
     pub metrics: StreamMetrics,
     /// Counts what the watches see.
     pub runtime_metrics: RuntimeMetrics,
+    /// Opened when the caches are filled; it shows what may not be read.
+    pub ready: GateHandle,
     /// Where the audit log goes.
     pub audit: Box<dyn Write + Send>,
     /// When to stop.
@@ -96,6 +100,7 @@ pub struct SessionGateway {
     gateway: Gateway<SessionAdmission>,
     admission: SessionAdmission,
     client: Client,
+    applier: Applier,
     lease: GatewayLease,
 }
 
@@ -119,16 +124,18 @@ impl SessionGateway {
         .await
         .map_err(|error| StartError::Discovery(Box::new(error)))?;
         let view = SessionView::new(SessionCaches::new(), apis);
+        view.caches().show(&options.runtime_metrics);
         let watches = Watches {
             client: client.clone(),
             namespace: options.watch_namespace,
             guard: Guard::new(options.runtime_metrics.clone()),
             view: view.clone(),
         };
+        let applier = Applier::new(client.clone(), FIELD_MANAGER, options.runtime_metrics);
         let clients = Clients {
             client: client.clone(),
             console_client,
-            applier: Applier::new(client.clone(), FIELD_MANAGER, options.runtime_metrics),
+            applier: applier.clone(),
             events: events::Reporter::new(client.clone(), REPORTER, &holder),
         };
         let audit = AuditLog::new(holder.clone(), options.audit);
@@ -143,7 +150,9 @@ impl SessionGateway {
             tasks,
         );
         let enforcer = Enforcer::new(Arc::clone(&plane));
-        let lease = GatewayLease::new(client.clone(), &options.namespace, &holder);
+        let lease = GatewayLease::new(&applier, &options.namespace, &holder);
+        let follow = readiness::follow(options.ready.clone(), plane.view.clone(), watches.guard.denied.clone());
+        tasks.spawn("readiness of sessions", follow);
         let changed = enforcer.clone();
         watches.spawn(tasks, move |change| changed.changed(&change));
         tasks.spawn("usage writer", UsageWriter::new(Arc::clone(&plane)).run());
@@ -163,10 +172,14 @@ impl SessionGateway {
             plane,
             admission,
             client,
+            applier,
             lease,
         };
         tokio::select! {
-            () = this.plane.view.filled() => Ok(this),
+            () = this.plane.view.filled() => {
+                options.ready.ready();
+                Ok(this)
+            }
             () = options.shutdown.wait() => Err(StartError::Stopped),
             ended = tasks.first_end() => Err(ended.into()),
         }
@@ -194,6 +207,12 @@ impl SessionGateway {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Writes that are counted with all others of the process.
+    #[must_use]
+    pub fn applier(&self) -> &Applier {
+        &self.applier
     }
 
     /// The name of this process in leases and connections.

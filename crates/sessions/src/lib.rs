@@ -17,7 +17,12 @@ pub mod enforce;
 mod gateway;
 pub mod locate;
 mod plane;
+mod readiness;
+mod role;
 pub mod view;
 pub mod write;
 
-pub use self::gateway::{REPORTER, SessionGateway, SessionGatewayOptions, StartError};
+pub use self::{
+    gateway::{REPORTER, SessionGateway, SessionGatewayOptions, StartError},
+    role::ServingOptions,
+};

@@ -4,7 +4,7 @@ mod used_tokens;
 mod watch_delay;
 mod watches;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use novasphere_core::{
@@ -23,7 +23,9 @@ use novasphere_crd::{
 };
 use novasphere_dataplane::registry::SessionId;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
-use novasphere_runtime::{cache::Cache, optimistic::ObjectKey, optional_api::OptionalApis, watch::WatchEvent};
+use novasphere_runtime::{
+    cache::Cache, metrics::Metrics, optimistic::ObjectKey, optional_api::OptionalApis, watch::WatchEvent,
+};
 use parking_lot::RwLock;
 use tokio::{sync::watch, time::timeout};
 
@@ -71,6 +73,49 @@ impl SessionCaches {
             virtual_machine_instances: Arc::new(Cache::compact(|_| None)),
             ..Self::new()
         }
+    }
+
+    /// The kinds whose first list has not ended.
+    pub(crate) fn unfilled(&self) -> Vec<Cow<'static, str>> {
+        let Self {
+            sessions,
+            vm_accesses,
+            vnc_workspaces,
+            virtual_machines,
+            virtual_machine_instances,
+        } = self;
+        let caches = [
+            (sessions.is_filled(), ConsoleSession::kind(&())),
+            (vm_accesses.is_filled(), VmAccess::kind(&())),
+            (vnc_workspaces.is_filled(), VncWorkspace::kind(&())),
+            (virtual_machines.is_filled(), VirtualMachine::kind(&())),
+            (virtual_machine_instances.is_filled(), VirtualMachineInstance::kind(&())),
+        ];
+        let unfilled = caches.into_iter().filter(|(is_filled, _)| !is_filled);
+        unfilled.map(|(_, kind)| kind).collect()
+    }
+
+    /// Shows in the metrics how many objects each holds.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        fn show<K>(cache: &Arc<Cache<K>>, metrics: &Metrics)
+        where
+            K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+        {
+            let cache = Arc::clone(cache);
+            metrics.show_cache(&K::kind(&()), move || cache.len());
+        }
+        let Self {
+            sessions,
+            vm_accesses,
+            vnc_workspaces,
+            virtual_machines,
+            virtual_machine_instances,
+        } = self;
+        show(sessions, metrics);
+        show(vm_accesses, metrics);
+        show(vnc_workspaces, metrics);
+        show(virtual_machines, metrics);
+        show(virtual_machine_instances, metrics);
     }
 }
 

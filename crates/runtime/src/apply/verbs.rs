@@ -1,11 +1,17 @@
 //! The writes other than apply and delete, and what every write has in common: a field manager, a metric, a line in the log, and
 //! an answer that the cache shows before its watch does.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    ClusterResourceScope,
+    api::{coordination::v1::Lease, core::v1::Pod},
+};
 use kube::{
     Api, Resource, ResourceExt,
     api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{ApiReason, Applier, WriteError};
@@ -21,6 +27,8 @@ pub(super) enum Verb {
     MergeStatus,
     SetFinalizer,
     Resize,
+    Create,
+    Renew,
     Delete,
 }
 
@@ -34,13 +42,18 @@ impl Verb {
             Self::MergeStatus => "merge_status",
             Self::SetFinalizer => "set_finalizer",
             Self::Resize => "resize",
+            Self::Create => "create",
+            Self::Renew => "renew",
             Self::Delete => "delete",
         }
     }
 
-    /// Status follows every change of an object, so a line for each would drown the others.
-    const fn is_of_status(self) -> bool {
-        matches!(self, Self::ApplyStatus | Self::ReplaceStatus | Self::MergeStatus)
+    /// Status follows every change of an object, and a Lease is renewed every few seconds, so a line for each would drown the others.
+    const fn is_frequent(self) -> bool {
+        matches!(
+            self,
+            Self::ApplyStatus | Self::ReplaceStatus | Self::MergeStatus | Self::Renew
+        )
     }
 }
 
@@ -74,6 +87,47 @@ impl Applier {
         let (api, name, params) = (self.api(live)?, live.name_any(), self.patch_params());
         let answer = self.sent(Verb::Merge, live, api.patch(&name, &params, &patch));
         Ok(shown_by(cache, answer.await?))
+    }
+
+    /// The same for an object without a namespace, which no cache holds.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; a conflict when another object has the name now.
+    pub async fn merge_cluster_scoped<K>(&self, live: &K, patch: Value) -> Result<K, WriteError>
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let patch = Patch::Merge(with_precondition(patch, live, None));
+        let (api, name, params) = (Api::<K>::all(self.client.clone()), live.name_any(), self.patch_params());
+        self.sent(Verb::Merge, live, api.patch(&name, &params, &patch)).await
+    }
+
+    /// Creates an object whose name the apiserver chooses (`metadata.generateName`).
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn create_generated<K: Namespaced>(&self, object: &K) -> Result<K, WriteError> {
+        let params = PostParams {
+            field_manager: Some(self.field_manager.to_string()),
+            ..PostParams::default()
+        };
+        let api = self.api(object)?;
+        self.sent(Verb::Create, object, api.create(&params, object)).await
+    }
+
+    /// Applies a Lease of this process, whatever there is under its name: who holds it writes it every few seconds, and nobody owns it.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn renew(&self, lease: &Lease) -> Result<(), WriteError> {
+        let params = PatchParams::apply(&self.field_manager).force();
+        let (api, name) = (self.api(lease)?, lease.name_any());
+        let patch = Patch::Apply(lease);
+        let answer = self.sent(Verb::Renew, lease, api.patch(&name, &params, &patch));
+        answer.await.map(drop)
     }
 
     /// Replaces fields of the status of `live`, such as `{"wakeRequestedAt": ..}`, by a merge patch.
@@ -206,7 +260,7 @@ impl Applier {
     }
 
     /// Sends one write, counts and logs it. The answer has no `managedFields`: nothing here reads them, and they are often half of it.
-    pub(super) async fn sent<K: Namespaced>(
+    pub(super) async fn sent<K: Resource<DynamicType = ()>>(
         &self,
         verb: Verb,
         object: &K,
@@ -227,7 +281,7 @@ impl Applier {
         let verb_name = verb.as_str();
         match error {
             Some(error) => tracing::debug!(kind, namespace, name, verb = verb_name, %error, "a write failed"),
-            None if verb.is_of_status() => tracing::debug!(kind, namespace, name, verb = verb_name, "wrote"),
+            None if verb.is_frequent() => tracing::debug!(kind, namespace, name, verb = verb_name, "wrote"),
             None => tracing::info!(kind, namespace, name, verb = verb_name, "wrote"),
         }
     }

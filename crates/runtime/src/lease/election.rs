@@ -69,7 +69,7 @@ impl LeaseElection {
     }
 
     /// Takes part until `shutdown`. Then it ends leadership here, waits for writes under way, and gives the lease back so that
-    /// a standby goes on within [`Timings::retry`]. A leader that loses the lease stands again.
+    /// a standby goes on within [`Timings::retry_interval`]. A leader that loses the lease stands again.
     ///
     /// Should be stopped after the controllers, so that they can end what they do.
     pub async fn run(self, shutdown: Shutdown) {
@@ -103,7 +103,7 @@ impl LeaseElection {
             // Awake at the moment of expiry, not at the look after it.
             LeaseDecision::WaitUntil(expires) => self.retry().min(expires.since(BootInstant::now())),
             LeaseDecision::Acquire | LeaseDecision::Renew => match self.claim(contender).await {
-                Ok(()) => self.timings.renew_every,
+                Ok(()) => self.timings.renew_interval,
                 Err(error) => {
                     contender.write_failed();
                     tracing::warn!(
@@ -136,12 +136,15 @@ impl LeaseElection {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
-        if lease.metadata.resource_version.is_some() {
+        let written = if lease.metadata.resource_version.is_some() {
             self.bounded(self.api.replace(&self.name, &params, &lease)).await
         } else {
             lease.metadata.name = Some(self.name.clone());
             self.bounded(self.api.create(&params, &lease)).await
-        }
+        };
+        let outcome = written.as_ref().map_or_else(RequestError::reason, |_| "Succeeded");
+        self.metrics.written("Lease", "renew", outcome);
+        written
     }
 
     async fn resign(&self, contender: &mut Contender) {
@@ -179,7 +182,7 @@ impl LeaseElection {
 
     /// Bounds a request so that a renewal can fail once and still be in time.
     async fn bounded<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, RequestError> {
-        let spare = self.timings.renew_deadline.saturating_sub(self.timings.renew_every) / 2;
+        let spare = self.timings.renew_deadline.saturating_sub(self.timings.renew_interval) / 2;
         match tokio::time::timeout(spare, request).await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(RequestError::Timeout(spare)),
@@ -187,7 +190,7 @@ impl LeaseElection {
     }
 
     fn retry(&self) -> Duration {
-        self.timings.retry.mul_f64(rand::rng().random_range(0.8..=1.0))
+        self.timings.retry_interval.mul_f64(rand::rng().random_range(0.8..=1.0))
     }
 
     fn report(&self, led: bool, contender: &Contender) -> bool {
@@ -218,13 +221,28 @@ enum RequestError {
     Timeout(Duration),
 }
 
+impl RequestError {
+    /// The words that the metric has for other writes. Those of `apply` know of leadership, which must not depend on them.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "Timeout",
+            Self::Api(kube::Error::Api(status)) => match status.code {
+                401 | 403 => "Forbidden",
+                409 => "Conflict",
+                _ => "ApiServerUnavailable",
+            },
+            Self::Api(_) => "ApiServerUnavailable",
+        }
+    }
+}
+
 fn check(timings: Timings) -> Result<(), LeaseError> {
     let wrong = |message: String| Err(LeaseError::Timings(message));
     let Timings {
         duration,
         renew_deadline,
-        renew_every,
-        retry,
+        renew_interval,
+        retry_interval,
     } = timings;
     if duration.subsec_nanos() != 0 || duration < Duration::from_secs(2) {
         return wrong(format!("the duration {duration:?} must be whole seconds, at least 2"));
@@ -234,14 +252,14 @@ fn check(timings: Timings) -> Result<(), LeaseError> {
             "the renew deadline {renew_deadline:?} must be shorter than the duration {duration:?}"
         ));
     }
-    if renew_every.is_zero() || renew_every.saturating_mul(2) > renew_deadline {
+    if renew_interval.is_zero() || renew_interval.saturating_mul(2) > renew_deadline {
         return wrong(format!(
-            "renewing every {renew_every:?} must fit twice into the renew deadline {renew_deadline:?}"
+            "renewing every {renew_interval:?} must fit twice into the renew deadline {renew_deadline:?}"
         ));
     }
-    if retry.is_zero() || retry > renew_every {
+    if retry_interval.is_zero() || retry_interval > renew_interval {
         return wrong(format!(
-            "the retry pause {retry:?} must not be longer than the renewal pause {renew_every:?}"
+            "the retry pause {retry_interval:?} must not be longer than the renewal pause {renew_interval:?}"
         ));
     }
     Ok(())
@@ -277,21 +295,21 @@ mod tests {
             ),
             (
                 Timings {
-                    renew_every: seconds(7),
+                    renew_interval: seconds(7),
                     ..good
                 },
                 "twice",
             ),
             (
                 Timings {
-                    retry: seconds(6),
+                    retry_interval: seconds(6),
                     ..good
                 },
                 "retry",
             ),
             (
                 Timings {
-                    retry: Duration::ZERO,
+                    retry_interval: Duration::ZERO,
                     ..good
                 },
                 "retry",

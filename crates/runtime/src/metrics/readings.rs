@@ -1,6 +1,7 @@
 //! Gauges that are read when somebody asks for them: what waits in queues, and what caches hold.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Debug},
     sync::Arc,
     time::Duration,
@@ -51,6 +52,17 @@ impl Readings {
     }
 }
 
+impl Sources {
+    /// By kind. Roles of one process have caches of their own for the same kind.
+    fn objects(&self) -> BTreeMap<String, usize> {
+        let mut objects: BTreeMap<String, usize> = BTreeMap::new();
+        for (kind, read) in self.caches.lock().iter() {
+            *objects.entry(kind.clone()).or_default() += read();
+        }
+        objects
+    }
+}
+
 impl Collector for Readings {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let queues: Vec<_> = self
@@ -73,10 +85,10 @@ impl Collector for Readings {
             let value = reading.oldest.as_secs_f64();
             ConstGauge::new(value).encode(oldest.encode_family(&[("controller", *controller)])?)?;
         }
-        let help = "Objects in a watch cache";
+        let help = "Objects in the watch caches of this process";
         let mut caches = encoder.encode_descriptor("cache_objects", help, None, MetricType::Gauge)?;
-        for (kind, read) in self.0.caches.lock().iter() {
-            let value = i64::try_from(read()).unwrap_or(i64::MAX);
+        for (kind, objects) in self.0.objects() {
+            let value = i64::try_from(objects).unwrap_or(i64::MAX);
             ConstGauge::new(value).encode(caches.encode_family(&[("kind", kind.as_str())])?)?;
         }
         Ok(())

@@ -8,15 +8,12 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
-};
 use novasphere_core::{
     console_session::gateway::{COMPONENT, KEY_COMPONENT},
     label,
     name::DnsSubdomain,
 };
+use novasphere_runtime::apply::{Applier, WriteError};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// What the names of these leases begin with.
@@ -43,7 +40,8 @@ pub struct HolderNameError(String);
 /// A process's lease.
 #[derive(Clone)]
 pub(crate) struct GatewayLease {
-    leases: Api<Lease>,
+    applier: Applier,
+    namespace: String,
     holder: String,
 }
 
@@ -71,9 +69,10 @@ pub(crate) fn identity(instance: &str) -> Result<String, HolderNameError> {
 }
 
 impl GatewayLease {
-    pub(crate) fn new(client: Client, namespace: &str, holder: &str) -> Self {
+    pub(crate) fn new(applier: &Applier, namespace: &str, holder: &str) -> Self {
         Self {
-            leases: Api::namespaced(client, namespace),
+            applier: applier.with_field_manager(MANAGER),
+            namespace: namespace.to_owned(),
             holder: holder.to_owned(),
         }
     }
@@ -100,10 +99,15 @@ impl GatewayLease {
     }
 
     /// Makes the lease when there is none.
-    pub(crate) async fn renew(&self) -> kube::Result<()> {
-        let lease = Lease {
+    pub(crate) async fn renew(&self) -> Result<(), WriteError> {
+        self.applier.renew(&self.lease()).await
+    }
+
+    fn lease(&self) -> Lease {
+        Lease {
             metadata: ObjectMeta {
                 name: Some(self.name()),
+                namespace: Some(self.namespace.clone()),
                 labels: Some(
                     [
                         (label::KEY_MANAGED_BY.to_owned(), label::MANAGED_BY.to_owned()),
@@ -119,19 +123,12 @@ impl GatewayLease {
                 renew_time: Some(MicroTime(Timestamp::now())),
                 ..LeaseSpec::default()
             }),
-        };
-        let apply = PatchParams::apply(MANAGER).force();
-        self.leases.patch(&self.name(), &apply, &Patch::Apply(&lease)).await?;
-        Ok(())
+        }
     }
 
     /// Says that this process carries nothing any more.
     pub(crate) async fn release(&self) {
-        let deleted = timeout(
-            RENEW_INTERVAL,
-            self.leases.delete(&self.name(), &DeleteParams::default()),
-        )
-        .await;
+        let deleted = timeout(RENEW_INTERVAL, self.applier.delete(&self.lease())).await;
         if let Ok(Err(error)) = deleted {
             tracing::warn!(lease = self.name(), "cannot delete the gateway's lease: {error}");
         }
