@@ -20,11 +20,10 @@ use novasphere_e2e::{
 use serde_json::{Value, json};
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(
-        "aggregated::user::named_whole",
-        Needs::ControlPlane,
-        named_whole,
-    )]
+    vec![
+        Case::new("aggregated::user::named_whole", Needs::ControlPlane, named_whole),
+        Case::new("aggregated::user::many_groups", Needs::ControlPlane, many_groups),
+    ]
 }
 
 const USER: &str = "ursula";
@@ -92,11 +91,77 @@ async fn named_whole() -> Result<()> {
     .await
 }
 
+/// A person of a large company: in 256 groups, with 256 values of extra. In one group more they are told so in a sentence.
+async fn many_groups() -> Result<()> {
+    with_apiserver("aggregated::user::many_groups", async |context, _| {
+        let _fixture = ConsoleFixture::start(context, &json!({"maxConcurrentSessions": 100})).await?;
+        for (resource, verbs) in [(VM_CONSOLES, &["get", "update"][..]), (SESSION_TOKENS, &["create"])] {
+            allow(context, USER, resource, verbs).await?;
+        }
+        open_session(context, "shared", json!({})).await?;
+        let path = format!("{BASE}/namespaces/{}/consolesessions/shared/token", context.namespace);
+        // kube-apiserver adds system:authenticated.
+        let allowed = large_user(context, 255, 256).await?;
+        let answer = wait::until("a token for a user in 256 groups", wait::SHORT, || async {
+            let answer = allowed.send(Request::post(&path).body(Body::empty())?).await?;
+            let code = answer.status();
+            let answer: Value = serde_json::from_slice(&answer.into_body().collect_bytes().await?)?;
+            // kube-apiserver learns of new roles by its own watch.
+            Ok(if code == 403 {
+                Seen::NotYet(answer.to_string())
+            } else {
+                Seen::Done((code, answer))
+            })
+        })
+        .await?;
+        ensure!(answer.0 == 201, "the answer is {answer:?}");
+        for (groups, extra, sentence) in [(256, 0, "more than 256 groups"), (1, 257, "more than 256 extra values")] {
+            let refused = large_user(context, groups, extra).await?;
+            let answer = refused.send(Request::post(&path).body(Body::empty())?).await?;
+            let code = answer.status();
+            let answer: Value = serde_json::from_slice(&answer.into_body().collect_bytes().await?)?;
+            ensure!(
+                code == 403 && text(&answer, "/kind") == "Status" && text(&answer, "/message").contains(sentence),
+                "{groups} groups and {extra} extra values: {code} {answer}"
+            );
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// [`USER`] in so many groups, with so many values of extra.
+async fn large_user(context: &Context<'_>, groups: usize, extra: usize) -> Result<Client> {
+    let mut headers = vec![("impersonate-user", USER.to_owned())];
+    headers.extend((0..groups).map(|number| {
+        (
+            "impersonate-group",
+            format!("/company/department-of-long-names/team-{number}"),
+        )
+    }));
+    headers.extend((0..extra).map(|number| {
+        (
+            "impersonate-extra-scopes",
+            format!("https://scopes.example.org/{number}"),
+        )
+    }));
+    impersonating(context, headers).await
+}
+
 async fn ursula(context: &Context<'_>) -> Result<Client> {
+    let headers = IMPERSONATION.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    impersonating(context, headers).await
+}
+
+async fn impersonating(
+    context: &Context<'_>,
+    headers: impl IntoIterator<Item = (&'static str, String)>,
+) -> Result<Client> {
     let mut config = context.cluster.config("person").await?;
-    for (name, value) in IMPERSONATION {
-        let header = (HeaderName::from_static(name), HeaderValue::from_static(value));
-        config.headers.push(header);
+    for (name, value) in headers {
+        config
+            .headers
+            .push((HeaderName::from_static(name), HeaderValue::try_from(value)?));
     }
     Ok(Client::try_from(config)?)
 }
