@@ -125,7 +125,7 @@ fn every_network_gets_the_policy_that_its_snapshot_says() {
         (
             "some",
             json!([
-                {"cidr": "169.254.0.0/16"},
+                {"cidr": "169.0.0.0/8"},
                 {"cidr": "10.0.0.0/8", "ports": [{"port": 443}, {"port": 8000, "endPort": 8100, "protocol": "UDP"}]},
                 {"namespaceSelector": {"matchLabels": {"team": "b"}}, "podSelector": {"matchLabels": {"app": "git"}}},
                 {"podSelector": {"matchLabels": {"app": "db"}}},

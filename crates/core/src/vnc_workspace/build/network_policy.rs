@@ -21,17 +21,20 @@ use super::{
 };
 use crate::label::Component;
 
-/// Where clouds answer a machine's questions about itself, credentials included: AWS, Azure, Google and others; AWS' tasks and
-/// Pod identities; Alibaba; Azure's host agent, which gives certificates and settings to every client; AWS and Google by IPv6.
+/// Where clouds answer a machine's questions about itself, credentials included. Most do so at a link-local address, each at its own
+/// (AWS, Azure and Google 169.254.169.254, AWS also 169.254.170.2 and .23, Scaleway 169.254.42.42, Tencent 169.254.0.23), so all of these are
+/// left out; a desktop needs none but that of [`NODE_LOCAL_DNS`]. Beside them: Alibaba; Azure's host agent, which gives certificates and
+/// settings to every client; AWS (two), Google, Scaleway and Oracle by IPv6.
 const METADATA_RANGES: &[&str] = &[
-    "169.254.169.254/32",
-    "169.254.170.2/32",
-    "169.254.170.23/32",
+    "169.254.0.0/16",
     "100.100.100.200/32",
     "168.63.129.16/32",
+    "fe80::/10",
     "fd00:ec2::254/128",
     "fd00:ec2::23/128",
     "fd20:ce::254/128",
+    "fd00:42::42/128",
+    "fd00:c1::a9fe:a9fe/128",
 ];
 
 /// Where the node-local DNS cache answers (kubernetes/dns, `NodeLocal DNSCache`).
@@ -48,7 +51,8 @@ pub struct GatewayLocation {
 
 /// Whether an address range has nothing but metadata addresses.
 pub(in super::super) fn is_metadata(cidr: Cidr) -> bool {
-    metadata().any(|hidden| hidden.contains(&cidr.get()))
+    let is_dns = NODE_LOCAL_DNS.parse().is_ok_and(|dns: IpNet| dns == cidr.get());
+    !is_dns && metadata().any(|hidden| hidden.contains(&cidr.get()))
 }
 
 fn metadata() -> impl Iterator<Item = IpNet> {
@@ -153,10 +157,12 @@ fn egress(rules: Option<&[EgressRule]>) -> Vec<NetworkPolicyEgressRule> {
         let everything = ["0.0.0.0/0", "::/0"]
             .into_iter()
             .filter_map(|all| Some(block(all.parse().ok()?)));
-        return vec![NetworkPolicyEgressRule {
+        let everything = NetworkPolicyEgressRule {
             to: Some(std::iter::once(all_pods).chain(everything).collect()),
             ports: None,
-        }];
+        };
+        // The node-local cache has a link-local address.
+        return vec![name_resolution(), everything];
     };
     std::iter::once(name_resolution())
         .chain(rules.iter().map(rule))
@@ -219,5 +225,70 @@ fn block(net: IpNet) -> NetworkPolicyPeer {
             except: (!except.is_empty()).then_some(except),
         }),
         ..NetworkPolicyPeer::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    /// Whether a rule of blocks lets through to an address, as an enforcer reads it.
+    fn reaches(rules: &[NetworkPolicyEgressRule], address: &str) -> bool {
+        let address: IpAddr = address.parse().unwrap();
+        let is_in = |net: &String| net.parse::<IpNet>().unwrap().contains(&address);
+        let mut blocks = rules
+            .iter()
+            .filter(|rule| rule.ports.is_none())
+            .flat_map(|rule| rule.to.iter().flatten().filter_map(|peer| peer.ip_block.as_ref()));
+        blocks.any(|block| is_in(&block.cidr) && !block.except.iter().flatten().any(is_in))
+    }
+
+    #[test]
+    fn a_desktop_reaches_no_metadata_service_by_default() {
+        let rules = egress(None);
+        for service in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "169.254.42.42",
+            "169.254.0.23",
+            "100.100.100.200",
+            "168.63.129.16",
+            "fe80::a9fe:a9fe",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "fd00:42::42",
+            "fd00:c1::a9fe:a9fe",
+        ] {
+            assert!(!reaches(&rules, service), "{service}");
+        }
+        for other in ["192.0.2.1", "169.253.255.255", "10.0.0.1", "2001:db8::1", "fd00:42::43"] {
+            assert!(reaches(&rules, other), "{other}");
+        }
+    }
+
+    #[test]
+    fn names_are_resolved_whatever_else_is_allowed() {
+        for rules in [egress(None), egress(Some(&[]))] {
+            let dns = rules.first().unwrap();
+            let ports: Vec<_> = dns
+                .ports
+                .iter()
+                .flatten()
+                .map(|port| port.port.clone().unwrap())
+                .collect();
+            assert_eq!(ports, [IntOrString::Int(53), IntOrString::Int(53)]);
+            let mut blocks = dns.to.iter().flatten().filter_map(|peer| peer.ip_block.as_ref());
+            assert!(blocks.any(|block| block.cidr == NODE_LOCAL_DNS && block.except.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_range_of_nothing_else_is_told_apart() {
+        let is = |text: &str| is_metadata(text.parse().unwrap());
+        assert!(is("169.254.169.254/32") && is("169.254.0.0/16") && is("169.254.42.0/24") && is("fe80::/64"));
+        assert!(!is("169.254.20.10/32") && !is("169.0.0.0/8") && !is("0.0.0.0/0") && !is("fd00::/8"));
     }
 }
