@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use novasphere::Configuration;
 use serde_json::{Map, Value};
 
@@ -55,6 +55,7 @@ fn values_schema(mut configuration: Value) -> anyhow::Result<String> {
         .as_object_mut()
         .context("the configuration's schema is not an object")?;
     fields.remove("$schema");
+    fields.values_mut().try_for_each(without_cel)?;
     // References are counted from the root of the document.
     if let Some(Value::Object(definitions)) = fields.remove("$defs") {
         let shared = values
@@ -68,6 +69,33 @@ fn values_schema(mut configuration: Value) -> anyhow::Result<String> {
         .context("no properties.config")?;
     *place = configuration;
     Ok(format!("{}\n", serde_json::to_string_pretty(&values)?))
+}
+
+/// An address range, with what a pattern can say of it.
+const CIDR_PATTERN: &str = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}/(3[0-2]|[12]?[0-9])|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))$";
+
+/// Turns rules of kube-apiserver, which Helm does not know, into patterns, which say the same.
+fn without_cel(schema: &mut Value) -> anyhow::Result<()> {
+    const RULES: &str = "x-kubernetes-validations";
+    match schema {
+        Value::Object(fields) => {
+            if let Some(rules) = fields.remove(RULES) {
+                let rule = rules.pointer("/0/rule").and_then(Value::as_str).unwrap_or_default();
+                let matched = rule
+                    .strip_prefix("self.matches('")
+                    .and_then(|rule| rule.strip_suffix("')"));
+                let pattern = match (matched, rule) {
+                    (Some(pattern), _) => pattern,
+                    (None, "isCIDR(self)") => CIDR_PATTERN,
+                    _ => bail!("Helm needs a pattern for the rule {rule:?}"),
+                };
+                fields.insert("pattern".to_owned(), pattern.into());
+            }
+            fields.values_mut().try_for_each(without_cel)
+        }
+        Value::Array(items) => items.iter_mut().try_for_each(without_cel),
+        _ => Ok(()),
+    }
 }
 
 /// A table for each section of the configuration file.
@@ -166,6 +194,22 @@ mod tests {
         assert_eq!(values["properties"]["config"]["properties"]["a"]["$ref"], "#/$defs/A");
         assert_eq!(values["$defs"]["A"]["type"], "string");
         assert!(values["$defs"]["texts"].is_object());
+    }
+
+    #[test]
+    fn rules_of_kubernetes_become_patterns() {
+        let rules =
+            |rule: &str| json!({"type": "string", "x-kubernetes-validations": [{"rule": rule, "message": "m"}]});
+        let mut schema =
+            json!({"properties": {"a": rules("self.matches('^[0-9]+s$')"), "b": {"items": rules("isCIDR(self)")}}});
+        without_cel(&mut schema).unwrap();
+        assert_eq!(
+            schema["properties"]["a"],
+            json!({"type": "string", "pattern": "^[0-9]+s$"})
+        );
+        assert_eq!(schema["properties"]["b"]["items"]["pattern"], CIDR_PATTERN);
+        let error = without_cel(&mut rules("self > 1")).unwrap_err();
+        assert!(error.to_string().contains("self > 1"), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use novasphere_runtime::config::SOCKET_ADDRESS_PATTERN;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ApiserverConfig {
     /// Where kube-apiserver reaches this server, by HTTPS. Default `0.0.0.0:9443`.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = SOCKET_ADDRESS_PATTERN))]
     pub address: SocketAddr,
 
     /// Name of the Service that the `APIService` names; the server's certificate is for it. Default `novasphere-apiserver`.
@@ -37,6 +38,20 @@ pub struct TlsConfig {
     /// A PEM file with the certificate's key. To be set together with `certificateFile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+}
+
+impl ApiserverConfig {
+    /// Whether the process can start with it.
+    ///
+    /// # Errors
+    ///
+    /// The setting that is wrong, with what to write.
+    pub fn check(&self) -> Result<(), String> {
+        if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
+            return Err("apiserver.tls: certificateFile and keyFile belong together; set both or none".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl Default for ApiserverConfig {

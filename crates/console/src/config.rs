@@ -1,13 +1,20 @@
 //! Settings of the console role.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_crd::{Cidr, Duration};
 use novasphere_dataplane::limits::Limits;
+use novasphere_runtime::config::SOCKET_ADDRESS_PATTERN;
 use novasphere_wire::websocket::opening::{NotAnOrigin, Origins};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// What [`Origins::new`] takes, for the chart's schema.
+const ORIGIN_PATTERN: &str = r"^https?://[0-9A-Za-z.:\[\]-]+$";
 
 /// The `console` section of the configuration file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -26,7 +33,7 @@ pub struct ConsoleConfig {
     pub limits: LimitsConfig,
 
     /// Addresses of gateways and load balancers that are believed when they say in `X-Forwarded-For` where a client connects
-    /// from, in CIDR notation; they are also not limited as one client. Default: none. At most 64.
+    /// from, in CIDR notation; they are also not limited as one client. Name no range of Pods that others may have. Default: none. At most 64.
     #[schemars(length(max = 64))]
     pub trusted_proxies: Vec<Cidr>,
 
@@ -61,6 +68,7 @@ pub struct ConsoleConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpConfig {
     /// Where to listen. Default `0.0.0.0:8443`.
+    #[schemars(with = "String", extend("pattern" = SOCKET_ADDRESS_PATTERN))]
     pub address: SocketAddr,
 
     /// Whether to serve without TLS, behind a gateway that ends TLS and reaches this port over a network that nobody else
@@ -69,11 +77,11 @@ pub struct HttpConfig {
 
     /// Origins of the pages that may open consoles, such as `https://portal.example.org`, beside that of
     /// `endpoints.publicUrl`. At most 64.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(regex(pattern = ORIGIN_PATTERN)))]
     pub allowed_origins: Vec<String>,
 
     /// Origins of the pages that may show the console page in a frame. Default: none. At most 64.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(regex(pattern = ORIGIN_PATTERN)))]
     pub embedders: Vec<String>,
 }
 
@@ -85,6 +93,7 @@ pub struct VncConfig {
     pub enabled: bool,
 
     /// Where to listen. Default `0.0.0.0:5900`.
+    #[schemars(with = "String", extend("pattern" = SOCKET_ADDRESS_PATTERN))]
     pub address: SocketAddr,
 }
 
@@ -155,6 +164,13 @@ impl Default for LimitsConfig {
 }
 
 impl ConsoleConfig {
+    /// A trusted range in which one of these addresses is, those of the gateway itself: then Pods of everybody are in it, too.
+    #[must_use]
+    pub fn range_of_pods(&self, own: &[IpAddr]) -> Option<Cidr> {
+        let holds = |range: &&Cidr| own.iter().any(|address| range.get().contains(address));
+        self.trusted_proxies.iter().find(holds).copied()
+    }
+
     /// The limits before authentication.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -166,6 +182,22 @@ impl ConsoleConfig {
             trusted_proxies: self.trusted_proxies.iter().map(|range| range.get()).collect(),
             ..Limits::default()
         }
+    }
+
+    /// Whether the process can start with it.
+    ///
+    /// # Errors
+    ///
+    /// The setting that is wrong, with what to write.
+    pub fn check(&self, endpoints: &Endpoints) -> Result<(), String> {
+        let origins = self.origins(endpoints).map(drop);
+        origins.map_err(|error| format!("console.http.allowedOrigins: {error}"))?;
+        let embedders = Origins::new(&self.http.embedders).map(drop);
+        embedders.map_err(|error| format!("console.http.embedders: {error}"))?;
+        if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
+            return Err("console.tls: certificateFile and keyFile belong together; set both or none".to_owned());
+        }
+        Ok(())
     }
 
     /// The origins of the pages that may open consoles.
@@ -206,6 +238,24 @@ mod tests {
     #[test]
     fn the_default_limits_are_those_of_the_library() {
         assert_eq!(ConsoleConfig::default().limits(), Limits::default());
+    }
+
+    #[test]
+    fn a_trusted_range_with_the_own_address_is_found() {
+        let config = ConsoleConfig {
+            trusted_proxies: ["192.0.2.10/32", "10.42.0.0/16"]
+                .map(|range| range.parse().unwrap())
+                .to_vec(),
+            ..ConsoleConfig::default()
+        };
+        let found = |own: &str| {
+            config
+                .range_of_pods(&[own.parse().unwrap()])
+                .map(|range| range.to_string())
+        };
+        assert_eq!(found("10.42.7.9").as_deref(), Some("10.42.0.0/16"));
+        assert_eq!(found("10.43.7.9"), None);
+        assert_eq!(found("2001:db8::1"), None);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The console role from start to end.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, UdpSocket},
+    sync::Arc,
+};
 
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_dataplane::listener::{rfb_tcp, websocket};
@@ -48,6 +51,7 @@ pub async fn run(options: ServingOptions<ConsoleConfig>) -> Result<(), RunError>
         shutdown,
     } = options;
     let listening = health.gate(ReadinessGate::ConsoleListeners);
+    warn_of_trusted_pods(&config);
     let origins = config.origins(&endpoints)?;
     let page = Arc::new(Page::new(&config.http.embedders)?);
     let http = bind("console.http.address", config.http.address).await?;
@@ -89,6 +93,30 @@ pub async fn run(options: ServingOptions<ConsoleConfig>) -> Result<(), RunError>
     }
     listening.ready();
     Ok(listeners.drained(&mut Tasks::new()).await?)
+}
+
+/// Says when other Pods are believed as proxies: the gateway is a Pod like them.
+fn warn_of_trusted_pods(config: &ConsoleConfig) {
+    if let Some(range) = config.range_of_pods(&own_addresses()) {
+        tracing::warn!(
+            %range,
+            "console.trustedProxies holds the gateway's own address, so it holds other Pods too, and each of them may say where its \
+             clients are. Name the addresses of the proxies alone"
+        );
+    }
+}
+
+/// Those from which the process would send: to find them, nothing is sent.
+fn own_addresses() -> Vec<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849).
+    [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")]
+        .into_iter()
+        .filter_map(|(from, to)| {
+            let socket = UdpSocket::bind(from).ok()?;
+            socket.connect(to).ok()?;
+            Some(socket.local_addr().ok()?.ip())
+        })
+        .collect()
 }
 
 /// The names and addresses under which viewers may know this process.

@@ -34,6 +34,31 @@ pub struct ControllerConfig {
     pub leader_election: LeaderElectionConfig,
 }
 
+impl ControllerConfig {
+    /// Whether the process can start with it.
+    ///
+    /// # Errors
+    ///
+    /// The setting that is wrong, with what to write.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=256).contains(&self.concurrency) {
+            return Err(format!(
+                "controller.concurrency is {}; write a number from 1 to 256",
+                self.concurrency
+            ));
+        }
+        let NodePortsConfig { vnc, ssh } = self.workspaces.node_ports;
+        for (name, PortRangeConfig { first, last }) in [("vnc", vnc), ("ssh", ssh)] {
+            if first == 0 || first > last {
+                return Err(format!(
+                    "controller.workspaces.nodePorts.{name}: first is {first} and last {last}; write first from 1 to 65535, and last not below it"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for ControllerConfig {
     fn default() -> Self {
         Self {
@@ -139,7 +164,7 @@ impl Default for WorkspacesConfig {
 }
 
 /// Ranges of ports on nodes.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NodePortsConfig {
     /// For VNC. Default 30000 to 31000.

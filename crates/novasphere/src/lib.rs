@@ -51,6 +51,20 @@ pub struct Configuration {
     pub apiserver: ApiserverConfig,
 }
 
+impl Configuration {
+    /// Whether every role can start with it: what a setting's type does not say. The chart refuses the same when it is installed
+    /// (`templates/_checks.tpl` and `values.schema.json`); `hack/bad-values` has examples of all.
+    ///
+    /// # Errors
+    ///
+    /// The setting that is wrong, with what to write.
+    pub fn check(&self) -> Result<(), String> {
+        self.controller.check()?;
+        self.console.check(&self.endpoints)?;
+        self.apiserver.check()
+    }
+}
+
 /// The command line as clap sees it, for the generated documentation.
 #[must_use]
 pub fn command() -> clap::Command {
@@ -71,6 +85,33 @@ mod tests {
         let configuration: Configuration = novasphere_runtime::config::parse("{}", "test").unwrap();
         assert_eq!(configuration.controller.concurrency, 8);
         assert!(configuration.controller.leader_election.enabled);
+    }
+
+    /// The values of `hack/bad-values`: `make test-manifests` shows that the chart refuses each of them as well.
+    #[test]
+    fn bad_values_are_refused() {
+        let table = include_str!("../../../hack/bad-values");
+        let rows = table.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let mut tried = 0;
+        for row in rows {
+            let (path, value) = row.split_once(' ').unwrap();
+            let text = path
+                .rsplit('.')
+                .fold(value.to_owned(), |inner, key| format!("{{{key}: {inner}}}"));
+            let read = novasphere_runtime::config::parse::<Configuration>(&text, "test");
+            let refused = match read {
+                Err(error) => error.to_string(),
+                Ok(configuration) => {
+                    let settings = configuration.gateway_settings().map_err(|error| error.to_string());
+                    let checked = settings.and_then(|_| configuration.check());
+                    checked.err().unwrap_or_default()
+                }
+            };
+            assert!(!refused.is_empty(), "{row} is taken");
+            tried += 1;
+        }
+        assert!(tried > 30, "{tried}");
+        Configuration::default().check().unwrap();
     }
 
     #[test]

@@ -68,6 +68,7 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
         open_files::raise();
     }
     let configuration: Configuration = config::load_or_default(arguments.common.config.as_deref())?;
+    configuration.check().map_err(anyhow::Error::msg)?;
     let gateway = configuration.gateway_settings()?;
     let shutdown = Shutdown::on_signals(SHUTDOWN_GRACE).context("cannot listen for signals")?;
 

@@ -12,6 +12,12 @@ pub const WEBSOCKET_PATH: &str = "/api/v1/console/ws";
 /// The page's path below the public URL.
 pub const PAGE_PATH: &str = "/console/";
 
+/// What [`is_public_url`] takes, for the chart's schema.
+const PUBLIC_URL_PATTERN: &str = r"^https?://[0-9A-Za-z\[][!$%&'()*+,\-./0-9:;=A-Z\[\]_a-z~]*$";
+
+/// What [`is_host_and_port`] takes, for the chart's schema.
+const VNC_ADDRESS_PATTERN: &str = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$";
+
 /// The `endpoints` section of the configuration file: the addresses under which viewers reach novasphere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -19,11 +25,13 @@ pub struct Endpoints {
     /// The URL of the console gateway, as browsers reach it: `https://` (or `http://`), a host, and a port and a path if
     /// need be; such as `https://vms.example.org`. Default: unknown; then sessions and tokens carry no URLs.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "public_url")]
+    #[schemars(extend("pattern" = PUBLIC_URL_PATTERN))]
     pub public_url: Option<String>,
 
     /// The `host:port` at which stock VNC viewers reach the console gateway, such as `vms.example.org:5900`. Default:
     /// unknown; then sessions and tokens carry none.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "vnc_address")]
+    #[schemars(extend("pattern" = VNC_ADDRESS_PATTERN))]
     pub vnc_address: Option<String>,
 }
 

@@ -1,0 +1,44 @@
+{{/*
+What the program refuses when it starts and no schema says: settings that belong together, exclude each other or have an order.
+`Configuration::check` is the other side, and hack/bad-values has examples.
+*/}}
+{{- define "novasphere.checks" -}}
+{{- $config := .Values.config -}}
+{{- range $section := list "console" "apiserver" -}}
+{{- $tls := dig $section "tls" dict $config -}}
+{{- if ne (empty $tls.certificateFile) (empty $tls.keyFile) -}}
+{{- fail (printf "config.%s.tls: certificateFile and keyFile belong together; set both or none" $section) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := list "watchNamespace" "wakeTimeout" "auditLog" "metricsPerSession" "drainGrace" -}}
+{{- if and (hasKey (default dict $config.gateway) $name) (hasKey (default dict $config.console) $name) -}}
+{{- fail (printf "config.gateway.%s and config.console.%s are the same setting; remove config.console.%s, its old name" $name $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $range := dig "controller" "workspaces" "nodePorts" dict $config -}}
+{{- if gt (int $range.first) (int $range.last) -}}
+{{- fail (printf "config.controller.workspaces.nodePorts.%s: first is %d and last %d; write last not below first" $name (int $range.first) (int $range.last)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $range := dig "console" "trustedProxies" list $config -}}
+{{- include "novasphere.checkRange" (dict "setting" "config.console.trustedProxies" "range" $range) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails for an IPv4 range with bits beyond its prefix: it is not clear whether one address or the range is meant. */}}
+{{- define "novasphere.checkRange" -}}
+{{- if contains "." .range -}}
+{{- $parts := splitList "/" .range -}}
+{{- $address := 0 -}}
+{{- range $octet := splitList "." (first $parts) -}}
+{{- $address = add (mul $address 256) (int $octet) -}}
+{{- end -}}
+{{- $size := 1 -}}
+{{- range until (int (sub 32 (int (last $parts)))) -}}
+{{- $size = mul $size 2 -}}
+{{- end -}}
+{{- if ne (mod $address $size) 0 -}}
+{{- fail (printf "%s: %s has bits set beyond its prefix; end the address in zeros, or write /32 for one address" .setting .range) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
