@@ -31,11 +31,18 @@ app.kubernetes.io/component: {{ .role }}
 system:serviceaccount:{{ .root.Release.Namespace }}:{{ include "novasphere.role.serviceAccountName" . }}
 {{- end -}}
 
+{{/* A CEL list: the users of those roles among `roles` that are installed. */}}
+{{- define "novasphere.roles.users" -}}
+{{- $users := list -}}
+{{- range $role := include "novasphere.roles" .root | fromYamlArray -}}
+{{- if has $role.name $.roles -}}
+{{- $users = append $users (include "novasphere.role.user" (dict "root" $.root "role" $role.name) | squote) -}}
+{{- end -}}
+{{- end -}}
+[{{ join ", " $users }}]
+{{- end -}}
+
 {{/* A CEL expression: whether a request comes from one of the roles that are installed. */}}
 {{- define "novasphere.roles.isUser" -}}
-{{- $users := list -}}
-{{- range $role := include "novasphere.roles" . | fromYamlArray -}}
-{{- $users = append $users (include "novasphere.role.user" (dict "root" $ "role" $role.name) | squote) -}}
-{{- end -}}
-request.userInfo.username in [{{ join ", " $users }}]
+request.userInfo.username in {{ include "novasphere.roles.users" (dict "root" . "roles" (list "controller" "console" "apiserver")) }}
 {{- end -}}

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_only_see_may_not_drive() {
+    fn a_viewer_may_not_control() {
         let viewer = user_rules("novasphere-viewer");
         assert!(viewer.iter().all(|rule| rule.verbs == ["get"]));
         let operator = user_rules("novasphere-operator");

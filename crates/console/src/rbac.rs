@@ -88,16 +88,9 @@ pub const NAMESPACE_RULES: &[Rule] = &[
     Rule {
         group: "",
         resources: &["secrets"],
-        names: &[],
-        verbs: &["create"],
-        reason: "Make the Secret of novasphere's own authority; a create cannot be limited by name.",
-    },
-    Rule {
-        group: "",
-        resources: &["secrets"],
         names: &["novasphere-ca"],
         verbs: &["get", "list", "watch", "update"],
-        reason: "Issue certificates by novasphere's own authority, and renew it.",
+        reason: "Issue certificates by novasphere's own authority, and renew it; the Secret is made by the installation, because a create cannot be limited by name.",
     },
     Rule {
         group: "coordination.k8s.io",

@@ -227,6 +227,31 @@ mod tests {
         Arguments::try_parse_from(["novasphere", "web"]).unwrap_err();
     }
 
+    /// RBAC cannot bound what kind of Secret an account creates. Gateways need to create none; the controller does, so an admission
+    /// policy holds it (`templates/admission/secrets.yaml`).
+    #[test]
+    fn no_account_can_make_a_secret_that_gets_a_token_and_read_it() {
+        let able = |spec: &&RoleSpec| {
+            // The installation binds them to gateways, in every namespace by default.
+            let passwords: &[_] = if spec.carries_streams {
+                console::PASSWORD_RULES
+            } else {
+                &[]
+            };
+            spec.rules.could_take_tokens(passwords)
+        };
+        let able: Vec<&str> = ROLES.iter().filter(able).map(|spec| spec.name).collect();
+        assert_eq!(able, ["controller"]);
+        let policy = include_str!("../../../config/admission/secrets.yaml");
+        for account in able {
+            assert!(
+                policy.contains(&format!("novasphere-system:novasphere-{account}'")),
+                "{account}: {policy}"
+            );
+        }
+        assert!(policy.contains("kubernetes.io/service-account.name"), "{policy}");
+    }
+
     #[test]
     fn every_row_is_of_another_role_and_has_a_section_and_gates() {
         let schema = novasphere_runtime::config::schema::<Configuration>();

@@ -1,5 +1,6 @@
-//! Our own certificate authority, for clusters without cert-manager: one Secret in our namespace, created by the first replica that needs it,
-//! and a certificate in memory for each server.
+//! Our own certificate authority, for clusters without cert-manager: one Secret in our namespace, filled by the first replica that needs it,
+//! and a certificate in memory for each server. The chart makes the Secret, empty: an account that may create Secrets could create one
+//! that gets another account's token.
 //!
 //! An authority is good for 365 days. After two thirds of them a replica puts its successor into the bundle, a day later the
 //! successor signs, and the old one stays trusted until its end. So a certificate is only used when every client had a day to
@@ -10,6 +11,7 @@
 //! cluster need not have.
 
 mod material;
+mod scope;
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,8 +55,17 @@ pub enum CaError {
     #[error("cannot read or write the Secret {SECRET_NAME}: {0}")]
     Api(#[source] Box<kube::Error>),
     /// The Secret is spoilt, or no certificate can be made of it.
-    #[error("the Secret {SECRET_NAME} cannot be used: {0}. Delete it; it is created again")]
+    #[error(
+        "the Secret {SECRET_NAME} cannot be used: {0}. Empty it, and a new authority is written into it: \
+         kubectl patch secret {SECRET_NAME} --type=merge --patch='{{\"data\": null}}'"
+    )]
     Material(#[from] MaterialError),
+    /// There is no Secret, and this account may create none.
+    #[error(
+        "there is no Secret {SECRET_NAME} in namespace {0}, and it may not be created here. Create it empty, as the chart does: \
+         kubectl --namespace={0} create secret generic {SECRET_NAME}"
+    )]
+    NoSecret(String),
     /// The process was asked to stop first.
     #[error("asked to stop before the Secret {SECRET_NAME} could be read")]
     Stopped,
@@ -69,7 +80,7 @@ impl From<kube::Error> for CaError {
 /// What an authority needs.
 #[derive(Clone)]
 pub struct CaOptions {
-    /// A client that may create Secrets, and get, list, watch and update the one called [`SECRET_NAME`].
+    /// A client that may get, list, watch and update the Secret [`SECRET_NAME`], and create it where nobody else does.
     pub client: Client,
     /// Where the Secret is.
     pub namespace: String,
@@ -87,7 +98,7 @@ pub struct CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Reads the Secret, or makes it when there is none, issues a certificate, and keeps both fresh in a task until the
+    /// Reads the Secret, or fills it when it is empty, issues a certificate, and keeps both fresh in a task until the
     /// shutdown. While that fails it is logged and tried again every 5 s.
     ///
     /// # Errors
@@ -164,7 +175,12 @@ struct Rotator {
 impl Rotator {
     async fn begin(options: &CaOptions) -> Result<Self, CaError> {
         let secrets: Api<Secret> = Api::namespaced(options.client.clone(), &options.namespace);
-        let secret = obtain(&secrets, &options.namespace, &[]).await?;
+        let place = Place {
+            secrets: &secrets,
+            namespace: &options.namespace,
+            names: &options.names,
+        };
+        let secret = place.obtain(&[]).await?;
         let state = State::read(&secret)?;
         let Leaf { key, renew_at } = state.issue(&options.names, Timestamp::now())?;
         Ok(Self {
@@ -184,8 +200,8 @@ impl Rotator {
         loop {
             let done = tokio::select! {
                 change = changes.try_next() => match change {
-                    Ok(Some(Some(secret))) => self.adopt(secret),
-                    Ok(Some(None)) => self.recreate().await,
+                    Ok(Some(Some(secret))) if !is_empty(&secret) => self.adopt(secret),
+                    Ok(Some(_)) => self.refill().await,
                     Ok(None) => return,
                     // The stream backs off by itself.
                     Err(error) => {
@@ -205,7 +221,7 @@ impl Rotator {
     /// Until something is due. A sleep does not count the time that a machine was suspended, so look every hour.
     fn pause(&self) -> Duration {
         let now = Timestamp::now();
-        let due = match self.state.step(now) {
+        let due = match self.state.step(now, &self.names) {
             Step::Keep(until) => until.min(self.renew_at),
             Step::Announce | Step::Promote => now,
         };
@@ -221,9 +237,9 @@ impl Rotator {
     /// Does what is due.
     async fn refresh(&mut self) -> Result<(), CaError> {
         let now = Timestamp::now();
-        let step = self.state.step(now);
+        let step = self.state.step(now, &self.names);
         if !matches!(step, Step::Keep(_)) {
-            let wanted = self.state.after(step, now)?;
+            let wanted = self.state.after(step, now, &self.names)?;
             let secret = wanted.write(Some(&self.secret), &self.namespace, SECRET_NAME);
             match self.secrets.replace(SECRET_NAME, &parameters(), &secret).await {
                 Ok(written) => {
@@ -232,7 +248,7 @@ impl Rotator {
                 }
                 // Another replica was first.
                 Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
-                    let present = obtain(&self.secrets, &self.namespace, self.state.trusted()).await?;
+                    let present = self.place().obtain(self.state.trusted()).await?;
                     self.adopt(present)?;
                 }
                 Err(error) => return Err(error.into()),
@@ -244,10 +260,19 @@ impl Rotator {
         Ok(())
     }
 
-    async fn recreate(&mut self) -> Result<(), CaError> {
-        tracing::warn!("the Secret {SECRET_NAME} is gone and is created again");
-        let secret = obtain(&self.secrets, &self.namespace, self.state.trusted()).await?;
+    /// Writes a new authority where the Secret has lost the old one.
+    async fn refill(&mut self) -> Result<(), CaError> {
+        tracing::warn!("the Secret {SECRET_NAME} is empty or gone; a new authority is made");
+        let secret = self.place().obtain(self.state.trusted()).await?;
         self.adopt(secret)
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            secrets: &self.secrets,
+            namespace: &self.namespace,
+            names: &self.names,
+        }
     }
 
     /// Takes what the Secret holds into use. A spoilt one changes nothing here.
@@ -281,20 +306,43 @@ fn parameters() -> PostParams {
     }
 }
 
-/// The Secret that is there, or a new one. `trusted` are the certificates that were trusted so far.
-async fn obtain(secrets: &Api<Secret>, namespace: &str, trusted: &[String]) -> Result<Secret, CaError> {
-    if let Some(secret) = secrets.get_opt(SECRET_NAME).await? {
-        return Ok(secret);
-    }
-    let state = State::first(Timestamp::now(), trusted)?;
-    let secret = state.write(None, namespace, SECRET_NAME);
-    match secrets.create(&parameters(), &secret).await {
-        Ok(created) => {
-            tracing::info!("created the certificate authority in the Secret {SECRET_NAME}");
-            Ok(created)
+/// Whether nothing is in the Secret: as the chart makes it, or a person emptied it for a new authority.
+fn is_empty(secret: &Secret) -> bool {
+    secret.data.as_ref().is_none_or(std::collections::BTreeMap::is_empty)
+}
+
+/// Where the Secret is, and whom it is for.
+struct Place<'a> {
+    secrets: &'a Api<Secret>,
+    namespace: &'a str,
+    names: &'a [String],
+}
+
+impl Place<'_> {
+    /// The Secret with an authority in it: as it is, or a new one. `trusted` are the certificates that were trusted so far.
+    async fn obtain(&self, trusted: &[String]) -> Result<Secret, CaError> {
+        let present = self.secrets.get_opt(SECRET_NAME).await?;
+        if let Some(secret) = present.as_ref().filter(|secret| !is_empty(secret)) {
+            return Ok(secret.clone());
         }
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(secrets.get(SECRET_NAME).await?),
-        Err(error) => Err(error.into()),
+        let state = State::first(Timestamp::now(), trusted, self.names)?;
+        let secret = state.write(present.as_ref(), self.namespace, SECRET_NAME);
+        let written = match present {
+            Some(_) => self.secrets.replace(SECRET_NAME, &parameters(), &secret).await,
+            None => self.secrets.create(&parameters(), &secret).await,
+        };
+        match written {
+            Ok(written) => {
+                tracing::info!("wrote a new certificate authority into the Secret {SECRET_NAME}");
+                Ok(written)
+            }
+            // Another replica was first.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(self.secrets.get(SECRET_NAME).await?),
+            Err(kube::Error::Api(status)) if status.code == 403 && secret.metadata.uid.is_none() => {
+                Err(CaError::NoSecret(self.namespace.to_owned()))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -335,6 +383,19 @@ mod tests {
 
     use super::*;
 
+    fn own() -> Vec<String> {
+        vec!["localhost".to_owned()]
+    }
+
+    fn options(client: Client) -> CaOptions {
+        CaOptions {
+            client,
+            namespace: "ns".to_owned(),
+            names: own(),
+            shutdown: Shutdown::new(Duration::ZERO),
+        }
+    }
+
     fn conflict() -> (StatusCode, serde_json::Value) {
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409});
@@ -365,37 +426,51 @@ mod tests {
 
     #[tokio::test]
     async fn the_second_replica_takes_what_the_first_created() {
-        let made = State::first(Timestamp::now(), &[]).unwrap();
+        let made = State::first(Timestamp::now(), &[], &own()).unwrap();
         let secret = serde_json::to_value(made.write(None, "ns", SECRET_NAME)).unwrap();
         let (client, answered) = api(vec![missing(), conflict(), (StatusCode::OK, secret)]);
-        let options = CaOptions {
-            client,
-            namespace: "ns".to_owned(),
-            names: vec!["localhost".to_owned()],
-            shutdown: Shutdown::new(Duration::ZERO),
-        };
+        let options = options(client);
         let rotator = Rotator::begin(&options).await.unwrap();
         assert!(rotator.state == made);
         assert_eq!(answered.await.unwrap(), [Method::GET, Method::POST, Method::GET]);
     }
 
     #[tokio::test]
+    async fn an_empty_secret_is_filled_and_keeps_its_type_and_version() {
+        let empty = json!({"metadata": {"name": SECRET_NAME, "namespace": "ns", "uid": "u", "resourceVersion": "7"}, "type": "Opaque"});
+        let made = State::first(Timestamp::now(), &[], &own()).unwrap();
+        let filled = made.write(Some(&serde_json::from_value(empty.clone()).unwrap()), "ns", SECRET_NAME);
+        assert_eq!(filled.metadata.resource_version.as_deref(), Some("7"));
+        let filled = serde_json::to_value(filled).unwrap();
+        let (client, answered) = api(vec![(StatusCode::OK, empty), (StatusCode::OK, filled)]);
+        Rotator::begin(&options(client)).await.unwrap();
+        assert_eq!(answered.await.unwrap(), [Method::GET, Method::PUT]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_nobody_made_is_asked_for() {
+        let forbidden =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403});
+        let (client, _answered) = api(vec![missing(), (StatusCode::FORBIDDEN, forbidden)]);
+        let error = Rotator::begin(&options(client)).await.err().unwrap().to_string();
+        assert!(
+            error.contains("kubectl --namespace=ns create secret generic novasphere-ca"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_rotation_that_another_replica_made_is_taken_over() {
         let long_ago = Timestamp::now() - Duration::from_hours(300 * 24);
-        let old = State::first(long_ago, &[]).unwrap();
-        let announced = old.after(Step::Announce, Timestamp::now()).unwrap();
+        let old = State::first(long_ago, &[], &own()).unwrap();
+        let announced = old.after(Step::Announce, Timestamp::now(), &own()).unwrap();
         let value = |state: &State| serde_json::to_value(state.write(None, "ns", SECRET_NAME)).unwrap();
         let (client, answered) = api(vec![
             (StatusCode::OK, value(&old)),
             conflict(),
             (StatusCode::OK, value(&announced)),
         ]);
-        let options = CaOptions {
-            client,
-            namespace: "ns".to_owned(),
-            names: vec!["localhost".to_owned()],
-            shutdown: Shutdown::new(Duration::ZERO),
-        };
+        let options = options(client);
         let mut rotator = Rotator::begin(&options).await.unwrap();
         let mut bundle = rotator.bundle.subscribe();
         let before = rotator.leaf.0.read().clone();
@@ -406,7 +481,7 @@ mod tests {
         assert_eq!(bundle.borrow_and_update().matches("BEGIN CERTIFICATE").count(), 2);
         assert!(Arc::ptr_eq(&before, &rotator.leaf.0.read()), "the same authority signs");
 
-        let promoted = announced.after(Step::Promote, Timestamp::now()).unwrap();
+        let promoted = announced.after(Step::Promote, Timestamp::now(), &own()).unwrap();
         rotator.adopt(promoted.write(None, "ns", SECRET_NAME)).unwrap();
         assert!(
             !Arc::ptr_eq(&before, &rotator.leaf.0.read()),

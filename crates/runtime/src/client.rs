@@ -44,7 +44,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Between questions without an answer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// So many unanswered questions end the connection, a minute after its last packet.
+/// This number of unanswered questions ends the connection, a minute after its last packet.
 const KEEPALIVE_RETRIES: u32 = 3;
 
 /// How long sent bytes may go without acknowledgement: as long as silence.

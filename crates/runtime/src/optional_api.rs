@@ -124,7 +124,7 @@ impl OptionalApis {
 
     /// Whether `api` is served and its [`optional_watch`] has shown all objects at least once since it appeared.
     ///
-    /// Before that, an object that is in no cache may well exist: whoever takes its absence for a fact asks this and not
+    /// Before that, an object that is in no cache may well exist: a caller that takes its absence for a fact asks this and not
     /// [`served`](Self::served). The `InitDone` with which it becomes true comes after it did. Always `false` of an API that
     /// nobody watches.
     #[must_use]

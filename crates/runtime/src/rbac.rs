@@ -35,6 +35,25 @@ impl Rule {
     }
 }
 
+impl RoleRules {
+    /// Its rules of the core group's Secrets, with the verbs that they give on Secrets of any name.
+    fn secrets(&self) -> impl Iterator<Item = &'static Rule> {
+        let all = self.cluster.iter().chain(self.namespace).copied().flatten();
+        all.filter(|rule| rule.group.is_empty() && rule.resources.contains(&"secrets") && rule.names.is_empty())
+    }
+
+    /// Whether its account could create a Secret into which Kubernetes writes the token of another account, and read it
+    /// (kubernetes.io/service-account-token). RBAC alone cannot prevent that, because a `create` is limited by no name.
+    #[must_use]
+    pub fn could_take_tokens(&self, also: &[Rule]) -> bool {
+        let also = also.iter().filter(|rule| rule.resources.contains(&"secrets"));
+        let mut verbs: Vec<&str> = self.secrets().flat_map(|rule| rule.verbs).copied().collect();
+        verbs.extend(also.flat_map(|rule| rule.verbs).copied());
+        let any = |wanted: &[&str]| verbs.iter().any(|verb| wanted.contains(verb));
+        any(&["create", "update", "patch"]) && any(&["get", "list", "watch"])
+    }
+}
+
 /// A `Role` that Kubernetes itself makes, to which a role of the program is bound.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltInRole {

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         workspace::crowd::cases(),
         console::session::cases(),
         console::session_status::cases(),
+        controller::accounts::cases(),
         controller::disruption::cases(),
         controller::leadership::cases(),
         vm_access::dry_run::cases(),

@@ -15,16 +15,17 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::scope::Scope;
+
 /// How long an authority is good.
 pub(super) const AUTHORITY_LIFE: Duration = Duration::from_hours(365 * 24);
-/// How long a successor is in the bundle before it signs: the time that whoever trusts the bundle has to take it over.
+/// How long a successor is in the bundle before it signs: the time that its clients have to adopt it.
 pub(super) const ANNOUNCE_PERIOD: Duration = Duration::from_hours(24);
 /// How long a server's certificate is good. It is kept in memory only, so a process has a new one at each start.
 pub(super) const LEAF_LIFE: Duration = Duration::from_hours(7 * 24);
 /// Certificates are good from this long before they are made, for clocks that are behind.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-const TYPE: &str = "kubernetes.io/tls";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const NEXT_CERTIFICATE: &str = "next.crt";
@@ -55,6 +56,7 @@ struct Authority {
     certificate: String,
     key: String,
     life: Life,
+    scope: Scope,
 }
 
 /// From when until when a certificate is good.
@@ -78,6 +80,11 @@ impl Life {
         let whole = self.until.duration_since(self.from).unsigned_abs();
         later(self.from, whole / 3 * 2)
     }
+}
+
+fn scope_of(certificate: &CertificateDer<'_>) -> Option<Scope> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(Scope::read(&parsed))
 }
 
 fn later(time: Timestamp, duration: Duration) -> Timestamp {
@@ -113,19 +120,22 @@ pub(super) struct Leaf {
 }
 
 impl Authority {
-    fn make(now: Timestamp) -> Result<Self, MaterialError> {
+    fn make(now: Timestamp, scope: Scope) -> Result<Self, MaterialError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         let life = set_life(&mut params, now, AUTHORITY_LIFE);
         // Two authorities are in the bundle during a rotation: their names must differ for both to be found.
-        params.distinguished_name = name(&format!("novasphere-ca@{}", now.as_second()));
+        let number: u32 = rand::random();
+        params.distinguished_name = name(&format!("novasphere-ca@{}-{number:08x}", now.as_second()));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.name_constraints = scope.constraints();
         let certificate = params.self_signed(&key)?;
         Ok(Self {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
             life,
+            scope,
         })
     }
 
@@ -134,11 +144,13 @@ impl Authority {
         let certificate = text(data, certificate_name)?;
         let key = text(data, key_name)?;
         let der = CertificateDer::from_pem_slice(certificate.as_bytes());
-        let life = der.ok().and_then(|der| Life::of(&der));
+        let read = der.ok().and_then(|der| Some((Life::of(&der)?, scope_of(&der)?)));
+        let (life, scope) = read.ok_or(MaterialError::Malformed(certificate_name, "certificate"))?;
         let authority = Self {
-            life: life.ok_or(MaterialError::Malformed(certificate_name, "certificate"))?,
             certificate,
             key,
+            life,
+            scope,
         };
         let issuer = authority.issuer()?;
         let is_ca = issuer.key_usages().contains(&KeyUsagePurpose::KeyCertSign);
@@ -188,9 +200,9 @@ fn set_life(params: &mut CertificateParams, now: Timestamp, life: Duration) -> L
 }
 
 impl State {
-    /// A first authority. `trusted` are certificates that were trusted before and still are.
-    pub(super) fn first(now: Timestamp, trusted: &[String]) -> Result<Self, MaterialError> {
-        let current = Authority::make(now)?;
+    /// A first authority, for a server of these names. `trusted` are certificates that were trusted before and still are.
+    pub(super) fn first(now: Timestamp, trusted: &[String], names: &[String]) -> Result<Self, MaterialError> {
+        let current = Authority::make(now, Scope::of(names))?;
         let trusted = bundle([&current.certificate], trusted, now);
         Ok(Self {
             current,
@@ -225,7 +237,8 @@ impl State {
         secret.metadata.name = Some(name.to_owned());
         secret.metadata.namespace = Some(namespace.to_owned());
         secret.metadata.managed_fields = None;
-        secret.type_ = Some(TYPE.to_owned());
+        // The type of a Secret cannot change.
+        secret.type_.get_or_insert_with(|| "Opaque".to_owned());
         let mut data = BTreeMap::from([
             (CERTIFICATE, self.current.certificate.clone()),
             (KEY, self.current.key.clone()),
@@ -249,8 +262,13 @@ impl State {
         &self.trusted
     }
 
-    /// What is to be done now.
-    pub(super) fn step(&self, now: Timestamp) -> Step {
+    /// What is to be done now, for a server of these names. One whose name clients would not take from this authority, as after a
+    /// change of the configuration, waits for nothing.
+    pub(super) fn step(&self, now: Timestamp, names: &[String]) -> Step {
+        if !self.current.scope.permits(names) {
+            let is_next = self.next.as_ref().is_some_and(|next| next.scope.permits(names));
+            return if is_next { Step::Promote } else { Step::Announce };
+        }
         let at = match &self.next {
             // Backdated, so the notice is counted from when it was made. An authority that is over gives none.
             Some(next) => later(next.life.from, CLOCK_SKEW + ANNOUNCE_PERIOD).min(self.current.life.until),
@@ -264,10 +282,13 @@ impl State {
     }
 
     /// The state after that step.
-    pub(super) fn after(&self, step: Step, now: Timestamp) -> Result<Self, MaterialError> {
+    pub(super) fn after(&self, step: Step, now: Timestamp, names: &[String]) -> Result<Self, MaterialError> {
         let mut after = self.clone();
         match (step, after.next.take()) {
-            (Step::Announce, _) => after.next = Some(Authority::make(now)?),
+            (Step::Announce, next) => {
+                let scope = next.as_ref().map_or(&self.current.scope, |next| &next.scope);
+                after.next = Some(Authority::make(now, scope.with(names))?);
+            }
             (Step::Promote, Some(next)) => after.current = next,
             (Step::Keep(_) | Step::Promote, next) => after.next = next,
         }
@@ -332,6 +353,14 @@ fn split(bundle: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rustls::{
+        RootCertStore,
+        client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+        pki_types::{ServerName, UnixTime},
+    };
+
     use super::*;
 
     fn time(text: &str) -> Timestamp {
@@ -340,6 +369,10 @@ mod tests {
 
     fn start() -> Timestamp {
         time("2026-01-01T00:00:00Z")
+    }
+
+    fn own() -> Vec<String> {
+        vec!["localhost".to_owned(), "127.0.0.1".to_owned()]
     }
 
     fn hours(from: Timestamp, hours: u64) -> Timestamp {
@@ -352,61 +385,113 @@ mod tests {
 
     #[test]
     fn the_secret_holds_all_of_it() {
-        let first = State::first(start(), &[]).unwrap();
+        let first = State::first(start(), &[], &own()).unwrap();
         assert!(round_trip(&first) == first);
-        let announced = first.after(Step::Announce, hours(start(), 1)).unwrap();
+        let announced = first.after(Step::Announce, hours(start(), 1), &own()).unwrap();
         assert!(round_trip(&announced) == announced);
         let secret = announced.write(None, "ns", "ca");
-        assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/tls"));
+        assert_eq!(secret.type_.as_deref(), Some("Opaque"));
+        let older = Secret {
+            type_: Some("kubernetes.io/tls".to_owned()),
+            ..Secret::default()
+        };
+        let secret = announced.write(Some(&older), "ns", "ca");
+        assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/tls"), "it cannot change");
     }
 
     #[test]
     fn a_successor_is_announced_at_two_thirds_and_signs_a_day_later() {
-        let first = State::first(start(), &[]).unwrap();
-        let Step::Keep(at) = first.step(start()) else {
+        let first = State::first(start(), &[], &own()).unwrap();
+        let Step::Keep(at) = first.step(start(), &own()) else {
             panic!("a new authority is kept")
         };
         let days = at.duration_since(start()).as_hours() / 24;
         assert_eq!(days, 365 * 2 / 3);
-        assert_eq!(first.step(at), Step::Announce);
+        assert_eq!(first.step(at, &own()), Step::Announce);
 
-        let announced = first.after(Step::Announce, at).unwrap();
+        let announced = first.after(Step::Announce, at, &own()).unwrap();
         assert_eq!(announced.trusted.len(), 2);
         assert!(
             !announced.signs_otherwise(&first),
             "those who trust the old bundle alone are served on"
         );
-        assert_eq!(announced.step(at), Step::Keep(hours(at, 24)));
-        assert_eq!(announced.step(hours(at, 24)), Step::Promote);
+        assert_eq!(announced.step(at, &own()), Step::Keep(hours(at, 24)));
+        assert_eq!(announced.step(hours(at, 24), &own()), Step::Promote);
 
-        let promoted = announced.after(Step::Promote, hours(at, 24)).unwrap();
+        let promoted = announced.after(Step::Promote, hours(at, 24), &own()).unwrap();
         assert!(promoted.signs_otherwise(&announced) && promoted.next.is_none());
         assert_eq!(promoted.trusted.len(), 2, "leafs of the old authority are still in use");
-        assert!(matches!(promoted.step(hours(at, 24)), Step::Keep(_)));
+        assert!(matches!(promoted.step(hours(at, 24), &own()), Step::Keep(_)));
     }
 
     #[test]
     fn an_authority_that_is_over_leaves_the_bundle() {
-        let first = State::first(start(), &[]).unwrap();
+        let first = State::first(start(), &[], &own()).unwrap();
         let late = hours(start(), 366 * 24);
-        assert_eq!(first.step(late), Step::Announce);
-        let announced = first.after(Step::Announce, late).unwrap();
+        assert_eq!(first.step(late, &own()), Step::Announce);
+        let announced = first.after(Step::Announce, late, &own()).unwrap();
         assert_eq!(announced.trusted.len(), 1);
-        assert_eq!(announced.step(late), Step::Promote, "there is nothing to wait for");
+        assert_eq!(
+            announced.step(late, &own()),
+            Step::Promote,
+            "there is nothing to wait for"
+        );
+    }
+
+    #[test]
+    fn a_name_that_clients_would_refuse_gets_another_authority_at_once() {
+        let first = State::first(start(), &[], &own()).unwrap();
+        let names = ["vms.example.org".to_owned()];
+        assert_eq!(first.step(start(), &names), Step::Announce);
+        let announced = first.after(Step::Announce, start(), &names).unwrap();
+        assert_eq!(announced.step(start(), &names), Step::Promote);
+        let promoted = announced.after(Step::Promote, start(), &names).unwrap();
+        assert!(matches!(promoted.step(start(), &names), Step::Keep(_)));
+        assert!(
+            matches!(promoted.step(start(), &own()), Step::Keep(_)),
+            "other replicas go on"
+        );
+        assert_eq!(promoted.trusted.len(), 2, "clients of the old one go on");
+        assert!(round_trip(&promoted) == promoted);
+    }
+
+    #[test]
+    fn clients_take_no_certificate_for_another_host() {
+        let state = State::first(start(), &[], &own()).unwrap();
+        let root = CertificateDer::from_pem_slice(state.bundle().as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let client = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(start().as_second().unsigned_abs()));
+        let refusal = |host: &str| {
+            let leaf = state.issue(&[host.to_owned()], start()).unwrap();
+            let server = ServerName::try_from(host.to_owned()).unwrap();
+            let leaf = leaf.key.cert.first().unwrap();
+            client.verify_server_cert(leaf, &[], &server, &[], now).err()
+        };
+        for own in ["localhost", "127.0.0.1", "novasphere-console.ns.svc"] {
+            assert_eq!(refusal(own), None, "{own}");
+        }
+        for foreign in ["bank.example.com", "192.0.2.1", "2001:db8::1"] {
+            assert!(refusal(foreign).is_some(), "{foreign}");
+        }
     }
 
     #[test]
     fn a_lost_secret_is_made_again_and_what_was_trusted_stays() {
-        let lost = State::first(start(), &[]).unwrap();
-        let again = State::first(hours(start(), 1), lost.trusted()).unwrap();
+        let lost = State::first(start(), &[], &own()).unwrap();
+        let again = State::first(hours(start(), 1), lost.trusted(), &own()).unwrap();
         assert_eq!(again.trusted.len(), 2);
         assert!(round_trip(&again) == again);
     }
 
     #[test]
     fn a_leaf_is_renewed_before_it_ends_and_ends_with_its_authority() {
-        let state = State::first(start(), &[]).unwrap();
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let state = State::first(start(), &[], &own()).unwrap();
+        let names = own();
         let leaf = state.issue(&names, start()).unwrap();
         let days = leaf.renew_at.duration_since(start()).as_hours() / 24;
         assert_eq!(days, 4);
@@ -419,8 +504,8 @@ mod tests {
 
     #[test]
     fn what_is_not_an_authority_is_refused_by_name() {
-        let good = State::first(start(), &[]).unwrap().write(None, "ns", "ca");
-        let other = State::first(start(), &[]).unwrap().write(None, "ns", "ca");
+        let good = State::first(start(), &[], &own()).unwrap().write(None, "ns", "ca");
+        let other = State::first(start(), &[], &own()).unwrap().write(None, "ns", "ca");
         let with = |name: &str, value: Option<ByteString>| {
             let mut bad = good.clone();
             let data = bad.data.as_mut().unwrap();

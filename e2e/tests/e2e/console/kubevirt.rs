@@ -45,10 +45,11 @@ async fn ends() -> Result<()> {
         async |context| {
             guest(context).await.context("the guest boots")?;
             allow(context, ANN, VM_CONSOLES, &["get", "update"]).await?;
-            // Only novasphere's own accounts may write what says who has a token.
             let account = Account::installed(NAMESPACE, &format!("{RELEASE}-console"));
             let gateway = Gateway::start(context, &account, "e2e").await?;
-            let client = Client::try_from(account.config(cluster).await?)?;
+            // Only novasphere's aggregated API may write who has a token.
+            let api = Account::installed(NAMESPACE, &format!("{RELEASE}-apiserver"));
+            let client = Client::try_from(api.config(cluster).await?)?;
             let scene = Scene {
                 context,
                 gateway,

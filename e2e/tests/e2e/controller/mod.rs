@@ -1,5 +1,6 @@
 //! The controller in a cluster that is disturbed.
 
+pub(crate) mod accounts;
 pub(crate) mod disruption;
 pub(crate) mod fault_points;
 pub(crate) mod killed;
