@@ -49,13 +49,19 @@ const FOLDERS: &[Folder] = &[
             ("ValidatingAdmissionPolicyBinding", "binding"),
         ],
         is_optional: false,
-        comment: "# Only novasphere may write the status of ConsoleSessions and VncWorkspaces.\n",
+        comment: "# Only novasphere may write the status of ConsoleSessions and VncWorkspaces, and what novasphere's own accounts may write.\n",
+    },
+    Folder {
+        name: "authority",
+        kinds: &[("Secret", "")],
+        is_optional: false,
+        comment: "# Clients trust what the gateways write into it, so `make undeploy` leaves it.\n",
     },
     Folder {
         name: "network-policy",
         kinds: &[("NetworkPolicy", "")],
-        is_optional: true,
-        comment: "# Admits only the roles' own ports and the port of health and metrics. Needs a network plug-in that enforces policies.\n",
+        is_optional: false,
+        comment: "# Admits only the roles' own ports, and to health and metrics only who is named. Needs a network plug-in that enforces policies.\n",
     },
     Folder {
         name: "prometheus",
@@ -76,7 +82,7 @@ const COMMENTS: &[(&str, &str)] = &[(
 )];
 
 const DEFAULT_COMMENT: &str = "# The whole installation: the same objects as the chart with its defaults.\n\
-                               # Optional parts: OPTIONAL.\n\
+                               # Optional part: OPTIONAL.\n\
                                # No `namespace:` here or in an overlay: it would move the RoleBinding that has to be in kube-system. Every object names\n\
                                # its namespace itself.\n";
 
@@ -193,7 +199,7 @@ fn whole(folders: &BTreeMap<String, BTreeMap<String, String>>) -> anyhow::Result
     let parts = ["namespace.yaml", "../crd"]
         .into_iter()
         .chain(parts.iter().map(String::as_str));
-    kustomization(&DEFAULT_COMMENT.replace("OPTIONAL", &optional.join(" and ")), parts)
+    kustomization(&DEFAULT_COMMENT.replace("OPTIONAL", &optional.join(", ")), parts)
 }
 
 fn kustomization<'a>(comment: &str, resources: impl Iterator<Item = &'a str>) -> anyhow::Result<String> {
@@ -216,7 +222,8 @@ mod tests {
                             ---\n# Source: b\n---\nkind: ClusterRole\nmetadata: {name: novasphere-viewer}\n\
                             ---\nkind: ClusterRole\nmetadata: {name: novasphere-controller, labels: {app.kubernetes.io/component: controller}}\n\
                             ---\nkind: Role\nmetadata: {name: novasphere-controller, labels: {app.kubernetes.io/component: controller}}\n\
-                            ---\nkind: NetworkPolicy\nmetadata: {name: x, labels: {app.kubernetes.io/component: controller}}\n";
+                            ---\nkind: NetworkPolicy\nmetadata: {name: x, labels: {app.kubernetes.io/component: controller}}\n\
+                            ---\nkind: ServiceMonitor\nmetadata: {name: x, labels: {app.kubernetes.io/component: controller}}\n";
 
     fn rendered() -> BTreeMap<String, String> {
         let files = files(RENDERED).unwrap().into_iter();
@@ -236,6 +243,7 @@ mod tests {
             [
                 "config/console/metrics_service.yaml",
                 "config/network-policy/controller.yaml",
+                "config/prometheus/controller_service_monitor.yaml",
                 "config/rbac/controller_role.yaml",
                 "config/rbac/viewer_role.yaml"
             ]
@@ -260,9 +268,11 @@ mod tests {
     #[test]
     fn the_optional_folders_are_not_in_the_whole() {
         let text = &rendered()["config/default/kustomization.yaml"];
-        assert!(text.contains("# Optional parts: ../network-policy.\n"), "{text}");
+        assert!(text.contains("# Optional part: ../prometheus.\n"), "{text}");
         assert!(
-            text.contains("resources:\n  - namespace.yaml\n  - ../crd\n  - ../console\n  - ../rbac\n"),
+            text.contains(
+                "resources:\n  - namespace.yaml\n  - ../crd\n  - ../console\n  - ../network-policy\n  - ../rbac\n"
+            ),
             "{text}"
         );
     }
