@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 /// One line per link without a target, as `file:line: target`.
 pub(crate) fn broken(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut broken = Vec::new();
-    for file in markdown_files(root)? {
+    for file in tracked(root, "*.md")? {
         let text = fs::read_to_string(root.join(&file)).with_context(|| format!("read {file}"))?;
         for (line, target) in relative_links(&text) {
             let folder = Path::new(&file).parent().unwrap_or(Path::new(""));
@@ -19,8 +19,8 @@ pub(crate) fn broken(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(broken)
 }
 
-/// The Markdown files that are, or are about to be, in version control.
-fn markdown_files(root: &Path) -> anyhow::Result<Vec<String>> {
+/// The files like `pattern` that are, or are about to be, in version control.
+pub(crate) fn tracked(root: &Path, pattern: &str) -> anyhow::Result<Vec<String>> {
     let output = Command::new("git")
         .args([
             "ls-files",
@@ -29,7 +29,7 @@ fn markdown_files(root: &Path) -> anyhow::Result<Vec<String>> {
             "--exclude-standard",
             "-z",
             "--",
-            "*.md",
+            pattern,
         ])
         .current_dir(root)
         .output()

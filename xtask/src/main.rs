@@ -10,6 +10,7 @@ mod helm;
 mod imports;
 mod kustomize;
 mod links;
+mod named_tests;
 mod program;
 mod rbac;
 mod reference;
@@ -47,7 +48,7 @@ enum Task {
         #[arg(long, env = "HELM")]
         helm: Option<PathBuf>,
     },
-    /// Check that relative links of Markdown files name files, and that the source map is complete
+    /// Check that relative links of Markdown files name files, that the source map is complete, and that tests that are named exist
     Links,
     /// Check that no crate imports what the map of crates forbids, and that type names are unique
     Structure,
@@ -85,7 +86,12 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             }
         }
         Task::Structure => [imports::forbidden(&root)?, type_names::ambiguous(&root)?].concat(),
-        Task::Links => [links::broken(&root)?, source_map::missing_folders(&root)?].concat(),
+        Task::Links => [
+            links::broken(&root)?,
+            source_map::missing_folders(&root)?,
+            named_tests::missing(&root)?,
+        ]
+        .concat(),
         Task::CompareRenders { helm, kustomize } => compare_renders::differences(helm, kustomize)?,
     };
     for complaint in &complaints {
