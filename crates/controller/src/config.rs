@@ -47,8 +47,8 @@ impl ControllerConfig {
                 self.concurrency
             ));
         }
-        let NodePortsConfig { vnc, ssh } = self.workspaces.node_ports;
-        for (name, PortRangeConfig { first, last }) in [("vnc", vnc), ("ssh", ssh)] {
+        let ports = &self.workspaces.node_ports;
+        for (name, PortRangeConfig { first, last }) in [("vnc", ports.vnc), ("ssh", ports.ssh)] {
             if first == 0 || first > last {
                 return Err(format!(
                     "controller.workspaces.nodePorts.{name}: first is {first} and last {last}; write first from 1 to 65535, and last not below it"
@@ -164,7 +164,7 @@ impl Default for WorkspacesConfig {
 }
 
 /// Ranges of ports on nodes.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NodePortsConfig {
     /// For VNC. Default 30000 to 31000.

@@ -261,14 +261,12 @@ fn json_patch(object: &mut Value, change: &Value) {
 fn api(context: &Context<'_>, client: &Client, object: &Value) -> Result<Api<DynamicObject>> {
     let types: TypeMeta = serde_json::from_value(object.clone())?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
-    Ok(match types.kind.as_str() {
-        "APIService" => Api::all_with(client.clone(), &resource),
-        _ => {
-            let elsewhere = object.pointer("/metadata/namespace").and_then(Value::as_str);
-            let namespace = elsewhere.unwrap_or(&context.namespace);
-            Api::namespaced_with(client.clone(), namespace, &resource)
-        }
-    })
+    if types.kind == "APIService" {
+        return Ok(Api::all_with(client.clone(), &resource));
+    }
+    let elsewhere = object.pointer("/metadata/namespace").and_then(Value::as_str);
+    let namespace = elsewhere.unwrap_or(&context.namespace);
+    Ok(Api::namespaced_with(client.clone(), namespace, &resource))
 }
 
 /// The labels of what novasphere makes.
@@ -720,37 +718,37 @@ fn of_console() -> Vec<Write> {
             How::Create,
             session("x", &json!({"novasphere.io/made-for": "console"})),
         ),
-        write("an APIService", How::Merge, api_service(json!({"caBundle": "YQ=="}))),
+        write("an APIService", How::Merge, api_service(&json!({"caBundle": "YQ=="}))),
     ]
 }
 
-fn api_service(spec: Value) -> Value {
+fn api_service(spec: &Value) -> Value {
     json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": API_SERVICE}, "spec": spec})
 }
 
 /// What the aggregated API may not.
 fn of_apiserver() -> Vec<Write> {
     let none = json!({});
-    let labelled = with(api_service(none.clone()), "/metadata/labels", json!({"a": "b"}));
+    let labelled = with(api_service(&none), "/metadata/labels", json!({"a": "b"}));
     vec![
         write("a session for people", How::Create, session("x", &none)),
         write(
             "the APIService elsewhere",
             How::Merge,
-            api_service(json!({"service": {"name": "evil"}})),
+            api_service(&json!({"service": {"name": "evil"}})),
         ),
         write(
             "the APIService unchecked",
             How::Merge,
-            api_service(json!({"insecureSkipTLSVerify": true})),
+            api_service(&json!({"insecureSkipTLSVerify": true})),
         ),
         write(
             "the APIService first",
             How::Merge,
-            api_service(json!({"groupPriorityMinimum": 20_000})),
+            api_service(&json!({"groupPriorityMinimum": 20_000})),
         ),
         write("the labels of the APIService", How::Merge, labelled),
-        write("the APIService, deleted", How::Delete, api_service(none)),
+        write("the APIService, deleted", How::Delete, api_service(&none)),
     ]
 }
 
@@ -857,6 +855,6 @@ fn good_of_apiserver() -> Vec<Write> {
             session("x", &json!({"novasphere.io/made-for": "console"})),
         ),
         write("its end", How::Delete, session("over", &none)),
-        write("the bundle", How::Merge, api_service(json!({"caBundle": "YQ=="}))),
+        write("the bundle", How::Merge, api_service(&json!({"caBundle": "YQ=="}))),
     ]
 }
