@@ -6,7 +6,7 @@ mod watches;
 
 use std::{borrow::Cow, collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use novasphere_core::{
     console_session::{
         connection::only_views,

@@ -11,7 +11,7 @@ use novasphere_core::{
     },
 };
 use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace, condition as types};
-use novasphere_foreign::kubevirt::VirtualMachine;
+use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::namespaced::Namespaced;
 use novasphere_wire::close::{EndReason, StreamEnd};
 use tokio::time::timeout;
@@ -80,6 +80,9 @@ impl TargetReader {
             }
             SessionTargetKind::VirtualMachine => {
                 bounded(self.api::<VirtualMachine>(&namespace).get_metadata_opt(name)).await?
+            }
+            SessionTargetKind::VirtualMachineInstance => {
+                bounded(self.api::<VirtualMachineInstance>(&namespace).get_metadata_opt(name)).await?
             }
         };
         let wanted = session.status.as_ref().and_then(|status| status.target_uid.as_ref());
