@@ -136,6 +136,10 @@ pub struct Devices {
 }
 
 impl Devices {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "skip_serializing_if passes a reference"
+    )]
     fn is_usual(&self) -> bool {
         *self == Self::default()
     }

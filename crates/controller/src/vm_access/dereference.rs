@@ -1,5 +1,5 @@
 //! Reads what a `VmAccess` refers to: from the caches, and from the apiserver what no cache holds. That is the metadata of the Secrets and
-//! ConfigMaps that its machine names.
+//! `ConfigMaps` that its machine names.
 
 use std::sync::Arc;
 
@@ -74,7 +74,10 @@ async fn launcher_words(
         .list(&ListParams::default().labels(&of_instance).limit(LAUNCHER_PODS_LIMIT))
         .await
         .ok()?;
-    let pod = pods.items.into_iter().max_by_key(|pod| pod.creation_timestamp())?;
+    let pod = pods
+        .items
+        .into_iter()
+        .max_by_key(ResourceExt::creation_timestamp)?;
     let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
     let warnings = format!("involvedObject.uid={},type=Warning", pod.uid()?);
     let events = events

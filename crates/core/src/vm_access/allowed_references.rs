@@ -24,7 +24,7 @@ use super::{
     virtual_machine_name,
 };
 
-/// Label of a Secret or ConfigMap that machines of its namespace may read, with the value `true`.
+/// Label of a Secret or `ConfigMap` that machines of its namespace may read, with the value `true`.
 pub const KEY_SHARED_WITH_MACHINES: &str = "novasphere.io/shared-with-machines";
 
 /// What a machine names of its namespace.
@@ -32,7 +32,7 @@ pub const KEY_SHARED_WITH_MACHINES: &str = "novasphere.io/shared-with-machines";
 pub struct MachineReferences {
     /// Secrets, which its guest would read, or which would be sent to where a disk comes from.
     pub secrets: BTreeSet<String>,
-    /// ConfigMaps, which its guest would read.
+    /// `ConfigMaps`, which its guest would read.
     pub config_maps: BTreeSet<String>,
     /// Claims that it would use or copy.
     pub claims: BTreeSet<String>,
@@ -40,7 +40,7 @@ pub struct MachineReferences {
     pub snapshots: BTreeSet<String>,
 }
 
-/// How many Secrets and ConfigMaps a machine may name: each is asked for with every reconcile.
+/// How many Secrets and `ConfigMaps` a machine may name: each is asked for with every reconcile.
 const SHARED_OBJECTS_LIMIT: usize = 32;
 
 impl MachineReferences {
@@ -131,7 +131,7 @@ fn problem(finding: &Finding, references: &References) -> Option<Problem> {
         })
     };
     match &finding.requirement {
-        Requirement::Refused(problem) => Some(Problem::Refused(*problem)),
+        Requirement::Refused(problem) => Some(Problem::Refused(problem)),
         Requirement::Secret(name) if !granted.secrets.contains(name) => not_shared("Secret", name),
         Requirement::ConfigMap(name) if !granted.config_maps.contains(name) => not_shared("ConfigMap", name),
         Requirement::Claim(name) if granted.homes.contains(name) => home("PersistentVolumeClaim", name),

@@ -33,7 +33,7 @@ pub struct References {
 pub struct GrantedObjects {
     /// The Secrets that are there and shared with machines.
     pub secrets: BTreeSet<String>,
-    /// The ConfigMaps that are there and shared with machines.
+    /// The `ConfigMaps` that are there and shared with machines.
     pub config_maps: BTreeSet<String>,
     /// The claims that are homes of workspaces.
     pub homes: BTreeSet<String>,

@@ -79,7 +79,7 @@ fn the_screen_of_a_vnc_server_in_the_guest_is_reached_by_its_service() {
 }
 
 /// The machine has these devices.
-fn with_devices(devices: serde_json::Value) -> References {
+fn with_devices(devices: &serde_json::Value) -> References {
     let spec = json!({"template": {"spec": {"domain": {"devices": devices}}}});
     let machine = json!({"metadata": {"name": "web-vm", "namespace": "team", "uid": "machine-1"}, "spec": spec});
     References {
@@ -91,7 +91,7 @@ fn with_devices(devices: serde_json::Value) -> References {
 
 #[test]
 fn a_machine_without_a_screen_has_a_serial_console_alone() {
-    let headless = with_devices(json!({"autoattachGraphicsDevice": false}));
+    let headless = with_devices(&json!({"autoattachGraphicsDevice": false}));
     let valid = validate(&session(json!({})), &headless).unwrap();
     assert_eq!(valid.policy.protocol, ConsoleProtocol::Serial);
     let error = validate(&session(json!({"protocol": "vnc"})), &headless).unwrap_err();
@@ -121,7 +121,7 @@ fn a_machine_without_a_screen_has_a_serial_console_alone() {
         "that of the server in the guest"
     );
 
-    let mute = with_devices(json!({"autoattachSerialConsole": false}));
+    let mute = with_devices(&json!({"autoattachSerialConsole": false}));
     let error = validate(&session(json!({"protocol": "serial"})), &mute).unwrap_err();
     assert!(error.to_string().contains("no serial console"), "{error}");
 }

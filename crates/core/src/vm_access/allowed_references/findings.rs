@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// What a value of a field needs to be allowed.
+type RequirementOf = fn(String) -> Requirement;
+
 /// Something that a spec asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -72,7 +75,7 @@ impl FindingList {
         self.0.push(Finding { path, requirement });
     }
 
-    fn text(&mut self, path: &str, value: Option<&Value>, requirement: fn(String) -> Requirement) {
+    fn text(&mut self, path: &str, value: Option<&Value>, requirement: RequirementOf) {
         if let Some(text) = value.and_then(Value::as_str).filter(|text| !text.is_empty()) {
             self.add(path.to_owned(), requirement(text.to_owned()));
         }
@@ -80,14 +83,14 @@ impl FindingList {
 
     /// What the Pods of the machine ask for.
     fn pods(&mut self, spec: &Value) {
-        let keys: [(&str, fn(String) -> Requirement); 2] =
+        let keys: [(&str, RequirementOf); 2] =
             [("labels", Requirement::Label), ("annotations", Requirement::Annotation)];
         for (kind, requirement) in keys {
             for key in fields(spec, &format!("/template/metadata/{kind}")).map(|(key, _)| key) {
                 self.add(format!("template.metadata.{kind}[{key}]"), requirement(key.clone()));
             }
         }
-        let names: [(&str, fn(String) -> Requirement); 2] = [
+        let names: [(&str, RequirementOf); 2] = [
             ("priorityClassName", Requirement::PriorityClass),
             ("schedulerName", Requirement::Scheduler),
         ];
