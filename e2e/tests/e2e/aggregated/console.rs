@@ -126,23 +126,32 @@ async fn rights() -> Result<()> {
         viewer.leave().await?;
         refusals(&operator, &path).await?;
         nothing_is_left_open(context).await?;
-        own_sessions_are_bounded(&operator, &path).await?;
+        own_sessions_are_bounded(context, &operator, &path).await?;
         join(context, &fixture, &operator).await
     })
     .await
 }
 
 /// Who connects again and again does not fill the caches with sessions: each stays for a minute.
-async fn own_sessions_are_bounded(client: &Client, path: &str) -> Result<()> {
+async fn own_sessions_are_bounded(context: &Context<'_>, client: &Client, path: &str) -> Result<()> {
     const SESSIONS_LIMIT: usize = 32;
+    // kube's client tries again after a 429 until it is let in, which here means that it waits.
+    const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
     for number in 0..=SESSIONS_LIMIT {
-        match open(client, path).await? {
-            Ok(socket) => socket.leave().await?,
-            Err((429, _)) => return Ok(()),
-            Err((code, status)) => bail!("console {number}: {code} {status}"),
+        match tokio::time::timeout(REFUSED_TIMEOUT, open(client, path)).await {
+            Ok(Ok(Ok(socket))) => socket.leave().await?,
+            Err(_) | Ok(Ok(Err((429, _)))) => break,
+            Ok(Ok(Err((code, status)))) => bail!("console {number}: {code} {status}"),
+            Ok(Err(error)) => return Err(error),
         }
     }
-    bail!("{} consoles in a row", SESSIONS_LIMIT + 1)
+    let sessions: Api<ConsoleSession> = context.api();
+    let list = sessions
+        .list(&ListParams::default().labels("novasphere.io/made-for=console"))
+        .await?;
+    let own = list.iter().filter(|session| session.spec.users == ["operator"]).count();
+    ensure!(own <= SESSIONS_LIMIT, "{own} sessions of one user for one target");
+    Ok(())
 }
 
 /// The session that was made for a viewer: who, how, its end, and what it cost.
@@ -304,11 +313,14 @@ async fn tokens() -> Result<()> {
 
 /// Tokens that were given out and denied are lines of the audit log, numbered without a gap, and none of them holds a token.
 fn decisions_are_audited(server: &Apiserver, token: &str) -> Result<()> {
-    let lines = server.audit()?;
+    let mut lines = server.audit()?;
+    // The file is appended to, and may have lines of an earlier run.
+    let newest = lines.last().map(|line| text(line, "/gateway").to_owned());
+    lines.retain(|line| Some(text(line, "/gateway")) == newest.as_deref());
     for (event, user) in [
         ("TokenGranted", "keeper"),
         ("TokenDenied", "keeper"),
-        ("TokenDenied", "nobody"),
+        // kube-apiserver itself refuses who has no right to tokens at all.
         ("TokenDenied", "blind"),
     ] {
         let is_line = |line: &Value| text(line, "/event") == event && text(line, "/user") == user;
