@@ -74,10 +74,7 @@ async fn launcher_words(
         .list(&ListParams::default().labels(&of_instance).limit(LAUNCHER_PODS_LIMIT))
         .await
         .ok()?;
-    let pod = pods
-        .items
-        .into_iter()
-        .max_by_key(ResourceExt::creation_timestamp)?;
+    let pod = pods.items.into_iter().max_by_key(ResourceExt::creation_timestamp)?;
     let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
     let warnings = format!("involvedObject.uid={},type=Warning", pod.uid()?);
     let events = events
