@@ -1,5 +1,5 @@
 //! How long the rectangles of an update are (rfbproto 7.6.1, 7.7 and 7.8), for the encodings of
-//! [`encoding::has_known_length`](super::encoding::has_known_length).
+//! [`encoding::has_known_length`].
 //!
 //! A rectangle is a row of parts: a few bytes that tell how long the next part is, and that part.
 
