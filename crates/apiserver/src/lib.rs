@@ -23,7 +23,7 @@ pub mod token;
 pub use run::{RunError, run};
 
 /// The API group. It differs from that of the custom resources: one group is served by one server.
-pub const GROUP: &str = novasphere_core::console_session::access::SUBRESOURCES;
+pub const GROUP: &str = novasphere_core::console_session::access::SUBRESOURCES_GROUP;
 
 /// The field manager of what this role writes.
 pub(crate) const FIELD_MANAGER: &str = "novasphere/apiserver";

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_are_packed_for_whoever_reads_that() {
+    async fn files_are_packed_for_clients_that_read_that() {
         let index = String::from_utf8(content(get(&page(), "/console/", &[])).await).unwrap();
         let name = index
             .split('"')

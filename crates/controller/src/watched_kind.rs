@@ -194,7 +194,8 @@ impl WatchedKind for VncWorkspace {
 /// Gateways hold their Leases in our own namespace, also when another one alone is watched.
 impl WatchedKind for Lease {
     fn events(watches: &Watches) -> Events<Self> {
-        let config = watcher::Config::default().labels(&format!("{}={}", gateway::KEY_COMPONENT, gateway::COMPONENT));
+        let config =
+            watcher::Config::default().labels(&format!("{}={}", gateway::KEY_COMPONENT, gateway::GATEWAY_COMPONENT));
         let api = Api::<DeserializeGuard<Self>>::namespaced(watches.client.clone(), &watches.gateway_namespace);
         guarded(api, config, watches.guard.clone()).boxed()
     }

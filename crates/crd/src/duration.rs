@@ -6,10 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The longest string that matches [`Duration::PATTERN`].
-const MAX_LENGTH: u32 = 28;
+const LENGTH_LIMIT: u32 = 28;
 
 /// The longest duration that is written in the shortest form with five digits: `99999h59m59s999ms`.
-const MAX_MILLIS: u64 = 100_000 * 3_600_000 - 1;
+const MILLIS_LIMIT: u64 = 100_000 * 3_600_000 - 1;
 
 /// A length of time, written like `90s`, `15m` or `1h30m`.
 ///
@@ -63,7 +63,7 @@ impl From<Duration> for time::Duration {
 impl From<time::Duration> for Duration {
     fn from(duration: time::Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self(time::Duration::from_millis(millis.min(MAX_MILLIS)))
+        Self(time::Duration::from_millis(millis.min(MILLIS_LIMIT)))
     }
 }
 
@@ -148,7 +148,7 @@ impl JsonSchema for Duration {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         // By a rule, not by `pattern`: its message says what to write, and rules are evaluated beside a failed pattern.
-        json_schema!({"type": "string", "maxLength": MAX_LENGTH, "x-kubernetes-validations": [{
+        json_schema!({"type": "string", "maxLength": LENGTH_LIMIT, "x-kubernetes-validations": [{
             "rule": format!("self.matches('{}')", Self::PATTERN),
             "message": "must be a duration: numbers with the units h, m, s or ms, such as 90s, 15m or 1h30m"
         }]})

@@ -1,4 +1,4 @@
-//! A free-form object inside a spec, checked by whoever reads it and not by our schema.
+//! A free-form object inside a spec, checked by the code that reads it and not by our schema.
 
 use std::borrow::Cow;
 

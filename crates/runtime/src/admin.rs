@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Connections at a time. kubelet and one or two scrapers use a handful. At the limit the oldest connection of the address that has
-/// most is cut, so that a probe never waits for others: whoever reaches this port could have the process restarted otherwise.
+/// most is cut, so that a probe never waits for others: a client that reaches this port could have the process restarted otherwise.
 const CONNECTIONS_LIMIT: usize = 64;
 /// The time that a client may take for the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);

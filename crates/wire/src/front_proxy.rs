@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_called_alike_is_somebody_else() {
+    fn a_user_with_white_space_in_the_name_is_another_user() {
         for user in ["alice\u{a0}", "\u{2003}alice", "\u{3000}"] {
             let who = identity(&[("X-Remote-User", user), ("X-Remote-Group", user)]).unwrap();
             assert_eq!(

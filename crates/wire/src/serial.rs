@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_only_looks_types_nothing_but_is_seen() {
+    fn a_viewer_who_only_views_types_nothing_but_is_seen() {
         let mut output = Vec::new();
         assert!(SerialFilter::new(&Rules::VIEW_ONLY).push(b"reboot\n", &mut output));
         assert_eq!(output, b"");

@@ -1,6 +1,6 @@
 // xterm.js writes style elements and style attributes (src/browser/renderer/dom/DomRenderer.ts, DomRendererRowFactory.ts,
 // src/browser/Viewport.ts), which a strict content security policy forbids. Here the same rules are written by the object
-// model, which the policy allows: whoever can call it runs scripts of this page already.
+// model, which the policy allows: code that can call it runs scripts of this page already.
 
 /** An element that stands for a style element: its text goes into a style sheet of the document. */
 function styleElement(page: Document): HTMLElement {

@@ -13,7 +13,7 @@ export interface View {
   ctrlAltDel?(): void;
   /** Fits it to the window, or shows it in its own size. */
   fit?(on: boolean): void;
-  /** The gateway has told whoever has this console's token that its machine runs. Only where the console may be silent. */
+  /** The gateway has told the holder of this console's token that its machine runs. Only where the console may be silent. */
   runs?(): void;
   /** Sends nothing from now on. */
   lookOnly(): void;

@@ -4,7 +4,7 @@ use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use novasphere_crd::{ConsoleProtocol, ConsoleSessionSpec, SessionTargetKind};
 
 /// The API group of our subresources.
-pub const SUBRESOURCES: &str = "subresources.novasphere.io";
+pub const SUBRESOURCES_GROUP: &str = "subresources.novasphere.io";
 
 /// What a user wants to do with a console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,10 +32,20 @@ pub fn console_right(
         ConsoleRight::Control => "update",
     };
     let (group, version, resource, subresource, verb) = match (kind, protocol) {
-        (SessionTargetKind::VmAccess, _) => (SUBRESOURCES, novasphere_crd::VERSION, "vmaccesses", "console", verb),
-        (SessionTargetKind::VncWorkspace, _) => {
-            (SUBRESOURCES, novasphere_crd::VERSION, "vncworkspaces", "console", verb)
-        }
+        (SessionTargetKind::VmAccess, _) => (
+            SUBRESOURCES_GROUP,
+            novasphere_crd::VERSION,
+            "vmaccesses",
+            "console",
+            verb,
+        ),
+        (SessionTargetKind::VncWorkspace, _) => (
+            SUBRESOURCES_GROUP,
+            novasphere_crd::VERSION,
+            "vncworkspaces",
+            "console",
+            verb,
+        ),
         (SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance, ConsoleProtocol::Vnc) => (
             "subresources.kubevirt.io",
             "v1",
@@ -66,7 +76,7 @@ pub fn console_right(
 #[must_use]
 pub fn token_right(namespace: &str, name: &str) -> ResourceAttributes {
     attributes(
-        SUBRESOURCES,
+        SUBRESOURCES_GROUP,
         novasphere_crd::VERSION,
         "consolesessions",
         "token",

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_connects_comes_in_waits_or_waits_in_vain() {
+    fn a_viewer_comes_in_waits_or_waits_in_vain() {
         use TargetState::{Asleep, Running, Starting, Stopped};
         let ready = |status: &str, reason: &str| {
             json!([{

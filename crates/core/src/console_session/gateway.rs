@@ -5,4 +5,4 @@
 pub const KEY_COMPONENT: &str = "novasphere.io/component";
 
 /// The value of [`KEY_COMPONENT`] for gateways.
-pub const COMPONENT: &str = "gateway";
+pub const GATEWAY_COMPONENT: &str = "gateway";

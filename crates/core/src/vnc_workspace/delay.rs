@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt as _;
 
 use super::{
-    build::pod::CONTAINER,
+    build::pod::CONTAINER_NAME,
     failure::{Explained, has_ended, is_ready},
     reason::PodReason,
 };
@@ -82,7 +82,7 @@ pub fn of_delay(pod: &Pod, warnings: &[Event], now: Timestamp) -> Option<Explain
 
 fn desktop(pod: &Pod) -> Option<&ContainerStatus> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-    containers.iter().find(|container| container.name == CONTAINER)
+    containers.iter().find(|container| container.name == CONTAINER_NAME)
 }
 
 /// The init container that runs. One that is restarted always is a sidecar, which nothing waits for once it has started.
@@ -110,7 +110,7 @@ fn does_not_answer(pod: &str, since: Timestamp, words: Option<String>) -> Explai
         PodReason::NotAnswering,
         format!(
             "The desktop has run since {} and does not answer{words}. Check that spec.image keeps the image contract: VNC at port 5901 and \
-             /usr/bin/novasphere-probe. `kubectl logs {pod} -c {CONTAINER}` has its output.",
+             /usr/bin/novasphere-probe. `kubectl logs {pod} -c {CONTAINER_NAME}` has its output.",
             whole_second(since)
         ),
     )

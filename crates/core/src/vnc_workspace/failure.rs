@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 
 use super::{
     applied::CrashLoop,
-    build::pod::CONTAINER,
+    build::pod::CONTAINER_NAME,
     home::made_for,
     reason::{PodReason, StorageReason},
     references::References,
@@ -318,7 +318,7 @@ fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {
         .and_then(|state| state.terminated.as_ref());
     let ended = current.or(last)?;
     // One that has started since does not crash, whatever its probe says now.
-    if container.ready || container.started == Some(true) || container.name != CONTAINER && reason.is_empty() {
+    if container.ready || container.started == Some(true) || container.name != CONTAINER_NAME && reason.is_empty() {
         return None;
     }
     match ended.reason.as_deref() {

@@ -92,7 +92,7 @@ fn request() -> AdmissionRequest {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_runs_out_of_time_is_known_when_his_token_is() {
+async fn a_viewer_who_runs_out_of_time_is_known_when_the_token_is() {
     let subject = TokenSubject {
         session: "team/a".into(),
         user: "ann".into(),

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_neither_asks_nor_reads_is_cut_in_time() {
+    async fn a_client_that_neither_asks_nor_reads_is_cut_in_time() {
         let time = Limits::default().handshake;
         assert_eq!(dawdle("").await, time);
         assert_eq!(dawdle("GET / HTTP/1.1\r\n").await, time);

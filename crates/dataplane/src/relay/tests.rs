@@ -326,7 +326,7 @@ async fn an_ssh_client_that_only_keeps_alive_is_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_types_by_ssh_is_not_idle() {
+async fn a_user_who_types_by_ssh_is_not_idle() {
     let (stream, sent) = ssh_with_messages([Duration::from_secs(2); 100]).await;
     assert_eq!(sent.len(), 100 * 36);
     assert!(stream.counters.last_input() > stream.counters.opened() + Duration::from_secs(190));

@@ -58,7 +58,7 @@ impl Desk {
         token
     }
 
-    /// What to tell whoever asks with this token how its target is.
+    /// What to tell a client that asks with this token how its target is.
     pub(crate) fn show(&self, token: &str, view: Value) {
         let hash = TokenHash::of_token(token.as_bytes()).unwrap().to_hex();
         self.0.views.lock().insert(hash, view);

@@ -55,7 +55,7 @@ async fn nobody_else_enters_and_all_are_told_the_same() {
 }
 
 #[tokio::test]
-async fn whoever_holds_a_token_learns_what_is_wrong_with_the_target() {
+async fn the_holder_of_a_token_learns_what_is_wrong_with_the_target() {
     let (setup, server) = (Setup::new().await, VncServer::start(Some("secret")).await);
     let token = setup.desk.token(1, session("a", server.target(None)));
     let told = Stock::connect(&setup, "team/a", &token).await.refused().await;

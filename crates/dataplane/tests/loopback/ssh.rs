@@ -130,7 +130,7 @@ async fn closed(browser: &mut Browser) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn whoever_only_looks_gets_no_shell() {
+async fn a_viewer_who_only_views_gets_no_shell() {
     let (setup, listener) = (Setup::new().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
     let mut admitted = ssh_session(listener.local_addr().unwrap().to_string());
     admitted.rules = Rules::VIEW_ONLY;

@@ -91,7 +91,7 @@ async fn the_page_learns_how_its_target_is_beside_the_stream() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_know_is_told_nothing() {
+async fn a_client_that_may_not_know_is_told_nothing() {
     let setup = Setup::new().await;
     let known = "k".repeat(43);
     setup.desk.show(&known, asleep());

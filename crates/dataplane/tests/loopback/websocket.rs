@@ -56,7 +56,7 @@ async fn a_browser_drives_a_console() {
 }
 
 #[tokio::test]
-async fn whoever_only_looks_cannot_type() {
+async fn a_viewer_who_only_views_cannot_type() {
     let (setup, server) = (Setup::new().await, VncServer::start(None).await);
     let mut admitted = session("a", server.target(None));
     admitted.rules = Rules::VIEW_ONLY;

@@ -9,7 +9,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use novasphere_core::{
-    console_session::gateway::{COMPONENT, KEY_COMPONENT},
+    console_session::gateway::{GATEWAY_COMPONENT, KEY_COMPONENT},
     label,
     name::DnsSubdomain,
 };
@@ -111,7 +111,7 @@ impl GatewayLease {
                 labels: Some(
                     [
                         (label::KEY_MANAGED_BY.to_owned(), label::MANAGED_BY.to_owned()),
-                        (KEY_COMPONENT.to_owned(), COMPONENT.to_owned()),
+                        (KEY_COMPONENT.to_owned(), GATEWAY_COMPONENT.to_owned()),
                     ]
                     .into(),
                 ),

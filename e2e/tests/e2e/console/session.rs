@@ -8,7 +8,7 @@ use kube::{
 };
 use novasphere_controller::config::ControllerConfig;
 use novasphere_core::console_session::{
-    gateway::{COMPONENT, KEY_COMPONENT},
+    gateway::{GATEWAY_COMPONENT, KEY_COMPONENT},
     status::GATEWAY_LOST,
 };
 use novasphere_crd::{CloseReason, Duration, SessionPhase, VmAccess};
@@ -360,7 +360,7 @@ async fn renew(fixture: &SessionFixture<'_>, gateway: &str) -> Result<()> {
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": lease_name(gateway), "labels": {KEY_COMPONENT: COMPONENT}},
+        "metadata": {"name": lease_name(gateway), "labels": {KEY_COMPONENT: GATEWAY_COMPONENT}},
         "spec": {"holderIdentity": gateway, "leaseDurationSeconds": 2, "renewTime": format!("{:.6}", jiff::Timestamp::now())},
     });
     let leases: Api<Lease> = fixture.context.api();

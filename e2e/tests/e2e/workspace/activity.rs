@@ -12,7 +12,7 @@ use kube::{
 };
 use novasphere_core::console_session::{
     connection::{disconnect, record_usage},
-    gateway::{COMPONENT, KEY_COMPONENT},
+    gateway::{GATEWAY_COMPONENT, KEY_COMPONENT},
 };
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus, LastDisconnect, Time, VncWorkspace};
 use novasphere_e2e::{
@@ -166,7 +166,7 @@ async fn desktops(context: &Context<'_>, names: &[String], timeout: &str) -> Res
     provision(context, names).await?;
     let account = Account::create(context.cluster, &context.namespace, "controller").await?;
     let lease = json!({
-        "metadata": {"name": format!("novasphere-gateway-{GATEWAY}"), "labels": {KEY_COMPONENT: COMPONENT}},
+        "metadata": {"name": format!("novasphere-gateway-{GATEWAY}"), "labels": {KEY_COMPONENT: GATEWAY_COMPONENT}},
         "spec": {
             "holderIdentity": GATEWAY, "leaseDurationSeconds": 3600, "renewTime": format!("{:.6}", Timestamp::now()),
         },

@@ -10,7 +10,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams},
 };
-use novasphere_core::vnc_workspace::build::TEMPLATE_HASH;
+use novasphere_core::vnc_workspace::build::TEMPLATE_HASH_ANNOTATION;
 use novasphere_crd::VncWorkspace;
 use novasphere_e2e::{
     fixtures::{
@@ -230,7 +230,10 @@ async fn end_state(context: &Context<'_>) -> Result<EndState> {
     let mut text = serde_json::to_string(&state)?;
     // What a Pod was made from has the UID of its Secret in it. The rest of that is the Pod's spec, which is compared whole.
     let pods = context.api::<Pod>().list_metadata(&ListParams::default()).await?;
-    for hash in pods.iter().filter_map(|pod| pod.annotations().get(TEMPLATE_HASH)) {
+    for hash in pods
+        .iter()
+        .filter_map(|pod| pod.annotations().get(TEMPLATE_HASH_ANNOTATION))
+    {
         text = text.replace(hash, "TEMPLATE");
     }
     for (number, snapshot) in snapshots.items.iter().enumerate() {

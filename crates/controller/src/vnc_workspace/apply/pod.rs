@@ -10,7 +10,7 @@ use novasphere_core::{
     label,
     vnc_workspace::{
         applied::PodOutcome,
-        build::{TEMPLATE_HASH, as_live},
+        build::{TEMPLATE_HASH_ANNOTATION, as_live},
         failure::{end_of, has_ended},
     },
 };
@@ -75,7 +75,7 @@ pub(super) async fn apply(
 fn replacement_reason(live: &Pod, desired: &Pod) -> Option<(&'static str, &'static str)> {
     if live.metadata.deletion_timestamp.is_some() {
         Some(("Deleted", "it is being deleted"))
-    } else if live.annotations().get(TEMPLATE_HASH) != desired.annotations().get(TEMPLATE_HASH) {
+    } else if live.annotations().get(TEMPLATE_HASH_ANNOTATION) != desired.annotations().get(TEMPLATE_HASH_ANNOTATION) {
         Some(("Changed", "what it is made from has changed"))
     } else {
         None

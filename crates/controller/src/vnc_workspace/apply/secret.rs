@@ -6,7 +6,7 @@ use novasphere_core::{
     child::ChildOutcome,
     label,
     vnc_workspace::{
-        build::{ROTATED_FOR, build_secret},
+        build::{ROTATED_FOR_ANNOTATION, build_secret},
         credentials::{DesktopCredentials, Seed, credentials},
         validated::ValidatedWorkspace,
     },
@@ -55,7 +55,7 @@ pub(super) async fn ensure(
 /// Whether the Secret belongs to the workspace and has been rotated as often as was asked for.
 fn is_current(live: &ObjectMeta, valid: &ValidatedWorkspace) -> bool {
     let annotations = live.annotations.as_ref();
-    let is_rotated = annotations.and_then(|all| all.get(ROTATED_FOR)) == Some(&valid.rotation);
+    let is_rotated = annotations.and_then(|all| all.get(ROTATED_FOR_ANNOTATION)) == Some(&valid.rotation);
     is_rotated && label::owner_uid(live) == Some(&valid.owner.uid)
 }
 

@@ -16,7 +16,7 @@ fn named(mut session: ConsoleSession, uid: &str, second: i64) -> ConsoleSession 
 }
 
 #[test]
-fn whoever_runs_or_is_older_comes_first() {
+fn a_session_that_runs_or_is_older_comes_first() {
     let mine = named(session(json!({})), "m", 10);
     let before = |other: &ConsoleSession| is_queued_ahead_of(other, &mine, ConsoleInput::Control);
     assert!(!before(&mine));
@@ -53,7 +53,7 @@ fn who_only_views_holds_no_place_before_who_may_control() {
 }
 
 #[test]
-fn whoever_is_over_or_refused_holds_no_place() {
+fn a_session_that_is_over_or_refused_holds_no_place() {
     let mine = named(session(json!({})), "m", 10);
     let mut over = named(ready(json!({})), "a", 1);
     over.spec.revoked = true;

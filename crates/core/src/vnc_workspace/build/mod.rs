@@ -13,8 +13,8 @@ use k8s_openapi::api::{
 
 pub use self::{
     network_policy::GatewayLocation,
-    pod::{TEMPLATE_HASH, as_live, with_secret},
-    secret::{ROTATED_FOR, build as build_secret},
+    pod::{TEMPLATE_HASH_ANNOTATION, as_live, with_secret},
+    secret::{ROTATED_FOR_ANNOTATION, build as build_secret},
     service::build as build_service,
 };
 use super::{lifecycle::LifecycleDecision, node_ports::NodePorts, validated::ValidatedWorkspace};

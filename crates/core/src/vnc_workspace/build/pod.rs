@@ -24,14 +24,14 @@ use crate::{
 
 /// Annotation of the Pod: what it was created from. A Pod that was created from something else is replaced, because most of its spec is
 /// immutable.
-pub const TEMPLATE_HASH: &str = "novasphere.io/template-hash";
+pub const TEMPLATE_HASH_ANNOTATION: &str = "novasphere.io/template-hash";
 
 /// Annotation of the Pod: the keys that SSH lets in. The kubelet writes them into a file and keeps that true, so they change
 /// without a new Pod, and need no object of their own.
 const AUTHORIZED_KEYS: &str = "novasphere.io/authorized-keys";
 
 /// The container with the desktop; overrides find it by this name.
-pub const CONTAINER: &str = "desktop";
+pub const CONTAINER_NAME: &str = "desktop";
 
 /// The user and group of the image contract.
 const DESKTOP_UID: i64 = 1000;
@@ -82,7 +82,7 @@ pub(super) fn build(workspace: &ValidatedWorkspace) -> Pod {
     labels.extend(owner.labels(Component::Desktop));
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
     let mut annotations = workspace.pod.annotations.clone();
-    annotations.insert(TEMPLATE_HASH.to_owned(), hash(workspace));
+    annotations.insert(TEMPLATE_HASH_ANNOTATION.to_owned(), hash(workspace));
     annotations.extend(resize::annotation(&workspace.pod.spec).map(|asked| (KEY_RESOURCES.to_owned(), asked)));
     if workspace.has_ssh() {
         annotations.insert(AUTHORIZED_KEYS.to_owned(), lines(&workspace.authorized_keys));
@@ -105,7 +105,7 @@ pub(super) fn build(workspace: &ValidatedWorkspace) -> Pod {
 /// and that was made again asks for another Pod.
 #[must_use]
 pub fn with_secret(mut pod: Pod, uid: &str) -> Pod {
-    if let Some(hash) = pod.annotations_mut().get_mut(TEMPLATE_HASH) {
+    if let Some(hash) = pod.annotations_mut().get_mut(TEMPLATE_HASH_ANNOTATION) {
         let both = Sha256::new()
             .chain_update(hash.as_bytes())
             .chain_update([0])
@@ -247,7 +247,7 @@ fn container(spec: &VncWorkspaceSpec, has_ssh: bool) -> Value {
     }
     let probe = json!(["/usr/bin/novasphere-probe"]);
     let mut container = json!({
-        "name": CONTAINER,
+        "name": CONTAINER_NAME,
         "image": spec.image,
         "env": variables(spec),
         "ports": ports,
@@ -375,13 +375,16 @@ mod tests {
         assert_eq!(as_live(&usual, &usual), usual);
         let asked = made(&json!({"sharedMemory": "2Gi"}));
         assert_eq!(as_live(&asked, &old), asked);
-        assert_ne!(asked.annotations()[TEMPLATE_HASH], usual.annotations()[TEMPLATE_HASH]);
+        assert_ne!(
+            asked.annotations()[TEMPLATE_HASH_ANNOTATION],
+            usual.annotations()[TEMPLATE_HASH_ANNOTATION]
+        );
     }
 
     #[test]
     fn another_secret_is_another_template() {
         let valid = validate(&workspace(&json!({})), &references()).unwrap();
-        let hash = |uid: &str| with_secret(build(&valid), uid).annotations()[TEMPLATE_HASH].clone();
+        let hash = |uid: &str| with_secret(build(&valid), uid).annotations()[TEMPLATE_HASH_ANNOTATION].clone();
         assert_eq!(hash("a"), hash("a"));
         assert_ne!(hash("a"), hash("b"));
     }

@@ -8,7 +8,7 @@ use super::super::{KEY_WORKSPACE, PASSWORD_KEY, credentials::DesktopCredentials,
 use crate::label::{Component, Owner};
 
 /// Annotation of the Secret: the rotation that it was made for.
-pub const ROTATED_FOR: &str = "novasphere.io/rotated-for";
+pub const ROTATED_FOR_ANNOTATION: &str = "novasphere.io/rotated-for";
 
 /// The Secret of a workspace.
 #[must_use]
@@ -33,7 +33,10 @@ pub fn build(owner: &Owner, rotation: &str, credentials: Option<DesktopCredentia
             name: Some(secret_name(&owner.name)),
             namespace: Some(owner.namespace.clone()),
             labels: Some(labels),
-            annotations: Some(BTreeMap::from([(ROTATED_FOR.to_owned(), rotation.to_owned())])),
+            annotations: Some(BTreeMap::from([(
+                ROTATED_FOR_ANNOTATION.to_owned(),
+                rotation.to_owned(),
+            )])),
             owner_references: Some(vec![owner.reference()]),
             ..ObjectMeta::default()
         },

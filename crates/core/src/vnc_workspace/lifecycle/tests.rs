@@ -179,7 +179,7 @@ fn it_sleeps_when_asked_and_a_connection_wakes_it_until_it_is_idle() {
     assert_eq!(desktop.sleeps(&to_hibernate(), 11 + 1799), None);
     assert_eq!(desktop.sleeps(&to_hibernate(), 11 + 1800), Some(Asked));
     assert_eq!(desktop.sleeps(&ALWAYS, 5000), None, "it may run again");
-    assert_eq!(desktop.sleeps(&to_hibernate(), 6000), Some(Asked), "asked anew");
+    assert_eq!(desktop.sleeps(&to_hibernate(), 6000), Some(Asked), "asked again");
     assert_eq!(Desktop::default().sleeps(&to_hibernate(), 0), Some(Asked), "a new one");
 }
 

@@ -229,7 +229,7 @@ async fn the_password_is_that_of_the_workspaces_secret() {
 }
 
 #[tokio::test]
-async fn nobody_only_looks_at_ssh() {
+async fn ssh_is_not_for_view_only() {
     let stage = Stage::of_desktop(1, "ssh");
     stage.server.0.lock().has_control = false;
     let refusal = stage.enter().await.unwrap_err();

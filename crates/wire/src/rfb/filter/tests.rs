@@ -34,7 +34,7 @@ fn what_is_allowed_passes_unchanged() {
 }
 
 #[test]
-fn whoever_only_looks_sends_nothing_that_changes_the_guest() {
+fn a_viewer_who_only_views_sends_nothing_that_changes_the_guest() {
     let (output, result) = run(
         Rules::VIEW_ONLY,
         &[
