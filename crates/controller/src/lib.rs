@@ -8,6 +8,7 @@ mod caches;
 mod children;
 pub mod config;
 mod console_session;
+mod pod_events;
 pub mod rbac;
 mod readiness;
 mod reconciler;

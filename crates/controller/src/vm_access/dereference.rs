@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, ResourceExt, api::ListParams};
 use novasphere_core::{
     vm_access::{
@@ -22,15 +22,13 @@ use novasphere_sessions::view::machine_key;
 
 use super::Context;
 use crate::{
+    pod_events,
     shared_objects::labelled,
     watches::{DATA_VOLUMES, has_kubevirt},
 };
 
 /// How many launcher Pods of one run are looked at: it has a second one while it migrates.
 const LAUNCHER_PODS_LIMIT: u32 = 8;
-
-/// How many warnings about one Pod are looked at.
-const EVENTS_LIMIT: u32 = 64;
 
 /// A watch that lags is answered by the next event.
 ///
@@ -75,12 +73,7 @@ async fn launcher_words(
         .await
         .ok()?;
     let pod = pods.items.into_iter().max_by_key(ResourceExt::creation_timestamp)?;
-    let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
-    let warnings = format!("involvedObject.uid={},type=Warning", pod.uid()?);
-    let events = events
-        .list(&ListParams::default().fields(&warnings).limit(EVENTS_LIMIT))
-        .await;
-    let events = events.map(|events| events.items).unwrap_or_default();
+    let events = pod_events::warnings(&context.client, namespace, &pod.uid()?).await;
     launcher::words(&pod, &events)
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Secret};
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt};
 use novasphere_core::{
     label,
     vnc_workspace::{
@@ -27,10 +27,7 @@ use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 use novasphere_runtime::apply::{ApiReason, WriteError};
 
 use super::Context;
-use crate::{shared_objects::labelled, watches::VOLUME_SNAPSHOTS};
-
-/// How many warnings about a Pod are looked at.
-const EVENTS_LIMIT: u32 = 64;
+use crate::{pod_events, shared_objects::labelled, watches::VOLUME_SNAPSHOTS};
 
 /// A watch that lags is answered by the next event.
 ///
@@ -78,17 +75,7 @@ async fn pod_warnings(workspace: &VncWorkspace, pod: Option<&Pod>, context: &Con
     let Some(uid) = overdue.and_then(ResourceExt::uid) else {
         return Vec::new();
     };
-    let events: Api<Event> = Api::namespaced(context.client.clone(), &workspace.namespace().unwrap_or_default());
-    let warnings = ListParams::default()
-        .fields(&format!("involvedObject.uid={uid},type=Warning"))
-        .limit(EVENTS_LIMIT);
-    match events.list(&warnings).await {
-        Ok(found) => found.items,
-        Err(error) => {
-            tracing::debug!(%error, "cannot read the events of a Pod");
-            Vec::new()
-        }
-    }
+    pod_events::warnings(&context.client, &workspace.namespace().unwrap_or_default(), &uid).await
 }
 
 /// The snapshots that were taken of the workspace's home.
