@@ -216,9 +216,10 @@ async fn embedded() -> Result<()> {
             hears(&browser, &["token-request", "connected"]).await?;
             browser.screenshot("embedded").await?;
 
+            // Before the gateway goes: the portal refuses at once when it is asked and has none.
+            give(context, &browser).await?;
             fixture.gateway.stop().await.context("stop")?;
             hears(&browser, &["token-request", "connected", "closed:Restarting"]).await?;
-            give(context, &browser).await?;
             fixture.gateway.run().await?;
             let all = [
                 "token-request",

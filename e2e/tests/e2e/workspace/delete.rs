@@ -35,6 +35,9 @@ use serde_json::json;
 /// Holds a Pod that is deleted, as a kubelet does until its programs have ended.
 const HOLD: &str = "novasphere.io/e2e-hold";
 
+/// All workspaces of the case come up side by side, so what one waits for has the writes of 27 in front of it.
+const TOGETHER_TIMEOUT: Duration = wait::LONG;
+
 const RECLAIMS: [&str; 3] = ["Retain", "Delete", "Snapshot"];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -163,20 +166,20 @@ async fn bring(context: &Context<'_>, desk: &Desk) -> Result<()> {
         return Ok(());
     }
     if desk.state == State::Starting {
-        wait::object(&context.api::<Pod>(), name, "made", wait::SHORT, |_| Ok(())).await?;
-        return wait_for::<VncWorkspace>(context, name, ("StorageReady", "True", "Bound"), wait::SHORT)
+        wait::object(&context.api::<Pod>(), name, "made", TOGETHER_TIMEOUT, |_| Ok(())).await?;
+        return wait_for::<VncWorkspace>(context, name, ("StorageReady", "True", "Bound"), TOGETHER_TIMEOUT)
             .await
             .map(drop);
     }
-    wait_for::<VncWorkspace>(context, name, ("Ready", "True", "Running"), wait::SHORT).await?;
-    wait_for::<VncWorkspace>(context, name, ("StorageReady", "True", "Bound"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, name, ("Ready", "True", "Running"), TOGETHER_TIMEOUT).await?;
+    wait_for::<VncWorkspace>(context, name, ("StorageReady", "True", "Bound"), TOGETHER_TIMEOUT).await?;
     let asleep = json!({"lifecycle": {"state": "Hibernated"}});
     match desk.state {
         State::Creating | State::Starting | State::Running => {}
         State::Hibernating => {
             hold(context, name, &[HOLD]).await?;
             change::<VncWorkspace>(context, name, &asleep).await?;
-            wait::object(&context.api::<Pod>(), name, "it ends", wait::SHORT, |pod: &Pod| {
+            wait::object(&context.api::<Pod>(), name, "it ends", TOGETHER_TIMEOUT, |pod: &Pod| {
                 let ends = pod.metadata.deletion_timestamp.as_ref();
                 ends.map(drop).ok_or_else(|| "it does not".to_owned())
             })
@@ -184,8 +187,8 @@ async fn bring(context: &Context<'_>, desk: &Desk) -> Result<()> {
         }
         State::Hibernated | State::Waking => {
             change::<VncWorkspace>(context, name, &asleep).await?;
-            wait_for::<VncWorkspace>(context, name, ("Hibernated", "True", "Asked"), wait::SHORT).await?;
-            wait::gone(&context.api::<Pod>(), name, wait::SHORT).await?;
+            wait_for::<VncWorkspace>(context, name, ("Hibernated", "True", "Asked"), TOGETHER_TIMEOUT).await?;
+            wait::gone(&context.api::<Pod>(), name, TOGETHER_TIMEOUT).await?;
             if desk.state == State::Waking {
                 ask_to_wake(context, name).await?;
             }
@@ -196,12 +199,12 @@ async fn bring(context: &Context<'_>, desk: &Desk) -> Result<()> {
         }
         State::Expired => {
             change::<VncWorkspace>(context, name, &json!({"lifecycle": {"maxLifetime": "1s"}})).await?;
-            wait_for::<VncWorkspace>(context, name, ("StorageReady", "False", "TakingSnapshot"), wait::SHORT).await?;
+            wait_for::<VncWorkspace>(context, name, ("StorageReady", "False", "TakingSnapshot"), TOGETHER_TIMEOUT).await?;
         }
         State::Invalid => {
             let weak = json!({"podOverrides": {"spec": {"hostNetwork": true}}});
             change::<VncWorkspace>(context, name, &weak).await?;
-            wait_for::<VncWorkspace>(context, name, ("PodReady", "False", "InvalidSpec"), wait::SHORT).await?;
+            wait_for::<VncWorkspace>(context, name, ("PodReady", "False", "InvalidSpec"), TOGETHER_TIMEOUT).await?;
         }
     }
     Ok(())
@@ -223,7 +226,7 @@ async fn let_go(context: &Context<'_>, desk: &Desk) -> Result<()> {
 
 async fn snapshot_of(context: &Context<'_>, desk: &Desk) -> Result<VolumeSnapshot> {
     let snapshots: Api<VolumeSnapshot> = context.api();
-    wait::until(format!("a snapshot of {}", desk.name), wait::SHORT, || async {
+    wait::until(format!("a snapshot of {}", desk.name), TOGETHER_TIMEOUT, || async {
         let mut all = snapshots.list(&ListParams::default()).await?.items;
         all.retain(|snapshot| source(snapshot) == Some(desk.home()));
         Ok(Seen::some(all.pop(), "there is none"))
