@@ -38,6 +38,7 @@ pub struct Page {
     index: Bytes,
     tag: HeaderValue,
     policy: HeaderValue,
+    is_embedded: bool,
 }
 
 impl Page {
@@ -59,6 +60,7 @@ impl Page {
             index: Bytes::from(index),
             tag: HeaderValue::from_str(&tag).unwrap_or(ASK_EACH_TIME),
             policy: HeaderValue::from_str(&policy(&listed)).map_err(refused)?,
+            is_embedded: !listed.is_empty(),
         })
     }
 
@@ -126,6 +128,10 @@ impl Page {
 impl websocket::PageSource for Page {
     fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
         self.answer(request)
+    }
+
+    fn is_embedded(&self) -> bool {
+        self.is_embedded
     }
 }
 

@@ -340,6 +340,11 @@ pub struct ConsoleSessionStatus {
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub connections: Vec<Connection>,
 
+    /// The places that those who were let in can come back to: at most one for each stream that the session may have at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub resumes: Vec<ResumePlace>,
+
     /// Who last got a token, or connected through kube-apiserver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -577,6 +582,55 @@ pub struct Connection {
     /// Bytes received from the client; written at most once a minute.
     #[serde(default)]
     pub bytes_received: i64,
+}
+
+/// A place that somebody who was let in can come back to. The credential itself is kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResumePlace {
+    /// The place's name in this list.
+    #[schemars(length(min = 1, max = 63))]
+    pub id: String,
+
+    /// Who was let in.
+    #[schemars(length(max = 1024))]
+    pub user: String,
+
+    /// What they could do when they were connected last. Who only views makes room for who may control.
+    pub input: ConsoleInput,
+
+    /// The stream that the place has, or had last.
+    #[schemars(length(min = 1, max = 63))]
+    pub connection: String,
+
+    /// The grant whose token let them in; it is kept as long as the place. Absent: kube-apiserver says each time who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub grant: Option<String>,
+
+    /// SHA-256 of the part of the credential that stays the same, in lower-case hex. Absent without a `grant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"), length(max = 64))]
+    pub sha256: Option<String>,
+
+    /// SHA-256 of the part that changes, as it was used last. It stays good until one of `successors` is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"), length(max = 64))]
+    pub used: Option<String>,
+
+    /// SHA-256 of each that was given out for `used` and was not used yet: an answer may have got lost, so there may be more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 4),
+        inner(regex(pattern = "^[0-9a-f]{64}$"), length(max = 64)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub successors: Vec<String>,
+
+    /// When the place's stream ended. From then on the place is kept for `gateway.resumeWindow` of the configuration. Absent while a
+    /// stream is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_at: Option<Time>,
 }
 
 /// How a client is connected.

@@ -34,8 +34,8 @@ pub use cidr::{Cidr, CidrError};
 pub use console_policy::{Clipboard, ConsoleInput, ConsolePolicy, ConsoleProtocol, Takeover};
 pub use console_session::{
     CloseReason, Connection, ConsoleSession, ConsoleSessionSpec, ConsoleSessionStatus, DEFAULT_SESSION_DURATION, Grant,
-    GrantedPolicy, LastDisconnect, SessionEndpoints, SessionPhase, SessionTargetKind, SessionTargetRef, Transport,
-    UserExtra,
+    GrantedPolicy, LastDisconnect, ResumePlace, SessionEndpoints, SessionPhase, SessionTargetKind, SessionTargetRef,
+    Transport, UserExtra,
 };
 pub use duration::{Duration, DurationError};
 pub use k8s_openapi::{

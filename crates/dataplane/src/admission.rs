@@ -2,7 +2,12 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use novasphere_wire::{close::StreamEnd, rules::Rules, token::TokenHash};
+use novasphere_wire::{
+    close::{EndReason, StreamEnd},
+    resume::ResumeHash,
+    rules::Rules,
+    token::TokenHash,
+};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -26,6 +31,30 @@ pub struct AdmissionRequest {
     pub client: IpAddr,
     /// How the viewer connects.
     pub transport: Transport,
+    /// What the viewer can come back with when they have entered, if they can keep it.
+    pub resume: Option<ResumeOffer>,
+}
+
+/// What a browser can come back with when it has entered.
+#[derive(Clone, Copy, Debug)]
+pub struct ResumeOffer {
+    /// What it is given.
+    pub credential: ResumeHash,
+    /// What it had before, and forgets with that.
+    pub superseded: Option<ResumeHash>,
+}
+
+/// A viewer who was let in before and wants to come back, by WebSocket.
+#[derive(Clone, Debug)]
+pub struct ResumeRequest {
+    /// The session, as `namespace/name`.
+    pub session: String,
+    /// What the browser was given when it entered.
+    pub presented: ResumeHash,
+    /// What it is given for the next time.
+    pub successor: ResumeHash,
+    /// Where the viewer connects from.
+    pub client: IpAddr,
 }
 
 /// A viewer who may enter. The use of the token is already claimed.
@@ -49,6 +78,8 @@ pub struct Admitted {
     pub idle_timeout: Option<Duration>,
     /// The stream's place in the session.
     pub slot: ConnectionSlot,
+    /// Whether the viewer can come back with what the request offers.
+    pub is_resumable: bool,
 }
 
 /// A stream's place in its session, taken before the stream is open and given back when it is over or never opens.
@@ -128,6 +159,11 @@ pub trait Admission: Send + Sync + 'static {
     /// Decides, and claims one use of the token when the answer is yes.
     fn admit(&self, request: &AdmissionRequest) -> impl Future<Output = Result<Admitted, StreamEnd>> + Send;
 
+    /// Decides about a viewer who was let in before, and claims the place that was kept for them when the answer is yes.
+    fn resume(&self, _request: &ResumeRequest) -> impl Future<Output = Result<Admitted, StreamEnd>> + Send {
+        std::future::ready(Err(StreamEnd::from(EndReason::ResumeRefused)))
+    }
+
     /// Who and what a token stands for, whether it is still good or not; for logs.
     fn subject_of(&self, _token: &TokenHash) -> Option<TokenSubject> {
         None
@@ -140,6 +176,11 @@ pub trait Admission: Send + Sync + 'static {
         None
     }
 
+    /// The same for who can come back to a session, `namespace/name`, or is there. It is no use of what the browser was given.
+    fn resumable_view(&self, _session: &str, _presented: &ResumeHash, _client: IpAddr) -> Option<Self::TargetView> {
+        None
+    }
+
     /// Finds out why a target closed the connection: consoles close without a word. `None` when it cannot be known. The
     /// viewer waits for it for at most 3 s.
     fn explain(&self, stream: &StreamInfo) -> impl Future<Output = Option<StreamEnd>> + Send;
@@ -149,6 +190,8 @@ pub trait Admission: Send + Sync + 'static {
 pub trait Observer: Send + Sync + 'static {
     /// Somebody begins to connect: a connection of RFB, a request for a WebSocket. A stream or a refusal follows, as a rule.
     fn on_attempt(&self, _transport: Transport) {}
+    /// Somebody has come back to the place that they had.
+    fn on_resumed(&self, _transport: Transport) {}
     /// A connection that was not authenticated yet was dropped, and a newcomer got its place.
     fn on_dropped(&self, _transport: Transport, _limit: LimitReached) {}
     /// A stream is open.

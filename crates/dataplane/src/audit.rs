@@ -35,6 +35,10 @@ pub enum AuditEvent {
     Cut,
     /// A viewer woke a desktop.
     Woken,
+    /// A viewer has come back to their place without a token; the stream's line follows.
+    Resumed,
+    /// What lets a viewer come back was used twice, and was withdrawn.
+    CredentialReused,
     /// A stream was opened.
     Opened,
     /// A stream has ended.

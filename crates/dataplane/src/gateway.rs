@@ -11,6 +11,7 @@ use std::{future::poll_fn, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration}
 use bytes::Bytes;
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
+    resume::ResumeHash,
     rfb::{
         server::{Offer, Progress, ServerHandshake},
         upstream::CLIENT_INIT_SHARED,
@@ -25,7 +26,7 @@ use tokio::{
 
 pub(crate) use self::failure::EntryFailure;
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, TokenSubject},
+    admission::{Admission, AdmissionRequest, Admitted, Observer, ResumeRequest, TokenSubject},
     limits::{ConnectionLimiter, HalfOpen, LimitReached},
     peer::Peer,
     registry::{Protocol, Registry, StreamHandle, StreamInfo, Transport},
@@ -64,6 +65,16 @@ impl<A> Clone for Gateway<A> {
 pub(crate) struct Opened {
     pub(crate) admitted: Admitted,
     target: Box<dyn Peer>,
+}
+
+/// By what a viewer of the page enters a session.
+pub(crate) enum PageEntry {
+    /// A token.
+    Token(AdmissionRequest),
+    /// What the browser was given before.
+    Resume(ResumeRequest),
+    /// Nothing that could open the session, as `namespace/name`.
+    Nothing { session: String },
 }
 
 impl<A: Admission> Gateway<A> {
@@ -126,6 +137,59 @@ impl<A: Admission> Gateway<A> {
             Ok(Some(admitted)) => self.serve(viewer, admitted, client, transport, until).await,
             Ok(None) => {}
             Err(limit) => self.dropped(client, transport, limit),
+        }
+    }
+
+    /// Decides about a viewer of the page before their request is answered: what they can come back with goes with the answer. Of a refusal
+    /// all are told but the viewer.
+    pub(crate) async fn enter(
+        &self,
+        entry: &PageEntry,
+        client: IpAddr,
+        until: Instant,
+    ) -> Result<Admitted, EndReason> {
+        let entered = match entry {
+            PageEntry::Token(request) => self.admit(request, until).await,
+            PageEntry::Resume(request) => self.resume(request, until).await,
+            PageEntry::Nothing { session } => {
+                let refused = EntryFailure::new(EndReason::ResumeRefused, "neither a token nor a credential came");
+                Err(refused.of_named(Some(session)))
+            }
+        };
+        entered.map_err(|failure| {
+            let why = failure.end.reason;
+            self.refused(failure, client, Transport::WebSocket);
+            why
+        })
+    }
+
+    async fn resume(&self, request: &ResumeRequest, until: Instant) -> Result<Admitted, EntryFailure> {
+        let failure = match timeout_at(until, self.parts.admission.resume(request)).await {
+            Ok(Ok(admitted)) => {
+                self.observe(|observer| observer.on_resumed(Transport::WebSocket));
+                return checked(admitted, Transport::WebSocket);
+            }
+            Ok(Err(refusal)) => EntryFailure::from(refusal),
+            Err(_) => EntryFailure::late(),
+        };
+        Err(failure.of_named(Some(&request.session)))
+    }
+
+    /// Serves the WebSocket of a viewer about whom was [decided](Self::enter), until the stream ends.
+    pub(crate) async fn serve_entered<S>(
+        &self,
+        io: S,
+        early: Bytes,
+        entered: Result<Admitted, EndReason>,
+        client: IpAddr,
+        until: Instant,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut viewer = WebSocket::new(io, early, FrameRole::Server);
+        match entered {
+            Ok(admitted) => self.serve(viewer, admitted, client, Transport::WebSocket, until).await,
+            Err(why) => close_with(&mut viewer, why).await,
         }
     }
 
@@ -213,6 +277,16 @@ impl<A: Admission> Gateway<A> {
     /// How the target of a token is, when it may be told.
     pub(crate) fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<A::TargetView> {
         self.parts.admission.target_view(token, client)
+    }
+
+    /// The same for who can come back to a session, or is there.
+    pub(crate) fn resumable_view(
+        &self,
+        session: &str,
+        presented: &ResumeHash,
+        client: IpAddr,
+    ) -> Option<A::TargetView> {
+        self.parts.admission.resumable_view(session, presented, client)
     }
 
     fn observe(&self, tell: impl Fn(&dyn Observer)) {

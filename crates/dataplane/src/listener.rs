@@ -1,6 +1,7 @@
 //! The listeners: RFB over TCP, WebSocket, and the target's state for pages.
 
 mod http;
+mod resume_cookie;
 pub mod rfb_tcp;
 pub mod target;
 pub mod websocket;

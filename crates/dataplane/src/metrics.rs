@@ -53,6 +53,7 @@ struct Refusing {
 pub struct StreamMetrics {
     began: Family<Beginning, Counter>,
     opened: Family<Opening, Counter>,
+    resumed: Family<Beginning, Counter>,
     closed: Family<Ending, Counter>,
     refused: Family<Refusing, Counter>,
     carried: Arc<Carried>,
@@ -83,6 +84,7 @@ impl StreamMetrics {
         let metrics = Self {
             began: Family::default(),
             opened: Family::default(),
+            resumed: Family::default(),
             closed: Family::default(),
             refused: Family::default(),
             carried,
@@ -90,6 +92,11 @@ impl StreamMetrics {
         let registry = registry.sub_registry_with_prefix("novasphere_console");
         registry.register("handshakes", "Handshakes begun", metrics.began.clone());
         registry.register("streams_opened", "Streams opened", metrics.opened.clone());
+        registry.register(
+            "streams_resumed",
+            "Viewers who came back to their places without a token",
+            metrics.resumed.clone(),
+        );
         registry.register(
             "streams_closed",
             "Streams that ended, by reason",
@@ -150,6 +157,11 @@ impl Observer for StreamMetrics {
     fn on_attempt(&self, transport: Transport) {
         let transport = transport.into();
         self.began.get_or_create(&Beginning { transport }).inc();
+    }
+
+    fn on_resumed(&self, transport: Transport) {
+        let transport = transport.into();
+        self.resumed.get_or_create(&Beginning { transport }).inc();
     }
 
     fn on_dropped(&self, transport: Transport, limit: LimitReached) {
@@ -286,6 +298,7 @@ mod tests {
             });
         }
         metrics.on_attempt(Transport::Rfb);
+        metrics.on_resumed(Transport::WebSocket);
         metrics.on_dropped(Transport::Rfb, LimitReached::HalfOpenPerAddress);
         let after = text(&registry);
         for line in [
@@ -298,6 +311,7 @@ mod tests {
             "console_refusals_total{transport=\"WebSocket\",reason=\"OriginNotAllowed\"} 1",
             "console_refusals_total{transport=\"Rfb\",reason=\"HalfOpenPerAddressLimit\"} 1",
             "console_handshakes_total{transport=\"Rfb\"} 1",
+            "console_streams_resumed_total{transport=\"WebSocket\"} 1",
         ] {
             assert!(after.contains(&format!("novasphere_{line}\n")), "{line}: {after}");
         }

@@ -25,6 +25,11 @@ pub trait Peer: AsyncRead + AsyncWrite + Unpin + Send {
         true
     }
 
+    /// Whether the peer has said that it leaves for good. One that is silent about it, or whose connection broke, may come back.
+    fn has_left_for_good(&self) -> bool {
+        false
+    }
+
     /// Says why, where the protocol has a word for it, sends what is left, closes our side and waits for the peer's.
     ///
     /// The caller bounds the time. The wait matters: a socket that is closed with unread bytes is reset, and the reset may

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -66,6 +66,7 @@ pub struct StreamCounters {
     to_viewer: AtomicU64,
     from_viewer: AtomicU64,
     last_input: AtomicU64,
+    left_for_good: AtomicBool,
 }
 
 impl StreamCounters {
@@ -75,6 +76,7 @@ impl StreamCounters {
             to_viewer: AtomicU64::new(0),
             from_viewer: AtomicU64::new(0),
             last_input: AtomicU64::new(0),
+            left_for_good: AtomicBool::new(false),
         }
     }
 
@@ -93,6 +95,17 @@ impl StreamCounters {
         let millis = now.duration_since(self.opened).as_millis();
         self.last_input
             .store(u64::try_from(millis).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Notes that the viewer has said that they leave for good.
+    pub fn leaves_for_good(&self) {
+        self.left_for_good.store(true, Relaxed);
+    }
+
+    /// Whether the viewer has said so. One who has not may come back.
+    #[must_use]
+    pub fn has_left_for_good(&self) -> bool {
+        self.left_for_good.load(Relaxed)
     }
 
     /// When the stream was opened.

@@ -255,7 +255,12 @@ impl Relay {
                 return Poll::Ready(end);
             }
             let input = match ready!(poll_read(&mut self.viewer, context, &mut scratch.read)) {
-                Ok([]) => return Poll::Ready(EndReason::ViewerLeft.into()),
+                Ok([]) => {
+                    if self.viewer.has_left_for_good() {
+                        self.counters.leaves_for_good();
+                    }
+                    return Poll::Ready(EndReason::ViewerLeft.into());
+                }
                 Ok(input) => input,
                 Err(error) => return Poll::Ready(viewer_lost(&error)),
             };

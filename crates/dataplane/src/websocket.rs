@@ -41,11 +41,21 @@ pub struct WebSocket<S> {
     header: Option<(Header, usize)>,
     /// Payload of the data frame under way that is still to come from the caller.
     frame_left: u64,
-    ended: bool,
+    peer: PeerState,
     close_queued: bool,
     ping_queued: bool,
     /// Pings since the peer was last heard.
     unanswered: u8,
+}
+
+/// Whether more can come from the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PeerState {
+    Connected,
+    /// The connection or the other end's side of it is closed.
+    Ended,
+    /// The other end has said that it closes because it is done.
+    LeftForGood,
 }
 
 impl<S> WebSocket<S> {
@@ -61,7 +71,7 @@ impl<S> WebSocket<S> {
             sent: 0,
             header: None,
             frame_left: 0,
-            ended: false,
+            peer: PeerState::Connected,
             close_queued: false,
             ping_queued: false,
             unanswered: 0,
@@ -99,8 +109,13 @@ impl<S> WebSocket<S> {
         {
             self.queue(Opcode::Pong, payload.as_bytes());
         }
-        if arrived.close.is_some() {
-            self.ended = true;
+        if let Some(code) = arrived.close {
+            // A browser sends 1001 for a page that is left or loaded again, which may come back (RFC 6455 section 7.4.1).
+            self.peer = if code == Some(EndReason::ViewerLeft.code()) {
+                PeerState::LeftForGood
+            } else {
+                PeerState::Ended
+            };
             self.queue_close(&ControlPayload::close(EndReason::ViewerLeft));
         }
     }
@@ -181,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
         let this = self.get_mut();
         let start = buffer.filled().len();
         loop {
-            if this.ended || buffer.remaining() == 0 {
+            if this.peer != PeerState::Connected || buffer.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
             if this.early.has_remaining() {
@@ -192,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
             }
             let raw = buffer.filled_mut().get_mut(start..).unwrap_or_default();
             if raw.is_empty() {
-                this.ended = true;
+                this.peer = PeerState::Ended;
                 return Poll::Ready(Ok(()));
             }
             this.unanswered = 0;
@@ -247,6 +262,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Peer for WebSocket<S> {
         alive
     }
 
+    fn has_left_for_good(&self) -> bool {
+        self.peer == PeerState::LeftForGood
+    }
+
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>, why: EndReason) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.frame_left > 0 {
@@ -265,7 +284,7 @@ impl<S> fmt::Debug for WebSocket<S> {
         formatter
             .debug_struct("WebSocket")
             .field("role", &self.role)
-            .field("ended", &self.ended)
+            .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time};
 
+use novasphere_core::console_session::resume::DEFAULT_RESUME_WINDOW;
 use novasphere_crd::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,11 @@ pub struct GatewayConfig {
     /// How long somebody who connects to a desktop that sleeps or starts waits for it at most, from `1s` to `1h`. Default `5m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_timeout: Option<Duration>,
+
+    /// How long the place of a viewer who was let in is kept for them when their connection broke or their page was loaded again, so that they
+    /// come back without a new token; from `1s` to `1h`, and `0s` for not at all. Default `5m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_window: Option<Duration>,
 
     /// File to which the audit log is appended; it may be renamed at any time. Default: standard output, where it is beside the program's
     /// own log.
@@ -54,6 +60,8 @@ pub struct GatewaySettings {
     pub watch_namespace: Option<String>,
     /// How long a viewer waits for a desktop.
     pub wake_timeout: time::Duration,
+    /// How long places are kept.
+    pub resume_window: time::Duration,
     /// The audit log's file.
     pub audit_log: Option<PathBuf>,
     /// The audit log's socket.
@@ -87,6 +95,10 @@ impl Configuration {
                 old.watch_namespace.as_ref(),
             )?,
             wake_timeout: wake_timeout.map_or(WAKE_TIMEOUT, |set| set.get().clamp(least, most)),
+            resume_window: new
+                .resume_window
+                .as_ref()
+                .map_or(DEFAULT_RESUME_WINDOW, |set| set.get().min(most)),
             audit_log: one("auditLog", new.audit_log.as_ref(), old.audit_log.as_ref())?,
             audit_socket: new.audit_socket.clone(),
             metrics_per_session: one(
@@ -128,6 +140,7 @@ mod tests {
             GatewaySettings {
                 watch_namespace: Some("team".into()),
                 wake_timeout: time::Duration::from_mins(7),
+                resume_window: DEFAULT_RESUME_WINDOW,
                 audit_log: Some("/a".into()),
                 audit_socket: None,
                 metrics_per_session: true,
@@ -155,6 +168,13 @@ mod tests {
         assert_eq!(
             (far.wake_timeout, far.drain_grace),
             (time::Duration::from_hours(1), DRAIN_LIMIT)
+        );
+        let window = |text: &str| read(&format!("gateway: {{resumeWindow: {text}}}")).unwrap().resume_window;
+        assert_eq!(defaults.resume_window, time::Duration::from_mins(5));
+        assert_eq!(
+            ["0s", "30s", "9h"].map(window),
+            [0, 30, 3600].map(time::Duration::from_secs),
+            "0s means that nobody comes back without a token"
         );
     }
 }

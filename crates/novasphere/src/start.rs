@@ -51,6 +51,7 @@ impl Roles {
             endpoints: self.configuration.endpoints.clone(),
             limiter,
             wake_timeout: settings.wake_timeout,
+            resume_window: settings.resume_window,
             metrics,
             runtime_metrics: self.process.metrics.clone(),
             ready: self.process.health.gate(ReadinessGate::Sessions),

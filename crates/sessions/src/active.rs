@@ -9,10 +9,10 @@ use novasphere_core::console_session::{
     connection::NewConnection,
     target::Console,
 };
-use novasphere_crd::{ConsoleProtocol, SessionTargetKind};
+use novasphere_crd::{ConsoleProtocol, ConsoleSession, SessionTargetKind};
 use novasphere_dataplane::{audit::AuditRecord, registry::SessionId};
 use novasphere_runtime::{access::UserInfo, optimistic::ObjectKey};
-use novasphere_wire::token::TokenHash;
+use novasphere_wire::{close::EndReason, token::TokenHash};
 use parking_lot::{Mutex, MutexGuard};
 
 /// A stream that has a place in its session; whether its handshakes are over does not matter.
@@ -27,6 +27,8 @@ pub(crate) struct ActiveStream {
     pub(crate) target_uid: String,
     /// The token that opened it; none when kube-apiserver knows the user.
     pub(crate) token: Option<TokenHash>,
+    /// The place that its viewer can come back to.
+    pub(crate) place: Option<String>,
     pub(crate) console: Console,
     /// The name of the machine, in the session's namespace.
     pub(crate) machine: Option<String>,
@@ -71,6 +73,24 @@ impl ActiveStream {
             client: self.connection.client_address.parse().ok(),
             ..AuditRecord::default()
         }
+    }
+
+    /// Why the stream is over, when its session, which looks like this, does not have it any more. `None` when somebody took this process
+    /// for dead.
+    pub(crate) fn superseded(&self, session: &ConsoleSession) -> Option<EndReason> {
+        let status = session.status.as_ref()?;
+        let place = self.place.as_ref();
+        let place = place.and_then(|id| status.resumes.iter().find(|place| place.id == *id));
+        if place.is_some_and(|place| place.connection != self.id()) {
+            return Some(EndReason::Moved);
+        }
+        let last = status.last_disconnect.as_ref()?;
+        // Times in a status are whole seconds.
+        let is_since = last.at.0.as_second() >= self.opened_at.as_second();
+        let is_last = |why: &EndReason| is_since && last.reason == why.reason();
+        let lost_place = self.place.is_some() && place.is_none();
+        let reused = Some(EndReason::CredentialReused).filter(|why| lost_place && is_last(why));
+        reused.or_else(|| Some(EndReason::Replaced).filter(is_last))
     }
 
     /// The rights without which the stream ends.

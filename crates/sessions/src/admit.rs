@@ -1,10 +1,13 @@
 //! Who may enter: the token or the user, the session, its target, the user's rights, and one optimistic write that claims the place.
 
 mod admission;
+mod claim;
+mod door;
 pub(crate) mod entry;
 mod grant;
 mod late_target;
 mod lookup;
+mod resume;
 mod target_view;
 
 pub use self::{admission::SessionAdmission, target_view::TargetView};

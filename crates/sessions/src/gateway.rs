@@ -34,7 +34,7 @@ use novasphere_wire::close::StreamEnd;
 use crate::{
     admit::{SessionAdmission, entry},
     enforce::{Enforcer, GatewayLease, HolderNameError, lease},
-    plane::{Clients, SessionPlane},
+    plane::{Clients, SessionPlane, SessionTimes},
     readiness,
     view::{OPTIONAL_APIS, SessionCaches, SessionView, Watches, session_id},
     write::{FIELD_MANAGER, UsageWriter},
@@ -59,6 +59,8 @@ pub struct SessionGatewayOptions {
     pub limiter: ConnectionLimiter,
     /// How long a viewer waits at most for a desktop that sleeps or starts.
     pub wake_timeout: Duration,
+    /// How long the place of a viewer who was let in is kept for them; zero: not at all.
+    pub resume_window: Duration,
     /// Counts streams.
     pub metrics: StreamMetrics,
     /// Counts what the watches see.
@@ -145,7 +147,10 @@ impl SessionGateway {
             view,
             &holder,
             options.endpoints,
-            options.wake_timeout,
+            SessionTimes {
+                wake_timeout: options.wake_timeout,
+                resume_window: options.resume_window,
+            },
             audit.clone(),
             tasks,
         );

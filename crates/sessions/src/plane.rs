@@ -31,10 +31,20 @@ pub(crate) struct Clients {
     pub(crate) events: events::Reporter,
 }
 
+/// How long viewers are waited for, and wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionTimes {
+    /// For a desktop that sleeps or starts, at most.
+    pub(crate) wake_timeout: Duration,
+    /// For a viewer who was let in and may come back.
+    pub(crate) resume_window: Duration,
+}
+
 /// What admission, enforcement and the writers of one process share.
 pub(crate) struct SessionPlane {
     /// The name of this process in leases and connections.
     pub(crate) holder: String,
+    pub(crate) times: SessionTimes,
     pub(crate) endpoints: Endpoints,
     pub(crate) view: SessionView,
     pub(crate) tokens: TokenLookup,
@@ -55,7 +65,7 @@ impl SessionPlane {
         view: SessionView,
         holder: &str,
         endpoints: Endpoints,
-        wake_timeout: Duration,
+        times: SessionTimes,
         audit: AuditLog,
         tasks: &mut Tasks,
     ) -> Arc<Self> {
@@ -70,13 +80,14 @@ impl SessionPlane {
         let locator = Locator::new(client.clone());
         Arc::new(Self {
             holder: holder.to_owned(),
+            times,
             endpoints,
             registry: Registry::default(),
             tokens: TokenLookup::new(client.clone(), view.clone()),
             target_reader: TargetReader::new(client.clone(), view.clone()),
             access: AccessReviewer::new(client),
             targets: TargetLocator {
-                desktops: DesktopWaker::new(applier, locator.clone(), view.clone(), audit.clone(), wake_timeout),
+                desktops: DesktopWaker::new(applier, locator.clone(), view.clone(), audit.clone(), times.wake_timeout),
                 explainer: Explainer {
                     console_client: console_client.clone(),
                     view: view.clone(),

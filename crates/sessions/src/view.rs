@@ -11,6 +11,7 @@ use novasphere_core::{
     console_session::{
         connection::only_views,
         references::{References, is_queued_ahead_of, machine_name, target_input},
+        resume::kept,
         session::is_started,
         target::Console,
         validate::validate,
@@ -19,7 +20,8 @@ use novasphere_core::{
     vm_access::virtual_machine_name,
 };
 use novasphere_crd::{
-    Connection, ConsoleInput, ConsoleProtocol, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace,
+    Connection, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionTargetKind, VmAccess,
+    VncWorkspace,
 };
 use novasphere_dataplane::registry::SessionId;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
@@ -314,10 +316,19 @@ impl SessionView {
 
     /// The session that has given out the token with this hash; waits for the watch for at most `bound`.
     pub(crate) async fn of_token(&self, hash: &str, bound: Duration) -> Option<Arc<ConsoleSession>> {
+        self.wait_for(bound, || self.known_token(hash)).await
+    }
+
+    /// Looks for a session after each event of the watch, for at most `bound`.
+    pub(crate) async fn wait_for(
+        &self,
+        bound: Duration,
+        find: impl Fn() -> Option<Arc<ConsoleSession>>,
+    ) -> Option<Arc<ConsoleSession>> {
         let mut events = self.0.events.subscribe();
-        let search = async {
+        let search = async move {
             loop {
-                if let Some(session) = self.known_token(hash) {
+                if let Some(session) = find() {
                     return Some(session);
                 }
                 events.changed().await.ok()?;
@@ -356,6 +367,20 @@ impl SessionView {
         streams
     }
 
+    /// The places at one console that are kept for viewers who are not connected now, over all sessions.
+    #[must_use]
+    pub fn kept_places_of(&self, console: &Console, protocol: ConsoleProtocol, window: Duration) -> Vec<OpenStream> {
+        let Console::KubeVirt { namespace, name } = console else {
+            return Vec::new();
+        };
+        let now = jiff::Timestamp::now();
+        self.sessions_of_machine(namespace, name)
+            .into_iter()
+            .filter(|session| self.is_of(session, console, protocol))
+            .flat_map(|session| kept_places(&session, window, now))
+            .collect()
+    }
+
     /// The sessions whose target is a machine or stands for it.
     fn sessions_of_machine(&self, namespace: &str, machine: &str) -> Vec<Arc<ConsoleSession>> {
         let mut sessions = self.sessions_of(namespace, SessionTargetKind::VirtualMachine, machine);
@@ -374,7 +399,8 @@ impl SessionView {
     fn is_of(&self, session: &ConsoleSession, console: &Console, protocol: ConsoleProtocol) -> bool {
         let status = session.status.as_ref();
         // Most sessions have no stream; to look their target up costs more.
-        status.is_some_and(|status| !status.connections.is_empty() && status.protocol == Some(protocol))
+        let is_used = |status: &ConsoleSessionStatus| !status.connections.is_empty() || !status.resumes.is_empty();
+        status.is_some_and(|status| is_used(status) && status.protocol == Some(protocol))
             && validate(session, &self.references(session)).is_ok_and(|valid| valid.target.console == *console)
     }
 
@@ -474,7 +500,7 @@ pub fn session_id(session: &ConsoleSession) -> SessionId {
     }
 }
 
-/// A stream as its session's status has it.
+/// A stream as its session's status has it, or one that was and whose viewer may come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenStream {
     /// Its name.
@@ -487,6 +513,8 @@ pub struct OpenStream {
     pub has_control: bool,
     /// Since when.
     pub connected_at: jiff::Timestamp,
+    /// The place that is kept for them, when the stream is over.
+    pub kept_place: Option<String>,
 }
 
 fn open_streams(session: &ConsoleSession) -> Vec<OpenStream> {
@@ -498,6 +526,21 @@ fn open_streams(session: &ConsoleSession) -> Vec<OpenStream> {
             user: connection.user.clone(),
             has_control: !only_views(connection),
             connected_at: connection.connected_at.0,
+            kept_place: None,
+        })
+        .collect()
+}
+
+fn kept_places(session: &ConsoleSession, window: Duration, now: jiff::Timestamp) -> Vec<OpenStream> {
+    let places = session.status.iter().flat_map(|status| kept(status, window, now));
+    places
+        .map(|place| OpenStream {
+            connection: place.connection.clone(),
+            session: session.name_any(),
+            user: place.user.clone(),
+            has_control: place.input == ConsoleInput::Control,
+            connected_at: place.left_at.as_ref().map_or(now, |left| left.0),
+            kept_place: Some(place.id.clone()),
         })
         .collect()
 }

@@ -6,7 +6,7 @@ mod usage;
 
 pub use self::status::FIELD_MANAGER;
 pub(crate) use self::{
-    reporter::SessionReporter,
+    reporter::{Departure, SessionReporter},
     status::{SessionWriter, StatusDecision},
     usage::UsageWriter,
 };

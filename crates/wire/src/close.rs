@@ -28,6 +28,10 @@ pub enum EndReason {
     AccessWithdrawn,
     /// Another viewer took the console over.
     Replaced,
+    /// The viewer has come back in another tab or window, and the stream went there.
+    Moved,
+    /// What lets the viewer come back was used twice, so two hold it.
+    CredentialReused,
     /// The target was shut down.
     TargetStopped,
     /// The target's console closed the connection and it is not known why.
@@ -62,6 +66,8 @@ pub enum EndReason {
     Unavailable,
     /// The viewer may only view, and this console cannot be viewed only.
     InputNotAllowed,
+    /// The viewer cannot come back: they were not here, left for good, or stayed away too long. It is not said which.
+    ResumeRefused,
     /// The viewer broke the protocol.
     ProtocolError,
     /// The viewer sent a message that is unknown or was not agreed on.
@@ -112,6 +118,11 @@ impl EndReason {
             Self::PolicyChanged => (4005, "The machine's console policy no longer allows this session."),
             Self::AccessWithdrawn => (4006, "Your right to this console was withdrawn."),
             Self::Replaced => (4007, "Another viewer took this console over."),
+            Self::Moved => (4008, "This console was opened in another tab or window."),
+            Self::CredentialReused => (
+                4009,
+                "What lets you come back was used twice, so it was withdrawn. Ask for a new link.",
+            ),
             Self::TargetStopped => (4020, "The machine was shut down."),
             Self::TargetDisconnected => (4021, "The machine's console closed the connection."),
             Self::TargetUnreachable => (4022, "The machine's console cannot be reached."),
@@ -138,6 +149,7 @@ impl EndReason {
                 4045,
                 "You may only look here, and SSH needs the right to type. Use the screen instead.",
             ),
+            Self::ResumeRefused => (4046, "There is no console to come back to. Open it by a new link."),
             Self::ProtocolError => (4060, "The viewer broke the protocol."),
             Self::MessageNotAllowed => (4061, "The viewer sent a message that was not agreed on."),
             Self::MessageTooLarge => (4062, "The viewer sent a message that is too large."),

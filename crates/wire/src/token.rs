@@ -44,7 +44,12 @@ impl TokenHash {
         {
             return Err(TokenError::Character);
         }
-        Ok(Self(Sha256::digest(token).into()))
+        Ok(Self::of_characters(token))
+    }
+
+    /// Hashes characters whose form was checked.
+    pub(crate) fn of_characters(characters: &[u8]) -> Self {
+        Self(Sha256::digest(characters).into())
     }
 
     /// Reads a hash as it is kept in a session's status.

@@ -5,3 +5,4 @@
 
 pub mod frame;
 pub mod opening;
+pub mod session_opening;

@@ -1,9 +1,11 @@
 //! Streams of a session: they begin with a token or a Kubernetes identity, are counted, and end.
 
 use jiff::Timestamp;
-use novasphere_crd::{Connection, ConsoleInput, ConsoleSessionStatus, LastDisconnect, SessionPhase, Time, Transport};
+use novasphere_crd::{
+    Connection, ConsoleInput, ConsoleSessionStatus, LastDisconnect, ResumePlace, SessionPhase, Time, Transport,
+};
 
-use super::grant::{SessionAvailability, availability, is_usable, position, without_unusable};
+use super::grant::{SessionAvailability, availability, has_place, is_usable, position, without_unusable};
 use crate::time::kubernetes_time;
 
 /// A stream that is to begin.
@@ -131,10 +133,16 @@ pub fn connect(
         bytes_sent: 0,
         bytes_received: 0,
     });
+    // A stream that is put back into its session has its place back.
+    let own = |place: &&mut ResumePlace| status.connections.last().is_some_and(|own| own.id == place.connection);
+    if let Some(place) = status.resumes.iter_mut().find(own) {
+        place.left_at = None;
+    }
     Ok(with_viewer_count(without_expired(status, now)))
 }
 
-/// The status after the streams `ids` have ended. Without any of them it stays as it is.
+/// The status after the streams `ids` have ended. Without any of them it stays as it is. Their places go with them, but for those that
+/// were [kept](super::resume::keep) before.
 #[must_use]
 pub fn disconnect(
     status: &ConsoleSessionStatus,
@@ -150,6 +158,9 @@ pub fn disconnect(
     if left.is_empty() {
         return status;
     }
+    status
+        .resumes
+        .retain(|place| place.left_at.is_some() || !ids.contains(&place.connection.as_str()));
     let input = if left.iter().all(only_views) {
         ConsoleInput::ViewOnly
     } else {
@@ -208,7 +219,10 @@ pub fn record_usage(
 
 /// Used grants stay until they expire, so that the log tells a second use from an unknown token.
 fn without_expired(mut status: ConsoleSessionStatus, now: Timestamp) -> ConsoleSessionStatus {
-    status.grants.retain(|grant| now < grant.not_after.0);
+    let places = &status.resumes;
+    status
+        .grants
+        .retain(|grant| now < grant.not_after.0 || has_place(grant, places));
     status
 }
 

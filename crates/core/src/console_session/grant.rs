@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use novasphere_crd::{ConsoleSessionStatus, Grant, SessionPhase, UserExtra};
+use novasphere_crd::{ConsoleSessionStatus, Grant, ResumePlace, SessionPhase, UserExtra};
 use subtle::ConstantTimeEq as _;
 
 use crate::time::{after, kubernetes_time};
@@ -166,10 +166,20 @@ pub fn is_usable(grant: &Grant, now: Timestamp) -> bool {
     grant.uses_left > 0 && now < grant.not_after.0
 }
 
-/// Without the grants that cannot be used any more.
+/// Without the grants that cannot be used any more and whose users nobody asks for: that of a place says who comes back to it.
 pub(super) fn without_unusable(mut status: ConsoleSessionStatus, now: Timestamp) -> ConsoleSessionStatus {
-    status.grants.retain(|grant| is_usable(grant, now));
+    let places = &status.resumes;
     status
+        .grants
+        .retain(|grant| is_usable(grant, now) || has_place(grant, places));
+    status
+}
+
+/// Whether somebody can come back who was let in by a token of this grant.
+pub(super) fn has_place(grant: &Grant, places: &[ResumePlace]) -> bool {
+    places
+        .iter()
+        .any(|place| place.grant.as_deref() == Some(grant.id.as_str()))
 }
 
 /// Whether tokens are given out and streams opened.

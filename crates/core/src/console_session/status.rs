@@ -16,6 +16,7 @@ use super::{
     grant::without_unusable,
     reason::{ClosedReason, ReadyReason, TargetReason, close_message},
     references::References,
+    resume::keep,
     session::is_started,
     single_use,
     target_state::TargetState,
@@ -246,6 +247,7 @@ fn over(
     });
     status.endpoints = None;
     status.grants.clear();
+    status.resumes.clear();
     let (word, sentence) = (reason.as_str(), close_message(reason));
     let findings = vec![
         NewCondition::new_false(types::READY, word, sentence),
@@ -291,9 +293,13 @@ fn without_dead_gateways(
     let Some(user) = gone.map(|connection| connection.user.clone()) else {
         return status;
     };
-    status
-        .connections
-        .retain(|connection| !dead.contains(&connection.gateway));
+    let (lost, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut status.connections)
+        .into_iter()
+        .partition(|connection| dead.contains(&connection.gateway));
+    let lost: Vec<&str> = lost.iter().map(|connection| connection.id.as_str()).collect();
+    status.connections = stay;
+    // Who was connected there can come back by another gateway.
+    let mut status = keep(status, &lost, now);
     status.last_disconnect = Some(novasphere_crd::LastDisconnect {
         user,
         reason: GATEWAY_LOST.to_owned(),

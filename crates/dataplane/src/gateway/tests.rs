@@ -78,6 +78,7 @@ pub(crate) fn admitted() -> Admitted {
         expires: Instant::now() + Duration::from_hours(1),
         idle_timeout: None,
         slot: ConnectionSlot::default(),
+        is_resumable: false,
     }
 }
 
@@ -88,6 +89,7 @@ fn request() -> AdmissionRequest {
         session_hint: None,
         client: [192, 0, 2, 1].into(),
         transport: Transport::WebSocket,
+        resume: None,
     }
 }
 

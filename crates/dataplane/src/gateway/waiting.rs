@@ -112,6 +112,10 @@ impl<L: Peer> Peer for BufferedViewer<L> {
         self.viewer.ping()
     }
 
+    fn has_left_for_good(&self) -> bool {
+        self.viewer.has_left_for_good()
+    }
+
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>, why: EndReason) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.viewer).poll_close(context, why))?;
         Poll::Ready(Ok(()))
@@ -217,6 +221,9 @@ impl<A: Admission> Gateway<A> {
         match opening.await {
             Ok(opened) => self.relay_awaited(opened, Box::new(viewer), waiting).await,
             Err(end) => {
+                if viewer.has_left_for_good() {
+                    waiting.handle.stream().counters.leaves_for_good();
+                }
                 let _closing = self.finish(waiting, &end);
                 close_with(&mut viewer, end.reason).await;
             }

@@ -246,5 +246,7 @@ fn request(credentials: &Credentials, client: IpAddr) -> Result<AdmissionRequest
         session_hint: None,
         client,
         transport: Transport::Rfb,
+        // A stock viewer keeps nothing that it is given.
+        resume: None,
     })
 }

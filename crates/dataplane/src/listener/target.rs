@@ -12,7 +12,10 @@ use novasphere_wire::{
 };
 use serde::Serialize;
 
-use super::http::{CLOSE, text};
+use super::{
+    http::{CLOSE, text},
+    resume_cookie::ResumeCookie,
+};
 use crate::{admission::Admission, gateway::Gateway};
 
 /// The path.
@@ -27,6 +30,48 @@ pub(super) fn answer<A: Admission, B>(
     origins: &Origins,
     client: IpAddr,
 ) -> Response<Full<Bytes>> {
+    answered(request, origins, || {
+        bearer(request.headers()).and_then(|token| gateway.target_view(&token, client))
+    })
+}
+
+/// What a page asks about.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The session, as `namespace/name`.
+    pub(super) session: &'a str,
+    /// Where the page is.
+    pub(super) client: IpAddr,
+}
+
+/// The same for a session: by a token, or by what the browser was given when it entered.
+pub(super) fn answer_of_session<A: Admission, B>(
+    gateway: &Gateway<A>,
+    request: &Request<B>,
+    origins: &Origins,
+    asked: Asked<'_>,
+    cookie: ResumeCookie,
+) -> Response<Full<Bytes>> {
+    let headers = request.headers();
+    if headers.contains_key(header::AUTHORIZATION) {
+        return answer(gateway, request, origins, asked.client);
+    }
+    answered(request, origins, || {
+        let credential = cookie.of(headers).filter(|_| is_of_own_page(headers))?;
+        gateway.resumable_view(asked.session, &credential.hash(), asked.client)
+    })
+}
+
+/// Browsers send no `Origin` with what a page reads from its own, and say so in another way (Fetch Metadata).
+fn is_of_own_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin")
+}
+
+fn answered<B, V: Serialize>(
+    request: &Request<B>,
+    origins: &Origins,
+    find: impl FnOnce() -> Option<V>,
+) -> Response<Full<Bytes>> {
     let mut response = if request.method() != Method::GET {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this can only be read; use GET");
         let allow = HeaderValue::from_static("GET");
@@ -35,8 +80,7 @@ pub(super) fn answer<A: Admission, B>(
     } else if !origins.allow(request.headers()) {
         text(OpeningError::Origin.status(), &OpeningError::Origin.to_string())
     } else {
-        let view = bearer(request.headers()).and_then(|token| gateway.target_view(&token, client));
-        view.and_then(|view| shown(&view)).unwrap_or_else(refused)
+        find().and_then(|view| shown(&view)).unwrap_or_else(refused)
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,16 +1,27 @@
 //! `WebSocket`s for browsers and programs, and what else is served at their port.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::ready,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
 use novasphere_runtime::telemetry::traces::continue_trace;
 use novasphere_wire::{
     close::EndReason,
-    websocket::opening::{Opening, Origins},
+    resume::ResumeCredential,
+    websocket::{
+        opening::{Opening, OpeningError, Origins},
+        session_opening::{SESSIONS_PATH, SessionOpening, session_of_path},
+    },
 };
 use parking_lot::{Mutex, MutexGuard};
 use rustls::ServerConfig;
@@ -24,11 +35,12 @@ use tracing::Instrument;
 
 use super::{
     http::{CLOSE, client_address, text},
+    resume_cookie::ResumeCookie,
     target,
 };
 use crate::{
-    admission::{Admission, AdmissionRequest},
-    gateway::{EntryFailure, Gateway},
+    admission::{Admission, AdmissionRequest, Admitted, ResumeOffer, ResumeRequest},
+    gateway::{CLOSE_TIMEOUT, EntryFailure, Gateway, PageEntry},
     limits::HalfOpen,
     registry::Transport,
 };
@@ -47,6 +59,18 @@ const HEAD_FIELDS_LIMIT: usize = 1024;
 pub trait PageSource: Send + Sync + 'static {
     /// Answers a request for the page or one of its files, or `None` when it is for something else.
     fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>>;
+
+    /// Whether pages of other sites may show it in a frame. Browsers then get their cookies in another way.
+    fn is_embedded(&self) -> bool {
+        false
+    }
+}
+
+/// The answer to a request, which may have to be waited for.
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
+
+fn now(response: Response<Full<Bytes>>) -> Answer {
+    Box::pin(ready(Ok(response)))
 }
 
 /// Serves `WebSocket`s until `stop`, to pages of these origins, with TLS when there is a configuration for it. Streams that are open then go on: see
@@ -85,7 +109,7 @@ pub async fn serve_with_page<A: Admission>(
                 peer,
                 until: half_open.until(),
                 half_open: Some(half_open),
-                fetches_page: false,
+                extra: Duration::ZERO,
             };
             let acceptor = acceptor.clone();
             async move {
@@ -99,6 +123,27 @@ pub async fn serve_with_page<A: Admission>(
     .await;
 }
 
+/// What a path stands for, beside the page. Sessions are `namespace/name`.
+enum Wanted {
+    WebSocket,
+    Target,
+    WebSocketOf(String),
+    TargetOf(String),
+    Nothing,
+}
+
+impl Wanted {
+    fn of(path: &str) -> Self {
+        match (path, session_of_path(path)) {
+            (PATH, _) => Self::WebSocket,
+            (target::PATH, _) => Self::Target,
+            (_, Some((session, "ws"))) => Self::WebSocketOf(session.to_owned()),
+            (_, Some((session, "target"))) => Self::TargetOf(session.to_owned()),
+            (_, _) => Self::Nothing,
+        }
+    }
+}
+
 struct Connection<A> {
     gateway: Gateway<A>,
     origins: Arc<Origins>,
@@ -108,7 +153,8 @@ struct Connection<A> {
     /// When its stream has to be open.
     until: Instant,
     half_open: Option<HalfOpen>,
-    fetches_page: bool,
+    /// The time beyond that for what was asked for.
+    extra: Duration,
 }
 
 impl<A: Admission> Connection<A> {
@@ -141,10 +187,7 @@ impl<A: Admission> Connection<A> {
         let (until, head) = (self.until, self.gateway.limiter().limits().http_head);
         let this = Arc::new(Mutex::new(self));
         let connection = Arc::clone(&this);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let response = lock(&connection).answer::<S>(request);
-            async move { Ok::<_, Infallible>(response) }
-        });
+        let service = service_fn(move |request: Request<Incoming>| lock(&connection).answer::<S>(request));
         let served = http1::Builder::new()
             .max_headers(HEAD_FIELDS_LIMIT)
             .max_header_size(head)
@@ -153,8 +196,9 @@ impl<A: Admission> Connection<A> {
             .with_upgrades();
         let mut served = Box::pin(served);
         let mut result = timeout_at(until, &mut served).await;
-        if result.is_err() && lock(&this).fetches_page {
-            result = timeout_at(until + PAGE_TIMEOUT, &mut served).await;
+        if result.is_err() {
+            let extra = lock(&this).extra;
+            result = timeout_at(until + extra, &mut served).await;
         }
         match result {
             Ok(Ok(())) => {}
@@ -164,33 +208,91 @@ impl<A: Admission> Connection<A> {
         }
     }
 
-    fn answer<S>(&mut self, mut request: Request<Incoming>) -> Response<Full<Bytes>>
+    fn answer<S>(&mut self, request: Request<Incoming>) -> Answer
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         if let Some(mut response) = self.page.as_ref().and_then(|page| page.answer(&request)) {
-            self.fetches_page = true;
+            self.extra = PAGE_TIMEOUT;
             response.headers_mut().insert(header::CONNECTION, CLOSE);
-            return response;
+            return now(response);
         }
         let client = client_address(self.peer, request.headers(), self.gateway.limiter().limits());
-        if request.uri().path() == target::PATH {
-            return target::answer(&self.gateway, &request, &self.origins, client);
-        }
-        if request.uri().path() != PATH {
-            return text(
+        match Wanted::of(request.uri().path()) {
+            Wanted::WebSocketOf(session) => self.enter::<S>(request, session, client),
+            Wanted::TargetOf(session) => {
+                let (asked, cookie) = (target::Asked { session: &session, client }, self.cookie());
+                now(target::answer_of_session(&self.gateway, &request, &self.origins, asked, cookie))
+            }
+            Wanted::WebSocket => now(self.open::<S>(request, client)),
+            Wanted::Target => now(target::answer(&self.gateway, &request, &self.origins, client)),
+            Wanted::Nothing => now(text(
                 StatusCode::NOT_FOUND,
                 "there is nothing here; the console's WebSocket is at /api/v1/console/ws",
-            );
+            )),
         }
+    }
+
+    fn cookie(&self) -> ResumeCookie {
+        ResumeCookie::new(self.page.as_ref().is_some_and(|page| page.is_embedded()))
+    }
+
+    fn refuse_opening(&self, error: OpeningError, client: IpAddr) -> Response<Full<Bytes>> {
+        let failure = EntryFailure::new(EndReason::TokenRefused, format!("{}: {error}", error.reason()));
+        self.refuse(client, failure.counted_as(error.reason()));
+        text(error.status(), &error.to_string())
+    }
+
+    /// Opens the WebSocket of one session for its page. It is decided before the answer, with which goes what the browser comes back by; a
+    /// refusal is a close code all the same, because pages learn nothing of an answer that opens nothing.
+    fn enter<S>(&mut self, mut request: Request<Incoming>, session: String, client: IpAddr) -> Answer
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.gateway.began(Transport::WebSocket);
+        let cookie = self.cookie();
+        let opening = match SessionOpening::read(&request, &self.origins, cookie.name()) {
+            Ok(opening) => opening,
+            Err(error) => return now(self.refuse_opening(error, client)),
+        };
+        // Who is refused at the last moment is told.
+        self.extra = CLOSE_TIMEOUT;
+        let (gateway, half_open, until) = (self.gateway.clone(), self.half_open.take(), self.until);
+        let upgraded = upgrade::on(&mut request);
+        let span = tracing::info_span!("request", path = SESSIONS_PATH, session, %client);
+        continue_trace(&span, request.headers());
+        let entering = async move {
+            let given = credential_for(&opening);
+            let entered = gateway.enter(&entry(&opening, session, &given, client), client, until).await;
+            let mut response = opening.response();
+            if let Some(cookie) = cookie_for(cookie, &entered, &given, opening.resume.is_some()) {
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            // Who is admitted is not cut any more.
+            let held = half_open.filter(|_| entered.is_err());
+            let served = async move {
+                let parts = upgraded.await.map(upgrade::Upgraded::downcast::<TokioIo<S>>);
+                // It is always S: that is what the connection was made of. A viewer who is gone gives their place back here.
+                let Ok(Ok(parts)) = parts else { return };
+                let (io, early) = (parts.io.into_inner(), parts.read_buf);
+                gateway.serve_entered(io, early, entered, client, until).await;
+                drop(held);
+            };
+            tokio::spawn(served.in_current_span());
+            Ok(response)
+        };
+        Box::pin(entering.instrument(span))
+    }
+
+    /// Opens the WebSocket for whoever has a token.
+    fn open<S>(&mut self, mut request: Request<Incoming>, client: IpAddr) -> Response<Full<Bytes>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         self.gateway.began(Transport::WebSocket);
         let opening = match Opening::read(&request, &self.origins) {
             Ok(opening) => opening,
-            Err(error) => {
-                let failure = EntryFailure::new(EndReason::TokenRefused, format!("{}: {error}", error.reason()));
-                self.refuse(client, failure.counted_as(error.reason()));
-                return text(error.status(), &error.to_string());
-            }
+            Err(error) => return self.refuse_opening(error, client),
         };
         let admission = AdmissionRequest {
             token: opening.token,
@@ -198,6 +300,8 @@ impl<A: Admission> Connection<A> {
             session_hint: opening.session.clone(),
             client,
             transport: Transport::WebSocket,
+            // A cookie that is set here would be sent to all sessions.
+            resume: None,
         };
         let (gateway, half_open) = (self.gateway.clone(), self.half_open.take());
         let upgraded = upgrade::on(&mut request);
@@ -213,6 +317,52 @@ impl<A: Admission> Connection<A> {
         };
         tokio::spawn(served.instrument(span));
         opening.response()
+    }
+}
+
+/// What a browser is given: for the place that it had, or for a new one.
+fn credential_for(opening: &SessionOpening) -> ResumeCredential {
+    match (&opening.token, &opening.resume) {
+        (None, Some(before)) => before.successor(rand::random()),
+        (Some(_), _) | (None, None) => ResumeCredential::new(rand::random(), rand::random()),
+    }
+}
+
+/// By what the page enters; a token comes first, because a person has just brought it.
+fn entry(opening: &SessionOpening, session: String, given: &ResumeCredential, client: IpAddr) -> PageEntry {
+    let credential = given.hash();
+    match (opening.token, opening.resume.as_ref().map(ResumeCredential::hash)) {
+        (Some(token), superseded) => PageEntry::Token(AdmissionRequest {
+            token,
+            session: None,
+            session_hint: Some(session),
+            client,
+            transport: Transport::WebSocket,
+            resume: opening.is_page.then_some(ResumeOffer { credential, superseded }),
+        }),
+        (None, Some(presented)) => PageEntry::Resume(ResumeRequest {
+            session,
+            presented,
+            successor: credential,
+            client,
+        }),
+        (None, None) => PageEntry::Nothing { session },
+    }
+}
+
+/// The cookie that goes with the answer.
+fn cookie_for(
+    cookie: ResumeCookie,
+    entered: &Result<Admitted, EndReason>,
+    given: &ResumeCredential,
+    had_one: bool,
+) -> Option<HeaderValue> {
+    match entered {
+        Ok(admitted) if admitted.is_resumable => {
+            cookie.set(given, admitted.expires.saturating_duration_since(Instant::now()))
+        }
+        Err(EndReason::ResumeRefused | EndReason::CredentialReused) if had_one => cookie.removed(),
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -250,7 +400,7 @@ mod tests {
             peer,
             until: half_open.until(),
             half_open: Some(half_open),
-            fetches_page: false,
+            extra: Duration::ZERO,
         };
         let (near, far) = duplex(64);
         (connection, near, far)

@@ -46,6 +46,7 @@ pub(crate) fn session(name: &str, target: Upstream) -> Admitted {
         expires: Instant::now() + Duration::from_hours(1),
         idle_timeout: None,
         slot: ConnectionSlot::default(),
+        is_resumable: false,
     }
 }
 

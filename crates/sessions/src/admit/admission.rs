@@ -4,24 +4,28 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use novasphere_core::console_session::{
     access::{ConsoleRight, console_right},
     close::close_reason,
-    connection::{NewConnection, view_to_displace},
+    connection::NewConnection,
     desktop,
-    grant::{self, IssueError, NewGrant},
+    grant::{IssueError, NewGrant},
     policy::SessionPolicy,
     references::{References, machine_name},
+    resume::withdraw,
     session::is_started,
     single_use::is_single_use,
     status::{Observed, status},
     target_state::TargetState,
     validate::{ValidatedSession, validate},
 };
-use novasphere_crd::{CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, Takeover};
+use novasphere_crd::{
+    CloseReason, ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, ResumePlace, Takeover,
+};
 use novasphere_dataplane::{
-    admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot, TokenSubject},
-    registry::{Protocol, SessionId, StreamInfo, Transport},
+    admission::{Admitted, ConnectionSlot, ResumeOffer},
+    registry::{Protocol, SessionId, Transport},
 };
 use novasphere_runtime::{
     access::{FRESH_TTL, UserInfo, missing_right},
@@ -30,7 +34,6 @@ use novasphere_runtime::{
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
     rules::Rules,
-    token::TokenHash,
 };
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -38,12 +41,13 @@ use tracing::Instrument;
 use crate::{
     active::ActiveStream,
     admit::{
-        TargetView,
+        claim::{Displaced, PlaceClaim},
         entry::{
-            Credential, EntryRequest, check_policy, claimed, close_of_error, refuse, rules, subject_of, target_name,
-            unknown, user_of,
+            Credential, EntryRequest, check_policy, close_of_error, nothing_kept, refuse, rules, target_name, unknown,
+            user_of,
         },
         grant::GrantDecision,
+        resume::own_place,
     },
     enforce::end_reason,
     locate::{
@@ -53,12 +57,12 @@ use crate::{
     },
     plane::SessionPlane,
     view::{OpenStream, session_id},
-    write::StatusDecision,
+    write::{Departure, StatusDecision},
 };
 
 /// Lets viewers into sessions. Clones are the same.
 #[derive(Clone)]
-pub struct SessionAdmission(Arc<SessionPlane>);
+pub struct SessionAdmission(pub(super) Arc<SessionPlane>);
 
 /// A viewer who was authorized and may enter, once the claim is written.
 struct PendingEntry {
@@ -68,13 +72,22 @@ struct PendingEntry {
     found: LocatedTarget,
     /// Connections of other viewers that make room.
     displaced: Vec<String>,
+    /// The viewer's own stream until now.
+    moved: Option<String>,
 }
 
-/// A claim under credential.
+/// What is to be done once a claim is written.
+enum ClaimOutcome {
+    Enter(Box<PendingEntry>),
+    /// The credential of this place was used twice.
+    Withdraw(ResumePlace),
+}
+
+/// A claim that is being written.
 struct EntryClaim<'a> {
     admission: &'a SessionAdmission,
     request: EntryRequest,
-    entry: Option<PendingEntry>,
+    outcome: Option<ClaimOutcome>,
 }
 
 impl Decide<ConsoleSession> for EntryClaim<'_> {
@@ -82,8 +95,15 @@ impl Decide<ConsoleSession> for EntryClaim<'_> {
 
     async fn decide(&mut self, session: &ConsoleSession) -> Result<StatusDecision, StreamEnd> {
         let now = Timestamp::now();
+        if let Some(place) = self.admission.used_twice(session, &self.request, now) {
+            let before = session.status.clone().unwrap_or_default();
+            let after = withdraw(&before, &place, now);
+            self.outcome = Some(ClaimOutcome::Withdraw(place));
+            // It is written on what the API server has: a cache that does not know the newest secret yet is told by a conflict.
+            return Ok(StatusDecision::Write(Box::new(after)));
+        }
         let (entry, status) = self.admission.authorize(session, &self.request, now).await?;
-        self.entry = Some(entry);
+        self.outcome = Some(ClaimOutcome::Enter(Box::new(entry)));
         Ok(StatusDecision::Write(Box::new(status)))
     }
 }
@@ -105,7 +125,12 @@ impl SessionAdmission {
         let id = session_id(session);
         // It was just read or made, and may be newer than what the watch has shown.
         self.0.view.insert_own_write(session.clone());
-        self.enter(id, Credential::User(user.clone()), client, transport).await
+        let arrival = Arrival {
+            client,
+            transport,
+            offer: None,
+        };
+        self.enter(id, Credential::User(user.clone()), arrival).await
     }
 
     /// Adds a grant. `session` was just read, and may be newer than the watch cache.
@@ -122,17 +147,22 @@ impl SessionAdmission {
     }
 
     /// In a task of its own: a claim that was sent must be given back when the viewer has left meanwhile.
-    async fn enter(
+    pub(super) async fn enter(
         &self,
         id: SessionId,
         credential: Credential,
-        client: IpAddr,
-        transport: Transport,
+        arrival: Arrival,
     ) -> Result<Admitted, StreamEnd> {
+        let Arrival {
+            client,
+            transport,
+            offer,
+        } = arrival;
         let request = EntryRequest {
             credential,
             client,
             transport,
+            offer,
             connection: format!("{:032x}", rand::random::<u128>()),
         };
         let this = self.clone();
@@ -147,19 +177,21 @@ impl SessionAdmission {
         let mut claiming = EntryClaim {
             admission: self,
             request,
-            entry: None,
+            outcome: None,
         };
         let written = self.0.writer.update(id, &mut claiming).await;
-        let entry = claiming.entry;
+        let EntryClaim { request, outcome, .. } = claiming;
         let written = written.map_err(|error| match error {
             UpdateError::Refused(refusal) => refusal,
+            UpdateError::Gone if matches!(request.credential, Credential::Resume { .. }) => nothing_kept(),
             UpdateError::Gone => unknown("the session is gone"),
             UpdateError::Contended | UpdateError::Write(_) => {
                 refuse(EndReason::Unavailable, "the claim of the token's use cannot be written")
             }
         });
-        match (written, entry) {
-            (Ok(session), Some(entry)) => Ok(self.admitted(id, &session, entry)),
+        match (written, outcome) {
+            (Ok(session), Some(ClaimOutcome::Enter(entry))) => Ok(self.admitted(id, &session, *entry)),
+            (Ok(session), Some(ClaimOutcome::Withdraw(place))) => Err(self.withdrawn(&session, &place, &request)),
             (Ok(_), None) => Err(refuse(EndReason::Internal, "a claim without an entry")),
             (Err(refusal), _) => Err(refusal),
         }
@@ -172,11 +204,14 @@ impl SessionAdmission {
         request: &EntryRequest,
         now: Timestamp,
     ) -> Result<(PendingEntry, ConsoleSessionStatus), StreamEnd> {
-        let user = user_of(session, &request.credential, now)?;
+        let user = user_of(session, &request.credential, self.0.times.resume_window, now)?;
         let name = user.name.clone();
         let authorized = self.authorize_user(session, request, user, now).await;
         authorized.inspect_err(|refusal| {
-            if !matches!(refusal.reason, EndReason::TokenRefused | EndReason::Unavailable) {
+            if !matches!(
+                refusal.reason,
+                EndReason::TokenRefused | EndReason::ResumeRefused | EndReason::Unavailable
+            ) {
                 self.0.reporter.rejected(&session_id(session), &name, refusal);
             }
         })
@@ -216,13 +251,22 @@ impl SessionAdmission {
         if valid.target.state == TargetState::Asleep && !may_wake {
             return Err(asleep());
         }
-        let mut displaced = self.streams_to_displace(&valid, &user, has_control)?;
-        if has_control {
-            displaced.extend(view_to_displace(&before, &displaced, policy.max_viewers));
-        }
+        let own = own_place(session, request);
+        let displaced = self.displaced(session, &valid, &user, has_control, own)?;
         let found = self.0.targets.find(&valid.target, may_wake).await?;
         let connection = self.connection(request, &user, has_control);
-        let after = claimed(&before, request, &connection, policy, &displaced, now)?;
+        let claim = PlaceClaim {
+            session,
+            before: &before,
+            request,
+            connection: &connection,
+            policy,
+            displaced,
+            window: self.0.times.resume_window,
+            now,
+        };
+        let claimed = claim.claimed()?;
+        let after = claimed.status;
         let expires = after.expires_at.as_ref().map_or(now, |expires| expires.0);
         let entry = PendingEntry {
             live: ActiveStream {
@@ -234,8 +278,9 @@ impl SessionAdmission {
                 target_uid: valid.target.uid.clone(),
                 token: match &request.credential {
                     Credential::Token(token) => Some(*token),
-                    Credential::User(_) => None,
+                    Credential::Resume { .. } | Credential::User(_) => None,
                 },
+                place: claimed.place,
                 console: valid.target.console.clone(),
                 machine: machine_name(session, references.vm_access.as_deref()),
                 protocol: policy.protocol,
@@ -247,7 +292,8 @@ impl SessionAdmission {
             rules: rules(policy, has_control),
             policy: valid.policy,
             found,
-            displaced,
+            displaced: claimed.displaced,
+            moved: claimed.moved,
         };
         Ok((entry, after))
     }
@@ -308,32 +354,53 @@ impl SessionAdmission {
     }
 
     /// The viewers who have to go first: KubeVirt carries one stream of each kind per machine, and does not say no to a
-    /// second one of the serial kind.
+    /// second one of the serial kind. A place that is kept for somebody counts as one; `own` is that of the viewer.
     ///
     /// A viewer who may control the console replaces those who only view, whatever `takeover` says. Who only views replaces nobody but
     /// themselves.
-    fn streams_to_displace(
+    fn displaced(
         &self,
+        session: &ConsoleSession,
         valid: &ValidatedSession,
         user: &UserInfo,
         has_control: bool,
-    ) -> Result<Vec<String>, StreamEnd> {
-        let others = self.0.view.streams_of(&valid.target.console, valid.policy.protocol);
+        own: Option<&ResumePlace>,
+    ) -> Result<Displaced, StreamEnd> {
+        let (console, protocol) = (&valid.target.console, valid.policy.protocol);
+        let mut others = self.0.view.streams_of(console, protocol);
+        others.extend(self.0.view.kept_places_of(console, protocol, self.0.times.resume_window));
+        others.retain(|other| own.is_none_or(|own| own.connection != other.connection));
         let is_replace = valid.policy.takeover == Takeover::Replace;
         let makes_room = |other: &OpenStream| {
+            let is_own = other.user == user.name;
             if has_control {
-                is_replace || !other.has_control
+                is_replace || !other.has_control || (is_own && other.kept_place.is_some())
             } else {
-                is_replace && !other.has_control && other.user == user.name
+                is_own && (other.kept_place.is_some() || (is_replace && !other.has_control))
             }
         };
-        match others.iter().find(|other| !makes_room(other)) {
-            Some(other) => Err(refuse(
+        if let Some(other) = others.iter().find(|other| !makes_room(other)) {
+            let (who, session) = (&other.user, &other.session);
+            return Err(refuse(
                 EndReason::InUse,
-                format!("{} is connected by the session {}", other.user, other.session),
-            )),
-            None => Ok(others.into_iter().map(|stream| stream.connection).collect()),
+                if other.kept_place.is_some() {
+                    format!("the place of {who} in the session {session} is kept for them, because their line broke")
+                } else {
+                    format!("{who} is connected by the session {session}")
+                },
+            ));
         }
+        let name = session.name_any();
+        let mut displaced = Displaced::default();
+        for other in others {
+            match other.kept_place {
+                None => displaced.connections.push(other.connection),
+                Some(place) if other.session == name => displaced.places.push(place),
+                // It is not the place that goes first in its own session; its viewer finds the console in use.
+                Some(_) => {}
+            }
+        }
+        Ok(displaced)
     }
 
     fn connection(&self, request: &EntryRequest, user: &UserInfo, has_control: bool) -> NewConnection {
@@ -362,16 +429,22 @@ impl SessionAdmission {
             policy,
             found,
             displaced,
+            moved,
         } = entry;
-        let takes_over = !displaced.is_empty() || (live.has_control && policy.takeover == Takeover::Replace);
+        let is_replace = live.has_control && policy.takeover == Takeover::Replace;
+        let takes_over = is_replace || !displaced.is_empty() || moved.is_some();
         for connection in displaced {
             self.0.cut(&connection, EndReason::Replaced);
         }
+        if let Some(moved) = &moved {
+            self.0.cut(moved, EndReason::Moved);
+        }
+        self.tell_of_return(&live, moved.as_deref());
         let target = self.0.targets.target(found, &live, takes_over);
         let (reporter, of_session) = (self.0.reporter.clone(), id.clone());
         let slot = ConnectionSlot::new(live.id(), move |connection| {
             // A stream that was open has told its end already.
-            reporter.closed(&of_session, connection, EndReason::HandshakeTimeout);
+            reporter.closed(&of_session, connection, EndReason::HandshakeTimeout, Departure::MayReturn);
         });
         let left = live.expires.duration_since(Timestamp::now());
         let admitted = Admitted {
@@ -388,71 +461,17 @@ impl SessionAdmission {
             expires: Instant::now() + Duration::try_from(left).unwrap_or_default(),
             idle_timeout: policy.idle_timeout,
             slot,
+            is_resumable: live.place.is_some(),
         };
         self.0.active.add(live);
         admitted
     }
 }
 
-/// The target as its viewers may know it.
-fn view(valid: &ValidatedSession, references: &References) -> TargetView {
-    let target = &valid.target;
-    let workspace = references.vnc_workspace.as_deref();
-    let sleeps = workspace.and_then(desktop::next_hibernation);
-    TargetView {
-        kind: target.kind.as_str(),
-        name: target.name.clone(),
-        state: target.state,
-        message: workspace.map(desktop::message).unwrap_or_default(),
-        sleeps_at: sleeps.map(|(at, _)| at),
-        sleeps_because: sleeps.map(|(_, reason)| reason),
-        input: valid.policy.input,
-    }
-}
-
-impl Admission for SessionAdmission {
-    type TargetView = TargetView;
-
-    async fn admit(&self, request: &AdmissionRequest) -> Result<Admitted, StreamEnd> {
-        let id = session_id(&*self.0.tokens.session(request).await?);
-        if request.session.as_ref().is_some_and(|named| *named != id.to_string()) {
-            return Err(unknown(format!("the token is of the session {id}")));
-        }
-        let credential = Credential::Token(request.token);
-        self.enter(id, credential, request.client, request.transport).await
-    }
-
-    fn subject_of(&self, token: &TokenHash) -> Option<TokenSubject> {
-        let hash = token.to_hex();
-        let session = self.0.view.known_token(&hash)?;
-        let grant = grant::find(session.status.as_ref()?, &hash)?;
-        Some(subject_of(&session, &grant.user))
-    }
-
-    fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<TargetView> {
-        let now = Timestamp::now();
-        let session = if let Some(live) = self.0.active.of_token(token) {
-            self.0.view.of(&live.session)?
-        } else {
-            let hash = token.to_hex();
-            let is_good = |session: &Arc<ConsoleSession>| {
-                let grant = session.status.as_ref().and_then(|status| grant::find(status, &hash));
-                grant.is_some_and(|grant| grant::is_usable(grant, now))
-            };
-            let unused = self.0.view.known_token(&hash).filter(is_good);
-            // Its stream may be on another replica.
-            unused.or_else(|| self.0.view.used_token(&hash))?
-        };
-        let references = self.0.view.references(&session);
-        if close_reason(&session, &references, now).is_some() {
-            return None;
-        }
-        let valid = validate(&session, &references).ok()?;
-        valid.policy.allows_address(client).then(|| view(&valid, &references))
-    }
-
-    async fn explain(&self, stream: &StreamInfo) -> Option<StreamEnd> {
-        let live = self.0.active.get(&stream.session, &stream.connection)?;
-        self.0.targets.explainer.explain(&live).await
-    }
+/// How somebody comes.
+pub(super) struct Arrival {
+    pub(super) client: IpAddr,
+    pub(super) transport: Transport,
+    /// What they can come back with when a token has let them in.
+    pub(super) offer: Option<ResumeOffer>,
 }

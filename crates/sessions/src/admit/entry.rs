@@ -1,20 +1,25 @@
-//! The pure part of an admission: whose a token is, how that user may enter, and the status once they have.
+//! The pure part of an admission: whose a token or a kept place is, and how that user may enter.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use novasphere_core::console_session::{
     access::may_have_token,
-    connection::{ClaimError, NewConnection, claim, connect, disconnect},
+    connection::ClaimError,
     grant,
     policy::SessionPolicy,
+    resume::{self, CredentialHashes, PresentedCredential, grant_of},
     validate::SessionError,
 };
-use novasphere_crd::{Clipboard, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, LastDisconnect, Time};
-use novasphere_dataplane::{admission::TokenSubject, registry::Transport};
+use novasphere_crd::{Clipboard, ConsoleProtocol, ConsoleSession, Grant};
+use novasphere_dataplane::{
+    admission::{ResumeOffer, TokenSubject},
+    registry::Transport,
+};
 use novasphere_runtime::access::UserInfo;
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
+    resume::ResumeHash,
     rules::Rules,
     token::TokenHash,
 };
@@ -25,6 +30,11 @@ use crate::view::session_id;
 #[derive(Clone, Debug)]
 pub(crate) enum Credential {
     Token(TokenHash),
+    /// What a browser was given when it entered, and what it is given for the next time.
+    Resume {
+        presented: ResumeHash,
+        successor: ResumeHash,
+    },
     User(UserInfo),
 }
 
@@ -34,7 +44,9 @@ pub(crate) struct EntryRequest {
     pub(crate) credential: Credential,
     pub(crate) client: IpAddr,
     pub(crate) transport: Transport,
-    /// The name that the stream is going to have.
+    /// What the viewer can come back with when a token has let them in.
+    pub(crate) offer: Option<ResumeOffer>,
+    /// The name that the stream is going to have, and its place if it gets a new one.
     pub(crate) connection: String,
 }
 
@@ -44,6 +56,18 @@ pub(crate) fn refuse(why: EndReason, detail: impl Into<String>) -> StreamEnd {
 
 pub(crate) fn unknown(detail: impl Into<String>) -> StreamEnd {
     refuse(EndReason::TokenRefused, detail)
+}
+
+pub(crate) fn nothing_kept() -> StreamEnd {
+    refuse(EndReason::ResumeRefused, "the session keeps no such place")
+}
+
+/// As the status of a session has them.
+pub(crate) fn hashes(hash: &ResumeHash) -> CredentialHashes {
+    CredentialHashes {
+        place: hash.place.to_hex(),
+        secret: hash.secret.to_hex(),
+    }
 }
 
 /// What the log says of somebody who was turned away.
@@ -60,10 +84,11 @@ pub(crate) fn target_name(session: &ConsoleSession) -> String {
     format!("{}/{}", target.kind.as_str(), target.name)
 }
 
-/// Who it is, by a token that is good now or by kube-apiserver's word.
+/// Who it is, by a token that is good now, by a place that is kept for them, or by kube-apiserver's word.
 pub(crate) fn user_of(
     session: &ConsoleSession,
     credential: &Credential,
+    window: Duration,
     now: Timestamp,
 ) -> Result<UserInfo, StreamEnd> {
     match credential {
@@ -84,13 +109,25 @@ pub(crate) fn user_of(
                 };
                 return Err(unknown(error.to_string()));
             }
-            Ok(UserInfo {
-                name: grant.user.clone(),
-                uid: grant.uid.clone(),
-                extra: grant::extra_of(grant),
-                groups: grant.groups.clone(),
-            })
+            Ok(user_of_grant(grant))
         }
+        Credential::Resume { presented, .. } => {
+            let status = session.status.as_ref().ok_or_else(nothing_kept)?;
+            let found = match resume::presented(status, &hashes(presented), window, now) {
+                PresentedCredential::Good(place) => grant_of(status, place),
+                PresentedCredential::Unknown | PresentedCredential::UsedBefore(_) => None,
+            };
+            found.map(user_of_grant).ok_or_else(nothing_kept)
+        }
+    }
+}
+
+fn user_of_grant(grant: &Grant) -> UserInfo {
+    UserInfo {
+        name: grant.user.clone(),
+        uid: grant.uid.clone(),
+        extra: grant::extra_of(grant),
+        groups: grant.groups.clone(),
     }
 }
 
@@ -118,52 +155,6 @@ pub(crate) fn check_policy(policy: &SessionPolicy, request: &EntryRequest) -> Re
             "console.native is false: browsers only",
         ))
     }
-}
-
-pub(crate) fn claimed(
-    before: &ConsoleSessionStatus,
-    request: &EntryRequest,
-    connection: &NewConnection,
-    policy: &SessionPolicy,
-    displaced: &[String],
-    now: Timestamp,
-) -> Result<ConsoleSessionStatus, StreamEnd> {
-    let made_room = without_displaced(before, displaced, now);
-    let claimed = match &request.credential {
-        Credential::Token(hash) => claim(&made_room, &hash.to_hex(), connection.clone(), policy.max_viewers, now),
-        Credential::User(_) => connect(&made_room, connection.clone(), policy.max_viewers, now),
-    };
-    claimed.map_err(|error| {
-        let why = match error {
-            ClaimError::UnknownToken | ClaimError::TokenExpired | ClaimError::TokenUsed | ClaimError::Over => {
-                EndReason::TokenRefused
-            }
-            ClaimError::TooManyViewers => EndReason::TooManyViewers,
-            ClaimError::NotReady => EndReason::TargetNotRunning,
-            ClaimError::Duplicate => EndReason::Internal,
-        };
-        refuse(why, error.to_string())
-    })
-}
-
-/// Without the session's own streams that are displaced: their gateways see by the reason that they were not forgotten.
-fn without_displaced(before: &ConsoleSessionStatus, displaced: &[String], now: Timestamp) -> ConsoleSessionStatus {
-    let own = before
-        .connections
-        .iter()
-        .find(|connection| displaced.contains(&connection.id));
-    let Some(own) = own else { return before.clone() };
-    let ids: Vec<&str> = displaced.iter().map(String::as_str).collect();
-    let last = LastDisconnect {
-        user: own.user.clone(),
-        reason: EndReason::Replaced.reason().to_owned(),
-        at: Time(now),
-        input: None,
-    };
-    let mut after = disconnect(before, &ids, last, now);
-    // It forgets grants that are used up; the one that is being used is not.
-    after.grants.clone_from(&before.grants);
-    after
 }
 
 pub(crate) fn close_of_error(error: &SessionError) -> EndReason {
@@ -194,9 +185,7 @@ pub(crate) const fn rules(policy: &SessionPolicy, has_control: bool) -> Rules {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use novasphere_crd::{Connection, ConsoleInput, Takeover};
+    use novasphere_crd::{ConsoleInput, Takeover};
 
     use super::*;
 
@@ -221,6 +210,7 @@ mod tests {
             credential: Credential::User(UserInfo::default()),
             client: client.parse().unwrap(),
             transport,
+            offer: None,
             connection: "c".into(),
         };
         check_policy(policy, &request).err().map(|refusal| refusal.reason)
@@ -261,30 +251,5 @@ mod tests {
         let looks = rules(&policy(), false);
         assert!(!looks.input && !looks.power_messages() && !looks.resize_messages() && !looks.text_to_guest());
         assert!(!looks.text_from_guest(), "the policy has FromGuest");
-    }
-
-    #[test]
-    fn a_viewer_who_is_displaced_makes_room_and_the_token_stays_good() {
-        let now = Timestamp::now();
-        let connection = |id: &str| Connection {
-            id: id.into(),
-            user: "ann".into(),
-            gateway: "g1".into(),
-            client_address: "192.0.2.1".into(),
-            transport: novasphere_crd::Transport::WebSocket,
-            connected_at: Time(now),
-            input: None,
-            last_input_at: None,
-            bytes_sent: 0,
-            bytes_received: 0,
-        };
-        let before = ConsoleSessionStatus {
-            connections: vec![connection("old"), connection("other")],
-            ..ConsoleSessionStatus::default()
-        };
-        assert_eq!(without_displaced(&before, &["elsewhere".into()], now), before);
-        let after = without_displaced(&before, &["old".into(), "elsewhere".into()], now);
-        assert_eq!(after.connections.len(), 1);
-        assert_eq!(after.last_disconnect.unwrap().reason, "Replaced");
     }
 }

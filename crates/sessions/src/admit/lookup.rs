@@ -7,15 +7,15 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use kube::{Api, Client};
-use novasphere_core::console_session::grant;
+use novasphere_core::console_session::{grant, resume};
 use novasphere_crd::ConsoleSession;
-use novasphere_dataplane::admission::AdmissionRequest;
+use novasphere_dataplane::admission::{AdmissionRequest, ResumeRequest};
 use novasphere_runtime::serve::network;
 use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::entry::{refuse, unknown};
+use super::entry::{nothing_kept, refuse, unknown};
 use crate::view::SessionView;
 
 /// How long an unknown token waits for the watch: its grant may just have been written. Less than the 2 s after which our page asks how
@@ -68,7 +68,11 @@ impl TokenLookup {
             if let Some(session) = self.view.of_token(&hash, NAMED_TOKEN_TIMEOUT).await {
                 return Ok(session);
             }
-            match self.read(namespace, name, &hash, request.client).await {
+            let has_token = |session: &ConsoleSession| {
+                let status = session.status.as_ref();
+                status.is_some_and(|status| grant::find(status, &hash).is_some())
+            };
+            match self.read(namespace, name, request.client, has_token).await {
                 Reading::Found(session) => return Ok(session),
                 // A hint may be wrong.
                 Reading::NotThere => is_decided = request.session.is_some(),
@@ -91,7 +95,36 @@ impl TokenLookup {
         Err(refuse(EndReason::Unavailable, why))
     }
 
-    async fn read(&self, namespace: &str, name: &str, hash: &str, client: IpAddr) -> Reading {
+    /// The session to which a viewer wants to come back. A browser names it by the path of its cookie.
+    pub(crate) async fn session_of_place(&self, request: &ResumeRequest) -> Result<Arc<ConsoleSession>, StreamEnd> {
+        let began = Instant::now();
+        let hash = request.presented.place.to_hex();
+        let has_place = |session: &ConsoleSession| {
+            let status = session.status.as_ref();
+            status.is_some_and(|status| resume::find(status, &hash).is_some())
+        };
+        let (namespace, name) = request.session.split_once('/').ok_or_else(nothing_kept)?;
+        let known = || self.view.get(namespace, name).filter(|session| has_place(&**session));
+        if let Some(session) = self.view.wait_for(NAMED_TOKEN_TIMEOUT, known).await {
+            return Ok(session);
+        }
+        let refusal = match self.read(namespace, name, request.client, has_place).await {
+            Reading::Found(session) => return Ok(session),
+            Reading::NotThere => nothing_kept(),
+            Reading::Undecided(why) => refuse(EndReason::Unavailable, why),
+        };
+        sleep_until(began + UNKNOWN_TOKEN_TIMEOUT).await;
+        Err(refusal)
+    }
+
+    /// Reads a session, if it is the one that `has` what a viewer has shown.
+    async fn read(
+        &self,
+        namespace: &str,
+        name: &str,
+        client: IpAddr,
+        has: impl Fn(&ConsoleSession) -> bool,
+    ) -> Reading {
         if !is_name(namespace) || !is_name(name) {
             return Reading::NotThere;
         }
@@ -112,11 +145,7 @@ impl TokenLookup {
             }
             Err(_) => return Reading::Undecided(format!("cannot read the session {namespace}/{name} in time")),
         };
-        let has_token = session
-            .status
-            .as_ref()
-            .is_some_and(|status| grant::find(status, hash).is_some());
-        if !has_token {
+        if !has(&session) {
             return Reading::NotThere;
         }
         self.budget.lock().give_back(client);

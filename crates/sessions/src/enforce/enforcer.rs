@@ -103,10 +103,9 @@ impl Enforcer {
                 self.end(&live, EndReason::PolicyChanged);
             } else if !is_noted(session, &live) {
                 // Somebody took it over, or took this process for dead.
-                if is_replaced(session, &live) {
-                    self.end(&live, EndReason::Replaced);
-                } else {
-                    unknown.push(live);
+                match live.superseded(session) {
+                    Some(why) => self.end(&live, why),
+                    None => unknown.push(live),
                 }
             }
         }
@@ -219,16 +218,6 @@ impl Enforcer {
             Err(error) => tracing::warn!("the right of a connected user is not known: {error}"),
         }
     }
-}
-
-/// Whether the last who left a session had to make room since the stream was opened.
-fn is_replaced(session: &ConsoleSession, live: &ActiveStream) -> bool {
-    let status = session.status.as_ref();
-    let last = status.and_then(|status| status.last_disconnect.as_ref());
-    last.is_some_and(|last| {
-        // Times in a status are whole seconds.
-        last.reason == EndReason::Replaced.reason() && last.at.0.as_second() >= live.opened_at.as_second()
-    })
 }
 
 fn is_noted(session: &ConsoleSession, live: &ActiveStream) -> bool {

@@ -2,6 +2,7 @@
 
 mod desktops;
 mod late;
+mod resume;
 mod view_only;
 
 use std::{io, sync::Arc, time::Duration};
@@ -25,6 +26,9 @@ const TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// How long viewers wait for a desktop.
 const WAIT: Duration = Duration::from_mins(5);
+
+/// How long their places are kept.
+const WINDOW: Duration = Duration::from_mins(5);
 
 type Edit = fn(&mut Value);
 
@@ -291,7 +295,11 @@ impl Stage {
     }
 
     fn with(session: Value) -> Self {
-        let server = Server::new(session);
+        Self::at(Server::new(session))
+    }
+
+    /// A gateway beside others of the same sessions, whose watch shows no more after this.
+    fn at(server: Server) -> Self {
         let sessions = SessionView::with_kubevirt();
         sessions.observe(&WatchEvent::Apply(server.session()));
         let vm_access = json!({
@@ -319,7 +327,11 @@ impl Stage {
         let view = sessions.clone();
         let output = SharedOutput::default();
         let audit = AuditLog::new("g1".to_owned(), Box::new(output.clone()));
-        let plane = SessionPlane::start(clients, view, "g1", Endpoints::default(), WAIT, audit, &mut tasks);
+        let times = SessionTimes {
+            wake_timeout: WAIT,
+            resume_window: WINDOW,
+        };
+        let plane = SessionPlane::start(clients, view, "g1", Endpoints::default(), times, audit, &mut tasks);
         Self {
             server,
             sessions,
@@ -339,6 +351,7 @@ impl Stage {
             session_hint: None,
             client: [192, 0, 2, 1].into(),
             transport: Transport::WebSocket,
+            resume: None,
         };
         self.admission.admit(&request).await
     }

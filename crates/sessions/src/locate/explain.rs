@@ -65,8 +65,13 @@ impl Explainer {
             return Some(EndReason::TargetStopped);
         }
         let newest = self.view.streams_of(&live.console, live.protocol).into_iter().next()?;
-        (newest.connection != live.id() && newest.connected_at.as_second() >= live.opened_at.as_second())
-            .then_some(EndReason::Replaced)
+        let is_newer = newest.connected_at.as_second() >= live.opened_at.as_second();
+        if newest.connection == live.id() || !is_newer {
+            return None;
+        }
+        let session = self.view.of(&live.session);
+        let why = session.and_then(|session| live.superseded(&session));
+        Some(why.unwrap_or(EndReason::Replaced))
     }
 
     /// Why a console closed without a word. Takes until something is known, so the caller bounds the time.

@@ -15,6 +15,7 @@ use kube::Resource;
 use novasphere_core::console_session::{
     connection::{connect, disconnect},
     grant::NewGrant,
+    resume::keep,
 };
 use novasphere_crd::{ConsoleSession, LastDisconnect, Time};
 use novasphere_dataplane::{
@@ -64,7 +65,62 @@ struct ReporterInner {
 
 struct Leaving {
     connection: String,
+    /// Whether the viewer's place is kept.
+    keeps_place: bool,
     last: LastDisconnect,
+}
+
+/// How a viewer goes whose stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// They said that they are done.
+    ForGood,
+    /// They said nothing, or their line broke.
+    MayReturn,
+}
+
+impl Departure {
+    /// Whether the viewer's place is kept when their stream ends so. It is not when they have lost it, or when they were away themselves.
+    const fn keeps_place(self, why: EndReason) -> bool {
+        match why {
+            EndReason::Expired
+            | EndReason::Revoked
+            | EndReason::Deleted
+            | EndReason::Idle
+            | EndReason::TargetGone
+            | EndReason::TargetExpired
+            | EndReason::PolicyChanged
+            | EndReason::AccessWithdrawn
+            | EndReason::Replaced
+            | EndReason::Moved
+            | EndReason::CredentialReused
+            | EndReason::TokenRefused
+            | EndReason::ResumeRefused
+            | EndReason::InUse
+            | EndReason::TooManyViewers
+            | EndReason::AddressNotAllowed
+            | EndReason::TransportNotAllowed
+            | EndReason::InputNotAllowed => false,
+            EndReason::ViewerLeft => matches!(self, Self::MayReturn),
+            EndReason::Internal
+            | EndReason::Restarting
+            | EndReason::TargetStopped
+            | EndReason::TargetDisconnected
+            | EndReason::TargetUnreachable
+            | EndReason::TargetRefused
+            | EndReason::TargetNotRunning
+            | EndReason::WakeTimeout
+            | EndReason::TargetFailed
+            | EndReason::TargetHibernated
+            | EndReason::TooManyWaiting
+            | EndReason::Unavailable
+            | EndReason::ProtocolError
+            | EndReason::MessageNotAllowed
+            | EndReason::MessageTooLarge
+            | EndReason::HandshakeTimeout
+            | EndReason::ViewerLost => true,
+        }
+    }
 }
 
 /// An event to be written.
@@ -99,15 +155,16 @@ impl SessionReporter {
     }
 
     /// Notes that a stream is over; does nothing when that was noted already.
-    pub(crate) fn closed(&self, session: &SessionId, connection: &str, why: EndReason) {
+    pub(crate) fn closed(&self, session: &SessionId, connection: &str, why: EndReason, how: Departure) {
         if let Some(live) = self.0.live.remove(session, connection) {
-            self.left(&live, why);
+            self.left(&live, why, how);
         }
     }
 
-    fn left(&self, live: &ActiveStream, why: EndReason) {
+    fn left(&self, live: &ActiveStream, why: EndReason, how: Departure) {
         let leaving = Leaving {
             connection: live.id().to_owned(),
+            keeps_place: how.keeps_place(why),
             last: LastDisconnect {
                 user: live.user.name.clone(),
                 reason: why.reason().to_owned(),
@@ -123,6 +180,8 @@ impl SessionReporter {
     pub(crate) fn orphaned(&self, session: &SessionId, user: &str, connection: &str) {
         let leaving = Leaving {
             connection: connection.to_owned(),
+            // The answer to a claim got lost, and its viewer tries again.
+            keeps_place: true,
             last: LastDisconnect {
                 user: user.to_owned(),
                 reason: EndReason::ViewerLost.reason().to_owned(),
@@ -235,9 +294,12 @@ impl SessionReporter {
             return;
         };
         let ids: Vec<_> = leaving.iter().map(|leaving| leaving.connection.as_str()).collect();
+        let keep_theirs = leaving.iter().filter(|leaving| leaving.keeps_place);
+        let kept: Vec<_> = keep_theirs.map(|leaving| leaving.connection.as_str()).collect();
         let mut without = Infallibly(|session: &ConsoleSession| {
             let before = session.status.clone().unwrap_or_default();
-            let after = disconnect(&before, &ids, last.clone(), Timestamp::now());
+            let now = Timestamp::now();
+            let after = disconnect(&keep(before.clone(), &kept, now), &ids, last.clone(), now);
             StatusDecision::change(&before, after)
         });
         match self.0.writer.update(&id, &mut without).await {
@@ -295,7 +357,12 @@ impl Observer for SessionReporter {
 
     fn on_closed(&self, stream: &Stream, end: &StreamEnd) {
         let info = &stream.info;
-        self.closed(&info.session, &info.connection, end.reason);
+        let how = if stream.counters.has_left_for_good() {
+            Departure::ForGood
+        } else {
+            Departure::MayReturn
+        };
+        self.closed(&info.session, &info.connection, end.reason, how);
         self.tell(SessionEvent {
             session: info.session.clone(),
             warning: false,
@@ -308,7 +375,7 @@ impl Observer for SessionReporter {
         let Some(live) = self.0.live.find(rejected.slot.id()) else {
             return;
         };
-        self.closed(&live.session, live.id(), rejected.end.reason);
+        self.closed(&live.session, live.id(), rejected.end.reason, Departure::MayReturn);
         self.rejected(&live.session, &live.user.name, &rejected.end);
     }
 }

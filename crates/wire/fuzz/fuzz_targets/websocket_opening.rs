@@ -4,7 +4,10 @@
 
 use http::Request;
 use libfuzzer_sys::fuzz_target;
-use novasphere_wire::websocket::opening::{Opening, Origins};
+use novasphere_wire::websocket::{
+    opening::{Opening, Origins},
+    session_opening::SessionOpening,
+};
 
 fuzz_target!(|text: &str| {
     let mut lines = text.lines();
@@ -13,6 +16,9 @@ fuzz_target!(|text: &str| {
         request = request.header(name, value);
     }
     let (Ok(request), Ok(origins)) = (request.body(()), Origins::new(["https://consoles.example.org"])) else { return };
+    if let Ok(opening) = SessionOpening::read(&request, &origins, "resume") {
+        assert!(opening.resume.is_none() || opening.is_page, "a cookie of an allowed page alone");
+    }
     if let Ok(opening) = Opening::read(&request, &origins) {
         let origin = request.headers().get("origin");
         assert!(origin.is_none_or(|origin| origin.as_bytes().eq_ignore_ascii_case(b"https://consoles.example.org")));

@@ -134,14 +134,9 @@ impl Opening {
     ///
     /// [`OpeningError`]: answer with its status and text.
     pub fn read<B>(request: &Request<B>, origins: &Origins) -> Result<Self, OpeningError> {
-        let handshake = Handshake::read(request)?;
-        let headers = request.headers();
-        if !origins.allow(headers) {
-            return Err(OpeningError::Origin);
-        }
+        let handshake = handshake_from(request, origins)?;
         let query = request.uri().query().unwrap_or_default();
-        let token = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
-            .find_map(|protocol| protocol.strip_prefix(TOKEN_SUBPROTOCOL))
+        let token = protocol_token(request.headers())
             .or_else(|| query_token(query))
             .ok_or(OpeningError::Token)?;
         Ok(Self {
@@ -156,6 +151,19 @@ impl Opening {
     pub fn response<B: Default>(&self) -> Response<B> {
         self.handshake.response()
     }
+}
+
+pub(super) fn handshake_from<B>(request: &Request<B>, origins: &Origins) -> Result<Handshake, OpeningError> {
+    let handshake = Handshake::read(request)?;
+    if origins.allow(request.headers()) {
+        Ok(handshake)
+    } else {
+        Err(OpeningError::Origin)
+    }
+}
+
+pub(super) fn protocol_token(headers: &HeaderMap) -> Option<&str> {
+    tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).find_map(|protocol| protocol.strip_prefix(TOKEN_SUBPROTOCOL))
 }
 
 /// The part of an opening that does not say who asks.
@@ -231,12 +239,16 @@ fn query_session(query: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let named = pairs.into_iter().find(|(name, _)| *name == SESSION_PARAMETER)?.1;
     let named = named.replace("%2F", "/").replace("%2f", "/");
+    is_session(&named).then_some(named)
+}
+
+/// Whether it can be the `namespace/name` of a session.
+pub(super) fn is_session(named: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-./".contains(&byte);
-    let is_name = named.len() <= SESSION_BYTES_LIMIT
+    named.len() <= SESSION_BYTES_LIMIT
         && named.bytes().all(is_allowed)
         && named.split('/').filter(|part| !part.is_empty()).count() == 2
-        && named.matches('/').count() == 1;
-    is_name.then_some(named)
+        && named.matches('/').count() == 1
 }
 
 /// `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2).

@@ -98,6 +98,7 @@ impl Admission for TestAdmission {
             expires: Instant::now() + Duration::from_hours(1),
             idle_timeout: None,
             slot: ConnectionSlot::default(),
+            is_resumable: false,
         })
     }
 

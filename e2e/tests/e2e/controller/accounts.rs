@@ -23,6 +23,8 @@ use novasphere_e2e::{
 };
 use serde_json::{Value, json};
 
+mod places;
+
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new("controller::accounts::bounded", Needs::ControlPlane, bounded)]
 }
@@ -86,7 +88,9 @@ async fn bounded() -> Result<()> {
             ),
             (&accounts.console, "console", of_gateway()),
             (&accounts.apiserver, "apiserver", both(of_gateway(), of_apiserver())),
-            (&accounts.console, "console", of_console()),
+            (&accounts.console, "console", both(of_console(), places::of_console())),
+            (&accounts.apiserver, "apiserver", places::of_others()),
+            (&accounts.controller, "controller", places::of_others()),
         ] {
             for write in writes {
                 is_refused(context, client, &write)
@@ -98,7 +102,11 @@ async fn bounded() -> Result<()> {
         ensure!(refused >= REFUSED_LEAST, "{refused} writes were tried");
         for (client, who, writes) in [
             (&accounts.controller, "controller", good_of_controller(&owner)),
-            (&accounts.console, "console", good_of_gateway()),
+            (
+                &accounts.console,
+                "console",
+                both(good_of_gateway(), places::good_of_console()),
+            ),
             (
                 &accounts.apiserver,
                 "apiserver",
@@ -160,7 +168,8 @@ async fn present(context: &Context<'_>) -> Result<Value> {
     apply::<DynamicObject>(&context.client, None, api_service, &as_person().force()).await?;
     let started = json!({
         "phase": "Ready", "startedAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-01T01:00:00Z", "targetUid": "1", "protocol": "vnc",
-        "policy": policy("ViewOnly"), "grants": [grant("one", 2)],
+        "policy": policy("ViewOnly"), "grants": [grant("one", 2), grant("spent", 0)],
+        "connections": [places::stream("old")], "viewers": 1, "resumes": [places::place("kept", "old")],
     });
     let over = json!({"phase": "Closed", "closedAt": "2026-01-01T00:00:00Z", "startedAt": "2026-01-01T00:00:00Z"});
     for (name, status) in [("open", started), ("over", over)] {
@@ -832,7 +841,7 @@ fn good_of_gateway() -> Vec<Write> {
                 session("open", &none),
                 "/status",
                 json!({
-                    "phase": "Closed", "closedAt": "2026-01-01T00:30:00Z", "grants": null,
+                    "phase": "Closed", "closedAt": "2026-01-01T00:30:00Z", "grants": null, "resumes": null,
                 }),
             ),
         ),
@@ -853,6 +862,11 @@ fn good_of_apiserver() -> Vec<Write> {
             "a session for a connection",
             How::Create,
             session("x", &json!({"novasphere.io/made-for": "console"})),
+        ),
+        write(
+            "a place for whom kube-apiserver knows",
+            How::ReplaceStatus,
+            places::of_user(),
         ),
         write("its end", How::Delete, session("over", &none)),
         write("the bundle", How::Merge, api_service(&json!({"caBundle": "YQ=="}))),

@@ -26,6 +26,7 @@ impl Stage {
             session_hint: named.map(str::to_owned),
             client: client.into(),
             transport: Transport::WebSocket,
+            resume: None,
         };
         self.admission.admit(&request).await
     }
@@ -38,6 +39,7 @@ impl Stage {
             session_hint: None,
             client: client.into(),
             transport: Transport::Rfb,
+            resume: None,
         };
         self.admission.admit(&request).await
     }

@@ -48,6 +48,7 @@ impl Admission for Everybody {
             expires: Instant::now() + Duration::from_hours(24),
             idle_timeout: Some(Duration::from_hours(1)),
             slot: ConnectionSlot::default(),
+            is_resumable: false,
         })
     }
 
