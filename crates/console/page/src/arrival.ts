@@ -1,6 +1,6 @@
 // When a console is there that may be silent.
 //
-// The gateway accepts the WebSocket before it looks at the token, and a serial line may say nothing for ever. So a console is
+// The gateway opens the WebSocket before it has reached the machine, and a serial line may say nothing for ever. So a console is
 // there when something comes of it, when the gateway answers a question about it that only a good token or an open stream has an
 // answer to, or when the line has outlived what a gateway allows a viewer before his stream is open.
 

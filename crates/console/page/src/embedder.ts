@@ -63,6 +63,9 @@ export interface About {
 /** A token that was not given. */
 export class TokenRefused extends Error {}
 
+/** An embedder that did not answer: its own tab may sleep. */
+export class Unanswered extends TokenRefused {}
+
 /** An embedder in a window of its own, trusted by origin. */
 export class Embedder {
   readonly #peer: Peer;
@@ -96,7 +99,7 @@ export class Embedder {
     const request = this.#request;
     return new Promise<TokenAnswer>((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#waiting?.reject(new TokenRefused("the page that shows this console gave no new token"));
+        this.#waiting?.reject(new Unanswered("the page that shows this console gave no new token"));
       }, patience);
       const end = (): void => {
         clearTimeout(timer);

@@ -10,7 +10,7 @@ export interface Link {
   /** Absent when the page was loaded again: a token is removed from the address bar as soon as it is read. */
   readonly token: string | undefined;
   readonly protocol: Protocol;
-  /** `namespace/name` of the session, for people and to find the token. */
+  /** `namespace/name` of the session, for people and to come back to it. */
   readonly session: string | undefined;
   /** The link says that keys and pointer will not reach the machine. The gateway decides, not this. */
   readonly viewOnly: boolean;
@@ -70,15 +70,19 @@ function beside(page: string, name: string): URL {
   return url;
 }
 
-/** The WebSocket. The session's name helps the gateway to find a token that its watch has not shown yet. */
+/** The path of what belongs to a session, at which alone its browser can come back; without a session that of all. */
+function of(session: string | undefined, name: string): string {
+  return session === undefined ? name : `sessions/${session}/${name}`;
+}
+
+/** The WebSocket. */
 export function webSocketUrl(page: string, session?: string): string {
-  const url = beside(page, "ws");
+  const url = beside(page, of(session, "ws"));
   url.protocol = url.protocol === "http:" ? "ws:" : "wss:";
-  url.search = session === undefined ? "" : `session=${session}`;
   return url.href;
 }
 
 /** Where to ask how the target is. */
-export function targetUrl(page: string): string {
-  return beside(page, "target").href;
+export function targetUrl(page: string, session?: string): string {
+  return beside(page, of(session, "target")).href;
 }

@@ -1,20 +1,29 @@
 // One console: from the link to its end, and again.
 
 import { Controls, element } from "./controls.ts";
-import { allowedOrigins, Embedder, findPeer, TokenRefused } from "./embedder.ts";
+import { Course, type Entry, type Outcome } from "./course.ts";
+import { allowedOrigins, Embedder, findPeer, TokenRefused, Unanswered } from "./embedder.ts";
 import { type Link, type Protocol, readFragment, readPasted, targetUrl, webSocketUrl, withoutToken } from "./fragment.ts";
 import { Notice } from "./notice.ts";
-import { advice, explain, next, type Step } from "./reconnect.ts";
+import { ABNORMAL, explain, type Explanation, type Retry } from "./reconnect.ts";
 import type { openScreen } from "./screen.ts";
 import { askGateway, type TargetView, TargetWatch } from "./target.ts";
 import type { View } from "./view.ts";
 import { Waiting } from "./waiting.ts";
+import { listenForWaking } from "./wake.ts";
+import { languageOf, WORDS } from "./words.ts";
 
 /** `binary` is what the gateway echoes, so that the token is in no answer. */
-const SUBPROTOCOLS = (token: string): string[] => ["binary", `novasphere.token.${token}`];
+const SUBPROTOCOL = "binary";
+const subprotocols = (entry: Entry): string[] =>
+  entry.by === "token" ? [SUBPROTOCOL, `novasphere.token.${entry.token}`] : [SUBPROTOCOL];
 
-/** After a stream has lived this long, the next break counts as the first. */
-const STABLE_MS = 30_000;
+/** How long a line that may be dead may be silent after a question. */
+const SILENCE_MS = 5000;
+
+/** What the history remembers of a page that loads itself again. */
+const RELOADED = "reloaded";
+const WAS_RELOADED = history.state === RELOADED;
 
 type State = "starting" | "connecting" | "connected" | "waiting" | "ended";
 
@@ -23,13 +32,16 @@ class Page {
   #view: View | undefined;
   #socket: WebSocket | undefined;
   #attempt = 0;
-  #tries = 0;
-  #timer: number | undefined;
+  /** Messages that have come over the present line. */
+  #heard = 0;
+  #opening: number | undefined;
   #watch: TargetWatch | undefined;
   /** What was said last about looking only: by the link, by the embedder, or by the gateway. */
   #viewOnly = false;
+  readonly #words = WORDS[languageOf(navigator.languages)];
   readonly #waiting = new Waiting();
   readonly #embedder: Embedder | undefined;
+  readonly #course: Course;
   readonly #controls: Controls;
   readonly #notice: Notice;
   readonly #target = element("view", HTMLElement);
@@ -38,6 +50,26 @@ class Page {
   constructor(link: Link, embedder: (about: () => Link) => Embedder | undefined) {
     this.#link = link;
     this.#embedder = embedder(() => this.#link);
+    this.#course = new Course(
+      {
+        connect: (entry) => {
+          void this.#connect(entry);
+        },
+        renew: () => {
+          void this.#renew();
+        },
+        pause: (why, retry) => {
+          this.#pause(why, retry);
+        },
+        end: (outcome) => {
+          this.#over(outcome);
+        },
+        tell: (code, why) => {
+          this.#embedder?.tell({ type: "closed", code, ...why });
+        },
+      },
+      { canAskForToken: this.#embedder !== undefined },
+    );
     this.#controls = new Controls(
       (what) => {
         this.#say(what);
@@ -46,77 +78,95 @@ class Page {
         this.#leave();
       },
     );
-    this.#notice = new Notice({
-      pasted: (text) => this.#pasted(text),
-      again: () => {
-        void this.#renew();
+    this.#notice = new Notice(
+      {
+        pasted: (text) => this.#pasted(text),
+        pressed: () => {
+          this.#course.pressed();
+        },
       },
-    });
+      this.#words,
+    );
   }
 
-  /** Connects when there is a token, else gets one. */
+  /** Connects with the token of the link, or comes back to its session, or gets a token. */
   start(): void {
     this.#name();
     if (this.#link.protocol === "ssh") {
       this.#ssh();
-    } else if (this.#link.token !== undefined) {
-      void this.#connect(this.#link.token);
-    } else if (this.#embedder !== undefined) {
-      void this.#renew();
     } else {
-      this.#ended("This page needs a link", "A link to a console opens it once.", "Paste a new link or token.");
+      this.#course.begin(this.#link.token, this.#link.session);
     }
   }
 
   /** Leaves what is shown for the console of another link. */
-  follow(link: Link & { readonly token: string }): void {
-    this.#link = link;
-    this.#tries = 0;
-    this.#name();
-    if (link.protocol === "ssh") {
-      this.#ssh();
-    } else {
-      void this.#connect(link.token);
+  follow(link: Link): void {
+    const isPresent = link.session === this.#link.session && link.protocol === this.#link.protocol;
+    // An address that was edited, and names no other console.
+    const isNothing = link.token === undefined && (link.session === undefined || (isPresent && !isEnded()));
+    if (!isNothing) {
+      this.#link = link;
+      this.start();
     }
   }
 
-  async #connect(token: string): Promise<void> {
+  /** Somebody or something is back that was away. `isSuspect`: an open line may be dead. */
+  woken(isSuspect: boolean): void {
+    if (this.#socket?.readyState === WebSocket.CONNECTING && this.#course.isOverdue()) {
+      this.#closed(ABNORMAL, false);
+    } else if (isSuspect && document.body.dataset["state"] === "connected") {
+      this.#question();
+    }
+    this.#course.woken();
+  }
+
+  /** The page was kept by the browser, without its line. */
+  restored(): void {
+    if (this.#socket !== undefined) {
+      this.#closed(ABNORMAL, true);
+    }
+    this.#course.woken();
+  }
+
+  async #connect(entry: Entry): Promise<void> {
     this.#stop();
     const attempt = this.#attempt;
     this.#state("connecting");
-    this.#say("Connecting.");
+    this.#say(entry.by === "token" ? this.#words.connecting : this.#words.comingBack);
     this.#notice.hide();
-    const { protocol, viewOnly } = this.#link;
+    const { protocol, viewOnly, session } = this.#link;
     this.#viewOnly = viewOnly;
-    const open = await opener(protocol);
+    const open = await opener(protocol).catch(() => undefined);
+    if (this.#attempt !== attempt) {
+      return;
+    }
+    if (open === undefined) {
+      await this.#unloadable(entry, attempt);
+      return;
+    }
+    if (this.#course.asksFirst() && !(await isPageServed(this.#course.openingTime()))) {
+      if (this.#attempt === attempt) {
+        this.#closed(ABNORMAL, false);
+      }
+      return;
+    }
     if (this.#attempt !== attempt) {
       return;
     }
     this.#waiting.begin();
+    // A token is good for this as long as the stream that it opened.
+    const token = entry.by === "token" ? entry.token : undefined;
     this.#watch = new TargetWatch(
-      () => askGateway(targetUrl(location.href), token),
+      () => askGateway(targetUrl(location.href, session), token),
       (view) => {
         this.#told(view);
       },
     );
-    const socket = new WebSocket(webSocketUrl(location.href, this.#link.session), SUBPROTOCOLS(token));
+    const socket = new WebSocket(webSocketUrl(location.href, session), subprotocols(entry));
     this.#socket = socket;
-    let wasOpen = false;
-    let openedAt: number | undefined;
-    socket.addEventListener("open", () => {
-      wasOpen = true;
-    });
-    socket.addEventListener("close", ({ code }) => {
-      if (this.#socket === socket) {
-        if (openedAt !== undefined && performance.now() - openedAt > STABLE_MS) {
-          this.#tries = 0;
-        }
-        this.#closed(code, wasOpen, token);
-      }
-    });
+    this.#listen(socket);
     this.#view = open(this.#target, socket, viewOnly, {
       opened: () => {
-        openedAt = performance.now();
         this.#opened();
       },
       named: (name) => {
@@ -131,7 +181,47 @@ class Page {
     });
   }
 
+  /**
+   * A file of the page is not to be had. It may be of another version than the page, because the gateways are being updated: then the
+   * page is loaded again, once, with what it has.
+   */
+  async #unloadable(entry: Entry, attempt: number): Promise<void> {
+    const isServed = !WAS_RELOADED && (await isPageServed(this.#course.openingTime()));
+    if (this.#attempt !== attempt) {
+      return;
+    }
+    if (isServed) {
+      const token = entry.by === "token" ? `&token=${entry.token}` : "";
+      history.replaceState(RELOADED, "", `${withoutToken(this.#link)}${token}`);
+      location.reload();
+    } else {
+      this.#closed(ABNORMAL, false);
+    }
+  }
+
+  #listen(socket: WebSocket): void {
+    let wasOpen = false;
+    this.#heard = 0;
+    this.#opening = window.setTimeout(() => {
+      if (this.#socket === socket && !wasOpen) {
+        this.#closed(ABNORMAL, false);
+      }
+    }, this.#course.openingTime());
+    socket.addEventListener("open", () => {
+      wasOpen = true;
+    });
+    socket.addEventListener("message", () => {
+      this.#heard += 1;
+    });
+    socket.addEventListener("close", ({ code }) => {
+      if (this.#socket === socket) {
+        this.#closed(code, wasOpen);
+      }
+    });
+  }
+
   #opened(): void {
+    this.#course.opened();
     this.#state("connected");
     this.#watch?.shown();
     this.#waiting.shown();
@@ -171,26 +261,38 @@ class Page {
     }
   }
 
-  #closed(code: number, wasOpen: boolean, token: string): void {
-    const why = explain(code, wasOpen);
-    const step = next({ code, wasOpen, canAskForToken: this.#embedder !== undefined, tries: this.#tries });
+  #closed(code: number, wasOpen: boolean): void {
     this.#stop();
-    this.#embedder?.tell({ type: "closed", code, ...why });
-    if (step.kind === "ask" || step.kind === "over") {
-      this.#ended("The console has ended", why.sentence, advice(step), why.reason);
-    } else {
-      this.#wait(step, why.sentence, why.reason, token);
-    }
+    this.#course.closed(code, wasOpen);
   }
 
-  #wait(step: Step & { seconds: number }, sentence: string, reason: string, token: string): void {
-    this.#tries += 1;
-    this.#state("waiting", reason);
-    this.#say(`${sentence} Trying again in ${step.seconds} s.`);
-    this.#notice.show("The console is not there now", sentence, advice(step), { form: false, again: false });
-    this.#timer = window.setTimeout(() => {
-      void (step.kind === "retry" ? this.#connect(token) : this.#renew());
-    }, step.seconds * 1000);
+  /** Has the machine answer over a line that may be dead. Where it cannot be asked, the line has to say something by itself. */
+  #question(): void {
+    const [attempt, heard] = [this.#attempt, this.#heard];
+    this.#view?.probe?.();
+    window.setTimeout(() => {
+      if (this.#attempt === attempt && this.#heard === heard) {
+        this.#closed(ABNORMAL, true);
+      }
+    }, SILENCE_MS);
+  }
+
+  #pause(why: Explanation, retry: Retry): void {
+    const sentence = this.#words.sentence(why);
+    this.#state("waiting", why.reason);
+    this.#say(this.#words.again(sentence, retry.seconds));
+    const advice = this.#words.advice(retry, why);
+    this.#notice.show(this.#words.title.notNow, sentence, advice, { form: false, button: undefined });
+  }
+
+  #over({ title, why, step, press }: Outcome): void {
+    const words = this.#words;
+    this.#ended(
+      words.title[title],
+      why === undefined ? words.opensOnce : words.sentence(why),
+      why === undefined ? words.pasteLink : words.advice(step, why),
+      { reason: why?.reason, button: press && words.press[press] },
+    );
   }
 
   /** Asks the embedder for a token and connects with it. */
@@ -200,7 +302,8 @@ class Page {
     }
     this.#stop();
     this.#state("connecting");
-    this.#say("Asking for a new token.");
+    this.#say(this.#words.askingForToken);
+    this.#notice.hide();
     const attempt = this.#attempt;
     try {
       const { token, viewOnly } = await this.#embedder.askForToken();
@@ -208,7 +311,7 @@ class Page {
         return;
       }
       this.#link = { ...this.#link, viewOnly: viewOnly ?? this.#link.viewOnly };
-      await this.#connect(token);
+      this.#course.renewed(token);
     } catch (error) {
       if (!(error instanceof TokenRefused)) {
         throw error;
@@ -217,14 +320,16 @@ class Page {
       if (this.#attempt !== attempt) {
         return;
       }
-      this.#ended("There is no new token", `${error.message}.`, "Paste a new link or token.");
+      this.#course.notRenewed(error instanceof Unanswered);
+      const { title, pasteLink, press } = this.#words;
+      this.#ended(title.noToken, `${error.message}.`, pasteLink, { button: press.renew });
     }
   }
 
   #pasted(text: string): string | undefined {
     const link = readPasted(text, this.#link);
     if (link === undefined) {
-      return "This is neither a link to a console nor a token.";
+      return this.#words.notALink;
     }
     this.follow(link);
     return undefined;
@@ -233,30 +338,45 @@ class Page {
   /** A page cannot speak SSH. The token is not used up by this. */
   #ssh(): void {
     this.#stop();
+    this.#course.left();
     this.#ended(
       "This link is for SSH",
       `A browser cannot speak SSH. Use an SSH client on your computer: its ProxyCommand connects to ${webSocketUrl(location.href)} by WebSocket, with the token of this link.`,
       "The documentation of the console gateway shows the command. To open a screen here, paste its link.",
-      "Ssh",
+      { reason: "Ssh", button: this.#renewButton() },
     );
   }
 
   #leave(): void {
+    // Before the console closes it without a code: the gateway keeps the place of everybody who does not say that they leave.
+    this.#socket?.close(1000);
     this.#stop();
+    this.#course.left();
     this.#embedder?.tell({ type: "closed", code: 1000, ...explain(1000, true) });
-    this.#ended("You have left the console", "The connection is closed.", advice({ kind: "ask" }), "ViewerLeft");
+    const { title, connectionClosed, advice } = this.#words;
+    const advise = advice({ kind: "ask", again: false }, undefined);
+    this.#ended(title.left, connectionClosed, advise, { reason: "ViewerLeft", button: this.#renewButton() });
   }
 
-  #ended(title: string, text: string, advise: string, reason?: string): void {
+  #renewButton(): string | undefined {
+    return this.#embedder && this.#words.press.renew;
+  }
+
+  #ended(
+    title: string,
+    text: string,
+    advice: string,
+    { reason, button }: { reason?: string | undefined; button?: string | undefined },
+  ): void {
     this.#state("ended", reason);
     this.#say(text);
-    this.#notice.show(title, text, advise, { form: true, again: this.#embedder !== undefined });
+    this.#notice.show(title, text, advice, { form: true, button });
   }
 
   /** Ends what runs: no event of an earlier socket counts any more. */
   #stop(): void {
     this.#attempt += 1;
-    window.clearTimeout(this.#timer);
+    window.clearTimeout(this.#opening);
     this.#watch?.stop();
     this.#watch = undefined;
     this.#waiting.end();
@@ -286,6 +406,19 @@ class Page {
   }
 }
 
+/** Whether the gateway answers at all, within these milliseconds. */
+function isPageServed(patience: number): Promise<boolean> {
+  const signal = AbortSignal.timeout(patience);
+  return fetch(location.pathname, { method: "HEAD", cache: "no-store", signal }).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+}
+
+function isEnded(): boolean {
+  return document.body.dataset["state"] === "ended";
+}
+
 function takeLink(): Link {
   const link = readFragment(location.hash);
   // Before anything else: the address bar, the history and screenshots shall not hold a token.
@@ -307,10 +440,10 @@ const page = new Page(takeLink(), (about) => {
 });
 page.start();
 
-// A link that is pasted into the address bar of this page does not load it again: only the fragment differs.
+listenForWaking(window, page);
+
+// A link that is pasted into the address bar of this page does not load it again: only the fragment differs. Nor does a step back to
+// the link before.
 window.addEventListener("hashchange", () => {
-  const { token, ...link } = takeLink();
-  if (token !== undefined) {
-    page.follow({ ...link, token });
-  }
+  page.follow(takeLink());
 });

@@ -1,12 +1,13 @@
 // What is shown in place of a console that is not there, and the field for a new link.
 
 import { element } from "./controls.ts";
+import type { Words } from "./words.ts";
 
 export interface NoticeActions {
   /** A person pasted something; the answer says what is wrong with it. */
   pasted(text: string): string | undefined;
-  /** A person wants the embedder to be asked. */
-  again(): void;
+  /** A person pressed the button. */
+  pressed(): void;
 }
 
 export class Notice {
@@ -19,7 +20,10 @@ export class Notice {
   readonly #error = element("link-error", HTMLElement);
   readonly #again = element("again", HTMLButtonElement);
 
-  constructor(actions: NoticeActions) {
+  constructor(actions: NoticeActions, words: Words) {
+    this.#section.lang = words.language;
+    element("link-label", HTMLElement).textContent = words.linkLabel;
+    element("link-open", HTMLElement).textContent = words.open;
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const wrong = actions.pasted(this.#link.value);
@@ -29,20 +33,22 @@ export class Notice {
       }
     });
     this.#again.addEventListener("click", () => {
-      actions.again();
+      actions.pressed();
     });
   }
 
-  /** Shows why there is no console. `form`: with the field for a new link; `again`: with the button that asks the embedder. */
-  show(title: string, text: string, advice: string, { form, again }: { form: boolean; again: boolean }): void {
+  /** Shows why there is no console. `form`: with the field for a new link; `button`: with a button that is called so. */
+  show(title: string, text: string, advice: string, { form, button }: { form: boolean; button: string | undefined }): void {
     this.#title.textContent = title;
     this.#text.textContent = text;
     this.#advice.textContent = advice;
     this.#form.hidden = !form;
-    this.#again.hidden = !again;
+    this.#again.hidden = button === undefined;
+    this.#again.textContent = button ?? "";
     this.#error.textContent = "";
     this.#section.hidden = false;
     if (form) {
+      // Not the button: who types when a console ends would press it.
       this.#link.focus();
     }
   }

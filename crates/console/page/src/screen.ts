@@ -35,6 +35,9 @@ function copied(event: KeyboardEvent): KeyboardEvent {
   });
 }
 
+/** FramebufferUpdateRequest (RFC 6143 section 7.5.3) for the first pixel, whether it has changed or not. */
+const ONE_PIXEL = Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 1, 0, 1);
+
 export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boolean, events: ViewEvents): View {
   const rfb = new RFB(target, socket, { shared: true });
   rfb.viewOnly = viewOnly;
@@ -81,6 +84,12 @@ export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boo
       rfb.clipViewport = !on;
       // One finger moves the picture when it is larger than the window.
       rfb.dragViewport = !on && rfb.viewOnly;
+    },
+    probe: () => {
+      // noVNC sends whole messages, so this is between two of them.
+      if (socket.readyState === WebSocket.OPEN) {
+        socket.send(ONE_PIXEL);
+      }
     },
     lookOnly: () => {
       rfb.viewOnly = true;

@@ -85,12 +85,12 @@ export function sleepWarning(view: TargetView, time: (at: Date) => string): stri
 /** What a question has led to. `never` when this gateway does not answer such questions. */
 export type Answer = TargetView | "unknown" | "never";
 
-/** Asks the gateway beside this page. */
-export async function askGateway(url: string, token: string): Promise<Answer> {
+/** Asks the gateway beside this page, with the token of the stream, or else with what the browser keeps to come back. */
+export async function askGateway(url: string, token: string | undefined): Promise<Answer> {
   const response = await fetch(url, {
-    headers: { Authorization: `Bearer ${token}` },
+    headers: token === undefined ? {} : { Authorization: `Bearer ${token}` },
     cache: "no-store",
-    credentials: "omit",
+    credentials: "same-origin",
     redirect: "error",
     referrerPolicy: "no-referrer",
     signal: AbortSignal.timeout(5000),

@@ -15,6 +15,8 @@ export interface View {
   fit?(on: boolean): void;
   /** The gateway has told the holder of this console's token that its machine runs. Only where the console may be silent. */
   runs?(): void;
+  /** Has the machine say something, so that a line that broke without a word shows. Only where its protocol has a question. */
+  probe?(): void;
   /** Sends nothing from now on. */
   lookOnly(): void;
   close(): void;

@@ -59,13 +59,20 @@ test("a person may paste a link, its fragment or a token", () => {
   }
 });
 
-test("the WebSocket is beside the page", () => {
+test("the WebSocket is beside the page, and that of a session below its name", () => {
   assert.equal(webSocketUrl("https://a.example/console/#x=1"), "wss://a.example/api/v1/console/ws");
   assert.equal(webSocketUrl("https://a.example:8443/nova/console/?q#x"), "wss://a.example:8443/nova/api/v1/console/ws");
   assert.equal(webSocketUrl("http://127.0.0.1:8080/console/"), "ws://127.0.0.1:8080/api/v1/console/ws");
-  assert.equal(webSocketUrl("https://a.example/console/#x=1", "team/look-1"), "wss://a.example/api/v1/console/ws?session=team/look-1");
+  assert.equal(
+    webSocketUrl("https://a.example/nova/console/#x=1", "team/look-1.b"),
+    "wss://a.example/nova/api/v1/console/sessions/team/look-1.b/ws",
+  );
 });
 
 test("how the target is, is asked beside the page as well", () => {
   assert.equal(targetUrl("https://a.example:8443/nova/console/?q#x"), "https://a.example:8443/nova/api/v1/console/target");
+  assert.equal(
+    targetUrl("https://a.example/console/#x", "team/look-1"),
+    "https://a.example/api/v1/console/sessions/team/look-1/target",
+  );
 });

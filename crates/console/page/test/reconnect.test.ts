@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { CLOSE_CODES } from "../src/close_codes.ts";
-import { advice, explain, next, pause } from "../src/reconnect.ts";
+import { awayAfter, type End, explain, next, pause } from "../src/reconnect.ts";
 
 const code = (reason: string): number => {
   for (const [number, entry] of CLOSE_CODES) {
@@ -13,64 +13,115 @@ const code = (reason: string): number => {
   throw new Error(`there is no ${reason}`);
 };
 
-const after = (reason: string, canAskForToken: boolean, tries = 0): string =>
-  next({ code: code(reason), wasOpen: true, canAskForToken, tries }).kind;
+const CAME_BACK: Omit<End, "code"> = { wasOpen: true, by: "credential", canComeBack: true, canAskForToken: false, tries: 0 };
 
-test("what may come back is tried again when a token can be had", () => {
-  for (const reason of [
-    "Restarting",
-    "Internal",
-    "TargetStopped",
-    "TargetDisconnected",
-    "TargetUnreachable",
-    "TargetNotRunning",
-    "WakeTimeout",
-    "TooManyWaiting",
-    "ViewerLost",
-    "TokenRefused",
-  ]) {
-    assert.equal(after(reason, true), "renew", reason);
-    assert.equal(after(reason, false), "ask", reason);
+const after = (reason: string, end: Partial<End> = {}): string => next({ ...CAME_BACK, code: code(reason), ...end }).kind;
+
+const MAY_COME_BACK = [
+  "Restarting",
+  "Internal",
+  "TargetStopped",
+  "TargetDisconnected",
+  "TargetUnreachable",
+  "TargetNotRunning",
+  "WakeTimeout",
+  "TooManyWaiting",
+  "ViewerLost",
+];
+
+test("who was let in comes back, and nobody is asked for a token", () => {
+  for (const reason of MAY_COME_BACK) {
+    for (const by of ["token", "credential"] as const) {
+      assert.equal(after(reason, { by }), "return", reason);
+      assert.equal(after(reason, { by, canAskForToken: true }), "return", reason);
+    }
+  }
+});
+
+test("a link without a session can only be opened by a new token", () => {
+  for (const reason of MAY_COME_BACK) {
+    assert.equal(after(reason, { by: "token", canComeBack: false, canAskForToken: true }), "renew", reason);
+    assert.equal(after(reason, { by: "token", canComeBack: false }), "ask", reason);
   }
 });
 
 test("a token that was not looked at is used again", () => {
-  assert.equal(after("Unavailable", false), "retry");
-  assert.equal(after("HandshakeTimeout", true), "retry");
-  assert.equal(next({ code: 1006, wasOpen: false, canAskForToken: false, tries: 3 }).kind, "retry");
+  for (const reason of ["Unavailable", "HandshakeTimeout"]) {
+    assert.equal(after(reason, { by: "token" }), "retry");
+    assert.equal(after(reason), "return");
+  }
+  assert.equal(next({ ...CAME_BACK, code: 1006, wasOpen: false, by: "token", tries: 3 }).kind, "retry");
+  assert.equal(next({ ...CAME_BACK, code: 1006, wasOpen: false, tries: 3 }).kind, "return");
+  assert.equal(next({ ...CAME_BACK, code: 1006, by: "token" }).kind, "return");
 });
 
-test("a broken line needs a new token", () => {
-  assert.equal(next({ code: 1006, wasOpen: true, canAskForToken: true, tries: 0 }).kind, "renew");
-  assert.equal(next({ code: 1006, wasOpen: true, canAskForToken: false, tries: 0 }).kind, "ask");
+test("a used token may be one that let this browser in", () => {
+  assert.deepEqual(next({ ...CAME_BACK, code: code("TokenRefused"), by: "token" }), { kind: "return", seconds: 0 });
+  assert.equal(after("TokenRefused", { by: "token", canComeBack: false, canAskForToken: true }), "renew");
+  assert.equal(after("TokenRefused", { by: "token", canComeBack: false }), "ask");
+});
+
+test("where there is nothing to come back to a token is asked for, at once and then with pauses", () => {
+  const end = { ...CAME_BACK, code: code("ResumeRefused"), canAskForToken: true };
+  assert.deepEqual(next(end), { kind: "renew", seconds: 0 });
+  assert.deepEqual(next({ ...end, tries: 2 }), { kind: "renew", seconds: 4 });
+  assert.deepEqual(next({ ...end, tries: 20 }), { kind: "ask", again: false });
+  assert.deepEqual(next({ ...end, canAskForToken: false }), { kind: "ask", again: false });
+});
+
+test("a console that went to another tab stays there until a person takes it back", () => {
+  assert.equal(after("Moved"), "moved");
+  assert.equal(after("Moved", { canAskForToken: true }), "moved");
+});
+
+test("what two have used opens nothing, and no token is asked for by itself", () => {
+  for (const canAskForToken of [false, true]) {
+    assert.deepEqual(next({ ...CAME_BACK, code: code("CredentialReused"), canAskForToken }), { kind: "ask", again: false });
+  }
 });
 
 test("a session that is over is not tried again", () => {
   for (const reason of ["Expired", "Revoked", "Deleted", "TargetGone", "TargetExpired", "PolicyChanged", "AccessWithdrawn"]) {
-    assert.equal(after(reason, true), "over", reason);
+    assert.equal(after(reason, { canAskForToken: true }), "over", reason);
   }
 });
 
 test("what a person decided or broke waits for a person", () => {
   for (const reason of ["ViewerLeft", "Idle", "Replaced", "InUse", "TooManyViewers", "ProtocolError", "TargetFailed"]) {
-    assert.equal(after(reason, true), "ask", reason);
+    assert.equal(after(reason, { canAskForToken: true }), "ask", reason);
   }
+  // A place may be free later.
+  assert.deepEqual(next({ ...CAME_BACK, code: code("InUse") }), { kind: "ask", again: true });
+  assert.deepEqual(next({ ...CAME_BACK, code: code("InUse"), by: "token" }), { kind: "ask", again: false });
 });
 
 test("a desktop that went to sleep is not woken by a page that nobody looks at", () => {
-  assert.equal(after("TargetHibernated", true), "ask");
+  assert.deepEqual(next({ ...CAME_BACK, code: code("TargetHibernated") }), { kind: "ask", again: true });
 });
 
-test("it gives up, with growing pauses until then", () => {
-  assert.deepEqual([0, 1, 2, 3, 4, 5, 19].map(pause), [1, 2, 4, 8, 15, 15, 15]);
-  assert.equal(after("Restarting", true, 19), "renew");
-  assert.equal(after("Restarting", true, 20), "ask");
+test("a gateway that is away is tried so often that everybody is back within 5 s of it, and longer than it waits", () => {
+  const pauses = Array.from({ length: 160 }, (_, tries) => pause("line", tries));
+  assert.ok(Math.max(...pauses) <= 3);
+  // At random half of a pause at least.
+  assert.ok(pauses.reduce((sum, pause) => sum + pause / 2, 0) > 230 && pauses.reduce((sum, pause) => sum + pause * 0.75, 0) > 300);
+  assert.equal(after("Restarting", { tries: 159 }), "return");
+  assert.equal(after("Restarting", { tries: 160 }), "rest");
+  assert.equal(next({ ...CAME_BACK, code: 1006, wasOpen: false, tries: 160 }).kind, "rest");
+});
+
+test("a machine that is away is tried with growing pauses until it gives up", () => {
+  assert.deepEqual(
+    [0, 1, 2, 3, 4, 5, 19].map((tries) => pause("target", tries)),
+    [1, 2, 4, 8, 15, 15, 15],
+  );
+  assert.equal(after("TargetNotRunning", { tries: 19 }), "return");
+  assert.equal(after("TargetNotRunning", { tries: 20 }), "rest");
+  assert.deepEqual([awayAfter("Restarting"), awayAfter("TargetStopped"), awayAfter("Revoked")], ["line", "target", "target"]);
 });
 
 test("every end is said in plain words", () => {
   for (const [number, { reason, sentence }] of CLOSE_CODES) {
     assert.deepEqual(explain(number, true), { reason, sentence });
-    assert.ok(advice(next({ code: number, wasOpen: true, canAskForToken: false, tries: 0 })).endsWith("."));
   }
   assert.equal(explain(1006, true).reason, "ConnectionLost");
   assert.equal(explain(1006, false).reason, "NoConnection");
