@@ -30,18 +30,22 @@ const browser = await puppeteer.launch({
 let problems = [];
 let page;
 
-async function open({ url, viewport }) {
-  const context = await browser.createBrowserContext();
-  const before = page;
-  page = await context.newPage();
-  await before?.browserContext().close();
-  problems = [];
+function watch() {
   page.on("pageerror", (error) => problems.push(`error: ${error.message}`));
   page.on("console", (message) => {
     if (message.type() === "error") {
       problems.push(`console: ${message.text()}`);
     }
   });
+}
+
+async function open({ url, viewport }) {
+  const context = await browser.createBrowserContext();
+  const before = page;
+  page = await context.newPage();
+  await before?.browserContext().close();
+  problems = [];
+  watch();
   if (viewport) {
     await page.setViewport(viewport);
   }
@@ -91,6 +95,33 @@ function look(colour) {
 
 const commands = {
   open,
+  /** In the same tab, which keeps its history and its cookies. */
+  go: async ({ url }) => {
+    await page.goto(url, { waitUntil: "load" });
+  },
+  reload: async () => {
+    await page.reload({ waitUntil: "load" });
+  },
+  back: async () => {
+    await page.goBack({ waitUntil: "load" });
+  },
+  /** Another tab beside it, which is the present one from then on. */
+  tab: async ({ url }) => {
+    page = await page.browserContext().newPage();
+    watch();
+    await page.goto(url, { waitUntil: "load" });
+  },
+  /** Tabs are numbered from 0 as they were opened. */
+  select: async ({ number }) => {
+    page = (await page.browserContext().pages())[number];
+    await page.bringToFront();
+  },
+  /** What the browser asks pages to speak, from the next page on. */
+  speak: async ({ languages }) => {
+    const session = await page.createCDPSession();
+    const userAgent = await browser.userAgent();
+    await session.send("Emulation.setUserAgentOverride", { userAgent, acceptLanguage: languages });
+  },
   /** `colour`: red, green, blue; how many pixels of the picture have it. */
   look: async ({ colour = [0, 0, 0] }) => ({
     ...(await page.evaluate(look, colour[0] | (colour[1] << 8) | (colour[2] << 16))),

@@ -52,10 +52,8 @@ async fn apiserver() -> Result<()> {
             fixture.add_target(context, TWIN, &policy).await?;
             let link = Link::start(context.cluster).await?;
             let options = GatewayOptions {
-                account: &fixture.account,
-                instance: "g1",
                 apiserver: Some(link.address),
-                embedders: &[],
+                ..GatewayOptions::new(&fixture.account, "g1")
             };
             let gateway = Gateway::start_with(context, options).await?;
             let mut viewers = Vec::new();

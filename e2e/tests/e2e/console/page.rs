@@ -58,7 +58,7 @@ const TOKEN: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09";
 /// A token that opens nothing.
 const USED: &str = "bcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09a";
 
-/// A token of a stream on which nothing comes.
+/// A token of a console on which nothing comes.
 const SILENT: &str = "cdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09ab";
 
 /// Lets everybody in as soon as the desktop runs, but for two.
@@ -66,6 +66,8 @@ const SILENT: &str = "cdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09ab";
 struct TestAdmission {
     view: Arc<watch::Sender<TargetView>>,
     desktop: TcpUpstream,
+    /// It takes connections and says nothing.
+    silent: Arc<std::net::TcpListener>,
 }
 
 impl Admission for TestAdmission {
@@ -78,8 +80,13 @@ impl Admission for TestAdmission {
                 detail: Some("used".into()),
             });
         }
+        let mut desktop = self.desktop.clone();
         if is(&request.token, SILENT) {
-            return std::future::pending().await;
+            let silent = self.silent.local_addr().map_err(|error| StreamEnd {
+                reason: EndReason::Internal,
+                detail: Some(error.to_string()),
+            })?;
+            desktop.address = silent.to_string();
         }
         let mut seen = self.view.subscribe();
         // The sender lives as long as this does.
@@ -94,7 +101,7 @@ impl Admission for TestAdmission {
             target_name: "VncWorkspace/alice".into(),
             protocol: Protocol::Vnc,
             rules: Rules::CONTROL,
-            target: Upstream::Tcp(self.desktop.clone()),
+            target: Upstream::Tcp(desktop),
             expires: Instant::now() + Duration::from_hours(1),
             idle_timeout: None,
             slot: ConnectionSlot::default(),
@@ -116,7 +123,7 @@ fn is(token: &TokenHash, known: &str) -> bool {
 }
 
 impl TestAdmission {
-    fn new(desktop: SocketAddr, authentication: Authentication) -> Self {
+    fn new(desktop: SocketAddr, authentication: Authentication) -> Result<Self> {
         let asleep = TargetView {
             kind: "VncWorkspace",
             name: "alice".into(),
@@ -126,13 +133,14 @@ impl TestAdmission {
             sleeps_because: None,
             input: ConsoleInput::Control,
         };
-        Self {
+        Ok(Self {
             view: Arc::new(watch::Sender::new(asleep)),
             desktop: TcpUpstream {
                 address: desktop.to_string(),
                 authentication,
             },
-        }
+            silent: Arc::new(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?),
+        })
     }
 
     /// Serves the page; returns where.
@@ -165,7 +173,7 @@ fn link(base: &str, protocol: &str) -> String {
 async fn start(output: &Path) -> Result<(Desktop, TestAdmission, String, Browser)> {
     let desktop = Desktop::start(Ipv4Addr::LOCALHOST, output).await?;
     let password = VncPassword::new(PASSWORD.as_bytes());
-    let admission = TestAdmission::new(desktop.address, Authentication::Password(password));
+    let admission = TestAdmission::new(desktop.address, Authentication::Password(password))?;
     let base = admission.serve().await?;
     Ok((desktop, admission, base, Browser::start(output)?))
 }
@@ -355,7 +363,7 @@ fn keys(mut received: &[u8]) -> Result<Vec<u32>> {
 async fn input_method() -> Result<()> {
     let output = paths::output("console::page::input_method")?;
     let server = VncServer::start().await?;
-    let admission = TestAdmission::new(server.address, Authentication::None);
+    let admission = TestAdmission::new(server.address, Authentication::None)?;
     admission.view.send_modify(|view| view.state = TargetState::Running);
     let base = admission.serve().await?;
     let browser = Browser::start(&output)?;
