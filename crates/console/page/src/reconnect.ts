@@ -41,7 +41,7 @@ const OVER: ReadonlySet<string> = new Set([
 /** Turned away before the token was looked at, so it is as good as before. */
 const TOKEN_UNTOUCHED: ReadonlySet<string> = new Set(["NoConnection", "Unavailable", "HandshakeTimeout"]);
 
-/** Whoever was let in may try again when they want to: a place is free by then, they want the desktop awake, a phone is at home again. */
+/** Who was let in may try again when they want to: a place is free by then, they want the desktop awake, a phone is at home again. */
 const WORTH_A_PRESS: ReadonlySet<string> = new Set(["InUse", "TooManyViewers", "TargetHibernated", "AddressNotAllowed"]);
 
 export interface End {

@@ -12,7 +12,7 @@ use novasphere_e2e::{
         apiserver::{Apiserver, BASE, PUBLIC_URL, at, text, with_apiserver},
         audit::{self, Mark},
         console::ConsoleFixture,
-        console_session::{TARGET, open_session, revoke, session_is},
+        console_session::{TARGET, connections, open_session, revoke, session_is},
         console_socket::{BINARY_SUBPROTOCOL, ConsoleSocket, Entry},
         namespace::Context,
         rfb::Transport as _,
@@ -38,6 +38,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("aggregated::console::rights", Needs::ControlPlane, rights),
         Case::new("aggregated::console::tokens", Needs::ControlPlane, tokens),
+        Case::new("aggregated::console::comes_back", Needs::ControlPlane, comes_back),
     ]
 }
 
@@ -251,6 +252,69 @@ async fn join(context: &Context<'_>, fixture: &ConsoleFixture, operator: &Client
         bail!("a revoked session is joined");
     };
     ensure!(code == 409, "{code} {status}");
+    Ok(())
+}
+
+/// Who joined a session and lost the line, or the server, joins it again: the place is kept for them, and no token is made.
+async fn comes_back() -> Result<()> {
+    with_apiserver("aggregated::console::comes_back", async |context, server| {
+        let fixture = ConsoleFixture::start(context, &policy()).await?;
+        for user in ["operator", "other"] {
+            allow(context, user, VM_CONSOLES, &["get", "update"]).await?;
+            allow(context, user, SESSION_STREAMS, &["get"]).await?;
+        }
+        open_session(context, "single", json!({"maxViewers": 1})).await?;
+        let path = format!("{BASE}/namespaces/{}/consolesessions/single/connect", context.namespace);
+        let operator = client_of(context, "operator", &[]).await?;
+        let other = client_of(context, "other", &[]).await?;
+        let viewer = wait::until("the right is known", wait::SHORT, || async {
+            Ok(Seen::Done(enter(&operator, &path).await?))
+        })
+        .await?;
+        // A line that breaks without a word.
+        drop(viewer);
+        connections(context, "single", 0).await?;
+        place_is_kept(&other, &path).await?;
+        let mut viewer = enter(&operator, &path).await.context("after a broken line")?;
+        ensure!(
+            controls(&mut viewer, &fixture.vnc).await?,
+            "the key of who came back did not reach the desktop"
+        );
+
+        server.kill();
+        ensure!(
+            viewer.closed(wait::SHORT).await.is_err(),
+            "a killed server says why it ends"
+        );
+        server.run()?;
+        server.available(context.cluster, true).await?;
+        // The stream of the killed process counts until its lease has run out.
+        let mut viewer = wait::until("the user is back", wait::SHORT, || async {
+            Ok(Seen::Done(enter(&operator, &path).await?))
+        })
+        .await?;
+        ensure!(
+            controls(&mut viewer, &fixture.vnc).await?,
+            "the key of who came back did not reach the desktop"
+        );
+        viewer.leave_for_good().await?;
+        connections(context, "single", 0).await?;
+        let viewer = enter(&other, &path).await.context("the place is free")?;
+        let session = connections(context, "single", 1).await?;
+        let status = session.status.context("a status")?;
+        ensure!(status.grants.is_empty(), "a token was made: {:?}", status.grants);
+        viewer.leave_for_good().await
+    })
+    .await
+}
+
+/// Somebody else is refused, although nobody is connected.
+async fn place_is_kept(client: &Client, path: &str) -> Result<()> {
+    let Err((code, status)) = open(client, path).await? else {
+        bail!("somebody else has the place of who was disconnected");
+    };
+    let message = text(&status, "/message");
+    ensure!(code == 409 && message.contains("as many viewers"), "{code}: {message}");
     Ok(())
 }
 

@@ -90,18 +90,23 @@ async fn is_alive(vnc: &VncServer, viewer: &mut ConsoleSocket) -> Result<()> {
 
 /// Waits for a line of this event in the audit log of one of the gateways, and returns it.
 async fn audited(gateways: &[&Gateway], event: &str, session: &str) -> Result<Value> {
-    wait::until(format!("an audit line says {event} of {session}"), wait::SHORT, || async {
-        let mut lines = Vec::new();
-        for gateway in gateways {
-            lines.extend(gateway.audit()?);
-        }
-        let field = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut found = lines.iter().filter(|line| {
-            let is_event = field(line, "event") == event || field(line, "reason") == event;
-            is_event && field(line, "session").ends_with(session)
-        });
-        Ok(Seen::some(found.next().cloned(), format!("{lines:?}")))
-    })
+    wait::until(
+        format!("an audit line says {event} of {session}"),
+        wait::SHORT,
+        || async {
+            let mut lines = Vec::new();
+            for gateway in gateways {
+                lines.extend(gateway.audit()?);
+            }
+            let field =
+                |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let mut found = lines.iter().filter(|line| {
+                let is_event = field(line, "event") == event || field(line, "reason") == event;
+                is_event && field(line, "session").ends_with(session)
+            });
+            Ok(Seen::some(found.next().cloned(), format!("{lines:?}")))
+        },
+    )
     .await
 }
 
@@ -164,7 +169,10 @@ async fn comes_back(context: &Context<'_>, fixture: &ConsoleFixture, first: &Gat
     ensure!(grants(context, "back").await? == granted, "a token was made");
     let sessions: Api<ConsoleSession> = context.api();
     let object = serde_json::to_string(&sessions.get("back").await?)?;
-    ensure!(!object.contains(&before), "what it comes back with is in the session object");
+    ensure!(
+        !object.contains(&before),
+        "what it comes back with is in the session object"
+    );
     let log = format!("{:?}{:?}", first.audit()?, second.audit()?);
     ensure!(!log.contains(&before), "what it comes back with is in the audit log");
     Ok(())
@@ -190,10 +198,10 @@ async fn two_hold_it(context: &Context<'_>, first: &Gateway, second: &Gateway) -
     drop(socket);
     let mut stolen = thief.enter(second.http, None).await?;
     // It may be the owner whose answer was lost, so nobody is accused yet.
-    let mut owned = owner.enter(first.http, None).await?;
+    let mut present = owner.enter(first.http, None).await?;
     is(&stolen.closed(wait::SHORT).await?, 4008, "Moved")?;
     let mut stolen = thief.enter(second.http, None).await?;
-    is(&owned.closed(wait::SHORT).await?, 4008, "Moved")?;
+    is(&present.closed(wait::SHORT).await?, 4008, "Moved")?;
     is(&owner.refused(first.http, None).await?, 4009, "CredentialReused")?;
     ensure!(!owner.has_cookie(), "the browser keeps what is withdrawn");
     is(&stolen.closed(wait::SHORT).await?, 4009, "CredentialReused")?;
@@ -284,7 +292,11 @@ async fn is_kept(context: &Context<'_>, fixture: &ConsoleFixture, first: &Gatewa
     let token = grant_token(&context.api(), "single", Grant::to(BEN)).await?;
     let mut other = Visitor::new(context, "single");
     for gateway in [first, second] {
-        is(&other.refused(gateway.http, Some(&token)).await?, 4041, "TooManyViewers")?;
+        is(
+            &other.refused(gateway.http, Some(&token)).await?,
+            4041,
+            "TooManyViewers",
+        )?;
     }
     let mut socket = visitor.enter(second.http, None).await?;
     is_alive(&fixture.vnc, &mut socket).await?;
@@ -349,7 +361,10 @@ async fn window() -> Result<()> {
             let never = Gateway::start_with(context, options).await?;
             open_session(context, "never", json!({})).await?;
             let (visitor, _socket) = follow_link(context, &never, "never", ANN).await?;
-            ensure!(!visitor.has_cookie(), "without a window it gets something to come back with");
+            ensure!(
+                !visitor.has_cookie(),
+                "without a window it gets something to come back with"
+            );
             Ok(())
         },
     )

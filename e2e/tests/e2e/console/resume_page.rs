@@ -177,7 +177,10 @@ async fn another_link_and_back(
     browser: &Browser,
 ) -> Result<()> {
     let link = new_link(context, gateway, "second").await?;
-    let fragment = link.split_once('#').map(|(_, fragment)| fragment).context("a fragment")?;
+    let fragment = link
+        .split_once('#')
+        .map(|(_, fragment)| fragment)
+        .context("a fragment")?;
     browser
         .evaluate(&format!("void (location.hash = {fragment:?})"))
         .await?;

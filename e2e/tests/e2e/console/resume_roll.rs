@@ -138,7 +138,11 @@ async fn line_breaks(fixture: &ConsoleFixture, balancer: &Balancer, browser: &Br
     browser.connected().await?;
     let last = absences(browser).await?.pop().context("it was away")?;
     let back = last.back.context("it is connected")?;
-    ensure!(back - up <= BACK_TIMEOUT.as_millis().try_into()?, "back after {} ms", back - up);
+    ensure!(
+        back - up <= BACK_TIMEOUT.as_millis().try_into()?,
+        "back after {} ms",
+        back - up
+    );
     types(&fixture.vnc, browser).await
 }
 
