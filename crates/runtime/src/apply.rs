@@ -9,6 +9,7 @@ mod document;
 mod error;
 pub mod list_type;
 mod normalization;
+mod repeat;
 mod verbs;
 
 use std::sync::Arc;
@@ -140,7 +141,7 @@ impl Applier {
     ///
     /// `desired` needs a name, a namespace and an owner (see [`Self::owner_label`]). A live object of another owner, or of none, is
     /// never taken over, also when the cache does not have it. A field that was desired in the apply before and is not any
-    /// more goes away.
+    /// more goes away. A `metadata.resourceVersion` that `desired` states is a condition.
     ///
     /// # Errors
     ///
@@ -148,10 +149,12 @@ impl Applier {
     pub async fn apply_over<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, WriteError> {
         let result = match self.try_apply(desired, live).await {
             // The cache trails, or does not hold objects like this one: what is there decides.
-            Err(error) if error.is(ApiReason::Conflict) => match self.read(desired).await {
-                Ok(live) => self.try_apply(desired, live.as_ref()).await,
-                Err(error) => Err(error),
-            },
+            Err(error) if error.is(ApiReason::Conflict) && desired.resource_version().is_none() => {
+                match self.read(desired).await {
+                    Ok(live) => self.try_apply(desired, live.as_ref()).await,
+                    Err(error) => Err(error),
+                }
+            }
             result => result,
         };
         self.metrics.applied(
@@ -210,6 +213,9 @@ impl Applier {
         tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), ?changes, "it differs from what is desired");
         // With the UID the apply cannot hit another object that got this name since.
         document::set_metadata(&mut document, "uid", &uid);
+        if let Some(version) = desired.resource_version() {
+            document::set_metadata(&mut document, "resourceVersion", &version);
+        }
         let patched = self.send(desired, &document).await?;
         self.note_answer(desired, &patched)?;
         Ok(Outcome::Patched(patched))

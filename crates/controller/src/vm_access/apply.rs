@@ -3,6 +3,7 @@
 mod drop_owner;
 mod order;
 mod ports;
+mod reused_volumes;
 
 use std::sync::Arc;
 
@@ -14,8 +15,10 @@ use novasphere_core::{
     vm_access::{
         build::{Prepared, PreparedService},
         observed::{Applied, AppliedService},
+        run_strategy,
     },
 };
+use novasphere_crd::VmAccess;
 use novasphere_foreign::kubevirt::VirtualMachine;
 use novasphere_runtime::{
     apply::{Outcome, WriteError},
@@ -33,6 +36,7 @@ use crate::children::Children;
 ///
 /// [`NotLeader`] when this process may not write any more.
 pub(super) async fn apply(
+    vm_access: &VmAccess,
     prepared: Prepared,
     owner: &Owner,
     children: &mut Children<'_>,
@@ -40,10 +44,18 @@ pub(super) async fn apply(
 ) -> Result<Applied, NotLeader> {
     let Prepared {
         virtual_machine,
+        repeats_run_strategy,
         services,
     } = prepared;
     let virtual_machine = match virtual_machine {
-        Some(desired) => apply_machine(&desired, owner, children, context).await?,
+        Some(desired) => {
+            let reused = reused_volumes::find(&desired, context).await;
+            let outcome = apply_machine(&desired, repeats_run_strategy, owner, children, context).await?;
+            if outcome.applied().is_some() {
+                reused_volumes::report(vm_access, &reused, context).await;
+            }
+            outcome
+        }
         None => ChildOutcome::NotTried,
     };
     prune(&services, owner, children, context).await?;
@@ -57,11 +69,18 @@ pub(super) async fn apply(
 /// Applies the machine. Its owner is taken off, when it is to outlive it, also when the rest is refused.
 async fn apply_machine(
     desired: &VirtualMachine,
+    repeats_run_strategy: bool,
     owner: &Owner,
     children: &mut Children<'_>,
     context: &Context,
 ) -> Result<ChildOutcome<VirtualMachine>, NotLeader> {
-    let outcome = children.apply(desired, &context.caches.virtual_machines).await?;
+    let (applier, machines) = (children.applier(), &context.caches.virtual_machines);
+    let result = if repeats_run_strategy {
+        applier.apply_repeating(desired, machines, run_strategy::repeat).await
+    } else {
+        applier.apply(desired, machines).await
+    };
+    let outcome = children.record(desired, result.map(Outcome::into_object))?;
     if outcome.failure().is_some() && desired.metadata.owner_references.is_none() {
         drop_owner::drop_owner(desired, owner, context).await?;
     }

@@ -131,7 +131,7 @@ async fn apply(
     children: &mut Children<'_>,
     context: &Context,
 ) -> Result<ApplyOutcome, ReconcileError> {
-    let applied = apply::apply(build(valid), &valid.owner, children, context).await?;
+    let applied = apply::apply(vm_access, build(valid), &valid.owner, children, context).await?;
     let live = LiveMachine {
         machine: applied
             .virtual_machine

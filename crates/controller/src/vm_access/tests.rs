@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::watches::{VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES};
+use crate::watches::{DATA_VOLUMES, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES};
 
 /// One request, in words, and its body.
 #[derive(Clone, Debug)]
@@ -42,7 +42,14 @@ fn context(refuse: Refuse) -> (Context, Calls) {
         applier: Applier::new(client.clone(), "novasphere/test", Metrics::default()).owner_label(KEY_OWNER_UID),
         reporter: Reporter::new(client.clone(), "novasphere/test", "test"),
         client,
-        apis: OptionalApis::fixed([(VIRTUAL_MACHINES, "v1"), (VIRTUAL_MACHINE_INSTANCES, "v1")].into()),
+        apis: OptionalApis::fixed(
+            [
+                (VIRTUAL_MACHINES, "v1"),
+                (VIRTUAL_MACHINE_INSTANCES, "v1"),
+                (DATA_VOLUMES, "v1beta1"),
+            ]
+            .into(),
+        ),
         caches: Caches::new(),
         status_throttle: StatusThrottle::default(),
         power_calls: PowerCalls::default(),
@@ -85,6 +92,10 @@ fn taken(verb: &str, path: &str, sent: &Value) -> Value {
     let mut object = sent.clone();
     if verb == "APPLY" && path.ends_with("/status") {
         object["spec"] = json!({"virtualMachine": {"name": "web-1"}});
+    }
+    if verb == "GET" && path.starts_with("virtualmachines/") {
+        // Somebody has stopped it, which no cache has seen.
+        object = json!({"metadata": {"ownerReferences": owner()}, "spec": {"runStrategy": "Halted"}});
     }
     if verb == "MERGE" && path.starts_with("services/") {
         object["metadata"]["ownerReferences"] = owner();
@@ -288,4 +299,82 @@ async fn a_call_is_not_made_again_for_what_else_kubevirt_says_of_the_machine() {
     machine(&context, "9", json!({}));
     assert_ne!(attempt(&paused, &context).await.unwrap(), Action::await_change());
     assert_eq!(told(&calls).len(), 1, "{:?}", told(&calls));
+}
+
+fn template(more: Value) -> VmAccess {
+    let mut template = json!({"memory": "1Gi", "rootDisk": {"containerDisk": {"image": "i"}}});
+    for (key, value) in more.as_object().unwrap() {
+        template[key] = value.clone();
+    }
+    vm_access(json!({"virtualMachine": {"template": template}}))
+}
+
+#[tokio::test]
+async fn a_run_strategy_that_somebody_changes_meanwhile_is_not_taken_back() {
+    let (context, calls) = context(|call| {
+        let is_old = call.what.starts_with("APPLY virtualmachines/") && call.body["metadata"]["resourceVersion"] == "7";
+        is_old.then_some((409, "the object has been modified"))
+    });
+    machine(&context, "7", json!({ "ownerReferences": owner() }));
+    attempt(&template(json!({"memory": "2Gi"})), &context).await.unwrap();
+    assert_eq!(
+        told(&calls),
+        [
+            "APPLY virtualmachines/web-1",
+            "GET virtualmachines/web-1",
+            "APPLY virtualmachines/web-1"
+        ]
+    );
+    let sent: Vec<_> = calls
+        .lock()
+        .iter()
+        .filter(|call| call.what.starts_with("APPLY virtualmachines/"))
+        .map(|call| {
+            (
+                call.body["spec"]["runStrategy"].clone(),
+                call.body["metadata"]["resourceVersion"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(sent, [(json!("Always"), json!("7")), (json!("Halted"), json!("99"))]);
+}
+
+#[tokio::test]
+async fn a_run_strategy_of_ours_is_written_whatever_the_machine_says() {
+    let (context, calls) = context(|_| None);
+    machine(&context, "7", json!({ "ownerReferences": owner() }));
+    let mut stopped = template(json!({}));
+    stopped.spec.power = Some(read(json!({"state": "Stopped"})));
+    attempt(&stopped, &context).await.unwrap();
+    let calls = calls.lock();
+    let body = &calls.first().unwrap().body;
+    assert_eq!(body["spec"]["runStrategy"], "Halted");
+    assert_eq!(body["metadata"].get("resourceVersion"), None);
+}
+
+#[tokio::test]
+async fn a_disk_that_comes_back_with_its_old_volume_is_told() {
+    let told_of_volumes = |claim_exists: bool| async move {
+        let refuse: Refuse = if claim_exists {
+            |_| None
+        } else {
+            |call| {
+                let is_claim = call.what.starts_with("GET persistentvolumeclaims/");
+                is_claim.then_some((404, "not found"))
+            }
+        };
+        let (context, calls) = context(refuse);
+        machine(&context, "7", json!({ "ownerReferences": owner() }));
+        let data = json!({"name": "data", "dataVolume": {"size": "1Gi", "source": {"blank": {}}}});
+        attempt(&template(json!({ "disks": [data] })), &context).await.unwrap();
+        let calls = calls.lock();
+        let looked = calls.iter().filter(|call| call.what.starts_with("GET persistentvolumeclaims/web-1-data-"));
+        assert_eq!(looked.count(), 1, "{calls:?}");
+        let notes = calls.iter().filter(|call| call.body["reason"] == "VolumeReused");
+        let notes: Vec<_> = notes.map(|call| call.body["note"].as_str().unwrap().to_owned()).collect();
+        notes
+    };
+    let [note] = &told_of_volumes(true).await[..] else { panic!() };
+    assert!(note.contains("kubectl delete datavolume,pvc web-1-data-"), "{note}");
+    assert!(told_of_volumes(false).await.is_empty());
 }

@@ -11,6 +11,7 @@ pub mod observed;
 pub mod power;
 pub mod reason;
 pub mod references;
+pub mod run_strategy;
 pub mod status;
 pub mod transition;
 pub mod validate;

@@ -10,6 +10,7 @@ use novasphere_foreign::kubevirt::{PowerSubresource, VirtualMachineInstance};
 
 use super::{
     observed::LiveMachine,
+    run_strategy,
     validated::{Machine, ValidatedVmAccess, WantedState},
 };
 
@@ -136,7 +137,7 @@ fn paused_by(instance: &VirtualMachineInstance) -> Option<&str> {
 
 /// Starts an adopted machine that has no live run.
 fn start(live: LiveMachine<'_>, run: Run) -> PowerDecision {
-    match run_strategy(live).as_str() {
+    match run_strategy::effective(live.machine).as_str() {
         // KubeVirt starts these by itself and answers 409 to a request to start them.
         "Always" => PowerDecision::wait(),
         "RerunOnFailure" if run == (Run::Ended { failed: true }) => PowerDecision::wait(),
@@ -156,7 +157,7 @@ fn start(live: LiveMachine<'_>, run: Run) -> PowerDecision {
 /// Stops an adopted machine.
 fn stop(live: LiveMachine<'_>, run: Run) -> PowerDecision {
     let lives = matches!(run, Run::Starting | Run::Running | Run::Paused { .. });
-    match run_strategy(live).as_str() {
+    match run_strategy::effective(live.machine).as_str() {
         // Also without a run: KubeVirt would start one. It makes the strategy Halted, and Always with the next start.
         "Always" => PowerDecision::call(PowerSubresource::Stop),
         "Once" => PowerDecision {
@@ -206,7 +207,7 @@ fn restart(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, run: Run, now: 
     // One that cannot start as it is may be able to after a change of the spec, which only the next run takes up.
     let is_due = matches!(run, Run::Starting | Run::Running | Run::Paused { .. })
         && began.is_some_and(|began| began.0 < restarted_at);
-    match run_strategy(live).as_str() {
+    match run_strategy::effective(live.machine).as_str() {
         _ if !is_due => PowerDecision::wait(),
         // It is being stopped.
         "Halted" => PowerDecision::wait(),
@@ -214,23 +215,6 @@ fn restart(vm_access: &ValidatedVmAccess, live: LiveMachine<'_>, run: Run, now: 
             "KubeVirt does not restart a machine with runStrategy Once. Change its runStrategy, or remove spec.power.restartedAt.",
         ),
         _ => PowerDecision::call(PowerSubresource::Restart),
-    }
-}
-
-/// `KubeVirt`'s `VirtualMachine.RunStrategy()` (kubevirt.io/api `core/v1/types.go`).
-fn run_strategy(live: LiveMachine<'_>) -> String {
-    let spec = live
-        .machine
-        .and_then(|machine| machine.spec.as_ref())
-        .map(novasphere_foreign::CompactJson::to_value);
-    let field = |name: &str| spec.as_ref().and_then(|spec| spec.get(name));
-    match (
-        field("runStrategy").and_then(serde_json::Value::as_str),
-        field("running"),
-    ) {
-        (Some(strategy), _) => strategy.to_owned(),
-        (None, Some(serde_json::Value::Bool(true))) => "Always".to_owned(),
-        (None, _) => "Halted".to_owned(),
     }
 }
 

@@ -7,12 +7,14 @@ mod overrides;
 mod power_conflict;
 pub(super) mod template;
 
+use kube::ResourceExt;
 use novasphere_crd::{PowerState, VmAccess, VmAccessSpec};
 
 pub use self::error::{Part, ValidateError};
 use super::{
     allowed_references,
     references::References,
+    run_strategy::RunStrategy,
     validated::{Machine, OwnedMachine, ValidatedPower, ValidatedService, ValidatedVmAccess, WantedState},
 };
 use crate::{
@@ -41,9 +43,12 @@ pub fn validate(vm_access: &VmAccess, references: &References) -> Result<Validat
                 return Err(ValidateError::NoPodNetwork);
             }
             machine::owned(&owner, &machine_name, &template, references).map(|live| {
+                let run_strategy = RunStrategy::of(power.state, live);
+                let repeated = live.filter(|_| run_strategy.is_peoples());
                 Machine::Owned(Box::new(OwnedMachine {
                     deletion_policy: spec.virtual_machine.deletion_policy.unwrap_or_default(),
-                    run_strategy: machine::run_strategy(power.state, live),
+                    repeated_version: repeated.and_then(ResourceExt::resource_version),
+                    run_strategy,
                     template,
                 }))
             })

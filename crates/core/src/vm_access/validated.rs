@@ -12,7 +12,7 @@ use novasphere_crd::{
 };
 use serde_json::{Map, Value};
 
-use super::reason::VirtualMachineReason;
+use super::{reason::VirtualMachineReason, run_strategy::RunStrategy};
 use crate::{
     label::Owner,
     name::{DnsLabel, DnsSubdomain},
@@ -54,6 +54,8 @@ pub struct OwnedMachine {
     pub deletion_policy: DeletionPolicy,
     /// `spec.runStrategy`.
     pub run_strategy: RunStrategy,
+    /// The version of the live machine whose run strategy is repeated, when people decide it.
+    pub repeated_version: Option<String>,
     /// Everything else.
     pub template: Template,
 }
@@ -65,20 +67,6 @@ pub struct MachineUnavailable {
     pub reason: VirtualMachineReason,
     /// What is missing, and what to do.
     pub message: String,
-}
-
-/// When `KubeVirt` keeps the machine running.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunStrategy {
-    /// `power` decides: `Always` or `Halted`.
-    Wanted(&'static str),
-    /// People decide. A new machine gets `Manual`; later the field is what it is in the live object.
-    ///
-    /// The field cannot be left out of what is applied: `KubeVirt` requires it, and server-side apply would remove it from
-    /// a machine that it was applied to before. Repeating the live value never undoes what `virtctl` or a user wrote.
-    Peoples(Value),
-    /// As before, on a machine whose author uses the deprecated `spec.running` in its place.
-    PeoplesRunning(bool),
 }
 
 /// The wanted power state.

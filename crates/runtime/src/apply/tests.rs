@@ -13,9 +13,9 @@ use tower_test::mock;
 
 use super::*;
 
-type Calls = mock::Handle<Request<Body>, Response<Body>>;
+pub(super) type Calls = mock::Handle<Request<Body>, Response<Body>>;
 
-fn applier() -> (Applier, Calls) {
+pub(super) fn applier() -> (Applier, Calls) {
     let (service, calls) = mock::pair::<Request<Body>, Response<Body>>();
     // A call that the test does not answer fails instead of waiting for ever.
     let service = service.map_future(|answer| async move {
@@ -30,7 +30,7 @@ fn applier() -> (Applier, Calls) {
     )
 }
 
-fn service(edit: impl FnOnce(&mut Value)) -> Service {
+pub(super) fn service(edit: impl FnOnce(&mut Value)) -> Service {
     let mut value = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "web", "namespace": "ns", "ownerReferences": [owner("u1")]},
@@ -45,7 +45,7 @@ fn owner(uid: &str) -> Value {
 }
 
 /// What the apiserver makes of a desired service.
-fn stored(desired: &Service) -> Service {
+pub(super) fn stored(desired: &Service) -> Service {
     let mut value = document::desired(desired).unwrap();
     value["metadata"]["uid"] = json!("s1");
     value["metadata"]["resourceVersion"] = json!("7");
@@ -55,15 +55,15 @@ fn stored(desired: &Service) -> Service {
     serde_json::from_value(value).unwrap()
 }
 
-struct Call {
-    method: Method,
+pub(super) struct Call {
+    pub(super) method: Method,
     path: String,
     query: String,
-    body: Value,
+    pub(super) body: Value,
 }
 
 /// Answers the next call; a call that does not come fails the test.
-async fn expect(calls: &mut Calls, status: u16, answer: &impl Serialize) -> Call {
+pub(super) async fn expect(calls: &mut Calls, status: u16, answer: &impl Serialize) -> Call {
     let next = tokio::time::timeout(Duration::from_secs(5), calls.next_request())
         .await
         .expect("no call was made");
@@ -80,12 +80,12 @@ async fn expect(calls: &mut Calls, status: u16, answer: &impl Serialize) -> Call
     }
 }
 
-fn status(code: u16, reason: &str, message: &str) -> Value {
+pub(super) fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message})
 }
 
 /// Fails when a call was made.
-fn expect_none(mut calls: Calls) {
+pub(super) fn expect_none(mut calls: Calls) {
     let next = calls.poll_request();
     assert!(
         matches!(next, std::task::Poll::Pending | std::task::Poll::Ready(None)),

@@ -1,6 +1,9 @@
 //! Volumes that CDI makes and fills, as `KubeVirt`'s `dataVolumeTemplates`.
 
+use std::collections::BTreeSet;
+
 use novasphere_crd::{DataVolume, DataVolumeSource, VolumeAccessMode, VolumeMode};
+use novasphere_foreign::{CompactJson, kubevirt::VirtualMachine};
 use serde_json::{Value, json};
 
 use super::virtual_machine::without_absent;
@@ -26,6 +29,28 @@ pub(super) fn build(name: &str, namespace: &str, volume: &DataVolume) -> Value {
     ]);
     // `storage` and not `pvc`: CDI then chooses what is not said by what it knows about the storage class.
     json!({"metadata": {"name": name}, "spec": {"source": source(&volume.source, namespace), "storage": storage}})
+}
+
+/// The names of the volumes that `desired` has a template for, and `live` has not.
+///
+/// `KubeVirt` makes a volume when the machine gets its template, and leaves it when the template goes. So one that is there already has what
+/// was written to it before.
+#[must_use]
+pub fn added(desired: &VirtualMachine, live: &VirtualMachine) -> BTreeSet<String> {
+    let wanted = templates(desired);
+    if wanted.is_empty() {
+        return wanted;
+    }
+    &wanted - &templates(live)
+}
+
+fn templates(machine: &VirtualMachine) -> BTreeSet<String> {
+    const TEMPLATES: &str = "dataVolumeTemplates";
+    let spec = machine.spec.as_ref().filter(|spec| spec.as_str().contains(TEMPLATES));
+    let spec = spec.map(CompactJson::to_value).unwrap_or_default();
+    let templates = spec.get(TEMPLATES).and_then(Value::as_array);
+    let name = |template: &Value| Some(template.pointer("/metadata/name")?.as_str()?.to_owned());
+    templates.into_iter().flatten().filter_map(name).collect()
 }
 
 fn source(source: &DataVolumeSource, namespace: &str) -> Value {
@@ -83,5 +108,33 @@ fn volume_mode(mode: VolumeMode) -> &'static str {
     match mode {
         VolumeMode::Filesystem => "Filesystem",
         VolumeMode::Block => "Block",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(templates: &[&str]) -> VirtualMachine {
+        let templates: Vec<_> = templates
+            .iter()
+            .map(|name| json!({"metadata": {"name": name}}))
+            .collect();
+        serde_json::from_value(json!({"metadata": {"name": "web-1"}, "spec": {"dataVolumeTemplates": templates}}))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_a_machine_gets_a_template_for_is_added() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(
+            added(&machine(&["root", "data"]), &machine(&["root"])),
+            names(&["data"])
+        );
+        assert_eq!(added(&machine(&["root"]), &machine(&["root", "data"])), names(&[]));
+        let bare =
+            serde_json::from_value(json!({"metadata": {"name": "web-1"}, "spec": {"runStrategy": "Manual"}})).unwrap();
+        assert_eq!(added(&machine(&["root"]), &bare), names(&["root"]));
+        assert_eq!(added(&bare, &machine(&["root"])), names(&[]));
     }
 }

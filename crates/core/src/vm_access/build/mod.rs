@@ -7,6 +7,7 @@ mod virtual_machine;
 use k8s_openapi::api::core::v1::Service;
 use novasphere_foreign::kubevirt::VirtualMachine;
 
+pub use self::data_volume::added as added_data_volumes;
 pub(super) use self::virtual_machine::{plain_spec, wanted_spec};
 use super::validated::{Machine, ValidatedVmAccess};
 
@@ -15,6 +16,8 @@ use super::validated::{Machine, ValidatedVmAccess};
 pub struct Prepared {
     /// The virtual machine; `None` for an adopted one, and while nothing can be done about it.
     pub virtual_machine: Option<VirtualMachine>,
+    /// Its run strategy is that of the live machine, of which the version is stated; see [`repeat`](super::run_strategy::repeat).
+    pub repeats_run_strategy: bool,
     /// The Services, in the order of the spec. Those of this owner that are not among them are to be deleted.
     pub services: Vec<PreparedService>,
 }
@@ -31,20 +34,18 @@ pub struct PreparedService {
 /// The objects that `vm_access` wants.
 #[must_use]
 pub fn build(vm_access: &ValidatedVmAccess) -> Prepared {
-    let virtual_machine = match &vm_access.machine {
-        Ok(Machine::Owned(machine)) => Some(virtual_machine::build(
-            &vm_access.owner,
-            vm_access.machine_name.as_str(),
-            machine,
-        )),
+    let owned = match &vm_access.machine {
+        Ok(Machine::Owned(machine)) => Some(machine),
         Ok(Machine::Adopted) | Err(_) => None,
     };
+    let name = vm_access.machine_name.as_str();
     let services = vm_access.services.iter().map(|service| PreparedService {
         name: service.name.clone(),
-        service: services::build(&vm_access.owner, vm_access.machine_name.as_str(), service),
+        service: services::build(&vm_access.owner, name, service),
     });
     Prepared {
-        virtual_machine,
+        virtual_machine: owned.map(|machine| virtual_machine::build(&vm_access.owner, name, machine)),
+        repeats_run_strategy: owned.is_some_and(|machine| machine.run_strategy.is_peoples()),
         services: services.collect(),
     }
 }

@@ -9,9 +9,12 @@ use novasphere_foreign::{CompactJson, kubevirt::VirtualMachine};
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::validated::{
-        Attachment, CloudInitContent, OwnedMachine, RunStrategy, Size, Template, ValidatedCloudInit, ValidatedDisk,
-        ValidatedDiskSource, ValidatedNetwork,
+    super::{
+        run_strategy,
+        validated::{
+            Attachment, CloudInitContent, OwnedMachine, Size, Template, ValidatedCloudInit, ValidatedDisk,
+            ValidatedDiskSource, ValidatedNetwork,
+        },
     },
     data_volume,
 };
@@ -41,6 +44,7 @@ pub(super) fn build(owner: &Owner, name: &str, machine: &OwnedMachine) -> Virtua
             labels: Some(labels),
             annotations: (!template.annotations.is_empty()).then(|| template.annotations.clone()),
             owner_references,
+            resource_version: machine.repeated_version.clone(),
             ..ObjectMeta::default()
         },
         spec: Some(CompactJson::from(spec(&owner.namespace, machine))),
@@ -50,12 +54,9 @@ pub(super) fn build(owner: &Owner, name: &str, machine: &OwnedMachine) -> Virtua
 
 fn spec(namespace: &str, machine: &OwnedMachine) -> Value {
     let mut spec = wanted_spec(namespace, &machine.template);
-    let (field, value) = match &machine.run_strategy {
-        RunStrategy::Wanted(strategy) => ("runStrategy", (*strategy).into()),
-        RunStrategy::Peoples(strategy) => ("runStrategy", strategy.clone()),
-        RunStrategy::PeoplesRunning(running) => ("running", (*running).into()),
-    };
-    merge(&mut spec, &json!({ field: value }));
+    if let Some(fields) = spec.as_object_mut() {
+        run_strategy::set(fields, &machine.run_strategy);
+    }
     spec
 }
 

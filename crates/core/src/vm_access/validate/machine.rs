@@ -1,13 +1,12 @@
 //! Whose machine it is, and whether anything can be done about it now.
 
 use novasphere_foreign::kubevirt::VirtualMachine;
-use serde_json::Value;
 
 use super::super::{
     observed::is_ours,
     reason::VirtualMachineReason,
     references::References,
-    validated::{MachineUnavailable, RunStrategy, Template, ValidatedDiskSource, WantedState},
+    validated::{MachineUnavailable, Template, ValidatedDiskSource},
 };
 use crate::{
     label::{self, Owner},
@@ -102,24 +101,4 @@ fn kubevirt_is_there(references: &References) -> Result<(), MachineUnavailable> 
             "The cluster has no KubeVirt (kubevirt.io). Install KubeVirt; this goes on by itself when KubeVirt appears."
                 .into(),
     })
-}
-
-/// Who decides `spec.runStrategy`, and what it is.
-pub(super) fn run_strategy(wanted: WantedState, live: Option<&VirtualMachine>) -> RunStrategy {
-    match wanted {
-        // A paused machine is a running one whose CPUs do not turn.
-        WantedState::Running | WantedState::Paused => RunStrategy::Wanted("Always"),
-        WantedState::Stopped => RunStrategy::Wanted("Halted"),
-        WantedState::Any => {
-            let spec = live
-                .and_then(|live| live.spec.as_ref())
-                .map(novasphere_foreign::CompactJson::to_value);
-            let field = |name: &str| spec.as_ref().and_then(|spec| spec.get(name)).cloned();
-            match (field("runStrategy"), field("running")) {
-                (Some(strategy), _) => RunStrategy::Peoples(strategy),
-                (None, Some(Value::Bool(running))) => RunStrategy::PeoplesRunning(running),
-                _ => RunStrategy::Peoples("Manual".into()),
-            }
-        }
-    }
 }

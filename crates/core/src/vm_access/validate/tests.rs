@@ -11,11 +11,7 @@ use novasphere_foreign::kubevirt::VirtualMachine;
 use serde_json::{Value, json};
 
 use super::{
-    super::{
-        reason::VirtualMachineReason,
-        references::Apis,
-        validated::{MachineUnavailable, RunStrategy},
-    },
+    super::{reason::VirtualMachineReason, references::Apis, validated::MachineUnavailable},
     *,
 };
 use crate::vm_access::virtual_machine_name;
@@ -238,10 +234,10 @@ fn the_run_strategy_is_ours_with_power_and_peoples_without() {
     assert_eq!(strategy(Some("Stopped"), live.clone()), RunStrategy::Wanted("Halted"));
     assert_eq!(strategy(None, None), RunStrategy::Peoples("Manual".into()));
     assert_eq!(strategy(None, live), RunStrategy::Peoples("RerunOnFailure".into()));
-    assert_eq!(
-        strategy(None, Some(json!({"running": true}))),
-        RunStrategy::PeoplesRunning(true)
-    );
+    let running = Some(json!({"running": true}));
+    assert_eq!(strategy(None, running.clone()), RunStrategy::PeoplesRunning(true));
+    // KubeVirt refuses a machine with both fields.
+    assert_eq!(strategy(Some("Stopped"), running), RunStrategy::WantedRunning(false));
 }
 
 #[test]
