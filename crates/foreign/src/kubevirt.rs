@@ -263,16 +263,35 @@ pub enum PowerSubresource {
 }
 
 impl PowerSubresource {
+    /// The name of the subresource.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
+        }
+    }
+
+    /// The kind that it is of.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Start | Self::Stop | Self::Restart => "VirtualMachine",
+            Self::Pause | Self::Unpause => "VirtualMachineInstance",
+        }
+    }
+
     /// The path of the call for the machine `name` in `namespace`.
     #[must_use]
     pub fn path(self, namespace: &str, name: &str) -> String {
-        let (plural, verb) = match self {
-            Self::Start => (VirtualMachine::URL_PATH_SEGMENT, "start"),
-            Self::Stop => (VirtualMachine::URL_PATH_SEGMENT, "stop"),
-            Self::Restart => (VirtualMachine::URL_PATH_SEGMENT, "restart"),
-            Self::Pause => (VirtualMachineInstance::URL_PATH_SEGMENT, "pause"),
-            Self::Unpause => (VirtualMachineInstance::URL_PATH_SEGMENT, "unpause"),
+        let plural = match self {
+            Self::Start | Self::Stop | Self::Restart => VirtualMachine::URL_PATH_SEGMENT,
+            Self::Pause | Self::Unpause => VirtualMachineInstance::URL_PATH_SEGMENT,
         };
+        let verb = self.name();
         format!("/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/{plural}/{name}/{verb}")
     }
 }

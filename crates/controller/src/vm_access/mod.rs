@@ -142,7 +142,7 @@ async fn apply(
     let power = decide(valid, live, Timestamp::now());
     let (mut power_pending, mut power_failure) = (None, None);
     if let Some(call) = power.call {
-        match context.power_calls.make(call, live, &context.client).await {
+        match context.power_calls.make(call, live, &context.applier).await {
             Ok(pending) => {
                 if pending.is_some_and(|pending| pending.is_new) {
                     report_call(vm_access, references, call, power.warning, context).await;
@@ -171,15 +171,16 @@ async fn report_call(
     warning: Option<&str>,
     context: &Context,
 ) {
-    let (reason, verb) = match call {
-        PowerSubresource::Start => ("Started", "start"),
-        PowerSubresource::Stop => ("Stopped", "stop"),
-        PowerSubresource::Restart => ("Restarted", "restart"),
-        PowerSubresource::Pause => ("Paused", "pause"),
-        PowerSubresource::Unpause => ("Unpaused", "unpause"),
+    let reason = match call {
+        PowerSubresource::Start => "Started",
+        PowerSubresource::Stop => "Stopped",
+        PowerSubresource::Restart => "Restarted",
+        PowerSubresource::Pause => "Paused",
+        PowerSubresource::Unpause => "Unpaused",
     };
     let note = format!(
-        "Asked KubeVirt to {verb} the virtual machine {}, as spec.power says",
+        "Asked KubeVirt to {} the virtual machine {}, as spec.power says",
+        call.name(),
         references.virtual_machine_name
     );
     context

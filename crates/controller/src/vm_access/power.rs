@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use http::{Method, Request};
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 use novasphere_core::{
     failure::{Failure, FailureKind},
     vm_access::observed::LiveMachine,
 };
 use novasphere_foreign::kubevirt::PowerSubresource;
 use novasphere_runtime::{
-    apply::{ApiReason, WriteError},
+    apply::{ApiReason, Applier, WriteError},
     per_object::PerObject,
 };
 use parking_lot::Mutex;
@@ -59,7 +58,7 @@ impl PowerCalls {
         &self,
         subresource: PowerSubresource,
         live: LiveMachine<'_>,
-        client: &Client,
+        applier: &Applier,
     ) -> Result<Option<Pending>, WriteError> {
         let Some(machine) = live.machine else { return Ok(None) };
         let (namespace, name) = (machine.namespace().unwrap_or_default(), machine.name_any());
@@ -71,13 +70,10 @@ impl PowerCalls {
         if let Some(left) = self.left(&machine.uid().unwrap_or_default(), &call) {
             return Ok(Some(Pending { is_new: false, left }));
         }
-        let request = Request::builder()
-            .method(Method::PUT)
-            .uri(subresource.path(&namespace, &name))
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(b"{}".to_vec())
-            .map_err(|error| WriteError::Internal(error.to_string()))?;
-        client.request_text(request).await.map_err(WriteError::from)?;
+        let (kind, path) = (subresource.kind(), subresource.path(&namespace, &name));
+        applier
+            .call_subresource(kind, &machine.metadata, subresource.name(), &path)
+            .await?;
         self.record(&machine.uid().unwrap_or_default(), call);
         Ok(Some(Pending {
             is_new: true,

@@ -31,6 +31,10 @@ type Calls = Arc<Mutex<Vec<Call>>>;
 type Refuse = fn(&Call) -> Option<(u16, &'static str)>;
 
 fn context(refuse: Refuse) -> (Context, Calls) {
+    counted_context(refuse, Metrics::default())
+}
+
+fn counted_context(refuse: Refuse, metrics: Metrics) -> (Context, Calls) {
     let calls = Calls::default();
     let seen = Arc::clone(&calls);
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -39,7 +43,7 @@ fn context(refuse: Refuse) -> (Context, Calls) {
     });
     let client = Client::new(service, "default");
     let context = Context {
-        applier: Applier::new(client.clone(), "novasphere/test", Metrics::default()).owner_label(KEY_OWNER_UID),
+        applier: Applier::new(client.clone(), "novasphere/test", metrics).owner_label(KEY_OWNER_UID),
         reporter: Reporter::new(client.clone(), "novasphere/test", "test"),
         client,
         apis: OptionalApis::fixed(
@@ -368,13 +372,39 @@ async fn a_disk_that_comes_back_with_its_old_volume_is_told() {
         let data = json!({"name": "data", "dataVolume": {"size": "1Gi", "source": {"blank": {}}}});
         attempt(&template(json!({ "disks": [data] })), &context).await.unwrap();
         let calls = calls.lock();
-        let looked = calls.iter().filter(|call| call.what.starts_with("GET persistentvolumeclaims/web-1-data-"));
+        let looked = calls
+            .iter()
+            .filter(|call| call.what.starts_with("GET persistentvolumeclaims/web-1-data-"));
         assert_eq!(looked.count(), 1, "{calls:?}");
         let notes = calls.iter().filter(|call| call.body["reason"] == "VolumeReused");
-        let notes: Vec<_> = notes.map(|call| call.body["note"].as_str().unwrap().to_owned()).collect();
+        let notes: Vec<_> = notes
+            .map(|call| call.body["note"].as_str().unwrap().to_owned())
+            .collect();
         notes
     };
-    let [note] = &told_of_volumes(true).await[..] else { panic!() };
+    let [note] = &told_of_volumes(true).await[..] else {
+        panic!()
+    };
     assert!(note.contains("kubectl delete datavolume,pvc web-1-data-"), "{note}");
     assert!(told_of_volumes(false).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_power_call_is_counted_like_every_write() {
+    let metrics = Metrics::default();
+    let (context, _) = counted_context(|_| None, metrics.clone());
+    machine(&context, "7", json!({}));
+    instance(&context, "8");
+    let paused = vm_access(json!({"virtualMachine": {"name": "web-1"}, "power": {"state": "Paused"}}));
+    attempt(&paused, &context).await.unwrap();
+    assert_eq!(metrics.writes("VirtualMachineInstance", "pause", "Succeeded"), 1);
+    let (context, _) = counted_context(
+        |call| call.what.ends_with("/stop").then_some((409, "it is stopped already")),
+        metrics.clone(),
+    );
+    machine(&context, "7", json!({}));
+    instance(&context, "8");
+    let stopped = vm_access(json!({"virtualMachine": {"name": "web-1"}, "power": {"state": "Stopped"}}));
+    attempt(&stopped, &context).await.unwrap_err();
+    assert_eq!(metrics.writes("VirtualMachine", "stop", "Conflict"), 1);
 }

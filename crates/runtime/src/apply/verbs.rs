@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 
+use http::{Request, header};
 use k8s_openapi::{
     ClusterResourceScope,
     api::{coordination::v1::Lease, core::v1::Pod},
@@ -30,6 +31,8 @@ pub(super) enum Verb {
     Create,
     Renew,
     Delete,
+    /// The call of a subresource that changes its object, by its name.
+    Subresource(&'static str),
 }
 
 impl Verb {
@@ -45,6 +48,7 @@ impl Verb {
             Self::Create => "create",
             Self::Renew => "renew",
             Self::Delete => "delete",
+            Self::Subresource(name) => name,
         }
     }
 
@@ -231,6 +235,29 @@ impl Applier {
         let patch = Patch::Strategic(patch);
         let answer = self.sent(Verb::Resize, live, api.patch_resize(&name, &params, &patch));
         Ok(shown_by(cache, answer.await?))
+    }
+
+    /// Asks a subresource of another API server to change an object, such as KubeVirt's `stop`, by a PUT of an empty object to `path`. The
+    /// answer is not read.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; what a conflict means is the subresource's to say.
+    pub async fn call_subresource(
+        &self,
+        kind: &str,
+        object: &ObjectMeta,
+        name: &'static str,
+        path: &str,
+    ) -> Result<(), WriteError> {
+        let request = Request::put(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(b"{}".to_vec())
+            .map_err(|error| WriteError::Internal(error.to_string()))?;
+        let result = self.client.request_text(request).await;
+        let result = result.map(drop).map_err(WriteError::from);
+        self.note(Verb::Subresource(name), kind, object, result.as_ref().err());
+        result
     }
 
     /// Applies fields of the status of an object that has no type, because this version cannot decode it. The answer is not read.
