@@ -3,7 +3,7 @@
 //! Everything that can be refused is refused before the `WebSocket` opens, so that a client gets an HTTP status with a sentence.
 //! What happens later (the console cannot be reached, the session ends) has a close code.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use http::{HeaderMap, Request, Response};
 use hyper::{body::Incoming, upgrade};
@@ -29,6 +29,7 @@ use novasphere_runtime::{
     apply::{ApiReason, Applier, WriteError},
     namespaced::Namespaced,
     serve::status::{ResponseBody, StatusError},
+    shares::Shares,
 };
 use novasphere_sessions::SessionGateway;
 use novasphere_wire::{
@@ -39,14 +40,13 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
     time::{Duration, timeout},
 };
 use tracing::Instrument;
 
 use crate::{
     FIELD_MANAGER, REVIEW_MAX_AGE,
-    token::{WAITING_LIMIT, ready},
+    token::{ready, waiting_places},
 };
 
 /// The time from the answer until the connection is a `WebSocket`.
@@ -111,7 +111,7 @@ pub struct ConsoleHandler {
     client: Client,
     applier: Applier,
     gateway: SessionGateway,
-    waiting: Arc<Semaphore>,
+    waiting: Shares,
 }
 
 /// Who asks, and from where.
@@ -131,7 +131,7 @@ impl ConsoleHandler {
             client: gateway.client().clone(),
             applier: gateway.applier().with_field_manager(FIELD_MANAGER),
             gateway,
-            waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
+            waiting: waiting_places(),
         }
     }
 
@@ -224,7 +224,7 @@ impl ConsoleHandler {
         self.require(caller, &connect_right(namespace, name)).await?;
         let handshake = handshake(&request)?;
         let sessions: Api<ConsoleSession> = Api::namespaced(self.client.clone(), namespace);
-        let session = ready(&sessions, name, &self.waiting).await?;
+        let session = ready(&sessions, name, &caller.user.name, &self.waiting).await?;
         let admitted = self.admit(&session, caller).await;
         let target = &session.spec.target_ref.name;
         let admitted = admitted.map_err(|refusal| refused(&refusal, target, is_started(&session)))?;

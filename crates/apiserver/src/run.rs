@@ -18,7 +18,7 @@ use crate::{
     connect::ConsoleHandler,
     front_proxy::{AnyCertificate, FrontProxy},
     metrics::ApiMetrics,
-    server::{ApiServer, serve},
+    server::{ApiServer, request_places, serve},
     token::TokenHandler,
 };
 
@@ -99,6 +99,7 @@ pub async fn run(options: ServingOptions<ApiserverConfig>, metrics: ApiMetrics) 
         metrics,
         consoles: ConsoleHandler::new(gateway.clone()),
         tokens: TokenHandler::new(gateway, endpoints),
+        requests: request_places(),
     });
     let tls = Arc::new(server_config(certificate.resolver())?);
     let mut listeners = Listeners::new(shutdown);

@@ -14,6 +14,7 @@ use novasphere_runtime::{
         Place, PlaceLimits, Places, accept,
         status::{ResponseBody, StatusError, bytes_response, json_response},
     },
+    shares::{NoPlace, Shares},
     telemetry::traces::continue_trace,
 };
 use rustls::{ServerConfig, pki_types::CertificateDer};
@@ -76,6 +77,16 @@ const BODY_BYTES: usize = 64 * 1024;
 /// The time that a request may take until it is answered.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Requests of users that are answered at a time, and those of one user among them: each holds a connection of kube-apiserver's.
+const REQUESTS_LIMIT: usize = PROXY_LIMIT;
+const REQUESTS_PER_USER_LIMIT: usize = 256;
+
+/// Places for requests of users.
+#[must_use]
+pub fn request_places() -> Shares {
+    Shares::new(REQUESTS_LIMIT, REQUESTS_PER_USER_LIMIT)
+}
+
 /// What answers requests.
 pub struct ApiServer {
     /// Whose requests are kube-apiserver's.
@@ -88,6 +99,8 @@ pub struct ApiServer {
     pub consoles: ConsoleHandler,
     /// Tokens.
     pub tokens: TokenHandler,
+    /// [`request_places`].
+    pub requests: Shares,
 }
 
 /// The other end of a connection.
@@ -302,6 +315,11 @@ impl ApiServer {
             user: &user,
             client: client_address(headers, peer.address),
         };
+        // Until it is answered; a console that is open holds none.
+        let _place = self
+            .requests
+            .take(&user.name)
+            .map_err(|why| too_many(why, &user.name))?;
         match subresource {
             Subresource::VmAccessConsole => {
                 let kind = SessionTargetKind::VmAccess;
@@ -325,6 +343,15 @@ impl ApiServer {
             }
         }
     }
+}
+
+fn too_many(why: NoPlace, user: &str) -> StatusError {
+    StatusError::TooManyRequests(match why {
+        NoPlace::Full(limit) => format!("{limit} requests are being answered already; try again"),
+        NoPlace::ShareUsed(share) => format!(
+            "{share} requests of user {user:?} are being answered already, and a user may have no more; wait for some of them, and try again"
+        ),
+    })
 }
 
 async fn body(request: Request<Incoming>) -> Result<bytes::Bytes, StatusError> {
@@ -398,6 +425,17 @@ mod tests {
             code,
             serde_json::from_str(body).unwrap_or_else(|_| panic!("{head}: {body:?}")),
         )
+    }
+
+    #[test]
+    fn a_user_whose_requests_are_not_answered_leaves_room_for_others() {
+        let places = request_places();
+        let taken: Vec<_> = std::iter::from_fn(|| places.take("jane").ok()).collect();
+        assert_eq!(taken.len(), REQUESTS_PER_USER_LIMIT);
+        let refused = too_many(places.take("jane").unwrap_err(), "jane");
+        assert_eq!(refused.code(), 429);
+        assert!(refused.to_string().starts_with("256 requests of user \"jane\""), "{refused}");
+        assert!(places.take("joe").is_ok());
     }
 
     #[tokio::test]

@@ -12,13 +12,18 @@ use novasphere_core::console_session::{
 };
 use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionStatus, SessionPhase, condition};
 use novasphere_dataplane::audit::{AuditEvent, AuditRecord};
-use novasphere_runtime::{access::UserInfo, optimistic::UpdateError, serve::status::StatusError};
+use novasphere_runtime::{
+    access::UserInfo,
+    optimistic::UpdateError,
+    serve::status::StatusError,
+    shares::{NoPlace, Shares},
+};
 use novasphere_sessions::SessionGateway;
 use novasphere_wire::token::TokenHash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 use crate::{GROUP, REVIEW_MAX_AGE, VERSION, connect::ApiCaller};
 
@@ -28,8 +33,9 @@ pub const KIND: &str = "ConsoleToken";
 /// The time that a session may take to become ready: it may just have been created.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Requests that wait for a session at a time.
-pub(crate) const WAITING_LIMIT: usize = 256;
+/// Requests that wait for a session at a time, and those of one user among them.
+const WAITING_LIMIT: usize = 256;
+const WAITING_PER_USER_LIMIT: usize = 32;
 
 /// The shortest validity that can be asked for, in seconds.
 const EXPIRATION_SECONDS_MIN: u64 = 5;
@@ -153,7 +159,7 @@ impl TokenOptions {
 pub struct TokenHandler {
     gateway: SessionGateway,
     endpoints: Arc<Endpoints>,
-    waiting: Arc<Semaphore>,
+    waiting: Shares,
 }
 
 impl TokenHandler {
@@ -163,7 +169,7 @@ impl TokenHandler {
         Self {
             gateway,
             endpoints: Arc::new(endpoints),
-            waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
+            waiting: waiting_places(),
         }
     }
 
@@ -211,7 +217,7 @@ impl TokenHandler {
         self.require(user, &token_right(namespace, name)).await?;
         let options = TokenOptions::read(body)?;
         let sessions: Api<ConsoleSession> = Api::namespaced(self.gateway.client().clone(), namespace);
-        let session = ready(&sessions, name, &self.waiting).await?;
+        let session = ready(&sessions, name, &user.name, &self.waiting).await?;
         if !may_have_token(&session.spec, &user.name, &user.groups) {
             return Err(StatusError::Forbidden(format!(
                 "user {:?} is in neither users nor groups of the ConsoleSession {name:?}; ask its owner for one of your own",
@@ -281,22 +287,37 @@ impl TokenHandler {
     }
 }
 
+/// Places for requests that wait for a session.
+pub(crate) fn waiting_places() -> Shares {
+    Shares::new(WAITING_LIMIT, WAITING_PER_USER_LIMIT)
+}
+
 /// The session when it can be entered, after at most [`READY_TIMEOUT`]. `waiting` has places for those who wait.
 pub(crate) async fn ready(
     sessions: &Api<ConsoleSession>,
     name: &str,
-    waiting: &Semaphore,
+    user: &str,
+    waiting: &Shares,
 ) -> Result<ConsoleSession, StatusError> {
     let session = read(sessions, name).await?;
     if is_settled(&session) {
         return Ok(session);
     }
-    let busy = || StatusError::TooManyRequests("too many requests wait for their sessions; try again".to_owned());
-    let _place = waiting.try_acquire().map_err(|_| busy())?;
+    let _place = waiting.take(user).map_err(|why| crowded(why, user))?;
     let settled = |session: Option<&ConsoleSession>| session.is_none_or(is_settled);
     // When the time is over, what the session's status says by then is the answer.
     let _ = timeout(READY_TIMEOUT, await_condition(sessions.clone(), name, settled)).await;
     read(sessions, name).await
+}
+
+fn crowded(why: NoPlace, user: &str) -> StatusError {
+    StatusError::TooManyRequests(match why {
+        NoPlace::Full(limit) => format!("{limit} requests wait for their sessions already; try again"),
+        NoPlace::ShareUsed(share) => format!(
+            "{share} requests of user {user:?} wait for their sessions already, and a user may have no more; wait until these are answered, and \
+             try again"
+        ),
+    })
 }
 
 /// The console that the session opens; a `VmAccess` has one right for all of them.
@@ -400,6 +421,26 @@ mod tests {
         ] {
             assert_eq!(TokenOptions::read(body.as_bytes()).unwrap_err().code(), code, "{body}");
         }
+    }
+
+    #[test]
+    fn a_user_who_waits_often_keeps_no_other_user_from_waiting() {
+        let waiting = waiting_places();
+        let taken: Vec<_> = std::iter::from_fn(|| waiting.take("jane").ok()).collect();
+        assert_eq!(taken.len(), WAITING_PER_USER_LIMIT);
+        let refused = crowded(waiting.take("jane").unwrap_err(), "jane");
+        assert_eq!(refused.code(), 429);
+        assert!(
+            refused.to_string().contains("32 requests of user \"jane\""),
+            "{refused}"
+        );
+        assert!(waiting.take("joe").is_ok());
+        let others: Vec<_> = (0..WAITING_LIMIT)
+            .map(|number| waiting.take(&number.to_string()))
+            .collect();
+        let refused = crowded(*others.last().unwrap().as_ref().unwrap_err(), "late");
+        assert_eq!(refused.code(), 429);
+        assert!(refused.to_string().starts_with("256 requests wait"), "{refused}");
     }
 
     #[test]

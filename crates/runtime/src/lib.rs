@@ -7,7 +7,7 @@
 //! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
 //! ([`cache`], [`read_your_writes`]), what waits to be reconciled or is remembered of each object ([`queue`], [`backoff`],
 //! [`per_object`]), certificates ([`tls`], [`ca`]),
-//! room for many connections ([`open_files`]), what people see of it all ([`events`]), how a role's permissions are
+//! room for many connections ([`open_files`]), shares of what is waited in ([`shares`]), what people see of it all ([`events`]), how a role's permissions are
 //! written down ([`rbac`]), and which rights a user has ([`access`]).
 
 pub mod access;
@@ -34,6 +34,7 @@ pub mod queue;
 pub mod rbac;
 pub mod read_your_writes;
 pub mod serve;
+pub mod shares;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;

@@ -253,7 +253,7 @@ impl SessionAdmission {
         }
         let own = own_place(session, request);
         let displaced = self.displaced(session, &valid, &user, has_control, own)?;
-        let found = self.0.targets.find(&valid.target, may_wake).await?;
+        let found = self.0.targets.find(&valid.target, &user.name, may_wake).await?;
         let connection = self.connection(request, &user, has_control);
         let claim = PlaceClaim {
             session,

@@ -20,20 +20,20 @@ use novasphere_runtime::{
     apply::{ApiReason, Applier},
     keyed_lock::KeyedLock,
     optimistic::ObjectKey,
+    shares::{HeldPlace, NoPlace, Shares},
 };
 use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::locator::Locator;
 use crate::{active::ActiveStream, view::SessionView};
 
-/// How many viewers of a process wait at a time.
+/// How many viewers of a process wait at a time, and those of one user among them. A portal may have all its users' tokens issued for an
+/// account of its own, so the share is large.
 pub const WAITING_VIEWERS_LIMIT: usize = 1024;
+const WAITING_VIEWERS_PER_USER_LIMIT: usize = 256;
 
 /// How long kube-apiserver may take.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,16 +53,14 @@ struct WakerInner {
     audit: AuditLog,
     /// How long a viewer waits at most.
     timeout: Duration,
-    places: Arc<Semaphore>,
+    places: Shares,
     /// By UID of the workspace: when waking it failed last.
     wakes: KeyedLock<String, Option<Instant>>,
 }
 
 /// A viewer's place among those who wait. Clones are the same place.
 #[derive(Clone, Debug)]
-pub(crate) struct WaitPermit(
-    #[expect(dead_code, reason = "it is given back when it is dropped")] Arc<OwnedSemaphorePermit>,
-);
+pub(crate) struct WaitPermit(#[expect(dead_code, reason = "it is given back when it is dropped")] Arc<HeldPlace>);
 
 impl DesktopWaker {
     pub(crate) fn new(
@@ -78,20 +76,16 @@ impl DesktopWaker {
             view,
             audit,
             timeout,
-            places: Arc::new(Semaphore::new(WAITING_VIEWERS_LIMIT)),
+            places: waiting_places(),
             wakes: KeyedLock::default(),
         }))
     }
 
-    /// A place among those who wait.
-    pub(crate) fn place(&self) -> Result<WaitPermit, StreamEnd> {
-        let place = Arc::clone(&self.0.places).try_acquire_owned();
-        place.map(|permit| WaitPermit(Arc::new(permit))).map_err(|_| {
-            StreamEnd::new(
-                EndReason::TooManyWaiting,
-                format!("{WAITING_VIEWERS_LIMIT} viewers wait already"),
-            )
-        })
+    /// A place for a viewer of this user among those who wait.
+    pub(crate) fn place(&self, user: &str) -> Result<WaitPermit, StreamEnd> {
+        let place = self.0.places.take(user);
+        let place = place.map_err(|why| crowded(why, user))?;
+        Ok(WaitPermit(Arc::new(place)))
     }
 
     /// The target for a viewer of a desktop. `first` is where the desktop was just seen. A viewer who may not wake it waits for one that
@@ -149,6 +143,20 @@ impl DesktopWaker {
         *failed = Some(Instant::now());
         Ok(false)
     }
+}
+
+fn waiting_places() -> Shares {
+    Shares::new(WAITING_VIEWERS_LIMIT, WAITING_VIEWERS_PER_USER_LIMIT)
+}
+
+fn crowded(why: NoPlace, user: &str) -> StreamEnd {
+    let detail = match why {
+        NoPlace::Full(limit) => format!("{limit} viewers wait for desktops already; try again in a minute"),
+        NoPlace::ShareUsed(share) => format!(
+            "{share} viewers of {user:?} wait for desktops already, and a user may have no more; close some of them, or try again in a minute"
+        ),
+    };
+    StreamEnd::new(EndReason::TooManyWaiting, detail)
 }
 
 struct WakeWaiter(Arc<WakeState>);
@@ -264,4 +272,26 @@ pub(crate) const fn is_transient(refusal: &StreamEnd) -> bool {
 
 fn target_gone() -> StreamEnd {
     StreamEnd::new(EndReason::TargetGone, "the VncWorkspace is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_whose_viewers_wait_keeps_no_other_user_from_waiting() {
+        let places = waiting_places();
+        let taken: Vec<_> = std::iter::from_fn(|| places.take("jane").ok()).collect();
+        assert_eq!(taken.len(), WAITING_VIEWERS_PER_USER_LIMIT);
+        let refused = crowded(places.take("jane").unwrap_err(), "jane");
+        assert_eq!(refused.reason, EndReason::TooManyWaiting);
+        let detail = refused.detail.unwrap();
+        assert!(detail.starts_with("256 viewers of \"jane\" wait"), "{detail}");
+        assert!(places.take("joe").is_ok());
+        let others: Vec<_> = (0..WAITING_VIEWERS_LIMIT)
+            .map(|number| places.take(&number.to_string()))
+            .collect();
+        let refused = crowded(*others.last().unwrap().as_ref().unwrap_err(), "late");
+        assert!(refused.detail.unwrap().starts_with("1024 viewers wait"));
+    }
 }

@@ -48,8 +48,13 @@ pub(crate) enum LocatedTarget {
 }
 
 impl TargetLocator {
-    /// Looks up where a console is, for a viewer who wakes a desktop or does not.
-    pub(crate) async fn find(&self, target: &core::Target, may_wake: bool) -> Result<LocatedTarget, StreamEnd> {
+    /// Looks up where a console is, for a viewer of this user who wakes a desktop or does not.
+    pub(crate) async fn find(
+        &self,
+        target: &core::Target,
+        user: &str,
+        may_wake: bool,
+    ) -> Result<LocatedTarget, StreamEnd> {
         if let Console::KubeVirt { namespace, name } = &target.console {
             return Ok(LocatedTarget::KubeVirt {
                 namespace: namespace.clone(),
@@ -59,7 +64,7 @@ impl TargetLocator {
         if target.kind != SessionTargetKind::VncWorkspace {
             return Ok(LocatedTarget::Tcp(self.locator.locate(&target.console).await?));
         }
-        let place = self.desktops.place()?;
+        let place = self.desktops.place(user)?;
         let seen = match target.state {
             TargetState::Running => match self.locator.locate(&target.console).await {
                 Ok(seen) => Some(seen),
