@@ -199,18 +199,19 @@ impl ClientCertVerifier for AnyCertificate {
 #[cfg(test)]
 pub(crate) mod tests {
     use http::HeaderValue;
-    use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+    use rcgen::{ExtendedKeyUsagePurpose::ClientAuth, KeyPair};
 
     use super::{
         settings::tests::{Authority, config_map},
         *,
     };
 
-    /// A front proxy that is known, and its certificate.
-    pub(crate) fn known() -> (FrontProxy, Vec<CertificateDer<'static>>) {
+    /// A front proxy that is known, its certificate and key.
+    pub(crate) fn known() -> (FrontProxy, Vec<CertificateDer<'static>>, KeyPair) {
         let (authority, proxy) = (Authority::new("front-proxy"), FrontProxy::default());
         assert!(proxy.observe(&config_map(&authority.pem, &["a"])));
-        (proxy, authority.client("a", ClientAuth))
+        let (chain, key) = authority.client_with_key("a", ClientAuth);
+        (proxy, chain, key)
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod config;
 pub mod connect;
 pub mod discovery;
 pub mod front_proxy;
+mod listener;
 pub mod metrics;
 pub mod negotiate;
 pub mod openapi;

@@ -17,8 +17,9 @@ use crate::{
     config::ApiserverConfig,
     connect::ConsoleHandler,
     front_proxy::{AnyCertificate, FrontProxy},
+    listener::serve,
     metrics::ApiMetrics,
-    server::{ApiServer, request_places, serve},
+    server::{ApiServer, request_places},
     token::TokenHandler,
 };
 
@@ -113,7 +114,7 @@ pub async fn run(options: ServingOptions<ApiserverConfig>, metrics: ApiMetrics) 
 }
 
 /// HTTP/1.1 only: a `WebSocket` needs it, and kube-apiserver upgrades over it.
-fn server_config(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, TlsError> {
+pub(crate) fn server_config(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Unusable)?

@@ -5,7 +5,7 @@ pub mod reconnect;
 pub mod tcp;
 pub mod wait;
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
@@ -47,7 +47,7 @@ pub enum UpstreamError {
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// Where it should be.
-        address: String,
+        address: SocketAddr,
         /// Why not.
         source: io::Error,
     },

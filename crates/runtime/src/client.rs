@@ -3,6 +3,8 @@
 //! kube's own builder puts layers *around* retries and credentials. A check of leadership there would be made once and hold for
 //! all retries and for the time that an exec plugin takes, so the stack is put together here, with our layers inside.
 
+mod lookup;
+
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
@@ -11,7 +13,10 @@ use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
-    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    client::legacy::{
+        Client as HttpClient,
+        connect::{HttpConnector, dns::GaiResolver},
+    },
     rt::TokioExecutor,
 };
 use kube::{
@@ -21,6 +26,7 @@ use kube::{
 };
 use tower::{BoxError, Layer, Service, ServiceBuilder, retry::RetryLayer, service_fn, util::BoxCloneSyncService};
 
+use self::lookup::SharedLookup;
 use crate::{
     lease::{GatedBody, Leadership, WriteGate, is_write},
     telemetry::traces::propagate_trace,
@@ -208,8 +214,8 @@ fn transport(config: &kube::Config) -> Result<HttpTransport, kube::Error> {
 
 /// A host that dies without a word (power, network) sends no end of a connection. Nothing else bounds the wait for the rest of a
 /// list or for the next event of a watch.
-fn tcp() -> HttpConnector {
-    let mut connector = HttpConnector::new();
+fn tcp() -> HttpConnector<SharedLookup> {
+    let mut connector = HttpConnector::new_with_resolver(SharedLookup::new(GaiResolver::new()));
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_keepalive(Some(KEEPALIVE));

@@ -170,11 +170,21 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn client(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> Vec<CertificateDer<'static>> {
+            self.client_with_key(name, usage).0
+        }
+
+        /// A certificate of a client, and its key.
+        pub(crate) fn client_with_key(
+            &self,
+            name: &str,
+            usage: ExtendedKeyUsagePurpose,
+        ) -> (Vec<CertificateDer<'static>>, KeyPair) {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(DnType::CommonName, name);
             params.extended_key_usages = vec![usage];
-            let certificate = params.signed_by(&KeyPair::generate().unwrap(), &self.issuer).unwrap();
-            vec![certificate.der().clone()]
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &self.issuer).unwrap();
+            (vec![certificate.der().clone()], key)
         }
     }
 

@@ -72,7 +72,7 @@ pub(crate) fn admitted() -> Admitted {
         protocol: Protocol::Vnc,
         rules: Rules::CONTROL,
         target: Upstream::Tcp(TcpUpstream {
-            address: "127.0.0.1:1".into(),
+            address: ([127, 0, 0, 1], 1).into(),
             authentication: Authentication::None,
         }),
         expires: Instant::now() + Duration::from_hours(1),

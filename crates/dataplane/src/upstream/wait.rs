@@ -92,6 +92,8 @@ impl AwaitedUpstream {
 #[cfg(test)]
 mod tests {
 
+    use std::net::SocketAddr;
+
     use novasphere_wire::rfb::upstream::Authentication;
     use parking_lot::Mutex;
     use tokio::{io::AsyncWriteExt, net::TcpListener};
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     /// Answers these, the last one first, and then nothing any more.
-    struct Script(Mutex<Vec<Result<String, EndReason>>>);
+    struct Script(Mutex<Vec<Result<SocketAddr, EndReason>>>);
 
     impl Wake for Script {
         fn ready(&self) -> BoxFuture<Result<TcpUpstream, StreamEnd>> {
@@ -120,7 +122,7 @@ mod tests {
         }
     }
 
-    fn waiting(script: Vec<Result<String, EndReason>>) -> AwaitedUpstream {
+    fn waiting(script: Vec<Result<SocketAddr, EndReason>>) -> AwaitedUpstream {
         AwaitedUpstream {
             wake: Arc::new(Script(Mutex::new(script))),
             timeout: Duration::from_mins(5),
@@ -131,8 +133,8 @@ mod tests {
     async fn a_target_that_is_ahead_of_its_network_is_tried_again() {
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = there.local_addr().unwrap().to_string();
-        let target = waiting(vec![Ok(address.clone()), Ok(gone.to_string()), Ok(gone.to_string())]);
+        let address = there.local_addr().unwrap();
+        let target = waiting(vec![Ok(address), Ok(gone), Ok(gone)]);
         let server = tokio::spawn(async move { there.accept().await.unwrap().0.write_all(b"SSH-").await });
         let (_leg, found) = target.open(Protocol::Ssh).await.unwrap();
         assert_eq!(found.address, address);

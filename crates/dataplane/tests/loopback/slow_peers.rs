@@ -35,7 +35,7 @@ const P99_LIMIT: Duration = Duration::from_secs(2);
 async fn silent_target() -> (TcpListener, Upstream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Upstream::Tcp(TcpUpstream {
-        address: listener.local_addr().unwrap().to_string(),
+        address: listener.local_addr().unwrap(),
         authentication: Authentication::None,
     });
     (listener, target)

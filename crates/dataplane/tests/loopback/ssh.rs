@@ -1,6 +1,9 @@
 //! SSH: what passes, and what does not.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use futures::{SinkExt, StreamExt};
 use novasphere_dataplane::{
@@ -24,7 +27,7 @@ use crate::{
 };
 
 /// A session of SSH with the server at this address.
-pub(crate) fn ssh_session(address: String) -> Admitted {
+pub(crate) fn ssh_session(address: SocketAddr) -> Admitted {
     let target = Upstream::Tcp(TcpUpstream {
         address,
         authentication: Authentication::None,
@@ -45,7 +48,7 @@ struct Pair {
 impl Pair {
     async fn new() -> Self {
         let (setup, listener) = (Setup::new().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
-        let admitted = ssh_session(listener.local_addr().unwrap().to_string());
+        let admitted = ssh_session(listener.local_addr().unwrap());
         let browser = Browser::open(&setup, &setup.desk.token(1, admitted)).await;
         let (server, _) = within("the gateway at the server", listener.accept()).await.unwrap();
         Self { setup, browser, server }
@@ -132,11 +135,11 @@ async fn closed(browser: &mut Browser) -> (u16, String) {
 #[tokio::test]
 async fn a_viewer_who_only_views_gets_no_shell() {
     let (setup, listener) = (Setup::new().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
-    let mut admitted = ssh_session(listener.local_addr().unwrap().to_string());
+    let mut admitted = ssh_session(listener.local_addr().unwrap());
     admitted.rules = Rules::VIEW_ONLY;
     let mut browser = Browser::open(&setup, &setup.desk.token(1, admitted)).await;
     assert_eq!(browser.closed().await, (4045, "InputNotAllowed".into()));
-    let admitted = ssh_session(listener.local_addr().unwrap().to_string());
+    let admitted = ssh_session(listener.local_addr().unwrap());
     let stock = Stock::connect(&setup, "team/shell", &setup.desk.token(1, admitted)).await;
     assert_eq!(stock.refused().await, EndReason::TransportNotAllowed.sentence());
 }
@@ -144,7 +147,7 @@ async fn a_viewer_who_only_views_gets_no_shell() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_client_runs_a_command() {
     let (setup, sshd) = (Setup::new().await, Sshd::start().await);
-    let token = setup.desk.token(1, ssh_session(sshd.address.clone()));
+    let token = setup.desk.token(1, ssh_session(sshd.address));
     let mut client = ssh(&setup, &sshd, &token, &["sha256sum"]).await;
     let input: Vec<u8> = (0..=250).cycle().take(3_000_000).collect();
     let mut stdin = client.stdin.take().unwrap();
@@ -167,7 +170,7 @@ async fn a_stock_client_runs_a_command() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_client_is_cut_with_its_session() {
     let (setup, sshd) = (Setup::new().await, Sshd::start().await);
-    let token = setup.desk.token(1, ssh_session(sshd.address.clone()));
+    let token = setup.desk.token(1, ssh_session(sshd.address));
     let mut client = ssh(&setup, &sshd, &token, &["echo ready; exec cat"]).await;
     let mut line = [0; 6];
     let stdout = client.stdout.as_mut().unwrap();

@@ -1,6 +1,7 @@
 //! Debian's SSH server and client, and a way from the one to the other through the gateway.
 
 use std::{
+    net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::Path,
     process::{Output, Stdio},
@@ -24,7 +25,7 @@ use crate::{
 const SSHD: &str = "/usr/sbin/sshd";
 
 pub(crate) struct Sshd {
-    pub(crate) address: String,
+    pub(crate) address: SocketAddr,
     directory: TempDir,
     user: String,
     _process: Child,
@@ -83,9 +84,9 @@ impl Sshd {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {SSHD}: {error}; run hack/install-packages"));
-        let address = format!("127.0.0.1:{port}");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         within("the SSH server to listen", async {
-            while TcpStream::connect(&address).await.is_err() {
+            while TcpStream::connect(address).await.is_err() {
                 tokio::time::sleep(PATIENCE / 1000).await;
             }
         })

@@ -75,15 +75,14 @@ impl Desktop {
             .unwrap()
             .local_addr()
             .unwrap()
-            .port()
-            .to_string();
+            .port();
         let mut server = start(
             "Xtigervnc",
             &[
                 "-displayfd",
                 "1",
                 "-rfbport",
-                &port,
+                &port.to_string(),
                 "-localhost",
                 "-geometry",
                 "400x300",
@@ -101,7 +100,7 @@ impl Desktop {
         let terminal = start("xterm", &arguments, &[("DISPLAY", &number)]);
         let authentication = Authentication::Password(VncPassword::new(PASSWORD.as_bytes()));
         let target = Upstream::Tcp(TcpUpstream {
-            address: format!("127.0.0.1:{port}"),
+            address: ([127, 0, 0, 1], port).into(),
             authentication,
         });
         Self {

@@ -54,7 +54,7 @@ impl VncServer {
             None => Authentication::None,
         };
         Upstream::Tcp(TcpUpstream {
-            address: self.address.to_string(),
+            address: self.address,
             authentication,
         })
     }

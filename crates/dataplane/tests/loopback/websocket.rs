@@ -122,7 +122,7 @@ async fn a_target_that_is_not_there_is_told() {
         panic!("another target")
     };
     let nowhere = Upstream::Tcp(TcpUpstream {
-        address: unused.to_string(),
+        address: unused,
         ..reachable
     });
     for (target, end) in [
@@ -160,7 +160,7 @@ async fn a_serial_console_is_bytes_and_text() {
     let Upstream::Tcp(mut target) = VncServer::start(None).await.target(None) else {
         panic!("another target")
     };
-    target.address = server.local_addr().unwrap().to_string();
+    target.address = server.local_addr().unwrap();
     let mut admitted = session("a", Upstream::Tcp(target));
     admitted.protocol = Protocol::Serial;
     let mut browser = Browser::open(&setup, &setup.desk.token(1, admitted)).await;

@@ -1,6 +1,10 @@
 //! Where a server behind a Service is: its address and its password.
 
-use std::{future::Future, net::IpAddr, time::Duration};
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use k8s_openapi::api::{core::v1::Secret, discovery::v1::EndpointSlice};
 use kube::{Api, Client, ResourceExt, api::ListParams};
@@ -70,14 +74,20 @@ impl Locator {
     ///
     /// A Service of that name may be somebody else's, so the slices have to carry the target's UID: Kubernetes copies a Service's labels
     /// to its slices (`setEndpointSliceLabels` in `k8s.io/endpointslice`).
-    async fn address(&self, namespace: &str, service: &str, owner_uid: &str, port: &str) -> Result<String, StreamEnd> {
+    async fn address(
+        &self,
+        namespace: &str,
+        service: &str,
+        owner_uid: &str,
+        port: &str,
+    ) -> Result<SocketAddr, StreamEnd> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let of_service = ListParams::default().labels(&format!(
             "kubernetes.io/service-name={service},{KEY_OWNER_UID}={owner_uid}"
         ));
         let slices = bounded(slices.list(&of_service), "the endpoints of the console's Service").await?;
-        let addresses: Vec<String> = slices.iter().flat_map(|slice| addresses(slice, port)).collect();
-        addresses.choose(&mut rand::rng()).cloned().ok_or_else(|| StreamEnd {
+        let addresses: Vec<_> = slices.iter().flat_map(|slice| addresses(slice, port)).collect();
+        addresses.choose(&mut rand::rng()).copied().ok_or_else(|| StreamEnd {
             reason: EndReason::TargetUnreachable,
             detail: Some(format!(
                 "the Service {namespace}/{service} of the target has no ready endpoint with the port {port:?}; see that it is the target's own \
@@ -136,7 +146,8 @@ impl Locator {
     }
 }
 
-fn addresses(slice: &EndpointSlice, port: &str) -> Vec<String> {
+/// Those that are addresses: a slice of the type `FQDN` has names, and nothing is looked up for a viewer.
+fn addresses(slice: &EndpointSlice, port: &str) -> Vec<SocketAddr> {
     let ports = slice.ports.iter().flatten();
     // A Service with a single port without a name has endpoints without one.
     let numbers: Vec<i32> = ports
@@ -151,7 +162,7 @@ fn addresses(slice: &EndpointSlice, port: &str) -> Vec<String> {
     hosts
         .filter_map(|host| host.parse::<IpAddr>().ok())
         .flat_map(|host| numbers.iter().map(move |number| (host, *number)))
-        .filter_map(|(host, number)| Some(std::net::SocketAddr::new(host, u16::try_from(number).ok()?).to_string()))
+        .filter_map(|(host, number)| Some(SocketAddr::new(host, u16::try_from(number).ok()?)))
         .collect()
 }
 
@@ -189,12 +200,16 @@ mod tests {
             ],
         }))
         .unwrap();
-        assert_eq!(addresses(&slice, "vnc"), ["192.0.2.1:5901", "192.0.2.3:5901"]);
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(
+            addresses(&slice, "vnc"),
+            [address("192.0.2.1:5901"), address("192.0.2.3:5901")]
+        );
         assert!(addresses(&slice, "web").is_empty());
         let slice: EndpointSlice = serde_json::from_value(json!({
             "addressType": "IPv6", "ports": [{"name": "vnc", "port": 5901}], "endpoints": [{"addresses": ["2001:db8::1"]}],
         }))
         .unwrap();
-        assert_eq!(addresses(&slice, "vnc"), ["[2001:db8::1]:5901"]);
+        assert_eq!(addresses(&slice, "vnc"), [address("[2001:db8::1]:5901")]);
     }
 }

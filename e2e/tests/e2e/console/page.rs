@@ -136,7 +136,7 @@ impl TestAdmission {
         Ok(Self {
             view: Arc::new(watch::Sender::new(asleep)),
             desktop: TcpUpstream {
-                address: desktop.to_string(),
+                address: desktop,
                 authentication,
             },
             silent: Arc::new(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?),

@@ -71,7 +71,7 @@ pub(crate) async fn run(upstream: &str, certificate: &[&str]) -> Result<()> {
     };
     let everybody = Everybody {
         target: Upstream::Tcp(TcpUpstream {
-            address: upstream.to_owned(),
+            address: upstream.parse().context("the upstream's address")?,
             authentication: Authentication::None,
         }),
         streams: AtomicU64::new(0),
