@@ -33,6 +33,7 @@ pub mod pod;
 pub mod program;
 pub mod rfb;
 pub mod rights;
+pub mod secrecy;
 pub mod serial_console;
 pub mod sleeping_workspace;
 pub mod ssh;

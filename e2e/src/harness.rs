@@ -3,10 +3,13 @@
 
 use std::{future::Future, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::fixtures::cluster::{self, Cluster};
+use crate::fixtures::{
+    cluster::{self, Cluster},
+    secrecy,
+};
 
 /// Cases mostly wait, so run more than there are processors.
 const THREADS: usize = 4;
@@ -79,6 +82,7 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    let secrecy = secrecy::check_installed();
     let end = Cluster::end_shared();
     if !left_out.is_empty() {
         let names = left_out.join("\n  ");
@@ -87,9 +91,14 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
             left_out.len()
         );
     }
-    if let Err(error) = end {
-        eprintln!("The shared clusters are not down: {error:#}");
-        return ExitCode::FAILURE;
+    for result in [
+        secrecy.context("what the installed programs said"),
+        end.context("the shared clusters are not down"),
+    ] {
+        if let Err(error) = result {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
     }
     conclusion.exit_code()
 }

@@ -10,6 +10,7 @@ mod helm;
 mod imports;
 mod kustomize;
 mod links;
+mod metric_labels;
 mod named_tests;
 mod program;
 mod rbac;
@@ -50,7 +51,7 @@ enum Task {
     },
     /// Check that relative links of Markdown files name files, that the source map is complete, and that tests that are named exist
     Links,
-    /// Check that no crate imports what the map of crates forbids, and that type names are unique
+    /// Check that no crate imports what the map of crates forbids, that type names are unique, and that labels of metrics are known
     Structure,
     /// Compare the objects of the chart with those of config/
     ///
@@ -85,7 +86,12 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
                 Vec::new()
             }
         }
-        Task::Structure => [imports::forbidden(&root)?, type_names::ambiguous(&root)?].concat(),
+        Task::Structure => [
+            imports::forbidden(&root)?,
+            type_names::ambiguous(&root)?,
+            metric_labels::unknown(&root)?,
+        ]
+        .concat(),
         Task::Links => [
             links::broken(&root)?,
             source_map::missing_folders(&root)?,
