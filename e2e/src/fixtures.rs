@@ -25,6 +25,7 @@ pub mod gateway;
 pub mod install;
 pub mod installed;
 pub mod kubevirt;
+pub mod late_watch;
 pub mod link;
 pub mod namespace;
 pub mod network;

@@ -1,6 +1,9 @@
 //! A token opens as many streams as it was given for, over all replicas, and nothing else opens one.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::StreamExt;
@@ -12,7 +15,8 @@ use novasphere_e2e::{
         console::{ANN, ConsoleFixture},
         console_session::{Grant, TARGET, connections, grant_token, open_session, random_token, revoke},
         console_socket::{ConsoleSocket, Entry},
-        gateway::Gateway,
+        gateway::{Gateway, GatewayOptions},
+        late_watch::LateWatches,
         namespace::{Context, PodSecurity, with_namespace},
         rfb::{self, RfbRefusal, Transport as _},
         wait::{self, Seen},
@@ -32,6 +36,7 @@ pub(crate) fn cases() -> Vec<Case> {
             once_over_replicas,
         ),
         Case::new("console::tokens::refusals", Needs::ControlPlane, refusals),
+        Case::new("console::tokens::late_watch", Needs::ControlPlane, late_watch),
         Case::new(
             "console::tokens::writes_of_a_session",
             Needs::ControlPlane,
@@ -96,6 +101,98 @@ async fn crowd(gateways: &[Gateway], token: &str) -> Result<(Vec<ConsoleSocket>,
         }
     }
     Ok((open, closed))
+}
+
+/// How late the gateway's watches are.
+const WATCH_DELAY: Duration = Duration::from_secs(5);
+
+/// Viewers who try tokens that nobody was given, and the addresses that they come from.
+const STRANGERS: u8 = 100;
+const STRANGERS_ADDRESSES: u8 = 4;
+
+/// A gateway whose watches are late lets in at once who names the session of a good token, whatever strangers do beside, and tells nobody
+/// with a good token that it is none. Streams stay while the watches catch up.
+async fn late_watch() -> Result<()> {
+    let cluster = Cluster::plane()?;
+    with_namespace(
+        cluster,
+        "console::tokens::late_watch",
+        PodSecurity::Restricted,
+        async |context| {
+            let policy = json!({"maxViewers": 8, "maxConcurrentSessions": 100, "maxSessionDuration": "1h"});
+            let fixture = ConsoleFixture::start(context, &policy).await?;
+            let late = LateWatches::start(cluster, WATCH_DELAY).await?;
+            let options = GatewayOptions {
+                account: &fixture.account,
+                instance: "late",
+                apiserver: Some(late.address),
+                embedders: &[],
+            };
+            let gateway = Gateway::start_with(context, options).await?;
+            let mut open = Vec::new();
+            for name in ["first", "second", "third"] {
+                open_session(context, name, json!({})).await?;
+                let token = grant_token(&context.api(), name, Grant::to(ANN).uses(2)).await?;
+                let session = format!("{}/{name}", context.namespace);
+                let strangers = (0..STRANGERS).map(|number| stranger(&gateway, &session, number));
+                let (strangers, person) = tokio::join!(
+                    futures::future::try_join_all(strangers),
+                    enters_before_the_watch(&gateway, &session, &token)
+                );
+                open.push(person.with_context(|| format!("{name}: who has a good token and names its session"))?);
+                strangers.context("strangers")?;
+                let entry = ConsoleSocket::open(gateway.http, &token).await?.entry().await?;
+                ensure!(
+                    !matches!(entry, Entry::Closed(4040, _)),
+                    "{name}: a good token whose session is not named: {entry:?}"
+                );
+            }
+            // The watch has shown all of them by now: to get this one it had to.
+            known(context, &gateway).await?;
+            for (viewer, name) in open.iter_mut().zip(["first", "second", "third"]) {
+                fixture.vnc.send(rfb::BELL);
+                viewer
+                    .expect(rfb::BELL)
+                    .await
+                    .with_context(|| format!("{name} goes on"))?;
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// A viewer who has the name of a session, and no token of it.
+async fn stranger(gateway: &Gateway, session: &str, number: u8) -> Result<()> {
+    let from = Ipv4Addr::new(127, 0, 6, 1 + number % STRANGERS_ADDRESSES);
+    let mut viewer = ConsoleSocket::open_named(gateway.http, session, &random_token()?, from).await?;
+    match viewer.entry().await? {
+        // What was not looked up is no "no": the page tries again.
+        Entry::Closed(4040 | 4044, _) => Ok(()),
+        other => bail!("a token that nobody was given: {other:?}"),
+    }
+}
+
+async fn enters_before_the_watch(gateway: &Gateway, session: &str, token: &str) -> Result<ConsoleSocket> {
+    let begun = Instant::now();
+    let viewer = ConsoleSocket::open_named(gateway.http, session, token, Ipv4Addr::LOCALHOST).await?;
+    let viewer = viewer.entered().await?;
+    let took = begun.elapsed();
+    ensure!(took < WATCH_DELAY, "let in after {took:?}");
+    Ok(viewer)
+}
+
+/// Returns when the gateway's watch has shown a token that is given out now.
+async fn known(context: &Context<'_>, gateway: &Gateway) -> Result<()> {
+    open_session(context, "last", json!({})).await?;
+    let token = grant_token(&context.api(), "last", Grant::to(ANN)).await?;
+    let viewer = wait::until("the watch shows a token", wait::SHORT, || async {
+        let entered = ConsoleSocket::enter(gateway.http, &token).await;
+        let why = entered.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        Ok(Seen::some(entered.ok(), why))
+    })
+    .await?;
+    viewer.leave().await
 }
 
 async fn refusals() -> Result<()> {
