@@ -2,6 +2,7 @@
 
 mod desktops;
 mod late;
+mod refused;
 mod resume;
 mod view_only;
 
@@ -62,6 +63,8 @@ struct State {
     is_down: bool,
     /// Reads of the session.
     reads: usize,
+    /// Events that were written.
+    events: Vec<Value>,
     /// The UID of the target.
     target_uid: &'static str,
 }
@@ -83,6 +86,7 @@ impl Server {
             is_gone: false,
             is_down: false,
             reads: 0,
+            events: Vec::new(),
             target_uid: "t1",
         })))
     }
@@ -120,6 +124,7 @@ impl Server {
             return (200, state.slices(query));
         }
         if path.ends_with("/events") {
+            state.events.push(body.clone());
             return (201, body);
         }
         if path.ends_with("/secrets/guest") {
