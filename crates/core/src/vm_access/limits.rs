@@ -1,9 +1,6 @@
 //! What machines that are made from a template may have: the administrator decides.
 
-use crate::allowed_names::AllowedNames;
-
-/// Keys of labels and annotations by which nobody selects or configures a Pod.
-const FREE_KEYS: &str = "novasphere.io/x-*";
+use crate::allowed_names::{AllowedNames, FREE_KEYS};
 
 /// Annotations of `KubeVirt` that say something about the one machine alone. `hooks.kubevirt.io/` is not among them: it runs any image beside
 /// the machine.

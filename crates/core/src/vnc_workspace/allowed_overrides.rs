@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::validate::ValidateError;
-
-/// Keys of labels and annotations that are free for users, whatever the configuration says.
-const FREE_PREFIX: &str = "novasphere.io/x-";
+use crate::allowed_names::{FREE_KEYS, stands_for};
 
 /// What novasphere and its objects are found by.
 const OWN_PREFIXES: &[&str] = &["novasphere.io/", "app.kubernetes.io/"];
@@ -180,7 +178,8 @@ fn keys(kind: &str, keys: &Map<String, Value>, allowed: &[String]) -> Result<(),
         if is_own(key) {
             return refuse(place(), "novasphere finds the Pod by these; use another key");
         }
-        if !value.is_null() && !key.starts_with(FREE_PREFIX) && !allowed.iter().any(|pattern| matches(pattern, key)) {
+        let mut open = allowed.iter().map(String::as_str).chain([FREE_KEYS]);
+        if !value.is_null() && !open.any(|written| stands_for(written, key)) {
             return refuse(place(), CLOSED);
         }
     }
@@ -189,14 +188,7 @@ fn keys(kind: &str, keys: &Map<String, Value>, allowed: &[String]) -> Result<(),
 
 /// Whether a key is novasphere's own.
 fn is_own(key: &str) -> bool {
-    !key.starts_with(FREE_PREFIX) && OWN_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
-}
-
-fn matches(pattern: &str, key: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(beginning) => key.starts_with(beginning),
-        None => key == pattern,
-    }
+    !stands_for(FREE_KEYS, key) && OWN_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// The fields of the object at this place.
