@@ -105,6 +105,11 @@ pub struct MachinesConfig {
     /// Namespaces whose `NetworkAttachmentDefinition` objects may be joined, beside those of the machine's own. Default: none. At most 64.
     #[schemars(length(max = 64))]
     pub allowed_network_namespaces: Vec<String>,
+
+    /// Keys of annotations of the Services in `services`. Some of them reach far: with `external-dns.alpha.kubernetes.io/hostname` a Service takes
+    /// a name in the DNS, others choose addresses and firewalls of a cloud. Default: all, `*`. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_service_annotations: Vec<String>,
 }
 
 impl Default for MachinesConfig {
@@ -118,6 +123,7 @@ impl Default for MachinesConfig {
             allowed_schedulers: names(&limits.schedulers),
             allowed_tolerations: names(&limits.tolerations),
             allowed_network_namespaces: names(&limits.network_namespaces),
+            allowed_service_annotations: names(&limits.service_annotations),
         }
     }
 }
@@ -133,6 +139,7 @@ impl MachinesConfig {
             schedulers: allowed(&self.allowed_schedulers),
             tolerations: allowed(&self.allowed_tolerations),
             network_namespaces: allowed(&self.allowed_network_namespaces),
+            service_annotations: allowed(&self.allowed_service_annotations),
         }
     }
 }
@@ -149,6 +156,10 @@ pub struct WorkspacesConfig {
     /// Each of these gives authors of workspaces something that otherwise needs the right to make Pods. Default: nothing.
     pub allowed_overrides: AllowedOverrides,
 
+    /// Keys of annotations of the Service of a desktop, as `controller.machines.allowedServiceAnnotations` has them. Default: all, `*`. At most 64.
+    #[schemars(length(max = 64))]
+    pub allowed_service_annotations: Vec<String>,
+
     /// How long a change of a spec that ends a workspace or deletes snapshots at once waits after it was announced by an event. Default `5m`.
     pub expiry_notice: Duration,
 }
@@ -158,6 +169,7 @@ impl Default for WorkspacesConfig {
         Self {
             node_ports: NodePortsConfig::default(),
             allowed_overrides: AllowedOverrides::default(),
+            allowed_service_annotations: vec!["*".to_owned()],
             expiry_notice: Duration::from_mins(5),
         }
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kube::{Client, runtime::reflector::ObjectRef};
 use novasphere_core::{
+    allowed_names::AllowedNames,
     console_session::endpoints::Endpoints,
     label,
     vnc_workspace::{build::GatewayLocation, references::WorkspaceSettings},
@@ -294,6 +295,7 @@ impl Role {
             },
             settings: Arc::new(WorkspaceSettings {
                 allowed_overrides: config.allowed_overrides.clone(),
+                service_annotations: AllowedNames::new(&config.allowed_service_annotations),
                 expiry_notice: config.expiry_notice.get(),
             }),
         }

@@ -18,7 +18,7 @@ use novasphere_core::vnc_workspace::{
     build::{GatewayLocation, Prepared, build},
     lifecycle::{LifecycleHistory, decide},
     node_ports::NodePorts,
-    references::References,
+    references::{References, SnapshotApi},
     validate::validate,
 };
 use novasphere_crd::VncWorkspace;
@@ -45,7 +45,7 @@ fn built(workspace: &VncWorkspace) -> Prepared {
     let object = |name: &str| json!({"metadata": {"name": name, "labels": {"novasphere.io/owner-uid": "old"}}});
     let from = workspace.spec.storage.restore_from.clone().unwrap_or_default();
     let references = References {
-        snapshot_api: true,
+        snapshot_api: SnapshotApi::Listed,
         shared_secrets: BTreeSet::from(["s".to_owned()]),
         restored_snapshot: from
             .volume_snapshot_name

@@ -47,7 +47,7 @@ pub use k8s_openapi::{
 };
 pub use object::RawObject;
 pub use route::{HttpRoute, RouteRule, RouteStatus, TcpRoute, TlsMode, TlsRoute};
-pub use service::{PortProtocol, ServiceType};
+pub use service::{IpFamily, IpFamilyPolicy, PortProtocol, ServiceSettings, ServiceType, SessionAffinity, TrafficPolicy};
 pub use vm_access::{
     AccessService, AccessServicePort, AccessServicePortStatus, AccessServiceStatus, BlankSource, CloudInit,
     CloudInitType, ContainerDisk, Cpu, DataVolume, DataVolumeSource, DeletionPolicy, Disk, DiskBus, DiskDevice,

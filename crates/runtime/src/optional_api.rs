@@ -112,6 +112,15 @@ impl OptionalApis {
         }
     }
 
+    /// The same, of APIs whose first list has not ended.
+    #[must_use]
+    pub fn unlisted(served: Served) -> Self {
+        Self {
+            listed: Arc::default(),
+            ..Self::fixed(served)
+        }
+    }
+
     fn none() -> Self {
         Self::fixed(Served::new())
     }

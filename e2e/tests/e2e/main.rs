@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         api::merge_keys::cases(),
         api::schema::cases(),
         vm_access::node_ports::cases(),
+        vm_access::services::cases(),
         vm_access::settled::cases(),
         workspace::activity::cases(),
         workspace::delete::cases(),

@@ -1,7 +1,7 @@
 //! Reads what a `VmAccess` refers to: from the caches, and from the apiserver what no cache holds. That is the metadata of the Secrets and
 //! `ConfigMaps` that its machine names.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -16,15 +16,18 @@ use novasphere_core::{
     vnc_workspace::KEY_WORKSPACE,
 };
 use novasphere_crd::VmAccess;
-use novasphere_foreign::kubevirt::{LABEL_CREATED_BY, VirtualMachineInstance};
-use novasphere_runtime::apply::WriteError;
+use novasphere_foreign::{
+    kubevirt::{LABEL_CREATED_BY, VirtualMachineInstance},
+    volume_snapshot::VolumeSnapshot,
+};
+use novasphere_runtime::apply::{ApiReason, WriteError};
 use novasphere_sessions::view::machine_key;
 
 use super::Context;
 use crate::{
     pod_events,
     shared_objects::labelled,
-    watches::{DATA_VOLUMES, has_kubevirt},
+    watches::{DATA_VOLUMES, VOLUME_SNAPSHOTS, has_kubevirt},
 };
 
 /// How many launcher Pods of one run are looked at: it has a second one while it migrates.
@@ -87,15 +90,38 @@ async fn granted(vm_access: &VmAccess, namespace: &str, context: &Context) -> Re
     let caches = &context.caches;
     // Of claims, the cache has those of workspaces alone.
     let is_home = |claim: &String| caches.claims.get(namespace, claim).is_some();
-    let is_of_home = |name: &String| {
-        let snapshot = caches.volume_snapshots.get(namespace, name);
-        snapshot.is_some_and(|snapshot| snapshot.labels().contains_key(KEY_WORKSPACE))
-    };
     let (client, label) = (&context.client, KEY_SHARED_WITH_MACHINES);
     Ok(GrantedObjects {
         secrets: labelled::<Secret>(client, namespace, secrets, label).await?,
         config_maps: labelled::<ConfigMap>(client, namespace, config_maps, label).await?,
         homes: claims.into_iter().filter(is_home).collect(),
-        home_snapshots: snapshots.into_iter().filter(is_of_home).collect(),
+        home_snapshots: home_snapshots(snapshots, namespace, context).await?,
     })
+}
+
+/// Those among the named snapshots that are of homes. Until the first list of snapshots has ended, one that the cache does not have is read: it
+/// must not pass for one that is of no home.
+async fn home_snapshots(
+    named: BTreeSet<String>,
+    namespace: &str,
+    context: &Context,
+) -> Result<BTreeSet<String>, WriteError> {
+    let is_listed = context.apis.listed(&VOLUME_SNAPSHOTS);
+    let api: Api<VolumeSnapshot> = Api::namespaced(context.client.clone(), namespace);
+    let mut of_homes = BTreeSet::new();
+    for name in named {
+        let is_of_home = match context.caches.volume_snapshots.get(namespace, &name) {
+            Some(snapshot) => snapshot.labels().contains_key(KEY_WORKSPACE),
+            None if is_listed || context.apis.served(&VOLUME_SNAPSHOTS).is_none() => false,
+            None => match api.get_metadata_opt(&name).await.map_err(WriteError::from) {
+                Ok(snapshot) => snapshot.is_some_and(|snapshot| snapshot.labels().contains_key(KEY_WORKSPACE)),
+                Err(error) if error.is(ApiReason::Invalid) => false,
+                Err(error) => return Err(error),
+            },
+        };
+        if is_of_home {
+            of_homes.insert(name);
+        }
+    }
+    Ok(of_homes)
 }

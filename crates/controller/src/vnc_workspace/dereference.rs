@@ -17,7 +17,7 @@ use novasphere_core::{
         delay,
         home::made_for,
         plan::is_own,
-        references::{NamedClaim, References, home_of},
+        references::{NamedClaim, References, SnapshotApi, home_of},
         service_name,
         snapshots::is_of_home,
     },
@@ -60,7 +60,7 @@ pub(super) async fn dereference(workspace: &VncWorkspace, context: &Context) -> 
         home_is_used,
         snapshots: snapshots(workspace, context),
         restored_snapshot: restored.and_then(|name| caches.volume_snapshots.get(&namespace, name)),
-        snapshot_api: context.apis.served(&VOLUME_SNAPSHOTS).is_some(),
+        snapshot_api: snapshot_api(context),
         storage_classes: caches.storage_classes.store().state(),
         claims: claims(named.claims, &namespace, context).await?,
         shared_secrets: labelled::<Secret>(&context.client, &namespace, named.secrets, KEY_SHARED).await?,
@@ -76,6 +76,17 @@ async fn pod_warnings(workspace: &VncWorkspace, pod: Option<&Pod>, context: &Con
         return Vec::new();
     };
     pod_events::warnings(&context.client, &workspace.namespace().unwrap_or_default(), &uid).await
+}
+
+/// What the cluster says of volume snapshots. The event with which their first list ends enqueues all workspaces.
+fn snapshot_api(context: &Context) -> SnapshotApi {
+    if context.apis.listed(&VOLUME_SNAPSHOTS) {
+        SnapshotApi::Listed
+    } else if context.apis.served(&VOLUME_SNAPSHOTS).is_some() {
+        SnapshotApi::Unlisted
+    } else {
+        SnapshotApi::Missing
+    }
 }
 
 /// The snapshots that were taken of the workspace's home.

@@ -657,6 +657,44 @@ async fn a_home_that_was_left_is_taken_over_at_the_version_that_was_seen_and_gro
 }
 
 #[tokio::test]
+async fn a_home_is_not_asked_to_grow_when_no_size_is_given() {
+    let left = |size: &str, owner: &str| {
+        json!({
+            "metadata": {"labels": {"novasphere.io/owner-uid": format!("{owner}-1"), "novasphere.io/workspace": owner}},
+            "spec": {"resources": {"requests": {"storage": size}}, "volumeName": "v"},
+            "status": {"phase": "Bound"},
+        })
+    };
+    let cluster = Cluster::new(json!({"storage": {"restoreFrom": {"persistentVolumeClaimName": "bob-home"}}}));
+    let home = "persistentvolumeclaims/bob-home";
+    cluster.put(home, left("2Gi", "bob"));
+    cluster.reconciled().await;
+    let merges = cluster.calls().iter().filter(|call| call.starts_with("MERGE")).count();
+    assert_eq!(merges, 1, "it is taken over, and nothing else");
+    assert_eq!(
+        cluster.get(home).unwrap()["spec"]["resources"]["requests"]["storage"],
+        "2Gi"
+    );
+
+    let cluster = running(json!({})).await;
+    let made = cluster.get(HOME).unwrap();
+    assert_eq!(
+        made["spec"]["resources"]["requests"]["storage"], "10Gi",
+        "a new one has the default"
+    );
+    // Somebody let it grow by hand.
+    cluster.merge(HOME, json!({"spec": {"resources": {"requests": {"storage": "30Gi"}}}}));
+    cluster.reconciled().await;
+    let _ = cluster.calls();
+    cluster.reconciled().await;
+    assert_eq!(cluster.calls(), SETTLED);
+    assert_eq!(
+        cluster.get(HOME).unwrap()["spec"]["resources"]["requests"]["storage"],
+        "30Gi"
+    );
+}
+
+#[tokio::test]
 async fn a_port_of_somebody_else_is_left_and_another_one_taken() {
     let cluster = Cluster::new(json!({"service": {"type": "NodePort"}}));
     let port = "spec.ports[0].nodePort: Invalid value: 30000: provided port is already allocated";

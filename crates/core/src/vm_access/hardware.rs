@@ -1,7 +1,7 @@
 //! What a machine has, read from the machine itself: an adopted one is its author's, and `overrides` may change everything about one that is
 //! made here.
 
-use novasphere_crd::{AccessServicePort, PortProtocol};
+use novasphere_crd::AccessServicePort;
 use novasphere_foreign::kubevirt::{Devices, VirtualMachine, VirtualMachineInstance};
 use serde_json::Value;
 
@@ -96,13 +96,9 @@ fn not_forwarded(interface: &Value, ports: &[AccessServicePort]) -> Option<PortO
             Some(format!("{}/{}", port.get("port")?.as_u64()?, protocol.to_uppercase()))
         })
         .collect();
-    let wanted = ports.iter().map(|port| {
-        let protocol = match port.protocol {
-            PortProtocol::Tcp => "TCP",
-            PortProtocol::Udp => "UDP",
-        };
-        format!("{}/{protocol}", port.target_port.unwrap_or(port.port))
-    });
+    let wanted = ports
+        .iter()
+        .map(|port| format!("{}/{}", port.target_port.unwrap_or(port.port), port.protocol.as_str()));
     let missing: Vec<_> = wanted.filter(|wanted| !forwarded.contains(wanted)).collect();
     (!missing.is_empty()).then(|| PortObstacle::NotForwarded {
         interface: interface

@@ -39,6 +39,8 @@ pub struct MachineLimits {
     pub tolerations: AllowedNames,
     /// Namespaces whose networks may be joined, beside the machine's own.
     pub network_namespaces: AllowedNames,
+    /// Keys of annotations of its Services.
+    pub service_annotations: AllowedNames,
 }
 
 impl MachineLimits {
@@ -53,6 +55,7 @@ impl MachineLimits {
             schedulers: all(),
             tolerations: all(),
             network_namespaces: all(),
+            service_annotations: all(),
         }
     }
 }
@@ -67,6 +70,8 @@ impl Default for MachineLimits {
             schedulers: AllowedNames::new(["default-scheduler"]),
             tolerations: AllowedNames::new(USUAL_TOLERATIONS.iter().copied()),
             network_namespaces: AllowedNames::default(),
+            // Who may make Services of type LoadBalancer here may tell the load balancer how.
+            service_annotations: AllowedNames::new(["*"]),
         }
     }
 }

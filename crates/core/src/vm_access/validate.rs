@@ -8,7 +8,7 @@ mod power_conflict;
 pub(super) mod template;
 
 use kube::ResourceExt;
-use novasphere_crd::{PowerState, VmAccess, VmAccessSpec};
+use novasphere_crd::{AccessService, PowerState, VmAccess, VmAccessSpec};
 
 pub use self::error::{Part, ValidateError};
 use super::{
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     label::Owner,
     name::{self, DnsSubdomain},
+    service::{AnnotationRefusal, refused_annotation},
     time::whole_second,
 };
 
@@ -65,7 +66,7 @@ pub fn validate(vm_access: &VmAccess, references: &References) -> Result<Validat
         machine_name,
         power,
         power_conflict: power_conflict::power_conflict(vm_access, references),
-        services: services(spec, &owner.name),
+        services: services(spec, &owner.name, references)?,
         routes: routes(spec)?,
         owner,
     })
@@ -103,14 +104,33 @@ fn power(spec: &VmAccessSpec) -> Result<ValidatedPower, ValidateError> {
     Ok(ValidatedPower { state, restarted_at })
 }
 
-fn services(spec: &VmAccessSpec, owner: &str) -> Vec<ValidatedService> {
-    let service = |service: &novasphere_crd::AccessService| ValidatedService {
-        name: service.name.clone(),
-        object_name: name::joined(&[owner, &service.name]),
-        service_type: service.r#type,
-        ports: service.ports.clone(),
-        source_ranges: service.source_ranges.clone(),
-        annotations: service.annotations.clone(),
+fn services(
+    spec: &VmAccessSpec,
+    owner: &str,
+    references: &References,
+) -> Result<Vec<ValidatedService>, ValidateError> {
+    let allowed = &references.limits.service_annotations;
+    let service = |service: &AccessService| {
+        if let Some((key, refusal)) = refused_annotation(&service.settings, allowed) {
+            return Err(ValidateError::ServiceAnnotation {
+                service: service.name.clone(),
+                key: key.to_owned(),
+                problem: match refusal {
+                    AnnotationRefusal::Own => "is novasphere's own; choose another key, such as novasphere.io/x-team",
+                    AnnotationRefusal::NotAllowed => {
+                        "is not allowed for Services; remove it, or ask the administrator to add it to \
+                         controller.machines.allowedServiceAnnotations in the configuration"
+                    }
+                },
+            });
+        }
+        Ok(ValidatedService {
+            name: service.name.clone(),
+            object_name: name::joined(&[owner, &service.name]),
+            service_type: service.r#type,
+            ports: service.ports.clone(),
+            settings: service.settings.clone(),
+        })
     };
     spec.services.iter().map(service).collect()
 }

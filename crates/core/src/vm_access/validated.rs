@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 use novasphere_crd::{
-    AccessServicePort, Cidr, CloudInitType, ContainerDisk, Cpu, DataVolume, DeletionPolicy, DiskBus, DiskDevice,
-    InstancetypeMatcher, PreferenceMatcher, ServiceType,
+    AccessServicePort, CloudInitType, ContainerDisk, Cpu, DataVolume, DeletionPolicy, DiskBus, DiskDevice,
+    InstancetypeMatcher, PreferenceMatcher, ServiceSettings, ServiceType,
 };
 use serde_json::{Map, Value};
 
@@ -228,8 +228,6 @@ pub struct ValidatedService {
     pub service_type: ServiceType,
     /// The ports, at least one.
     pub ports: Vec<AccessServicePort>,
-    /// The client addresses that a load balancer lets in.
-    pub source_ranges: Vec<Cidr>,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
+    /// How it treats its clients.
+    pub settings: ServiceSettings,
 }

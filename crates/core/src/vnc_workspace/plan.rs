@@ -15,7 +15,7 @@ use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
 use super::{
     lifecycle::{DesktopState, LifecycleDecision},
-    references::{References, home_of},
+    references::{References, SnapshotApi, home_of},
     snapshots::{
         SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name, last_name, progress,
     },
@@ -169,12 +169,14 @@ impl Snapshots<'_> {
 
     fn named(&self, name: &str, trigger: SnapshotTrigger) -> SnapshotPlan {
         let class = snapshot_policy(&self.workspace.spec).class;
-        let seen = if self.references.snapshot_api {
-            progress(&self.references.snapshots, name)
-        } else {
-            let missing =
-                "the cluster does not serve snapshot.storage.k8s.io; install the snapshot-controller and its CRDs";
-            SnapshotProgress::Refused(missing.to_owned())
+        let seen = match self.references.snapshot_api {
+            SnapshotApi::Listed => progress(&self.references.snapshots, name),
+            SnapshotApi::Unlisted => SnapshotProgress::Unlisted,
+            SnapshotApi::Missing => {
+                let missing =
+                    "the cluster does not serve snapshot.storage.k8s.io; install the snapshot-controller and its CRDs";
+                SnapshotProgress::Refused(missing.to_owned())
+            }
         };
         SnapshotPlan {
             trigger,
@@ -322,7 +324,7 @@ mod tests {
     #[test]
     fn a_cluster_without_snapshots_refuses_one() {
         let without = References {
-            snapshot_api: false,
+            snapshot_api: SnapshotApi::Missing,
             ..with_home(&json!("v"))
         };
         let spec = json!({"lifecycle": {"maxLifetime": "1s"}, "storage": {"reclaim": "Snapshot"}});
@@ -330,5 +332,13 @@ mod tests {
             panic!("no snapshot is planned")
         };
         assert!(matches!(snapshot.seen, SnapshotProgress::Refused(said) if said.contains("snapshot.storage.k8s.io")));
+        let unlisted = References {
+            snapshot_api: SnapshotApi::Unlisted,
+            ..without
+        };
+        let Followup::Expire(Some(snapshot)) = synced(&spec, &unlisted, 5).then else {
+            panic!("no snapshot is planned")
+        };
+        assert_eq!(snapshot.seen, SnapshotProgress::Unlisted, "there may be one");
     }
 }

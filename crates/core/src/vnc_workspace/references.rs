@@ -14,6 +14,7 @@ use novasphere_crd::VncWorkspace;
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
 use super::{activity::Activity, allowed_overrides::AllowedOverrides, expiry::EXPIRY_NOTICE, home_name};
+use crate::allowed_names::AllowedNames;
 
 /// The objects that a workspace refers to or that were made for it, as the watch caches have them.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +31,8 @@ pub struct References {
     pub snapshots: Vec<Arc<VolumeSnapshot>>,
     /// The snapshot that `storage.restoreFrom` names.
     pub restored_snapshot: Option<Arc<VolumeSnapshot>>,
-    /// Whether the cluster serves volume snapshots now.
-    pub snapshot_api: bool,
+    /// What the cluster says of volume snapshots.
+    pub snapshot_api: SnapshotApi,
     /// All storage classes.
     pub storage_classes: Vec<Arc<StorageClass>>,
     /// The Secrets among those that it names which are shared with desktops.
@@ -44,6 +45,18 @@ pub struct References {
     pub activity: Activity,
     /// What the administrator says of all workspaces.
     pub settings: Arc<WorkspaceSettings>,
+}
+
+/// What the cluster says of volume snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SnapshotApi {
+    /// It does not serve them.
+    #[default]
+    Missing,
+    /// It serves them, and their first list has not ended. One that no cache has may well exist, so none is counted, removed or missed.
+    Unlisted,
+    /// The caches have them all.
+    Listed,
 }
 
 /// A claim beside its home that a workspace names.
@@ -62,6 +75,8 @@ pub enum NamedClaim {
 pub struct WorkspaceSettings {
     /// What `podOverrides` may set.
     pub allowed_overrides: AllowedOverrides,
+    /// Keys of annotations of its Service.
+    pub service_annotations: AllowedNames,
     /// How long a change of a spec that ends something soon is announced.
     pub expiry_notice: Duration,
 }
@@ -70,6 +85,7 @@ impl Default for WorkspaceSettings {
     fn default() -> Self {
         Self {
             allowed_overrides: AllowedOverrides::default(),
+            service_annotations: AllowedNames::new(["*"]),
             expiry_notice: EXPIRY_NOTICE,
         }
     }

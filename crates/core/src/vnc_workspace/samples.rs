@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use novasphere_crd::VncWorkspace;
 use serde_json::{Value, json};
 
-use super::references::References;
+use super::references::{References, SnapshotApi};
 
 pub(super) fn at(second: i64) -> Timestamp {
     let start: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
@@ -35,7 +35,7 @@ pub(super) fn workspace(spec: &Value) -> VncWorkspace {
 pub(super) fn references() -> References {
     let class = json!({"metadata": {"name": "fast"}, "provisioner": "csi"});
     References {
-        snapshot_api: true,
+        snapshot_api: SnapshotApi::Listed,
         storage_classes: vec![Arc::new(serde_json::from_value(class).unwrap())],
         ..References::default()
     }

@@ -13,7 +13,7 @@ use super::{
     expiry::asked_end,
     lifecycle::Sleep,
     plan::is_own,
-    references::{References, home_of},
+    references::{References, SnapshotApi, home_of},
     validate::snapshot_policy,
 };
 use crate::{
@@ -29,6 +29,8 @@ pub enum SnapshotProgress {
     Missing,
     /// One of its name is being deleted; it can be made when that has gone.
     Ending,
+    /// Whether there is one of its name is not known, because the snapshots of the cluster have not been listed yet.
+    Unlisted,
     /// The driver is at it.
     Underway,
     /// It could not be asked for, for this reason.
@@ -168,6 +170,9 @@ pub fn expiries(
     references: &References,
     now: Timestamp,
 ) -> Vec<(Arc<VolumeSnapshot>, Timestamp)> {
+    if references.snapshot_api != SnapshotApi::Listed {
+        return Vec::new();
+    }
     let expired = expired_snapshots(&references.snapshots, snapshot_policy(&workspace.spec).keep);
     let listed = workspace
         .status

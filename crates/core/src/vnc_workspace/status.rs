@@ -25,7 +25,7 @@ use super::{
     expiry, failure,
     lifecycle::{DesktopState, LifecycleDecision},
     reason::PodReason,
-    references::{References, home_of},
+    references::{References, SnapshotApi, home_of},
     secret_name,
     snapshots::{expiries, taken_at},
     validate::ValidateError,
@@ -184,6 +184,11 @@ fn phase(observed: &Observed<'_>, findings: &[NewCondition]) -> WorkspacePhase {
 }
 
 fn snapshots(observed: &Observed<'_>) -> Vec<SnapshotStatus> {
+    if observed.references.snapshot_api == SnapshotApi::Unlisted {
+        // What is not listed yet is not gone. What was announced of it must not be forgotten either.
+        let known = observed.workspace.status.as_ref();
+        return known.map(|status| status.snapshots.clone()).unwrap_or_default();
+    }
     let expiries = expiries(observed.workspace, observed.references, observed.now);
     let expires_at = |name: &str| {
         let found = expiries.iter().find(|(snapshot, _)| snapshot.name_any() == name);

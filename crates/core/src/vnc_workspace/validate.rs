@@ -4,7 +4,7 @@ mod error;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quantity};
 use novasphere_crd::{ReclaimPolicy, VncWorkspace, VncWorkspaceSpec};
 use serde_json::Value;
 
@@ -14,13 +14,20 @@ use super::{
     expiry::{asked_end, before_creation},
     lifecycle::ValidatedLifecycle,
     pod_security,
-    references::{References, home_of},
+    references::{References, SnapshotApi, home_of},
     schedule::{Cron, time_zone},
     validated::{
         Home, HomeSource, PodTemplate, SnapshotPolicy, ValidatedNetwork, ValidatedService, ValidatedWorkspace,
     },
 };
-use crate::{label::Owner, merge::merge_pod};
+use crate::{
+    label::Owner,
+    merge::merge_pod,
+    service::{AnnotationRefusal, refused_annotation},
+};
+
+/// The size of a new home for which none is given.
+const NEW_HOME_SIZE: &str = "10Gi";
 
 /// Checks a workspace.
 ///
@@ -39,12 +46,7 @@ pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<Val
     Ok(ValidatedWorkspace {
         pod,
         authorized_keys: authorized_keys(spec),
-        service: ValidatedService {
-            service_type: spec.service.r#type,
-            vnc_node_port: spec.service.node_ports.and_then(|ports| ports.vnc),
-            ssh_node_port: spec.service.node_ports.and_then(|ports| ports.ssh),
-            annotations: spec.service.annotations.clone(),
-        },
+        service: service(spec, references)?,
         network: network(spec)?,
         lifecycle: lifecycle(workspace)?,
         routes: spec.routes.iter().map(|route| route.name.clone()).collect(),
@@ -52,6 +54,28 @@ pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<Val
         owner,
         home,
         backup,
+    })
+}
+
+fn service(spec: &VncWorkspaceSpec, references: &References) -> Result<ValidatedService, ValidateError> {
+    let service = &spec.service;
+    if let Some((key, refusal)) = refused_annotation(&service.settings, &references.settings.service_annotations) {
+        return Err(ValidateError::ServiceAnnotation {
+            key: key.to_owned(),
+            problem: match refusal {
+                AnnotationRefusal::Own => "is novasphere's own; choose another key, such as novasphere.io/x-team",
+                AnnotationRefusal::NotAllowed => {
+                    "is not allowed for Services; remove it, or ask the administrator to add it to \
+                     controller.workspaces.allowedServiceAnnotations in the configuration"
+                }
+            },
+        });
+    }
+    Ok(ValidatedService {
+        service_type: service.r#type,
+        vnc_node_port: service.node_ports.and_then(|ports| ports.vnc),
+        ssh_node_port: service.node_ports.and_then(|ports| ports.ssh),
+        settings: service.settings.clone(),
     })
 }
 
@@ -90,15 +114,20 @@ fn home(workspace: &VncWorkspace, references: &References, owner: &Owner) -> Res
         }
         // Once the home is there, its source may go.
         (None, Some(snapshot)) if references.home.is_none() => {
-            if !references.snapshot_api {
-                return Err(ValidateError::NoSnapshotApi(
-                    "spec.storage.restoreFrom.volumeSnapshotName",
-                ));
+            match references.snapshot_api {
+                SnapshotApi::Missing => {
+                    return Err(ValidateError::NoSnapshotApi(
+                        "spec.storage.restoreFrom.volumeSnapshotName",
+                    ));
+                }
+                SnapshotApi::Unlisted if references.restored_snapshot.is_none() => {
+                    return Err(ValidateError::SnapshotsUnlisted(snapshot.clone()));
+                }
+                SnapshotApi::Listed if references.restored_snapshot.is_none() => {
+                    return Err(ValidateError::SnapshotNotFound(snapshot.clone()));
+                }
+                SnapshotApi::Unlisted | SnapshotApi::Listed => HomeSource::Snapshot(snapshot.clone()),
             }
-            if references.restored_snapshot.is_none() {
-                return Err(ValidateError::SnapshotNotFound(snapshot.clone()));
-            }
-            HomeSource::Snapshot(snapshot.clone())
         }
         (None, Some(snapshot)) => HomeSource::Snapshot(snapshot.clone()),
         (None, None) => HomeSource::Empty,
@@ -106,11 +135,19 @@ fn home(workspace: &VncWorkspace, references: &References, owner: &Owner) -> Res
     Ok(Home {
         name,
         source,
-        size: storage.size.clone(),
+        size: storage.size.clone().unwrap_or_else(|| present_size(references)),
         storage_class_name: storage.storage_class_name.clone(),
         access_modes: storage.access_modes.clone(),
         reclaim: storage.reclaim,
     })
+}
+
+/// The size of a home for which none is given: what its claim asks for now, so that nobody is asked to change it.
+fn present_size(references: &References) -> Quantity {
+    let claim = references.home.as_ref().and_then(|home| home.spec.as_ref());
+    let requests = claim.and_then(|claim| claim.resources.as_ref()?.requests.as_ref());
+    let present = requests.and_then(|requests| requests.get("storage"));
+    present.cloned().unwrap_or_else(|| Quantity(NEW_HOME_SIZE.to_owned()))
 }
 
 /// The snapshots that a workspace wishes for, whether or not they can be taken.
@@ -136,7 +173,8 @@ fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<SnapshotPo
         (backup.on_hibernate, "spec.backup.onHibernate"),
         (backup.on_expire, "spec.backup.onExpire"),
     ];
-    if let Some((_, field)) = wishes.iter().find(|(wanted, _)| *wanted && !references.snapshot_api) {
+    let is_missing = references.snapshot_api == SnapshotApi::Missing;
+    if let Some((_, field)) = wishes.iter().find(|(wanted, _)| *wanted && is_missing) {
         return Err(ValidateError::NoSnapshotApi(field));
     }
     Ok(backup)

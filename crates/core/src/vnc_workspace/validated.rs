@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quantity};
-use novasphere_crd::{EgressRule, NetworkIngress, ReclaimPolicy, ServiceType, VolumeAccessMode};
+use novasphere_crd::{EgressRule, NetworkIngress, ReclaimPolicy, ServiceSettings, ServiceType, VolumeAccessMode};
 
 use super::lifecycle::ValidatedLifecycle;
 use crate::label::Owner;
@@ -89,8 +89,8 @@ pub struct ValidatedService {
     pub vnc_node_port: Option<u16>,
     /// The port on nodes for SSH that is asked for.
     pub ssh_node_port: Option<u16>,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
+    /// How it treats its clients.
+    pub settings: ServiceSettings,
 }
 
 /// Who may connect to the Pod, and to what it may connect.

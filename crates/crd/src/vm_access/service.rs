@@ -1,12 +1,10 @@
 //! The ways to a guest's ports: Services, and routes of gateways to them.
 
-use std::collections::BTreeMap;
-
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cidr, PortProtocol, RouteRule, ServiceType,
+    PortProtocol, RouteRule, ServiceSettings, ServiceType,
     rule::{dns_label, forbidden, object_name},
 };
 
@@ -14,12 +12,6 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = dns_label("name"))]
-#[x_kube(validation = forbidden(
-    "!has(self.sourceRanges) || size(self.sourceRanges) == 0 || self.type == 'LoadBalancer'",
-    "Kubernetes filters client addresses for type LoadBalancer alone; remove sourceRanges, or use a route with \
-     allowedSourceRanges"
-)
-.field_path(".sourceRanges"))]
 #[x_kube(validation = forbidden(
     "self.type != 'ClusterIP' || self.ports.all(p, !has(p.nodePort))",
     "a ClusterIP service has no ports on nodes; remove nodePort, or set type to NodePort"
@@ -46,23 +38,16 @@ pub struct AccessService {
     #[serde(default)]
     pub r#type: ServiceType,
 
-    /// The ports, from 1 to 16.
+    /// The ports, from 1 to 32.
     #[schemars(
-        length(min = 1, max = 16),
+        length(min = 1, max = 32),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub ports: Vec<AccessServicePort>,
 
-    /// Client addresses that the load balancer lets in, in CIDR notation. Only with type `LoadBalancer`, because
-    /// Kubernetes filters no others. Default: all. At most 64.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
-    pub source_ranges: Vec<Cidr>,
-
-    /// Annotations of the Service, for load balancers and gateways. At most 32.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
-    pub annotations: BTreeMap<String, String>,
+    /// How it treats its clients.
+    #[serde(flatten)]
+    pub settings: ServiceSettings,
 }
 
 /// A port of a Service.

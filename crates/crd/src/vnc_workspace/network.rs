@@ -1,14 +1,12 @@
 //! How a workspace is reached, and what it may reach.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cidr, PortProtocol, RouteRule, ServiceType,
+    Cidr, PortProtocol, RouteRule, ServiceSettings, ServiceType,
     rule::{dns_label, forbidden, required},
 };
 
@@ -29,10 +27,9 @@ pub struct WorkspaceService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_ports: Option<WorkspaceNodePorts>,
 
-    /// Annotations of the Service, for load balancers and gateways. At most 32.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
-    pub annotations: BTreeMap<String, String>,
+    /// How it treats its clients.
+    #[serde(flatten)]
+    pub settings: ServiceSettings,
 }
 
 /// Ports on every node.

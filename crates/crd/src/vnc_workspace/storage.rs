@@ -15,7 +15,8 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = plausible_size("size"))]
 #[x_kube(validation = forbidden(
-    "!isQuantity(string(self.size)) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
+    "!has(self.size) || !has(oldSelf.size) || !isQuantity(string(self.size)) || \
+     quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
     "a home cannot shrink; keep the size, or make a larger one of it"
 )
 .field_path(".size"))]
@@ -27,9 +28,10 @@ use crate::{
 #[x_kube(validation = matches("mountPath", "^/[^:]+$", "mountPath must be an absolute path without ':'"))]
 #[x_kube(validation = free_path("mountPath"))]
 pub struct WorkspaceStorage {
-    /// Its size. It can grow when the storage class allows it, and never shrink. Default `10Gi`.
-    #[serde(default = "size")]
-    pub size: Quantity,
+    /// Its size. It can grow when the storage class allows it, and never shrink. Default: the size that it has, also when it is taken over by
+    /// `restoreFrom`; `10Gi` for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Quantity>,
 
     /// The storage class. Default: the cluster's default class. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +61,7 @@ pub struct WorkspaceStorage {
 impl Default for WorkspaceStorage {
     fn default() -> Self {
         Self {
-            size: size(),
+            size: None,
             storage_class_name: None,
             access_modes: access_modes(),
             mount_path: mount_path(),
@@ -84,10 +86,6 @@ fn free_path(field: &str) -> Rule {
         ),
     )
     .field_path(format!(".{field}"))
-}
-
-fn size() -> Quantity {
-    Quantity("10Gi".to_owned())
 }
 
 fn access_modes() -> Vec<VolumeAccessMode> {

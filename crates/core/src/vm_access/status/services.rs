@@ -149,10 +149,10 @@ fn port(port: &ServicePort) -> Option<AccessServicePortStatus> {
             .node_port
             .and_then(|port| u16::try_from(port).ok())
             .filter(|port| *port != 0),
-        protocol: if port.protocol.as_deref() == Some("UDP") {
-            PortProtocol::Udp
-        } else {
-            PortProtocol::Tcp
+        protocol: match port.protocol.as_deref() {
+            Some("UDP") => PortProtocol::Udp,
+            Some("SCTP") => PortProtocol::Sctp,
+            _ => PortProtocol::Tcp,
         },
     })
 }

@@ -108,6 +108,16 @@ pub enum ValidateError {
          to spec.virtualMachine.template.networks"
     )]
     NoPodNetwork,
+    /// A Service would have an annotation that it may not have.
+    #[error("spec.services[{service}].annotations: {key:?} {problem}")]
+    ServiceAnnotation {
+        /// The service's name.
+        service: String,
+        /// The annotation.
+        key: String,
+        /// Why not, and what to do.
+        problem: &'static str,
+    },
     /// A route leads to a service or port that is not there.
     #[error(
         "spec.routes[{route}]: spec.services has no TCP port {port} in a service {service:?}; correct one of the two"
@@ -150,7 +160,7 @@ impl ValidateError {
     #[must_use]
     pub fn part(&self) -> Part {
         match self {
-            Self::NoPodNetwork => Part::Services,
+            Self::NoPodNetwork | Self::ServiceAnnotation { .. } => Part::Services,
             Self::RouteTarget { .. } => Part::Routes,
             _ => Part::VirtualMachine,
         }

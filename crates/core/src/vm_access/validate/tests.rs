@@ -11,10 +11,15 @@ use novasphere_foreign::kubevirt::VirtualMachine;
 use serde_json::{Value, json};
 
 use super::{
-    super::{reason::VirtualMachineReason, references::Apis, validated::MachineUnavailable},
+    super::{
+        limits::MachineLimits,
+        reason::VirtualMachineReason,
+        references::Apis,
+        validated::{MachineUnavailable, RunStrategy},
+    },
     *,
 };
-use crate::vm_access::virtual_machine_name;
+use crate::{allowed_names::AllowedNames, vm_access::virtual_machine_name};
 
 fn vm_access(spec: Value) -> VmAccess {
     let object = json!({
@@ -248,5 +253,33 @@ fn a_machine_that_was_left_behind_can_be_handed_over() {
     assert!(
         message.contains("`kubectl label virtualmachine web-1 novasphere.io/owner-uid=u --overwrite`"),
         "{message}"
+    );
+}
+
+#[test]
+fn an_annotation_of_a_service_is_the_administrators_to_allow() {
+    let with = |key: &str| {
+        let service = json!({"name": "ssh", "ports": [{"name": "ssh", "port": 22}], "annotations": {key: "v"}});
+        vm_access(json!({"virtualMachine": {"name": "web-1"}, "services": [service]}))
+    };
+    let all = references(None);
+    assert!(validate(&with("metallb.io/address-pool"), &all).is_ok());
+    let error = validate(&with("novasphere.io/applied-hash"), &all).unwrap_err();
+    assert!(error.to_string().contains("novasphere's own"), "{error}");
+    let some = References {
+        limits: Arc::new(MachineLimits {
+            service_annotations: AllowedNames::new(["metallb.io/*"]),
+            ..MachineLimits::default()
+        }),
+        ..all
+    };
+    assert!(validate(&with("metallb.io/address-pool"), &some).is_ok());
+    let error = validate(&with("external-dns.alpha.kubernetes.io/hostname"), &some).unwrap_err();
+    assert_eq!(error.part(), Part::Services);
+    let said = error.to_string();
+    assert!(
+        said.contains("spec.services[ssh].annotations: \"external-dns.alpha.kubernetes.io/hostname\"")
+            && said.contains("controller.machines.allowedServiceAnnotations"),
+        "{said}"
     );
 }

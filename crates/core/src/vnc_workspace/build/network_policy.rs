@@ -13,7 +13,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use novasphere_crd::{Cidr, EgressPort, EgressRule, NetworkIngress, PortProtocol, ServiceType};
+use novasphere_crd::{Cidr, EgressPort, EgressRule, NetworkIngress, ServiceType};
 
 use super::{
     super::{KEY_WORKSPACE, SSH_PORT, VNC_PORT, validated::ValidatedWorkspace},
@@ -202,14 +202,10 @@ fn rule(rule: &EgressRule) -> NetworkPolicyEgressRule {
 }
 
 fn port(port: EgressPort) -> NetworkPolicyPort {
-    let protocol = match port.protocol {
-        PortProtocol::Tcp => "TCP",
-        PortProtocol::Udp => "UDP",
-    };
     NetworkPolicyPort {
         port: Some(IntOrString::Int(port.port.into())),
         end_port: port.end_port.map(Into::into),
-        protocol: Some(protocol.to_owned()),
+        protocol: Some(port.protocol.as_str().to_owned()),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     super::{KEY_WORKSPACE, SSH_PORT, VNC_PORT, node_ports::NodePorts, service_name, validated::ValidatedWorkspace},
     pod,
 };
-use crate::label::Component;
+use crate::{label::Component, service};
 
 /// The port of the Service that answers VNC; the same as in the Pod.
 const VNC_SERVICE_PORT: i32 = 5901;
@@ -25,11 +25,6 @@ pub fn build(workspace: &ValidatedWorkspace, ports: NodePorts) -> Service {
     let mut labels = owner.labels(Component::Desktop);
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
     let service = &workspace.service;
-    let service_type = match service.service_type {
-        ServiceType::ClusterIP => "ClusterIP",
-        ServiceType::NodePort => "NodePort",
-        ServiceType::LoadBalancer => "LoadBalancer",
-    };
     let on_nodes = service.service_type != ServiceType::ClusterIP;
     let port = |name: &str, port: i32, node_port: Option<u16>| ServicePort {
         name: Some(name.to_owned()),
@@ -48,17 +43,14 @@ pub fn build(workspace: &ValidatedWorkspace, ports: NodePorts) -> Service {
             name: Some(service_name(&owner.name)),
             namespace: Some(owner.namespace.clone()),
             labels: Some(labels),
-            annotations: (!service.annotations.is_empty()).then(|| service.annotations.clone()),
+            annotations: service::annotations(&service.settings),
             owner_references: Some(vec![owner.reference()]),
             ..ObjectMeta::default()
         },
         spec: Some(ServiceSpec {
-            type_: Some(service_type.to_owned()),
             selector: Some(pod::selector(owner)),
             ports: Some(all),
-            // Both families where the cluster has both, the one that it has elsewhere.
-            ip_family_policy: Some("PreferDualStack".to_owned()),
-            ..ServiceSpec::default()
+            ..service::spec(service.service_type, &service.settings)
         }),
         status: None,
     }

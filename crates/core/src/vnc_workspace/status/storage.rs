@@ -82,6 +82,10 @@ fn waited_for(taking: &PendingSnapshot) -> Option<NewCondition> {
             StorageReason::TakingSnapshot,
             format!("A snapshot is being taken {why}."),
         ),
+        SnapshotProgress::Unlisted => (
+            StorageReason::TakingSnapshot,
+            format!("A snapshot is taken {why}, as soon as the snapshots of the cluster have been listed."),
+        ),
         SnapshotProgress::Ending => (
             StorageReason::TakingSnapshot,
             format!(

@@ -35,6 +35,14 @@ pub enum ValidateError {
     /// A variable that the image reads.
     #[error("spec.env[{0}]: novasphere sets this variable; remove it")]
     ReservedVariable(String),
+    /// The Service would have an annotation that it may not have.
+    #[error("spec.service.annotations: {key:?} {problem}")]
+    ServiceAnnotation {
+        /// The annotation.
+        key: String,
+        /// Why not, and what to do.
+        problem: &'static str,
+    },
     /// An end before the beginning.
     #[error(
         "spec.lifecycle.expiresAt: {expires} is before the workspace was made ({made}), so it would end at once; correct the time. Nothing is \
@@ -76,6 +84,12 @@ pub enum ValidateError {
         "spec.storage.restoreFrom: there is no VolumeSnapshot {0} in this namespace; recreate the workspace with another name"
     )]
     SnapshotNotFound(String),
+    /// The snapshots of the cluster have not been listed yet.
+    #[error(
+        "spec.storage.restoreFrom: the snapshots of the cluster have not been listed yet, so it is not known whether there is a \
+         VolumeSnapshot {0}; it is looked for again by itself"
+    )]
+    SnapshotsUnlisted(String),
     /// The Pod would read more than is looked at.
     #[error("spec.podOverrides: the Pod names more than {0} Secrets and claims; name fewer")]
     TooManyReferences(usize),
@@ -147,9 +161,11 @@ impl ValidateError {
     #[must_use]
     pub const fn part(&self) -> Part {
         match self {
-            Self::NoSnapshotApi(_) | Self::SnapshotNotFound(_) | Self::ClaimNotFound(_) | Self::ClaimInUse(_) => {
-                Part::Storage
-            }
+            Self::NoSnapshotApi(_)
+            | Self::SnapshotNotFound(_)
+            | Self::SnapshotsUnlisted(_)
+            | Self::ClaimNotFound(_)
+            | Self::ClaimInUse(_) => Part::Storage,
             _ => Part::Pod,
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        references::{NamedClaim, WorkspaceSettings},
+        references::{NamedClaim, SnapshotApi, WorkspaceSettings},
         samples::{references, workspace},
     },
     *,
@@ -272,7 +272,7 @@ fn what_novasphere_decides_and_what_is_no_field_is_refused() {
 #[test]
 fn wishes_for_snapshots_are_refused_where_there_are_none() {
     let mut without = references();
-    without.snapshot_api = false;
+    without.snapshot_api = SnapshotApi::Missing;
     for (spec, field) in [
         (json!({"storage": {"reclaim": "Snapshot"}}), "spec.storage.reclaim"),
         (json!({"backup": {"onHibernate": true}}), "spec.backup.onHibernate"),
@@ -339,5 +339,48 @@ fn snapshots_are_pruned_only_where_the_spec_says_how_many_stay() {
         keep(&json!({})),
         None,
         "a backup that is taken out of the spec takes no snapshot along"
+    );
+}
+
+#[test]
+fn a_home_without_a_size_keeps_the_one_that_it_has() {
+    let size = |storage: &Value, live: Option<&str>| {
+        let home = live.map(|size| {
+            let home = json!({
+                "metadata": {"name": "alice-home", "labels": {"novasphere.io/owner-uid": "old"}},
+                "spec": {"resources": {"requests": {"storage": size}}},
+            });
+            Arc::new(serde_json::from_value(home).unwrap())
+        });
+        let references = References { home, ..references() };
+        let valid = validate(&workspace(&json!({ "storage": storage })), &references).unwrap();
+        valid.home.size.0
+    };
+    let taken = json!({"restoreFrom": {"persistentVolumeClaimName": "alice-home"}});
+    assert_eq!(size(&taken, Some("1Gi")), "1Gi", "smaller than the default, and taken over");
+    assert_eq!(size(&json!({}), Some("20Gi")), "20Gi");
+    assert_eq!(size(&json!({}), None), "10Gi");
+    assert_eq!(size(&json!({"size": "12Gi"}), Some("1Gi")), "12Gi");
+}
+
+#[test]
+fn a_snapshot_that_is_not_listed_yet_is_not_missed() {
+    let of = |snapshot_api, is_there: bool| {
+        let snapshot = json!({"metadata": {"name": "old"}});
+        let references = References {
+            snapshot_api,
+            restored_snapshot: is_there.then(|| Arc::new(serde_json::from_value(snapshot).unwrap())),
+            ..references()
+        };
+        let from = json!({"storage": {"restoreFrom": {"volumeSnapshotName": "old"}, "reclaim": "Snapshot"}});
+        validate(&workspace(&from), &references).map(drop)
+    };
+    assert_eq!(of(SnapshotApi::Unlisted, true), Ok(()));
+    let error = of(SnapshotApi::Unlisted, false).unwrap_err();
+    assert_eq!(error, ValidateError::SnapshotsUnlisted("old".to_owned()));
+    assert!(error.may_recover() && error.part() == Part::Storage);
+    assert_eq!(
+        of(SnapshotApi::Listed, false),
+        Err(ValidateError::SnapshotNotFound("old".to_owned()))
     );
 }
