@@ -86,6 +86,26 @@ pub(crate) fn matches(field: &str, expression: &str, message: &str) -> Rule {
     optional(field, &format!("self.{field}.matches(r'{expression}')"), message)
 }
 
+/// The field is a cron expression of five fields, as far as that can be seen without reading it; the schema bounds its length.
+pub(crate) fn cron(field: &str) -> Rule {
+    matches(
+        field,
+        r"^\s*[-0-9A-Za-z*/,]+(\s+[-0-9A-Za-z*/,]+){4}\s*$",
+        &format!(
+            "{field} must be a cron expression of five fields, such as 0 8 * * 1-5 for 8:00 from Monday to Friday"
+        ),
+    )
+}
+
+/// The field looks like the name of a time zone; the schema bounds its length.
+pub(crate) fn time_zone(field: &str) -> Rule {
+    matches(
+        field,
+        "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$",
+        &format!("{field} must be a name of the IANA database, such as Europe/Berlin or Etc/UTC"),
+    )
+}
+
 /// The field is a duration from `least` to `most`, both included; its type's own rule says when it is none.
 pub(crate) fn between(field: &str, least: &str, most: &str) -> Rule {
     optional(

@@ -7,7 +7,7 @@ mod storage;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time};
-use kube::{CustomResource, KubeSchema, core::Rule};
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +22,8 @@ pub use self::{
 use crate::{
     ConsolePolicy, Duration, RawObject,
     rule::{
-        at_most_one, between, entry_points_differ, exactly_one, forbidden, http_paths_differ, immutable, invalid,
-        matches, plausible_memory, plausible_size, required, ssh_keys, tls_hosts_differ,
+        at_most_one, between, cron, entry_points_differ, exactly_one, forbidden, http_paths_differ, immutable, invalid,
+        matches, plausible_memory, plausible_size, required, ssh_keys, time_zone, tls_hosts_differ,
     },
     schema::tidy,
 };
@@ -427,11 +427,7 @@ pub enum LifecycleState {
     "has(self.wake) || has(self.hibernate)",
     "a schedule needs wake, hibernate or both; add one, or remove schedule"
 ))]
-#[x_kube(validation = matches(
-    "timeZone",
-    "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$",
-    "timeZone must be a name of the IANA database, such as Europe/Berlin or Etc/UTC"
-))]
+#[x_kube(validation = time_zone("timeZone"))]
 #[x_kube(validation = cron("wake"))]
 #[x_kube(validation = cron("hibernate"))]
 pub struct Schedule {
@@ -450,16 +446,6 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub hibernate: Option<String>,
-}
-
-fn cron(field: &str) -> Rule {
-    matches(
-        field,
-        r"^\s*[-0-9A-Za-z*/,]+(\s+[-0-9A-Za-z*/,]+){4}\s*$",
-        &format!(
-            "{field} must be a cron expression of five fields, such as 0 8 * * 1-5 for 8:00 from Monday to Friday"
-        ),
-    )
 }
 
 fn utc() -> String {

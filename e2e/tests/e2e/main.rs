@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         vm_access::services::cases(),
         vm_access::settled::cases(),
         workspace::activity::cases(),
+        workspace::backup::cases(),
         workspace::delete::cases(),
         workspace::lifecycle::cases(),
         workspace::reclaim::cases(),

@@ -104,9 +104,13 @@ impl Reconciler for Context {
             context: self,
         };
         let mut children = Children::new(&self.applier);
+        let mut gives_up_at = None;
         let applied = match plan(workspace, &references, decision.as_ref(), now) {
             Plan::Nothing => None,
-            Plan::Delete(plan) => Box::pin(teardown::delete(reconciliation, &mut children, &plan)).await?,
+            Plan::Delete(plan) => {
+                gives_up_at = plan.gives_up_at;
+                Box::pin(teardown::delete(reconciliation, &mut children, &plan, now)).await?
+            }
             Plan::Sync(plan) => {
                 if let Some(told) = expiry::last_words(workspace, decision.as_ref()) {
                     // Before anything goes.
@@ -127,11 +131,14 @@ impl Reconciler for Context {
         let written = status::write(reconciliation, validated.as_ref(), decision.as_ref(), &applied, now).await?;
         let ends_at = written.status.expires_at.as_ref().map(|time| time.0);
         let deadline = decision.map_or(ends_at, |decision| decision.next);
-        let deadline = deadline.into_iter().chain(expiry::next_deletion(&written.status)).min();
         let may_mend = validated.as_ref().is_err_and(ValidateError::may_recover);
         let reference_retry = may_mend.then_some(REFERENCE_RETRY_INTERVAL);
         let next_look = applied.pod.pod().and_then(|pod| delay::next_look(pod, now));
-        let deadline = deadline.into_iter().chain(next_look).min();
+        // One of these that has passed waits for something that has an event of its own, or is tried again.
+        let next_backup = written.status.next_backup_at.as_ref().map(|time| time.0);
+        let coming = [next_backup, gives_up_at, expiry::next_deletion(&written.status)];
+        let coming = coming.into_iter().flatten().filter(|at| *at > now);
+        let deadline = deadline.into_iter().chain(next_look).chain(coming).min();
         let deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let backoff = match applied.pod {
             PodOutcome::Waiting(left) => Some(left),
@@ -199,6 +206,11 @@ impl Reconciliation<'_> {
                     Expiry::Saving(snapshot) => applied.snapshot = Some(snapshot),
                 }
             }
+        }
+        if let Some(backup) = &plan.backup {
+            let taken = snapshots::take_by_schedule(self, children, backup).await?;
+            applied.snapshot = applied.snapshot.take().or_else(|| snapshots::failed(&taken));
+            applied.backup = Some(taken);
         }
         snapshots::prune(self, children, &plan.expired_snapshots).await?;
         Ok(Some(applied))

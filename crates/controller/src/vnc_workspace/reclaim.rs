@@ -1,11 +1,11 @@
 //! The owner reference of a home, which decides whether it is collected with its workspace. Together with the finalizer it implements
-//! `spec.storage.reclaim`.
+//! `spec.storage.reclaim` and `spec.backup.onDelete`.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use novasphere_core::{
     child::ChildOutcome,
     label::Owner,
-    vnc_workspace::{home::owner_references, plan::own_home},
+    vnc_workspace::{home::owner_references, plan::own_home, validate::goes_along},
 };
 use novasphere_runtime::lease::NotLeader;
 use serde_json::json;
@@ -47,8 +47,8 @@ pub(super) async fn sync_owner_of(
     children: &mut Children<'_>,
     claim: &PersistentVolumeClaim,
 ) -> Result<ChildOutcome<PersistentVolumeClaim>, NotLeader> {
-    let reclaim = of.workspace.spec.storage.reclaim;
-    let owners = Owner::of(of.workspace).and_then(|owner| owner_references(&owner, reclaim, &claim.metadata));
+    let goes_along = goes_along(&of.workspace.spec);
+    let owners = Owner::of(of.workspace).and_then(|owner| owner_references(&owner, goes_along, &claim.metadata));
     let Some(owners) = owners else {
         return Ok(ChildOutcome::NotTried);
     };

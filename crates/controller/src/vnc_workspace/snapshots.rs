@@ -17,6 +17,28 @@ use novasphere_runtime::{apply::WriteError, lease::NotLeader};
 use super::Reconciliation;
 use crate::{children::Children, reconciler::ReconcileError};
 
+/// Takes the snapshot for which a time of the schedule has come, and says how it stands.
+///
+/// # Errors
+///
+/// [`NotLeader`] when this process may not write any more.
+pub(super) async fn take_by_schedule(
+    of: Reconciliation<'_>,
+    children: &mut Children<'_>,
+    plan: &SnapshotPlan,
+) -> Result<PendingSnapshot, NotLeader> {
+    take(of, children, plan).await
+}
+
+/// What went wrong with a snapshot that nothing waits for.
+pub(super) fn failed(taken: &PendingSnapshot) -> Option<PendingSnapshot> {
+    let is_failure = matches!(
+        taken.progress,
+        SnapshotProgress::Failed(_) | SnapshotProgress::Refused(_)
+    );
+    is_failure.then(|| taken.clone())
+}
+
 /// Takes the snapshot of a hibernation, which nothing waits for. What is returned is what went wrong with it.
 ///
 /// # Errors
@@ -27,12 +49,7 @@ pub(super) async fn take_on_hibernate(
     children: &mut Children<'_>,
     plan: &SnapshotPlan,
 ) -> Result<Option<PendingSnapshot>, NotLeader> {
-    let taken = take(of, children, plan).await?;
-    let is_failure = matches!(
-        taken.progress,
-        SnapshotProgress::Failed(_) | SnapshotProgress::Refused(_)
-    );
-    Ok(is_failure.then_some(taken))
+    Ok(failed(&take(of, children, plan).await?))
 }
 
 /// Takes the snapshot after which the home may go, and says how it stands. It is ready only when the cluster itself says so: a watch

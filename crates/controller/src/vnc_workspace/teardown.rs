@@ -2,15 +2,17 @@
 //!
 //! Nothing is deleted before its snapshot is ready to use, and nothing of it is decided from a watch alone, which may lag.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource as _, ResourceExt};
 use novasphere_core::{
     child::ChildOutcome,
     failure::{Failure, FailureKind},
     vnc_workspace::{
         FINALIZER,
         applied::{Applied, PodOutcome},
-        plan::{DeletionPlan, SnapshotPlan, is_own, own_home},
+        deletion::{DeletionPlan, given_up},
+        plan::{SnapshotPlan, is_own, own_home},
         references::home_of,
         snapshots::{PendingSnapshot, SnapshotProgress, has_volume},
     },
@@ -18,7 +20,7 @@ use novasphere_core::{
 use novasphere_runtime::apply::WriteError;
 
 use super::{Reconciliation, apply::delete_pod, reclaim, snapshots};
-use crate::{children::Children, reconciler::ReconcileError};
+use crate::{children::Children, reconciler::ReconcileError, status::emit};
 
 /// How far a workspace whose time is over has come.
 pub(super) enum Expiry {
@@ -112,6 +114,7 @@ pub(super) async fn delete(
     of: Reconciliation<'_>,
     children: &mut Children<'_>,
     plan: &DeletionPlan,
+    now: Timestamp,
 ) -> Result<Option<Applied>, ReconcileError> {
     let Some(AtRest { home }) = pod_is_gone(of, children).await? else {
         let seen = own_home(of.workspace, of.references).cloned();
@@ -122,17 +125,23 @@ pub(super) async fn delete(
         }));
     };
     if let Some(home) = home {
+        let mut is_saved = true;
         if let Some(snapshot) = plan.snapshot.as_ref().filter(|_| has_volume(&home)) {
             let taken = snapshots::take_and_verify(of, children, snapshot).await?;
-            if taken.progress != SnapshotProgress::Ready {
+            is_saved = taken.progress == SnapshotProgress::Ready;
+            if !is_saved && !plan.gives_up(&taken, now) {
                 return Ok(Some(Applied {
                     home: ChildOutcome::Applied(home),
                     snapshot: Some(taken),
                     ..Applied::default()
                 }));
             }
+            if !is_saved {
+                let told = given_up(&taken, &home.name_any());
+                emit(&of.context.reporter, &of.workspace.object_ref(&()), vec![told]).await;
+            }
         }
-        if plan.deletes_home {
+        if plan.deletes_home && is_saved {
             children.applier().delete_unchanged(&home).await?;
         }
     }

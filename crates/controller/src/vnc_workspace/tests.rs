@@ -6,6 +6,7 @@
 )]
 
 mod apiserver;
+mod backup;
 
 use serde_json::{Value, json};
 

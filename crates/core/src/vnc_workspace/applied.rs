@@ -22,6 +22,8 @@ pub struct Applied {
     pub failures: Vec<(&'static str, Failure)>,
     /// The snapshot that is waited for.
     pub snapshot: Option<PendingSnapshot>,
+    /// The snapshot that the schedule asks for now, when there is anything to save.
+    pub backup: Option<PendingSnapshot>,
 }
 
 /// What became of the Pod.

@@ -78,7 +78,9 @@ pub fn last_words(workspace: &VncWorkspace, decision: Option<&LifecycleDecision>
         return None;
     }
     let home = home_of(workspace);
-    let on_expire = snapshot_policy(&workspace.spec).on_expire;
+    let policy = snapshot_policy(&workspace.spec);
+    // What is over is deleted.
+    let on_expire = policy.on_expire || policy.on_delete;
     let fate = match workspace.spec.storage.reclaim {
         ReclaimPolicy::Retain if on_expire => format!("its home {home} is kept, and saved as a snapshot"),
         ReclaimPolicy::Retain => format!("its home {home} is kept"),

@@ -1,7 +1,6 @@
 //! The owner of a home, from its metadata.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use novasphere_crd::ReclaimPolicy;
 
 use super::KEY_WORKSPACE;
 use crate::label::{self, Owner};
@@ -9,9 +8,8 @@ use crate::label::{self, Owner};
 /// The owner references that a home is to have, when it has others: with that of its workspace it is collected, without it stays.
 /// Those of others are left alone.
 #[must_use]
-pub fn owner_references(owner: &Owner, reclaim: ReclaimPolicy, home: &ObjectMeta) -> Option<Vec<OwnerReference>> {
+pub fn owner_references(owner: &Owner, goes_along: bool, home: &ObjectMeta) -> Option<Vec<OwnerReference>> {
     let live = home.owner_references.as_deref().unwrap_or_default();
-    let goes_along = reclaim == ReclaimPolicy::Delete;
     if live.iter().any(|reference| reference.uid == owner.uid) == goes_along {
         return None;
     }
@@ -48,17 +46,15 @@ mod tests {
         let owner = Owner::of(&workspace(&json!({}))).unwrap();
         let ours = json!(owner.reference());
         let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "other-1"});
-        let uids = |reclaim, owners: Value| {
-            let wanted = owner_references(&owner, reclaim, &home(&owners))?;
+        let uids = |goes_along, owners: Value| {
+            let wanted = owner_references(&owner, goes_along, &home(&owners))?;
             Some(wanted.into_iter().map(|owner| owner.uid).collect::<Vec<_>>())
         };
-        for stays in [ReclaimPolicy::Retain, ReclaimPolicy::Snapshot] {
-            assert_eq!(uids(stays, json!([])), None);
-            assert_eq!(uids(stays, json!([ours])), Some(vec![]));
-            assert_eq!(uids(stays, json!([other, ours])), Some(vec!["other-1".to_owned()]));
-        }
-        assert_eq!(uids(ReclaimPolicy::Delete, json!([ours])), None);
-        assert_eq!(uids(ReclaimPolicy::Delete, json!([])), Some(vec!["alice-1".to_owned()]));
+        assert_eq!(uids(false, json!([])), None);
+        assert_eq!(uids(false, json!([ours])), Some(vec![]));
+        assert_eq!(uids(false, json!([other, ours])), Some(vec!["other-1".to_owned()]));
+        assert_eq!(uids(true, json!([ours])), None);
+        assert_eq!(uids(true, json!([])), Some(vec!["alice-1".to_owned()]));
     }
 
     #[test]

@@ -14,10 +14,13 @@ use novasphere_crd::{ReclaimPolicy, VncWorkspace};
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
 use super::{
+    backup,
+    deletion::{self, DeletionPlan},
     lifecycle::{DesktopState, LifecycleDecision},
     references::{References, SnapshotApi, home_of},
     snapshots::{
-        SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name, last_name, progress,
+        SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name,
+        last_name, progress, scheduled_name,
     },
     validate::{has_finalizer, needs_finalizer, snapshot_policy},
 };
@@ -34,15 +37,6 @@ pub enum Plan {
     Sync(SyncPlan),
 }
 
-/// How a workspace that is being deleted ends: its Pod, then the snapshot, then the home, then the finalizer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeletionPlan {
-    /// The snapshot that has to be ready before the home goes, when the home holds anything.
-    pub snapshot: Option<SnapshotPlan>,
-    /// Whether the home goes, too.
-    pub deletes_home: bool,
-}
-
 /// How a workspace is kept as it is to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SyncPlan {
@@ -54,6 +48,8 @@ pub struct SyncPlan {
     pub invalid_pod: InvalidPod,
     /// What follows once the objects are applied.
     pub then: Followup,
+    /// The snapshot for which a time of the schedule has come.
+    pub backup: Option<SnapshotPlan>,
     /// The snapshots beyond those that are kept, as far as their time has come.
     pub expired_snapshots: Vec<Arc<VolumeSnapshot>>,
 }
@@ -109,11 +105,7 @@ pub fn plan(
         if !has_finalizer(workspace) {
             return Plan::Nothing;
         }
-        let reclaim = workspace.spec.storage.reclaim;
-        return Plan::Delete(DeletionPlan {
-            snapshot: (reclaim == ReclaimPolicy::Snapshot).then(|| snapshots.last(SnapshotTrigger::Deletion, now)),
-            deletes_home: reclaim != ReclaimPolicy::Retain,
-        });
+        return Plan::Delete(deletion::plan(&snapshots, now));
     }
     let wanted = needs_finalizer(workspace);
     let expired = expiries(workspace, references, now).into_iter();
@@ -129,9 +121,24 @@ pub fn plan(
             InvalidPod::Delete
         },
         then: followup(&snapshots, decision, now),
+        backup: scheduled(&snapshots, decision, now),
         expired_snapshots: expired,
         owner,
     })
+}
+
+/// The snapshot for which a time of the schedule has come. A home that was never bound has nothing to save, and one whose time is over is saved
+/// otherwise.
+fn scheduled(
+    snapshots: &Snapshots<'_>,
+    decision: Option<&LifecycleDecision>,
+    now: Timestamp,
+) -> Option<SnapshotPlan> {
+    let due = backup::due(snapshots.workspace, now)?;
+    let is_over = decision.is_some_and(|decision| decision.state == DesktopState::Expired);
+    let holds_anything = own_home(snapshots.workspace, snapshots.references).is_some_and(has_volume);
+    let name = scheduled_name(snapshots.owner, due);
+    (holds_anything && !is_over).then(|| snapshots.named(&name, SnapshotTrigger::Schedule))
 }
 
 fn followup(snapshots: &Snapshots<'_>, decision: Option<&LifecycleDecision>, now: Timestamp) -> Followup {
@@ -155,16 +162,23 @@ fn followup(snapshots: &Snapshots<'_>, decision: Option<&LifecycleDecision>, now
 }
 
 /// The snapshots of one workspace.
-struct Snapshots<'a> {
-    workspace: &'a VncWorkspace,
-    references: &'a References,
-    owner: &'a Owner,
+pub(super) struct Snapshots<'a> {
+    pub(super) workspace: &'a VncWorkspace,
+    pub(super) references: &'a References,
+    pub(super) owner: &'a Owner,
 }
 
 impl Snapshots<'_> {
     /// The one that is taken before the home goes.
-    fn last(&self, trigger: SnapshotTrigger, now: Timestamp) -> SnapshotPlan {
+    pub(super) fn last(&self, trigger: SnapshotTrigger, now: Timestamp) -> SnapshotPlan {
         self.named(&last_name(self.owner, ended(self.workspace, now)), trigger)
+    }
+
+    /// When a snapshot was asked for, once it is there.
+    pub(super) fn asked_for(&self, snapshot: &VolumeSnapshot) -> Option<Timestamp> {
+        let mut all = self.references.snapshots.iter();
+        let live = all.find(|live| live.metadata.name == snapshot.metadata.name)?;
+        live.metadata.creation_timestamp.as_ref().map(|time| time.0)
     }
 
     fn named(&self, name: &str, trigger: SnapshotTrigger) -> SnapshotPlan {
@@ -319,6 +333,58 @@ mod tests {
         };
         assert!(expiry("Snapshot", false) && expiry("Retain", true));
         assert!(!expiry("Retain", false) && !expiry("Delete", false));
+    }
+
+    #[test]
+    fn a_time_of_the_schedule_is_saved_awake_and_asleep_and_whatever_else_is_wrong() {
+        let planned = |spec: &Value, references: &References, second: i64| {
+            let mut workspace = workspace(spec);
+            workspace.status = Some(novasphere_crd::VncWorkspaceStatus {
+                next_backup_at: Some(Time(at(3600))),
+                ..novasphere_crd::VncWorkspaceStatus::default()
+            });
+            match planned(&workspace, references, second) {
+                Plan::Sync(plan) => plan.backup,
+                other => panic!("{other:?}"),
+            }
+        };
+        let backup = json!({"schedule": "0 * * * *"});
+        let with = |more: &Value| {
+            let mut spec = json!({ "backup": backup });
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            spec
+        };
+        let home = with_home(&json!("v"));
+        let awake = planned(&with(&json!({})), &home, 3600).unwrap();
+        assert_eq!(awake.trigger, SnapshotTrigger::Schedule);
+        for more in [
+            json!({"lifecycle": {"state": "Hibernated"}}),
+            json!({"podOverrides": {"spec": {"hostNetwork": true}}}),
+        ] {
+            let same = planned(&with(&more), &home, 9000).unwrap();
+            assert_eq!(same.desired, awake.desired, "one for each time");
+        }
+        assert_eq!(planned(&with(&json!({})), &home, 3599), None, "it has not come");
+        assert_eq!(
+            planned(&with(&json!({})), &with_home(&json!(null)), 3600),
+            None,
+            "nothing to save"
+        );
+        assert_eq!(planned(&json!({}), &home, 3600), None, "nobody asks for it");
+        let over = with(&json!({"lifecycle": {"maxLifetime": "1h"}}));
+        assert_eq!(planned(&over, &home, 3600), None, "it is saved by onExpire");
+    }
+
+    #[test]
+    fn a_backup_at_deletion_needs_the_finalizer_and_a_home_that_stays_until_then() {
+        for reclaim in ["Retain", "Delete"] {
+            let workspace = workspace(&json!({"storage": {"reclaim": reclaim}, "backup": {"onDelete": true}}));
+            let Plan::Sync(plan) = planned(&workspace, &references(), 5) else {
+                panic!("it is not being deleted")
+            };
+            assert_eq!(plan.finalizer, Some(true), "{reclaim}");
+            assert!(!super::super::validate::goes_along(&workspace.spec), "{reclaim}");
+        }
     }
 
     #[test]

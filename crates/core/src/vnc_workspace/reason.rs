@@ -70,7 +70,7 @@ pub enum StorageReason {
     Provisioning,
     /// The volume grows.
     Resizing,
-    /// A snapshot is being taken before the home goes.
+    /// A snapshot is being taken before the home or the workspace goes.
     TakingSnapshot,
     /// A snapshot could not be taken; the home stays.
     SnapshotFailed,

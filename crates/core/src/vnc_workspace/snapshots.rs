@@ -48,8 +48,12 @@ pub enum SnapshotTrigger {
     Hibernation,
     /// The workspace's time is over.
     Expiry,
-    /// The workspace is being deleted.
+    /// The workspace is being deleted, and its home goes when the snapshot is ready.
     Deletion,
+    /// The workspace is being deleted, and `backup.onDelete` asks for one.
+    BackupOnDelete,
+    /// A time of `backup.schedule` has come; the home stays.
+    Schedule,
 }
 
 /// A snapshot that is waited for.
@@ -85,6 +89,13 @@ pub fn last_name(owner: &Owner, ended: Option<Timestamp>) -> String {
 pub fn hibernation_name(owner: &Owner, sleep: Sleep) -> String {
     let since = sleep.since.as_second().to_string();
     name::hashed(&[&owner.name, "hibernation", &owner.uid, &since]).to_string()
+}
+
+/// The name of the snapshot that is taken at a time of the schedule.
+#[must_use]
+pub fn scheduled_name(owner: &Owner, due: Timestamp) -> String {
+    let due = due.as_second().to_string();
+    name::hashed(&[&owner.name, "backup", &owner.uid, &due]).to_string()
 }
 
 /// A snapshot of `claim`. It outlives its owner, so it has no owner reference.

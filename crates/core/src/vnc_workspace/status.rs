@@ -22,7 +22,7 @@ use self::{
 pub(super) use self::{sleep::is_much_newer, storage::is_on_its_way};
 use super::{
     applied::{Applied, PodOutcome},
-    expiry, failure,
+    backup, expiry, failure,
     lifecycle::{DesktopState, LifecycleDecision},
     reason::PodReason,
     references::{References, SnapshotApi, home_of},
@@ -95,6 +95,7 @@ pub fn status(observed: &Observed<'_>) -> VncWorkspaceStatus {
             observed.now,
         )
         .map(Time),
+        next_backup_at: next_backup(observed),
         snapshots: snapshots(observed),
         wake_requested_at: None,
         ..old.clone()
@@ -181,6 +182,13 @@ fn phase(observed: &Observed<'_>, findings: &[NewCondition]) -> WorkspacePhase {
             _ => WorkspacePhase::Failed,
         },
     }
+}
+
+/// What is over, or is being deleted, is saved otherwise.
+fn next_backup(observed: &Observed<'_>) -> Option<Time> {
+    let is_over = observed.state() == Some(DesktopState::Expired);
+    let next = backup::next(observed.workspace, observed.applied.backup.as_ref(), observed.now);
+    next.filter(|_| !is_over).map(kubernetes_time)
 }
 
 fn snapshots(observed: &Observed<'_>) -> Vec<SnapshotStatus> {

@@ -60,7 +60,8 @@ fn is_significant(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) ->
             &new.sleeps_at,
         )
         || (old.phase, &old.snapshots, &old.pod_name) != (new.phase, &new.snapshots, &new.pod_name)
-        || (&old.expires_at, &old.endpoints) != (&new.expires_at, &new.endpoints)
+        || (&old.expires_at, &old.endpoints, &old.next_backup_at)
+            != (&new.expires_at, &new.endpoints, &new.next_backup_at)
         || is_much_newer(
             old.last_input_at.as_ref().map(|time| time.0),
             new.last_input_at.as_ref().map(|time| time.0),

@@ -138,7 +138,7 @@ fn home(workspace: &VncWorkspace, references: &References, owner: &Owner) -> Res
         size: storage.size.clone().unwrap_or_else(|| present_size(references)),
         storage_class_name: storage.storage_class_name.clone(),
         access_modes: storage.access_modes.clone(),
-        reclaim: storage.reclaim,
+        goes_along: goes_along(&workspace.spec),
     })
 }
 
@@ -158,6 +158,7 @@ pub fn snapshot_policy(spec: &VncWorkspaceSpec) -> SnapshotPolicy {
     SnapshotPolicy {
         on_hibernate: backup.is_some_and(|backup| backup.on_hibernate),
         on_expire: backup.is_some_and(|backup| backup.on_expire) && ends,
+        on_delete: backup.is_some_and(|backup| backup.on_delete),
         class: backup.and_then(|backup| backup.volume_snapshot_class_name.clone()),
         keep: backup.map(|backup| usize::from(backup.keep).max(1)),
     }
@@ -172,6 +173,8 @@ fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<SnapshotPo
         ),
         (backup.on_hibernate, "spec.backup.onHibernate"),
         (backup.on_expire, "spec.backup.onExpire"),
+        (backup.on_delete, "spec.backup.onDelete"),
+        (backup_schedule(spec)?.is_some(), "spec.backup.schedule"),
     ];
     let is_missing = references.snapshot_api == SnapshotApi::Missing;
     if let Some((_, field)) = wishes.iter().find(|(wanted, _)| *wanted && is_missing) {
@@ -227,10 +230,35 @@ pub fn lifecycle(workspace: &VncWorkspace) -> Result<ValidatedLifecycle, Validat
     })
 }
 
+/// When snapshots are taken by schedule.
+///
+/// # Errors
+///
+/// When the schedule is malformed.
+pub fn backup_schedule(spec: &VncWorkspaceSpec) -> Result<Option<Cron>, ValidateError> {
+    let backup = spec.backup.as_ref();
+    let Some((backup, text)) = backup.and_then(|backup| Some((backup, backup.schedule.as_ref()?))) else {
+        return Ok(None);
+    };
+    let zone = time_zone(&backup.time_zone).ok_or_else(|| ValidateError::BackupTimeZone(backup.time_zone.clone()))?;
+    match Cron::parse(text, zone) {
+        None => Err(ValidateError::BackupSchedule(text.clone())),
+        Some(cron) if cron.never_comes() => Err(ValidateError::BackupNeverComes(text.clone())),
+        Some(cron) => Ok(Some(cron)),
+    }
+}
+
 /// Whether a deletion has to wait until the home is saved.
 #[must_use]
 pub fn needs_finalizer(workspace: &VncWorkspace) -> bool {
-    workspace.spec.storage.reclaim == ReclaimPolicy::Snapshot
+    let spec = &workspace.spec;
+    spec.storage.reclaim == ReclaimPolicy::Snapshot || snapshot_policy(spec).on_delete
+}
+
+/// Whether the home is collected with its workspace. One of which a snapshot is taken first is deleted by the controller.
+#[must_use]
+pub fn goes_along(spec: &VncWorkspaceSpec) -> bool {
+    spec.storage.reclaim == ReclaimPolicy::Delete && !snapshot_policy(spec).on_delete
 }
 
 /// Whether a deletion waits for us.

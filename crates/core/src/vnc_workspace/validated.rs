@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quantity};
-use novasphere_crd::{EgressRule, NetworkIngress, ReclaimPolicy, ServiceSettings, ServiceType, VolumeAccessMode};
+use novasphere_crd::{EgressRule, NetworkIngress, ServiceSettings, ServiceType, VolumeAccessMode};
 
 use super::lifecycle::ValidatedLifecycle;
 use crate::label::Owner;
@@ -65,8 +65,8 @@ pub struct Home {
     pub storage_class_name: Option<String>,
     /// How nodes may mount it.
     pub access_modes: Vec<VolumeAccessMode>,
-    /// What happens to it in the end.
-    pub reclaim: ReclaimPolicy,
+    /// Whether it is collected with its workspace.
+    pub goes_along: bool,
 }
 
 /// Where the contents of a home come from.
@@ -109,6 +109,8 @@ pub struct SnapshotPolicy {
     pub on_hibernate: bool,
     /// Take one before the workspace ends because its time is over.
     pub on_expire: bool,
+    /// Take one when the workspace is deleted.
+    pub on_delete: bool,
     /// The class of snapshots; the driver's default when absent.
     pub class: Option<String>,
     /// How many are kept; all when absent.

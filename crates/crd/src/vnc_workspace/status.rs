@@ -76,6 +76,10 @@ pub struct VncWorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 
+    /// When the next snapshot is taken by `backup.schedule`. One that has come is being taken; the next time is there when that is ready to use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_backup_at: Option<Time>,
+
     /// The snapshots of the home, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

@@ -5,9 +5,10 @@ use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::utc;
 use crate::{
     VolumeAccessMode,
-    rule::{exactly_one, forbidden, immutable, invalid, matches, object_name, plausible_size},
+    rule::{cron, exactly_one, forbidden, immutable, invalid, matches, object_name, plausible_size, time_zone},
 };
 
 /// A home volume. Only `size`, upwards, and `reclaim` can be changed later.
@@ -127,9 +128,24 @@ pub struct RestoreFrom {
 }
 
 /// Snapshots of a home.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = cron("schedule"))]
+#[x_kube(validation = time_zone("timeZone"))]
+#[x_kube(validation = object_name("volumeSnapshotClassName"))]
 pub struct Backup {
+    /// Take one at these times, whether the desktop sleeps or not: a cron expression of five fields (minute, hour, day of month, month, day of
+    /// week), such as `0 3 * * *`. The next one is taken when the one before is ready to use; times that have passed meanwhile are made up for by
+    /// one. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub schedule: Option<String>,
+
+    /// The time zone of `schedule`, by its name in the IANA database, such as `Europe/Berlin`. Default `Etc/UTC`.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: String,
+
     /// Take one at each hibernation. Default false.
     #[serde(default)]
     pub on_hibernate: bool,
@@ -137,6 +153,11 @@ pub struct Backup {
     /// Take one when the workspace expires. Default true.
     #[serde(default = "yes")]
     pub on_expire: bool,
+
+    /// Take one when the workspace is deleted, whatever becomes of its home. The deletion waits until it is ready to use, for 10 minutes; after that
+    /// the workspace goes without it, and its home is kept, unless `storage.reclaim` is `Snapshot`, which waits on. Default false.
+    #[serde(default)]
+    pub on_delete: bool,
 
     /// The `VolumeSnapshotClass`. Default: the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,8 +174,11 @@ pub struct Backup {
 impl Default for Backup {
     fn default() -> Self {
         Self {
+            schedule: None,
+            time_zone: utc(),
             on_hibernate: false,
             on_expire: true,
+            on_delete: false,
             volume_snapshot_class_name: None,
             keep: keep(),
         }

@@ -1,6 +1,7 @@
 //! `VncWorkspace`.
 
 pub(crate) mod activity;
+pub(crate) mod backup;
 pub(crate) mod console;
 pub(crate) mod crowd;
 pub(crate) mod delete;

@@ -7,7 +7,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use novasphere_crd::{ReclaimPolicy, VolumeAccessMode};
+use novasphere_crd::VolumeAccessMode;
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
 use super::super::{
@@ -23,10 +23,7 @@ pub(super) fn build(workspace: &ValidatedWorkspace) -> PersistentVolumeClaim {
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
     // A home that outlives its workspace must not be collected with it, also not by a foreground deletion, which takes the
     // dependents first. It is known by the label with the owner's UID.
-    let owner_references = match home.reclaim {
-        ReclaimPolicy::Delete => Some(vec![owner.reference()]),
-        ReclaimPolicy::Retain | ReclaimPolicy::Snapshot => None,
-    };
+    let owner_references = home.goes_along.then(|| vec![owner.reference()]);
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(home.name.clone()),

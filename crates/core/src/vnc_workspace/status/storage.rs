@@ -74,6 +74,8 @@ fn waited_for(taking: &PendingSnapshot) -> Option<NewCondition> {
         SnapshotTrigger::Hibernation => "because the desktop went to sleep",
         SnapshotTrigger::Expiry => "because the workspace's time is over",
         SnapshotTrigger::Deletion => "before the home is deleted",
+        SnapshotTrigger::BackupOnDelete => "because the workspace is deleted",
+        SnapshotTrigger::Schedule => "by spec.backup.schedule",
     };
     let name = &taking.name;
     let (reason, message) = match &taking.progress {
@@ -124,6 +126,13 @@ const fn without(trigger: SnapshotTrigger) -> &'static str {
         }
         SnapshotTrigger::Deletion => {
             "To end without a snapshot, set spec.storage.reclaim to Retain, which keeps the home, or to Delete, which gives it up."
+        }
+        SnapshotTrigger::BackupOnDelete => {
+            "After 10 minutes the workspace goes without it, and the home is kept. To end at once, set spec.backup.onDelete to false; \
+             spec.storage.reclaim then says what becomes of the home."
+        }
+        SnapshotTrigger::Schedule => {
+            "The desktop goes on, and the next one is taken when this one is ready; to take none, remove spec.backup.schedule."
         }
     }
 }

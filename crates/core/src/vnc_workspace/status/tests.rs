@@ -410,6 +410,8 @@ fn nobody_is_told_to_give_up_a_home_that_is_not_going() {
         SnapshotTrigger::Hibernation,
         SnapshotTrigger::Expiry,
         SnapshotTrigger::Deletion,
+        SnapshotTrigger::BackupOnDelete,
+        SnapshotTrigger::Schedule,
     ] {
         let failed = words(trigger, SnapshotProgress::Failed("no space".into()));
         assert!(

@@ -70,6 +70,18 @@ pub enum ValidateError {
         /// What it says.
         text: String,
     },
+    /// A time zone of the backup that is not known.
+    #[error("spec.backup.timeZone: there is no time zone {0:?} in the IANA database; write one such as Europe/Berlin")]
+    BackupTimeZone(String),
+    /// A schedule of the backup with numbers out of range.
+    #[error(
+        "spec.backup.schedule: {0:?} is not a cron expression; write minute (0-59), hour (0-23), day (1-31), month (1-12) and day of week \
+         (0-7), such as 0 3 * * *"
+    )]
+    BackupSchedule(String),
+    /// A schedule of the backup that no day fulfils.
+    #[error("spec.backup.schedule: {0:?} never comes, because no month has that day; correct the day or the month")]
+    BackupNeverComes(String),
     /// Egress to a metadata address alone.
     #[error("spec.network.egress: {0} is a cloud's metadata address, which desktops never reach; remove the rule")]
     MetadataAddress(String),
@@ -165,7 +177,10 @@ impl ValidateError {
             | Self::SnapshotNotFound(_)
             | Self::SnapshotsUnlisted(_)
             | Self::ClaimNotFound(_)
-            | Self::ClaimInUse(_) => Part::Storage,
+            | Self::ClaimInUse(_)
+            | Self::BackupTimeZone(_)
+            | Self::BackupSchedule(_)
+            | Self::BackupNeverComes(_) => Part::Storage,
             _ => Part::Pod,
         }
     }
@@ -173,13 +188,17 @@ impl ValidateError {
     /// Whether it may become valid without a change of the spec.
     #[must_use]
     pub fn may_recover(&self) -> bool {
-        self.part() == Part::Storage
-            || matches!(
-                self,
-                Self::SecretNotShared { .. }
-                    | Self::ClaimNotShared { .. }
-                    | Self::VolumeNotFound { .. }
-                    | Self::HomeOfOther { .. }
-            )
+        matches!(
+            self,
+            Self::NoSnapshotApi(_)
+                | Self::SnapshotNotFound(_)
+                | Self::SnapshotsUnlisted(_)
+                | Self::ClaimNotFound(_)
+                | Self::ClaimInUse(_)
+                | Self::SecretNotShared { .. }
+                | Self::ClaimNotShared { .. }
+                | Self::VolumeNotFound { .. }
+                | Self::HomeOfOther { .. }
+        )
     }
 }

@@ -276,6 +276,8 @@ fn wishes_for_snapshots_are_refused_where_there_are_none() {
     for (spec, field) in [
         (json!({"storage": {"reclaim": "Snapshot"}}), "spec.storage.reclaim"),
         (json!({"backup": {"onHibernate": true}}), "spec.backup.onHibernate"),
+        (json!({"backup": {"onDelete": true}}), "spec.backup.onDelete"),
+        (json!({"backup": {"schedule": "0 3 * * *"}}), "spec.backup.schedule"),
         (
             json!({"backup": {}, "lifecycle": {"maxLifetime": "1h"}}),
             "spec.backup.onExpire",
@@ -383,4 +385,22 @@ fn a_snapshot_that_is_not_listed_yet_is_not_missed() {
         of(SnapshotApi::Listed, false),
         Err(ValidateError::SnapshotNotFound("old".to_owned()))
     );
+}
+
+#[test]
+fn a_schedule_of_backups_that_cannot_be_meant_is_refused() {
+    for (backup, says) in [
+        (json!({"schedule": "61 3 * * *"}), "spec.backup.schedule: \"61 3 * * *\" is not"),
+        (json!({"schedule": "0 3 30 2 *"}), "never comes"),
+        (
+            json!({"schedule": "0 3 * * *", "timeZone": "Europe/Nowhere"}),
+            "spec.backup.timeZone: there is no time zone \"Europe/Nowhere\"",
+        ),
+    ] {
+        let error = validate(&workspace(&json!({ "backup": backup })), &references()).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.part() == Part::Storage && !error.may_recover(), "{error}");
+    }
+    let good = json!({"backup": {"schedule": "0 3 * * *", "timeZone": "Europe/Berlin"}});
+    assert!(validate(&workspace(&good), &references()).is_ok());
 }
