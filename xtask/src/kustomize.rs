@@ -49,7 +49,7 @@ const FOLDERS: &[Folder] = &[
             ("ValidatingAdmissionPolicyBinding", "binding"),
         ],
         is_optional: false,
-        comment: "# Only novasphere may write the status of ConsoleSessions and VncWorkspaces, and what novasphere's own accounts may write.\n",
+        comment: "# Only novasphere may write the status of ConsoleSessions and VncWorkspaces, what novasphere's own accounts may write, and how large specs are.\n",
     },
     Folder {
         name: "authority",

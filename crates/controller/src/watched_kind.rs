@@ -151,6 +151,16 @@ impl WatchedKind for VmAccess {
         let others = watches.caches.vm_accesses.references_of(&machine);
         watches.queues.vm_accesses.add(others);
     }
+
+    /// What is free may be as large as the apiserver takes it.
+    fn trim(&mut self) {
+        if let Some(template) = &mut self.spec.virtual_machine.template {
+            template.overrides.drop_oversized();
+            if let Some(scheduling) = &mut template.scheduling {
+                scheduling.affinity.drop_oversized();
+            }
+        }
+    }
 }
 
 impl WatchedKind for ConsoleSession {
@@ -188,6 +198,10 @@ impl WatchedKind for VncWorkspace {
         let workspace = reference(self);
         watches.target_changed(SessionTargetKind::VncWorkspace, &workspace);
         watches.queues.vnc_workspaces.add([workspace]);
+    }
+
+    fn trim(&mut self) {
+        self.spec.pod_overrides.drop_oversized();
     }
 }
 

@@ -17,6 +17,7 @@
     reason = "two printed columns may well have the same type"
 )]
 
+mod bounds;
 mod cidr;
 pub mod condition;
 mod console_policy;
@@ -45,7 +46,7 @@ pub use k8s_openapi::{
         apis::meta::v1::{Condition, Time},
     },
 };
-pub use object::RawObject;
+pub use object::{RAW_OBJECT_BYTES_LIMIT, RawObject};
 pub use route::{HttpRoute, RouteRule, RouteStatus, TcpRoute, TlsMode, TlsRoute};
 pub use service::{IpFamily, IpFamilyPolicy, PortProtocol, ServiceSettings, ServiceType, SessionAffinity, TrafficPolicy};
 pub use vm_access::{

@@ -162,15 +162,6 @@ pub(crate) fn fits_inline(field: &str, secret_field: &str) -> Rule {
     )
 }
 
-/// The keys of a map are no longer than Kubernetes takes them anywhere: a DNS name, a slash and a name. A structural schema bounds values alone.
-pub(crate) fn short_keys(field: &str) -> Rule {
-    optional(
-        field,
-        &format!("self.{field}.all(key, size(key) <= 317)"),
-        "keys may have 317 characters; shorten them",
-    )
-}
-
 /// A list of at most 16 OpenSSH public keys. The rule is on the entries, so that the apiserver names the one that breaks it.
 pub(crate) fn ssh_keys(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

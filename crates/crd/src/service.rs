@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use kube::{KubeSchema, core::Rule};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Cidr, Duration,
-    rule::{between, forbidden, invalid, matches, short_keys},
+    bounds::service_annotations,
+    rule::{between, forbidden, invalid, matches},
 };
 
 /// How a Service is reached.
@@ -103,7 +104,6 @@ impl PortProtocol {
     "the first of ipFamilies is that of the address which the Service has; keep it, or make another service"
 )
 .field_path(".ipFamilies"))]
-#[x_kube(validation = short_keys("annotations"))]
 #[x_kube(validation = own_annotations())]
 pub struct ServiceSettings {
     /// Client addresses that the load balancer lets in, in CIDR notation. Only with type `LoadBalancer`, because
@@ -146,7 +146,7 @@ pub struct ServiceSettings {
 
     /// Annotations of the Service, for load balancers and gateways; those that the administrator allows. At most 32, of 4096 characters each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "annotations")]
+    #[schemars(schema_with = "service_annotations")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -157,14 +157,6 @@ fn own_annotations() -> Rule {
         "annotations that begin with novasphere.io/ are novasphere's own; choose other keys, such as novasphere.io/x-team",
     )
     .field_path(".annotations")
-}
-
-fn annotations(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "maxProperties": 32,
-        "additionalProperties": {"type": "string", "maxLength": 4096}
-    })
 }
 
 /// Which Pods or nodes answer a client.

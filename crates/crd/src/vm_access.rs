@@ -25,6 +25,7 @@ pub use self::{
 };
 use crate::{
     ConsolePolicy,
+    bounds::bound_foreign,
     rule::{
         entry_points_differ, exactly_one, forbidden, http_paths_differ, invalid, object_name, required,
         tls_hosts_differ,
@@ -109,7 +110,7 @@ use crate::{
     cel
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = tidy)]
+#[schemars(transform = tidy, transform = bound_foreign)]
 #[x_kube(validation = forbidden(
     "!has(self.console.protocols) || !('ssh' in self.console.protocols)",
     "a virtual machine has no ssh console; remove ssh from console.protocols"

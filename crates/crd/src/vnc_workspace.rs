@@ -21,6 +21,7 @@ pub use self::{
 };
 use crate::{
     ConsolePolicy, Duration, RawObject,
+    bounds::{bound_foreign, short_keys},
     rule::{
         at_most_one, between, cron, entry_points_differ, exactly_one, forbidden, http_paths_differ, immutable, invalid,
         matches, plausible_memory, plausible_size, required, ssh_keys, time_zone, tls_hosts_differ,
@@ -96,7 +97,7 @@ use crate::{
     cel
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = tidy)]
+#[schemars(transform = tidy, transform = bound_foreign)]
 #[x_kube(validation = invalid(
     r"size(bytes(self.user)) <= 253 && self.user.matches(r'^[^\s[:cntrl:]]([^[:cntrl:]]*[^\s[:cntrl:]])?$')",
     "user must be up to 253 bytes without control characters, and not begin or end with white space"
@@ -172,7 +173,7 @@ pub struct VncWorkspaceSpec {
 
     /// Fields of a `core/v1` `PodTemplateSpec`, merged last by strategic merge. It cannot weaken Pod Security `restricted`, nor read
     /// Secrets and mount claims that are not shared with desktops. Labels and annotations of others, and fields by which a Pod does more
-    /// than a desktop (`priorityClassName`, `tolerations`, `runtimeClassName`, volumes of type `csi`), are the administrator's to open.
+    /// than a desktop (`priorityClassName`, `tolerations`, `runtimeClassName`, volumes of type `csi`), are the administrator's to open. At most 16384 characters.
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
     pub pod_overrides: RawObject,
 
@@ -256,12 +257,12 @@ const fn depth() -> u8 {
 pub struct WorkspaceResources {
     /// What the desktop is sure to get, such as `cpu: 500m` and `memory: 1Gi`. At most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(extend("maxProperties" = 8, "x-kubernetes-validations" = short_keys()))]
     pub requests: BTreeMap<String, Quantity>,
 
     /// What it gets at most. At most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(extend("maxProperties" = 8, "x-kubernetes-validations" = short_keys()))]
     pub limits: BTreeMap<String, Quantity>,
 }
 

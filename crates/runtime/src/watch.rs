@@ -104,6 +104,9 @@ pub struct Guard {
     pub denied: DeniedWatches,
 }
 
+/// The annotation in which `kubectl apply` keeps a copy of the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Objects in one answer to a list, unless the caller wants fewer. A page is in memory as bytes and as parsed JSON, which is
 /// ten times as much, before its objects are: with kube's default of 500, lists of 10,000 objects at the start left 10 MB
 /// more that the process never used again.
@@ -113,7 +116,7 @@ const PAGE_LIMIT: u32 = 100;
 ///
 /// An object that cannot be decoded is an event of its own, and all others are seen.
 ///
-/// `managedFields` are taken off every object: nothing here reads them, and they are often half of it.
+/// `managedFields` and [`LAST_APPLIED`] are taken off every object: nothing here reads them, and they are often more than half of it.
 pub fn guarded<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
@@ -172,7 +175,11 @@ impl Guard {
         let reference = object.object_ref(&());
         match object.0 {
             Ok(mut object) => {
-                object.meta_mut().managed_fields = None;
+                let meta = object.meta_mut();
+                meta.managed_fields = None;
+                if let Some(annotations) = &mut meta.annotations {
+                    annotations.remove(LAST_APPLIED);
+                }
                 event(object)
             }
             Err(invalid) => {
@@ -232,7 +239,7 @@ mod tests {
         let list = json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "1"}, "items": [
             {"metadata": {"name": "bad", "namespace": "ns", "uid": "u", "resourceVersion": "7"}, "spec": {"ports": "not-a-list"}},
             {"metadata": {"name": "bad-2", "namespace": "ns"}, "spec": 7},
-            {"metadata": {"name": "good", "namespace": "ns", "managedFields": [{"manager": "m"}]}},
+            {"metadata": {"name": "good", "namespace": "ns", "managedFields": [{"manager": "m"}], "annotations": {LAST_APPLIED: "{}", "a": "b"}}},
         ]});
         let answer = async {
             let (_, respond) = calls.next_request().await.unwrap();
@@ -255,6 +262,7 @@ mod tests {
             (good.metadata.name.as_deref(), &good.metadata.managed_fields),
             (Some("good"), &None)
         );
+        assert_eq!(good.metadata.annotations, Some([("a".to_owned(), "b".to_owned())].into()));
         let bad = reports.recv().await.unwrap();
         assert_eq!(
             (bad.reference.kind.as_deref(), bad.reference.name.as_deref()),

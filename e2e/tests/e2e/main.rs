@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         controller::leadership::cases(),
         vm_access::dry_run::cases(),
         api::merge_keys::cases(),
+        api::object_size::cases(),
         api::schema::cases(),
         vm_access::node_ports::cases(),
         vm_access::services::cases(),

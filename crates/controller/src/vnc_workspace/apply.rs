@@ -77,6 +77,7 @@ pub(super) async fn apply(
             .filter(|_| is_awake),
         failures,
         snapshot: None,
+        backup: None,
     })
 }
 

@@ -321,6 +321,9 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
     if let Some(variable) = spec.env.iter().find(|variable| build::pod::is_reserved(&variable.name)) {
         return Err(ValidateError::ReservedVariable(variable.name.clone()));
     }
+    if let Some(bytes) = spec.pod_overrides.oversized_bytes() {
+        return Err(ValidateError::TooLarge(bytes));
+    }
     let overrides = Value::Object(spec.pod_overrides.0.clone());
     if let Some((field, problem)) = DECIDED_FIELDS
         .iter()

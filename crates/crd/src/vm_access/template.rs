@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Disk, RootDisk};
 use crate::{
     Duration, RawObject,
+    bounds::{annotations, labels},
     rule::{
         at_most_one, between, dns_label, exactly_one, fits_inline, forbidden, matches, object_name, plausible_size,
         required, ssh_keys,
@@ -64,13 +65,13 @@ pub struct VirtualMachineTemplate {
     /// Labels of the machine and its Pods: those that the administrator allows in `controller.machines.allowedLabels`, unless that is
     /// changed `novasphere.io/x-*` and a few of KubeVirt's. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "labels")]
     pub labels: BTreeMap<String, String>,
 
     /// Annotations of the machine and its Pods: those that the administrator allows in `controller.machines.allowedAnnotations`, unless
     /// that is changed `novasphere.io/x-*` and a few of KubeVirt's. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
 
     /// The CPUs. Default: one core. Not with `instancetype`.
@@ -128,7 +129,7 @@ pub struct VirtualMachineTemplate {
     /// Any fields of a `KubeVirt` `VirtualMachineSpec`. They are merged last, over everything that the other fields say:
     /// objects by field, lists of named objects by `name`, other lists as a whole. `running` and `runStrategy` are
     /// refused, because `power` decides them, and so is what would read Secrets, `ConfigMap`s, homes of workspaces or files of
-    /// nodes that are not shared with machines. `KubeVirt` checks the rest.
+    /// nodes that are not shared with machines. `KubeVirt` checks the rest. At most 16384 characters.
     #[serde(default, skip_serializing_if = "RawObject::is_empty")]
     #[schemars(schema_with = "overrides_schema")]
     pub overrides: RawObject,
@@ -153,7 +154,7 @@ fn overrides_schema(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-preserve-unknown-fields": true,
         "properties": {
             "running": {"type": "boolean", "description": "Refused: `power` decides it."},
-            "runStrategy": {"type": "string", "description": "Refused: `power` decides it."}
+            "runStrategy": {"type": "string", "maxLength": 64, "description": "Refused: `power` decides it."}
         },
         "x-kubernetes-validations": [{
             "rule": "!has(self.running) && !has(self.runStrategy)",
@@ -363,7 +364,7 @@ pub enum CloudInitType {
 pub struct Scheduling {
     /// Labels that the node must have. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "labels")]
     pub node_selector: BTreeMap<String, String>,
 
     /// Taints of nodes that do not keep the machine away, with keys that the administrator allows in

@@ -135,11 +135,16 @@ fn trim_vm_access(vm_access: &mut VmAccess) {
     if let Some(template) = &mut vm_access.spec.virtual_machine.template {
         *template = VirtualMachineTemplate::default();
     }
+    for service in &mut vm_access.spec.services {
+        service.settings.annotations.clear();
+    }
 }
 
 /// The same of a workspace.
 fn trim_workspace(workspace: &mut VncWorkspace) {
     workspace.spec.pod_overrides = RawObject::default();
+    workspace.spec.env.clear();
+    workspace.spec.service.settings.annotations.clear();
 }
 
 fn change_of_session(name: ObjectName) -> ViewChange {
@@ -184,7 +189,9 @@ mod tests {
             "apiVersion": "novasphere.io/v1alpha1", "kind": "VmAccess", "metadata": {"name": "web-1"},
             "spec": {"virtualMachine": {"template": {
                 "rootDisk": {"containerDisk": {"image": "a"}}, "overrides": {"a": text}, "cloudInit": {"userData": text},
-            }}, "console": {"maxViewers": 3}},
+            }}, "console": {"maxViewers": 3}, "services": [{
+                "name": "vnc", "ports": [{"name": "vnc", "port": 5901}], "annotations": {"a": text},
+            }]},
         }))
         .unwrap();
         trim_vm_access(&mut vm_access);
@@ -194,10 +201,11 @@ mod tests {
             "it is made from a template all the same"
         );
         assert_eq!(vm_access.spec.console.max_viewers, 3);
+        assert_eq!(vm_access.spec.services.len(), 1, "the VNC server is reached by it");
 
         let mut workspace: VncWorkspace = serde_json::from_value(json!({
             "apiVersion": "novasphere.io/v1alpha1", "kind": "VncWorkspace",
-            "metadata": {"name": "desk"}, "spec": {"user": "ann", "image": "a", "podOverrides": {"a": text}},
+            "metadata": {"name": "desk"}, "spec": {"user": "ann", "image": "a", "podOverrides": {"a": text}, "env": [{"name": "A", "value": text}]},
         }))
         .unwrap();
         trim_workspace(&mut workspace);

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use novasphere_crd::RAW_OBJECT_BYTES_LIMIT;
+
 use crate::name::NameError;
 
 /// Why a `VmAccess` is invalid until a user changes it.
@@ -88,6 +90,14 @@ pub enum ValidateError {
         value: String,
         /// The setting that would allow it.
         setting: &'static str,
+    },
+    /// A free field that is larger than what is kept.
+    #[error("{field}: {bytes} bytes are more than the {RAW_OBJECT_BYTES_LIMIT} that novasphere keeps of it; shorten it")]
+    TooLarge {
+        /// The field of the `VmAccess`.
+        field: String,
+        /// How large it is.
+        bytes: u64,
     },
     /// SSH keys cannot be put into the user data.
     #[error("spec.virtualMachine.template.sshAuthorizedKeys: {0}")]

@@ -29,6 +29,15 @@ pub(in super::super) fn validate(template: &VirtualMachineTemplate, machine: &st
         source,
     })?;
     let scheduling = template.scheduling.clone().unwrap_or_default();
+    for (field, free) in [
+        ("overrides", &template.overrides),
+        ("scheduling.affinity", &scheduling.affinity),
+    ] {
+        if let Some(bytes) = free.oversized_bytes() {
+            let field = format!("{TEMPLATE_FIELD}.{field}");
+            return Err(ValidateError::TooLarge { field, bytes });
+        }
+    }
     Ok(Template {
         labels: template.labels.clone(),
         annotations: template.annotations.clone(),

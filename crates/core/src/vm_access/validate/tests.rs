@@ -283,3 +283,24 @@ fn an_annotation_of_a_service_is_the_administrators_to_allow() {
         "{said}"
     );
 }
+
+#[test]
+fn what_was_too_large_to_keep_is_refused() {
+    for (field, more) in [
+        ("overrides", json!({"overrides": {"a": "x".repeat(70_000)}})),
+        (
+            "scheduling.affinity",
+            json!({"scheduling": {"affinity": {"a": "x".repeat(70_000)}}}),
+        ),
+    ] {
+        let mut large = vm_access(template(&more));
+        let kept = large.spec.virtual_machine.template.as_mut().unwrap();
+        kept.overrides.drop_oversized();
+        if let Some(scheduling) = &mut kept.scheduling {
+            scheduling.affinity.drop_oversized();
+        }
+        let error = validate(&large, &references(None)).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains(field) && said.contains("65536"), "{said}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Why a `VncWorkspace` is invalid.
 
+use novasphere_crd::RAW_OBJECT_BYTES_LIMIT;
+
 /// Why a `VncWorkspace` is invalid until a user changes it, or something that it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidateError {
@@ -14,6 +16,9 @@ pub enum ValidateError {
         /// Why it may not be overridden, and what to do.
         problem: &'static str,
     },
+    /// A free field that is larger than what is kept.
+    #[error("spec.podOverrides: {0} bytes are more than the {RAW_OBJECT_BYTES_LIMIT} that novasphere keeps of it; shorten it")]
+    TooLarge(u64),
     /// The Pod with its overrides is none.
     #[error(
         "spec.podOverrides: the result is not a Pod: {0}. Correct the field; the names are those of a PodTemplateSpec"

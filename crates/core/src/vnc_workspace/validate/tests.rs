@@ -404,3 +404,12 @@ fn a_schedule_of_backups_that_cannot_be_meant_is_refused() {
     let good = json!({"backup": {"schedule": "0 3 * * *", "timeZone": "Europe/Berlin"}});
     assert!(validate(&workspace(&good), &references()).is_ok());
 }
+
+#[test]
+fn what_was_too_large_to_keep_is_refused() {
+    let mut large = workspace(&json!({"podOverrides": {"spec": {"hostname": "x".repeat(70_000)}}}));
+    large.spec.pod_overrides.drop_oversized();
+    let error = validate(&large, &references()).unwrap_err();
+    assert!(matches!(error, ValidateError::TooLarge(bytes) if bytes > 70_000), "{error}");
+    assert!(!error.may_recover());
+}
