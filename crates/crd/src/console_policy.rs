@@ -63,7 +63,8 @@ pub struct ConsolePolicy {
     #[serde(default)]
     pub input: ConsoleInput,
 
-    /// Which way text may be copied. Default `Both`.
+    /// Which way text may be copied. Who only looks gets none. A desktop learns of a change when its Pod starts, so a change
+    /// replaces it; sessions keep to it at once. Default `Both`.
     #[serde(default)]
     pub clipboard: Clipboard,
 
@@ -162,7 +163,7 @@ pub enum ConsoleInput {
     /// Keyboard and pointer reach the guest.
     #[default]
     Control,
-    /// Keyboard, pointer and text for the guest's clipboard are dropped on the server.
+    /// Keyboard, pointer and the clipboard's text, both ways, are dropped on the server.
     ViewOnly,
 }
 

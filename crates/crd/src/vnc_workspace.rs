@@ -115,6 +115,26 @@ use crate::{
 )
 .field_path(".console"))]
 #[x_kube(validation = plausible_size("sharedMemory"))]
+#[x_kube(validation = matches(
+    "locale",
+    "^(C|[a-z]{2,3}_[A-Z]{2})[.]UTF-8(@[a-z]+)?$",
+    "locale must be a UTF-8 locale, such as zh_CN.UTF-8 or de_DE.UTF-8"
+))]
+#[x_kube(validation = matches(
+    "timeZone",
+    "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$",
+    "timeZone must be a name of the IANA database, such as Asia/Shanghai or Europe/Berlin"
+))]
+#[x_kube(validation = matches(
+    "keyboard",
+    "^[a-z]{2,10}([(][a-z0-9_-]{1,40}[)])?$",
+    "keyboard must be an XKB layout, with or without a variant, such as de, jp or fr(bepo)"
+))]
+#[x_kube(validation = forbidden(
+    "!has(self.env) || !self.env.exists(e, (e.name == 'LANG' && has(self.locale)) || (e.name == 'TZ' && has(self.timeZone)))",
+    "env has LANG beside locale, or TZ beside timeZone; remove the variable"
+)
+.field_path(".env"))]
 #[x_kube(validation = immutable("user", "make another workspace for another person"))]
 #[x_kube(validation = forbidden(
     "!has(self.routes) || self.routes.all(r, r.port != 'Ssh' || (has(self.ssh) && self.ssh.enabled))",
@@ -143,6 +163,24 @@ pub struct VncWorkspaceSpec {
     /// The screen. Default: 1280 by 800 pixels.
     #[serde(default)]
     pub display: Display,
+
+    /// The language of the desktop's programs, and of its input method where the language is written by one: a UTF-8 locale
+    /// such as `zh_CN.UTF-8`. It becomes the variable `LANG`. Default: the image's, `C.UTF-8` in novasphere's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub locale: Option<String>,
+
+    /// The desktop's time zone, by its name in the IANA database, such as `Asia/Shanghai`. It becomes the variable `TZ`.
+    /// Default: the image's, UTC in novasphere's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+
+    /// The layout of the desktop's keyboard: an XKB layout such as `de`, or one with a variant such as `fr(bepo)`. It becomes
+    /// the variable `KEYBOARD_LAYOUT`. Default: the image's, `us` in novasphere's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 52))]
+    pub keyboard: Option<String>,
 
     /// CPU and memory of the desktop. Default: the namespace's defaults. A change is made while the desktop runs where Kubernetes
     /// can do that, and replaces the Pod elsewhere.

@@ -324,6 +324,9 @@ pub(super) fn pod(name: &str, spec: &VncWorkspaceSpec, home: &str) -> Result<Pod
     if let Some(bytes) = spec.pod_overrides.oversized_bytes() {
         return Err(ValidateError::TooLarge(bytes));
     }
+    if let Some(zone) = spec.time_zone.as_ref().filter(|zone| time_zone(zone).is_none()) {
+        return Err(ValidateError::DesktopTimeZone(zone.clone()));
+    }
     let overrides = Value::Object(spec.pod_overrides.0.clone());
     if let Some((field, problem)) = DECIDED_FIELDS
         .iter()

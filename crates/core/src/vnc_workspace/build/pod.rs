@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::ResourceExt as _;
-use novasphere_crd::{EnvVar, Gpu, VncWorkspaceSpec};
+use novasphere_crd::{Clipboard, EnvVar, Gpu, VncWorkspaceSpec};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -59,6 +59,8 @@ const RESERVED_VARIABLES: &[&str] = &[
     "DISPLAY_WIDTH",
     "DISPLAY_HEIGHT",
     "DISPLAY_DEPTH",
+    "CLIPBOARD",
+    "KEYBOARD_LAYOUT",
 ];
 
 /// Whether a variable is set by novasphere.
@@ -276,8 +278,24 @@ fn variables(spec: &VncWorkspaceSpec) -> Vec<Value> {
         ("DISPLAY_HEIGHT", display.height.to_string()),
         ("DISPLAY_DEPTH", display.depth.to_string()),
     ];
+    // Not where it is the image's default: the variable would be another template, and restart every desktop that runs.
+    let clipboard = spec.console.clipboard;
+    let narrower = (clipboard != Clipboard::Both).then(|| clipboard.as_str().to_owned());
+    let wishes = [
+        ("CLIPBOARD", narrower),
+        ("LANG", spec.locale.clone()),
+        ("TZ", spec.time_zone.clone()),
+        ("KEYBOARD_LAYOUT", spec.keyboard.clone()),
+    ];
+    // A list with one name twice cannot be applied; API admission refuses it too.
+    let is_given = |name: &str| spec.env.iter().any(|given| given.name == name);
+    let wishes = wishes
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .filter(|(name, _)| !is_given(name));
     let own = own
         .into_iter()
+        .chain(wishes)
         .map(|(name, value)| json!({"name": name, "value": value}));
     own.chain(spec.env.iter().map(variable)).collect()
 }
@@ -337,6 +355,52 @@ mod tests {
         },
         *,
     };
+
+    fn environment(spec: &Value) -> Vec<(String, Option<String>)> {
+        let pod = build(&validate(&workspace(spec), &references()).unwrap());
+        let containers = pod.spec.unwrap().containers;
+        let variables = containers
+            .into_iter()
+            .flat_map(|container| container.env.unwrap_or_default());
+        variables.map(|variable| (variable.name, variable.value)).collect()
+    }
+
+    #[test]
+    fn the_desktop_learns_of_a_narrower_clipboard() {
+        for policy in ["ToGuest", "FromGuest", "None"] {
+            let told = environment(&json!({"console": {"clipboard": policy}}));
+            assert!(
+                told.contains(&("CLIPBOARD".to_owned(), Some(policy.to_owned()))),
+                "{told:?}"
+            );
+        }
+        let told = environment(&json!({"console": {"clipboard": "Both"}}));
+        assert_eq!(told, environment(&json!({})));
+        assert!(told.iter().all(|(name, _)| name != "CLIPBOARD"));
+    }
+
+    #[test]
+    fn the_desktop_learns_of_language_time_zone_and_keyboard() {
+        let pair = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+        let wishes = json!({"locale": "zh_CN.UTF-8", "timeZone": "Asia/Shanghai", "keyboard": "de(neo)"});
+        let told = environment(&wishes);
+        for expected in [
+            pair("LANG", "zh_CN.UTF-8"),
+            pair("TZ", "Asia/Shanghai"),
+            pair("KEYBOARD_LAYOUT", "de(neo)"),
+        ] {
+            assert!(told.contains(&expected), "{told:?}");
+        }
+        let names: Vec<_> = environment(&json!({})).into_iter().map(|(name, _)| name).collect();
+        assert!(
+            names
+                .iter()
+                .all(|name| !["LANG", "TZ", "KEYBOARD_LAYOUT"].contains(&name.as_str()))
+        );
+        let both = json!({"locale": "zh_CN.UTF-8", "env": [{"name": "LANG", "value": "C"}]});
+        let told = environment(&both);
+        assert!(told.contains(&pair("LANG", "C")) && !told.contains(&pair("LANG", "zh_CN.UTF-8")));
+    }
 
     #[test]
     fn any_user_has_a_label() {

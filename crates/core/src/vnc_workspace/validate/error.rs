@@ -59,7 +59,10 @@ pub enum ValidateError {
         /// The beginning.
         made: jiff::Timestamp,
     },
-    /// A time zone that is not known.
+    /// A time zone of the desktop that is not known.
+    #[error("spec.timeZone: there is no time zone {0:?} in the IANA database; write one such as Asia/Shanghai")]
+    DesktopTimeZone(String),
+    /// A time zone of the schedule that is not known.
     #[error(
         "spec.lifecycle.schedule.timeZone: there is no time zone {0:?} in the IANA database; write one such as Europe/Berlin"
     )]

@@ -265,8 +265,10 @@ fn what_novasphere_decides_and_what_is_no_field_is_refused() {
         let said = refused(&json!({"podOverrides": overrides}));
         assert!(said.contains(part), "{said}");
     }
-    let said = refused(&json!({"env": [{"name": "VNC_PASSWORD_FILE", "value": "/tmp/x"}]}));
-    assert!(said.contains("spec.env[VNC_PASSWORD_FILE]"), "{said}");
+    for name in ["VNC_PASSWORD_FILE", "CLIPBOARD", "KEYBOARD_LAYOUT"] {
+        let said = refused(&json!({"env": [{"name": name, "value": "/tmp/x"}]}));
+        assert!(said.contains(&format!("spec.env[{name}]")), "{said}");
+    }
 }
 
 #[test]
@@ -324,6 +326,15 @@ fn a_schedule_that_is_none_is_refused() {
     let schedule = |schedule: Value| refused(&json!({"lifecycle": {"schedule": schedule}}));
     assert!(schedule(json!({"timeZone": "Europe/Nowhere", "wake": "0 8 * * *"})).contains("timeZone"));
     assert!(schedule(json!({"hibernate": "0 25 * * *"})).contains("schedule.hibernate"));
+}
+
+#[test]
+fn a_time_zone_that_is_none_is_refused() {
+    let said = refused(&json!({"timeZone": "Europe/Nowhere"}));
+    assert!(
+        said.contains("spec.timeZone") && said.contains("Europe/Nowhere"),
+        "{said}"
+    );
 }
 
 #[test]
