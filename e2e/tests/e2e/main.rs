@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         console::revoke::cases(),
         console::tokens::cases(),
         console::undecodable::cases(),
+        workspace::clipboard::cases(),
         workspace::console::cases(),
         controller::killed::cases(),
         controller::fault_points::cases(),

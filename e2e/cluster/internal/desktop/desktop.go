@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	suite = "bookworm"
+	suite = "trixie"
 	base  = "desktop"
 
 	rootName  = "root.tar"
@@ -36,7 +36,7 @@ var Variants = []string{base, "desktop-ide"}
 
 // Archive writes a docker archive with one image of a variant. probe is the
 // program novasphere-probe, linked with the C library of this machine's Debian,
-// which has to be that of the image. An archive that is there and was made from
+// which must not be newer than that of the image. An archive that is there and was made from
 // the same things is left alone.
 func Archive(ctx context.Context, builder *host.Builder, variant, probe, name, out string) error {
 	if !slices.Contains(Variants, variant) {

@@ -72,6 +72,15 @@ const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 const POD: &str = "desktop";
 
+/// Twice as many as an X server has keycodes.
+const CHARACTERS: u32 = 500;
+
+/// Between two characters. A keycode is used again when all have been used, so programs have to follow within some 100 of them.
+const TYPING_INTERVAL: Duration = Duration::from_millis(40);
+
+/// The left one (X11/keysymdef.h).
+const CONTROL: u32 = 0xffe3;
+
 /// `program` is one that the session of this variant runs, `home` where the volume is mounted.
 async fn keeps_contract(
     case: &'static str,
@@ -93,7 +102,14 @@ async fn keeps_contract(
         let host = keys.public("host")?;
         let ssh = Ssh::new(&context.output, (address, SSH_PORT).into(), &host, keys.file("person"))?;
         only_the_key_opens(&ssh, &keys, home).context("SSH")?;
+        speaks_the_language(&ssh).context("language, time zone, keyboard")?;
         typed_files_stay_home(&ssh, address).await.context("the home")?;
+        if variant == "desktop" {
+            every_character_arrives(&ssh, address).await.context("characters")?;
+            pinyin_becomes_characters(&ssh, address)
+                .await
+                .context("the input method")?;
+        }
         is_confined(context).context("confinement")?;
         keeps_the_password(context).context("the password")?;
         comes_back(context, program).await.context("the session")?;
@@ -137,6 +153,9 @@ fn spec(image: &str, home: &str) -> Value {
                 {"name": "DISPLAY_WIDTH", "value": WIDTH.to_string()},
                 {"name": "DISPLAY_HEIGHT", "value": HEIGHT.to_string()},
                 {"name": "DISPLAY_DEPTH", "value": "24"},
+                {"name": "LANG", "value": "zh_CN.UTF-8"},
+                {"name": "TZ", "value": "Asia/Shanghai"},
+                {"name": "KEYBOARD_LAYOUT", "value": "de(nodeadkeys)"},
             ],
             "securityContext": {
                 "allowPrivilegeEscalation": false,
@@ -238,6 +257,87 @@ async fn typed_files_stay_home(ssh: &Ssh, address: Ipv4Addr) -> Result<()> {
         Ok(Seen::some((typed == "typed\n").then_some(()), typed))
     })
     .await
+}
+
+/// The variables for these are heeded, also by SSH.
+fn speaks_the_language(ssh: &Ssh) -> Result<()> {
+    let said = ssh.command("locale charmap; date --date 2026-01-01 '+%A %z'; setxkbmap -query | tr -s ' '")?;
+    for part in ["UTF-8\n星期四 +0800\n", "layout: de\n", "variant: nodeadkeys\n"] {
+        ensure!(said.contains(part), "{said}");
+    }
+    Ok(())
+}
+
+/// More characters than a keyboard has keys, as a stock viewer sends what its input method composed. The terminal has the keyboard.
+async fn every_character_arrives(ssh: &Ssh, address: Ipv4Addr) -> Result<()> {
+    // No character of it comes twice, but for ASCII in between.
+    let han = (0x4e00..0x4e00 + CHARACTERS).filter_map(char::from_u32);
+    let mut text: String = han
+        .flat_map(|character| [Some(character), (u32::from(character) % 7 == 0).then_some('a')])
+        .flatten()
+        .collect();
+    text.push_str("ößéЖ한あ😀");
+    let mut viewer = vnc::open((address, VNC_PORT).into(), PASSWORD).await?;
+    viewer.type_text("\ncat >characters\n", Duration::ZERO).await?;
+    for character in text.chars() {
+        // X11/keysymdef.h: Latin-1 as it is, all others by their Unicode number.
+        let code = u32::from(character);
+        let key = if code < 0x100 { code } else { 0x0100_0000 + code };
+        for down in [true, false] {
+            viewer.key(down, key).await?;
+        }
+        tokio::time::sleep(TYPING_INTERVAL).await;
+    }
+    viewer.type_text("\n", Duration::ZERO).await?;
+    let arrived = wait::until("what was typed", wait::SHORT, || async {
+        let typed = ssh.command("cat characters 2>&1 || true")?;
+        Ok(Seen::some(typed.ends_with('\n').then(|| typed.clone()), typed))
+    })
+    .await?;
+    ends_input(&mut viewer).await?;
+    let missing: String = text.chars().filter(|character| !arrived.contains(*character)).collect();
+    ensure!(missing.is_empty(), "these characters do not arrive: {missing}");
+    ensure!(arrived.trim_end() == text, "in another order: {arrived}");
+    Ok(())
+}
+
+/// What is typed as pinyin, with the desktop's own input method switched on by Ctrl and Space. It may still be loading its words.
+async fn pinyin_becomes_characters(ssh: &Ssh, address: Ipv4Addr) -> Result<()> {
+    let mut viewer = vnc::open((address, VNC_PORT).into(), PASSWORD).await?;
+    let mut seen = String::new();
+    for patience in [1, 2, 4, 8].map(Duration::from_secs) {
+        viewer.type_text("\ncat >pinyin\n", Duration::ZERO).await?;
+        chord(&mut viewer, u32::from(b' ')).await?;
+        viewer.type_text("nihao", patience / 10).await?;
+        tokio::time::sleep(patience / 2).await;
+        viewer.type_text(" ", patience / 2).await?;
+        chord(&mut viewer, u32::from(b' ')).await?;
+        viewer.type_text("\n", Duration::ZERO).await?;
+        let arrived = wait::until("what was composed", patience, || async {
+            let typed = ssh.command("cat pinyin 2>&1 || true")?;
+            Ok(Seen::some((typed == "你好\n").then_some(()), typed))
+        })
+        .await;
+        ends_input(&mut viewer).await?;
+        match arrived {
+            Ok(()) => return Ok(()),
+            Err(error) => seen = format!("{error:#}"),
+        }
+    }
+    bail!("{seen}")
+}
+
+/// Ends what reads from the terminal, at the beginning of a line.
+async fn ends_input(viewer: &mut vnc::DesktopViewer) -> Result<()> {
+    chord(viewer, u32::from(b'd')).await
+}
+
+/// Presses Ctrl and a key.
+async fn chord(viewer: &mut vnc::DesktopViewer, key: u32) -> Result<()> {
+    for (down, key) in [(true, CONTROL), (true, key), (false, key), (false, CONTROL)] {
+        viewer.key(down, key).await?;
+    }
+    Ok(())
 }
 
 /// A shell's output in the container.

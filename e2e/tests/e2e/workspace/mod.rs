@@ -2,6 +2,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod backup;
+pub(crate) mod clipboard;
 pub(crate) mod console;
 pub(crate) mod crowd;
 pub(crate) mod delete;
