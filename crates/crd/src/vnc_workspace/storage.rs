@@ -5,7 +5,7 @@ use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::utc;
+use super::lifecycle::utc;
 use crate::{
     VolumeAccessMode,
     rule::{cron, exactly_one, forbidden, immutable, invalid, matches, object_name, plausible_size, time_zone},
