@@ -138,6 +138,28 @@ const commands = {
     await session.detach();
   },
   press: ({ key }) => page.keyboard.press(key),
+  /** Several keys at once, the last one while the others are down. */
+  chord: async ({ keys }) => {
+    for (const key of keys) {
+      await page.keyboard.down(key);
+    }
+    for (const key of keys.toReversed()) {
+      await page.keyboard.up(key);
+    }
+  },
+  /** At a place of the picture, in its own pixels. */
+  doubleClick: async ({ x, y }) => {
+    const place = await page.$eval(
+      "#view canvas",
+      (canvas, x, y) => {
+        const shown = canvas.getBoundingClientRect();
+        return [shown.left + (x * shown.width) / canvas.width, shown.top + (y * shown.height) / canvas.height];
+      },
+      x,
+      y,
+    );
+    await page.mouse.click(...place, { count: 2 });
+  },
   click: ({ selector }) => page.click(selector),
   /** Into a field of the page itself. */
   fill: async ({ selector, text }) => {

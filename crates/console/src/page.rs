@@ -207,6 +207,7 @@ fn redirect(location: &'static str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use novasphere_crd::GuestKeyboard;
     use novasphere_wire::close::EndReason;
     use strum::IntoEnumIterator;
 
@@ -331,6 +332,17 @@ mod tests {
         for wrong in ["*", "portal.example.org", "https://a; script-src *", "https://a\" x=\""] {
             assert!(Page::new([wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_page_has_the_keyboards_that_a_vm_access_can_name() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/page/src/keyboards.ts");
+        let text = std::fs::read_to_string(path).unwrap();
+        let layouts: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("  ")?.strip_suffix(": {"))
+            .collect();
+        assert_eq!(layouts, GuestKeyboard::ALL.map(GuestKeyboard::as_str));
     }
 
     #[test]

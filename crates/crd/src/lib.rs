@@ -52,7 +52,7 @@ pub use service::{IpFamily, IpFamilyPolicy, PortProtocol, ServiceSettings, Servi
 pub use vm_access::{
     AccessService, AccessServicePort, AccessServicePortStatus, AccessServiceStatus, BlankSource, CloudInit,
     CloudInitType, ContainerDisk, Cpu, DataVolume, DataVolumeSource, DeletionPolicy, Disk, DiskBus, DiskDevice,
-    DiskSource, EmptyDisk, HttpSource, ImagePullPolicy, InstancetypeKind, InstancetypeMatcher, InterfaceStatus,
+    DiskSource, EmptyDisk, GuestKeyboard, HttpSource, ImagePullPolicy, InstancetypeKind, InstancetypeMatcher, InterfaceStatus,
     MultusNetwork, Network, NetworkBinding, PersistentVolumeClaimDisk, PodNetwork, Power, PowerState, PreferenceKind,
     PreferenceMatcher, PvcSource, RegistrySource, RootDisk, Scheduling, SnapshotSource, VirtualMachineSource,
     VirtualMachineTemplate, VmAccess, VmAccessMachineStatus, VmAccessSpec, VmAccessStatus, VmRoute, VncServer,

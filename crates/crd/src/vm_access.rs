@@ -1,6 +1,7 @@
 //! `VmAccess`: a virtual machine, its power state, the ways to its ports, and who may see its console, how.
 
 mod disk;
+mod keyboard;
 mod service;
 mod status;
 mod template;
@@ -16,6 +17,7 @@ pub use self::{
         HttpSource, ImagePullPolicy, PersistentVolumeClaimDisk, PvcSource, RegistrySource, RootDisk, SnapshotSource,
         VolumeAccessMode, VolumeMode,
     },
+    keyboard::GuestKeyboard,
     service::{AccessService, AccessServicePort, VmRoute, VncServer},
     status::{AccessServicePortStatus, AccessServiceStatus, InterfaceStatus, VmAccessMachineStatus, VmAccessStatus},
     template::{
@@ -182,6 +184,12 @@ pub struct VmAccessSpec {
     /// own screen, as KubeVirt has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vnc_server: Option<VncServer>,
+
+    /// The layout that the guest's keyboard is set to. The machine's own screen takes keys and no text, so the console page
+    /// looks up there which keys give a character. A viewer can choose another one in the page. Default: `us` for text, and
+    /// keys are taken by their places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyboard: Option<GuestKeyboard>,
 
     /// What sessions on the machine's consoles may do. Default: the defaults of its fields.
     #[serde(default)]

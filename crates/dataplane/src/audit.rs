@@ -351,6 +351,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn names_in_any_alphabet_are_written_as_they_are() {
+        let output = Shared::default();
+        let log = AuditLog::new("console-0".into(), Box::new(output.clone()));
+        let names = ["王小明", "Jürgen", "\u{5d3}\u{5e0}\u{5d4}", "a\u{2028}b", "😀"];
+        for name in names {
+            let record = AuditRecord {
+                user: Some(name),
+                ..AuditRecord::default()
+            };
+            log.record(AuditEvent::TokenGranted, &record);
+        }
+        let lines = output.lines();
+        let users: Vec<_> = lines.iter().map(|line| line["user"].as_str().unwrap()).collect();
+        assert_eq!(users, names);
+        // Readable, and found by those who look for the name itself.
+        let text = String::from_utf8(output.0.lock().clone()).unwrap();
+        assert!(text.contains("\"王小明\""), "{text}");
+    }
+
+    #[tokio::test]
     async fn a_line_that_could_not_be_written_leaves_a_gap() {
         struct Broken(Shared, u32);
         impl Write for Broken {

@@ -246,6 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn names_in_any_alphabet_are_read_as_they_are_sent() {
+        for name in ["王小明", "\u{5d3}\u{5e0}\u{5d4}", "😀", &"ä".repeat(126)] {
+            let who = identity(&[
+                ("X-Remote-User", name),
+                ("X-Remote-Group", name),
+                ("X-Remote-Extra-team%2F%e5%9f%ba", name),
+            ])
+            .unwrap();
+            assert_eq!((who.user.as_str(), who.groups.as_slice()), (name, [name.to_owned()].as_slice()));
+            assert_eq!(who.extra["team/基"], [name]);
+        }
+    }
+
+    #[test]
     fn nobody_and_too_much_are_refused() {
         assert_eq!(identity(&[]).unwrap_err(), IdentityError::NoUser);
         assert_eq!(identity(&[("X-Remote-Group", "a")]).unwrap_err(), IdentityError::NoUser);

@@ -11,21 +11,16 @@ export function isComposed({ isComposing, key, keyCode }: KeyOrigin): boolean {
   return isComposing || keyCode === 229 || key === "Process" || key === "Dead" || key === "Unidentified";
 }
 
-/** The characters of a text that no key of a common keyboard has: all beyond Latin-1, each once. */
-export function withoutKey(text: string): string {
-  const found = new Set<string>();
-  for (const character of text) {
-    if ((character.codePointAt(0) ?? 0) > 0xff) {
-      found.add(character);
-    }
-  }
-  return [...found].join("");
-}
+/** More are not named: the line has room for these. */
+const NAMED = 40;
 
-/** What a person is told who types into a machine that takes keys and no text. `undefined` when all of it has keys. */
-export function keysOnlyWarning(text: string): string | undefined {
-  const missing = withoutKey(text);
-  return missing === ""
-    ? undefined
-    : `This machine takes keys and no text, so it may not get: ${missing} Type them with an input method in the machine.`;
+/** What a person is told of characters that the keyboard of a machine that takes keys and no text does not have. */
+export function keysOnlyWarning(missing: string, keyboard: string): string {
+  const characters = [...missing];
+  const named = characters.slice(0, NAMED).join(" ");
+  const more = characters.length > NAMED ? ` and ${characters.length - NAMED} more` : "";
+  return (
+    `No key of the machine's keyboard (${keyboard}) gives ${named}${more}, so these are left out. ` +
+    "Choose the keyboard that the machine is set to, or type them with an input method in the machine."
+  );
 }

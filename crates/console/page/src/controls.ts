@@ -1,6 +1,9 @@
 // The page's elements and what a person does with them.
 
-import { isComposed, keysOnlyWarning } from "./composition.ts";
+import { isComposed } from "./composition.ts";
+import { GuestKeys } from "./guest_keys.ts";
+import { isOfComposition } from "./insertions.ts";
+import type { TargetView } from "./target.ts";
 import type { View } from "./view.ts";
 
 export function element<T extends HTMLElement>(id: string, type: new () => T): T {
@@ -36,8 +39,8 @@ export class Controls {
   readonly #say: (what: string) => void;
   /** A finger is the pointer, so the keyboard is one on the screen. */
   readonly #isTouch = matchMedia("(pointer: coarse)").matches;
-  /** What a person types reaches it as keys alone: the screen of a virtual machine. */
-  #takesKeysOnly = false;
+  /** The keyboard of a virtual machine's guest. */
+  readonly #guest: GuestKeys;
 
   constructor(say: (what: string) => void, disconnect: () => void) {
     this.#say = say;
@@ -71,8 +74,10 @@ export class Controls {
       this.#view?.fit?.(on);
     });
     this.#send = button("clipboard-send", () => {
-      this.#view?.paste(this.#text.value);
-      this.#say("Text sent to the machine.");
+      this.#handIn(this.#text.value);
+    });
+    this.#guest = new GuestKeys(element("layout", HTMLSelectElement), say, () => {
+      this.#showSend();
     });
     button("clipboard-copy", () => {
       void this.#copy();
@@ -94,25 +99,51 @@ export class Controls {
     // A canvas takes no text, so where there is a keyboard an input method needs the field as well.
     this.#keyboard.hidden = viewOnly || (!this.#isTouch && view.key === undefined);
     view.fit?.(this.#fit.getAttribute("aria-pressed") === "true");
+    this.#guest.attach(view, viewOnly);
+    this.#showSend();
     this.#tools.hidden = false;
   }
 
   detach(): void {
     this.#view = undefined;
+    this.#guest.detach();
     this.#tools.hidden = true;
     this.#showClipboard(false);
     pressed(this.#keyboard, false);
   }
 
   /** What the gateway says of the target. */
-  told(kind: string | undefined): void {
-    this.#takesKeysOnly = kind === "VmAccess" || kind === "VirtualMachine";
+  told({ keysOnly, keyboard }: TargetView): void {
+    this.#guest.told(keysOnly, keyboard);
+    this.#showSend();
   }
 
   /** Text was copied in the machine. */
   copied(text: string): void {
     this.#text.value = text;
     this.#say("The machine's clipboard has new text.");
+  }
+
+  /** Text for the machine: to its clipboard, or as keys where it takes nothing else. */
+  #handIn(text: string): void {
+    if (this.#guest.isBusy) {
+      this.#guest.stop();
+      this.#say("The rest of the text is not typed.");
+    } else if (this.#guest.takesKeysOnly) {
+      this.#say("The text is typed into the machine.");
+      this.#guest.type(text);
+    } else {
+      this.#view?.paste(text);
+      this.#say("Text sent to the machine.");
+    }
+  }
+
+  #showSend(): void {
+    if (this.#guest.isBusy) {
+      this.#send.textContent = "Stop typing";
+    } else {
+      this.#send.textContent = this.#guest.takesKeysOnly ? "Type into the machine" : "Send to the machine";
+    }
   }
 
   #showClipboard(on: boolean): void {
@@ -178,7 +209,7 @@ export class Controls {
     }
     this.#keys.addEventListener("input", (event) => {
       const { inputType, data, isComposing } = event as InputEvent;
-      if (isComposing) {
+      if (isOfComposition({ inputType, data, isComposing })) {
         return;
       }
       this.#type(TYPED[inputType] ?? data ?? "");
@@ -191,12 +222,12 @@ export class Controls {
   }
 
   #type(text: string): void {
+    if (this.#guest.takesKeysOnly) {
+      this.#guest.type(text);
+      return;
+    }
     for (const character of text) {
       this.#view?.type(character);
-    }
-    const warning = this.#takesKeysOnly && this.#view?.key !== undefined ? keysOnlyWarning(text) : undefined;
-    if (warning !== undefined) {
-      this.#say(warning);
     }
   }
 }

@@ -245,7 +245,7 @@ class Page {
     if (view.state === "Running") {
       this.#view?.runs?.();
     }
-    this.#controls.told(view.kind);
+    this.#controls.told(view);
     const connected = document.body.dataset["state"] === "connected";
     this.#waiting.told(view, connected);
     if (!connected) {

@@ -18,6 +18,8 @@ declare module "@novnc/novnc" {
     resizeSession: boolean;
     showDotCursor: boolean;
     background: string;
+    /** None of its interface, which does not tell; `null` while it is not known. */
+    readonly _remoteCapsLock?: boolean | null;
     addEventListener<T extends keyof Events>(type: T, listener: (event: Events[T]) => void): void;
     disconnect(): void;
     focus(options?: FocusOptions): void;

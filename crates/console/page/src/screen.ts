@@ -2,38 +2,9 @@
 
 import RFB from "@novnc/novnc";
 
+import { keysym } from "./keystrokes.ts";
+import { copied, ScreenKeys } from "./screen_keys.ts";
 import type { View, ViewEvents } from "./view.ts";
-
-/** X11 keysyms (X11/keysymdef.h) of what on-screen keyboards send beside characters. */
-const KEYSYMS: ReadonlyMap<string, number> = new Map([
-  ["\b", 0xff08],
-  ["\t", 0xff09],
-  ["\n", 0xff0d],
-]);
-
-/** The keysym of a character: Latin-1 as it is, all others by their Unicode number (X11/keysymdef.h). */
-export function keysym(character: string): number {
-  const code = character.codePointAt(0) ?? 0;
-  return KEYSYMS.get(character) ?? (code < 0x100 ? code : 0x0100_0000 + code);
-}
-
-/** A copy that can be sent elsewhere. Locks are no properties of an event, so they are not copied with it. */
-function copied(event: KeyboardEvent): KeyboardEvent {
-  const { key, code, location, repeat, ctrlKey, shiftKey, altKey, metaKey } = event;
-  return new KeyboardEvent(event.type, {
-    key,
-    code,
-    location,
-    repeat,
-    ctrlKey,
-    shiftKey,
-    altKey,
-    metaKey,
-    modifierAltGraph: event.getModifierState("AltGraph"),
-    modifierCapsLock: event.getModifierState("CapsLock"),
-    modifierNumLock: event.getModifierState("NumLock"),
-  });
-}
 
 /** FramebufferUpdateRequest (RFC 6143 section 7.5.3) for the first pixel, whether it has changed or not. */
 const ONE_PIXEL = Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 1, 0, 1);
@@ -62,6 +33,14 @@ export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boo
       events.broken("the machine's console sent something that is not RFB");
     }
   });
+  const capsLock = (): boolean | undefined => rfb._remoteCapsLock ?? undefined;
+  const keys = new ScreenKeys(
+    target,
+    ({ keysym: symbol, code, down }) => {
+      rfb.sendKey(symbol, code, down);
+    },
+    capsLock,
+  );
   return {
     focus: () => {
       rfb.focus({ preventScroll: true });
@@ -70,12 +49,19 @@ export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boo
       rfb.clipboardPasteFrom(text);
     },
     type: (character) => {
-      rfb.sendKey(keysym(character), null);
+      // By its keysym alone.
+      const key = { code: "", keysym: keysym(character) };
+      keys.typing.add([[{ ...key, down: true }, { ...key, down: false }]]);
     },
     key: (event) => {
       // noVNC listens at its canvas.
       target.querySelector("canvas")?.dispatchEvent(copied(event));
     },
+    typing: keys.typing,
+    translate: (keyboard) => {
+      keys.translate(keyboard);
+    },
+    capsLock,
     ctrlAltDel: () => {
       rfb.sendCtrlAltDel();
     },
@@ -95,6 +81,7 @@ export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boo
       rfb.viewOnly = true;
     },
     close: () => {
+      keys.end();
       rfb.disconnect();
     },
   };

@@ -15,6 +15,10 @@ export interface TargetView {
   readonly sleepsBecause: string | undefined;
   /** The session only looks, whatever the link says. */
   readonly viewOnly: boolean;
+  /** Its screen takes keys and no text. */
+  readonly keysOnly: boolean;
+  /** The layout of its keyboard, where it takes keys only and that is known. */
+  readonly keyboard: string | undefined;
 }
 
 const STATES: readonly string[] = ["Running", "Starting", "Asleep", "Stopped"];
@@ -27,7 +31,7 @@ export function readTarget(data: unknown): TargetView | undefined {
   if (typeof data !== "object" || data === null) {
     return undefined;
   }
-  const { kind, state, message, sleepsAt, sleepsBecause, input } = data as Record<string, unknown>;
+  const { kind, state, message, sleepsAt, sleepsBecause, input, keysOnly, keyboard } = data as Record<string, unknown>;
   if (typeof state !== "string" || !STATES.includes(state)) {
     return undefined;
   }
@@ -39,6 +43,8 @@ export function readTarget(data: unknown): TargetView | undefined {
     sleepsAt: at === undefined || Number.isNaN(at.getTime()) ? undefined : at,
     sleepsBecause: typeof sleepsBecause === "string" ? sleepsBecause : undefined,
     viewOnly: input === "ViewOnly",
+    keysOnly: keysOnly === true,
+    keyboard: typeof keyboard === "string" ? keyboard : undefined,
   };
 }
 

@@ -4,10 +4,27 @@ import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 
 import { Arrival } from "./arrival.ts";
+import { Insertions } from "./insertions.ts";
 import { writeStylesByObjectModel } from "./styles.ts";
 import type { View, ViewEvents } from "./view.ts";
 
 writeStylesByObjectModel(document);
+
+function sendInsertions(field: HTMLTextAreaElement | undefined, send: (text: string) => void): void {
+  const insertions = new Insertions();
+  field?.addEventListener("keydown", () => {
+    insertions.keyDown();
+  });
+  field?.addEventListener("keyup", () => {
+    insertions.keyUp();
+  });
+  field?.addEventListener("input", (event) => {
+    const text = insertions.input(event as InputEvent);
+    if (text !== undefined) {
+      send(text);
+    }
+  });
+}
 
 export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: boolean, events: ViewEvents): View {
   const terminal = new Terminal({
@@ -35,6 +52,9 @@ export function openTerminal(target: HTMLElement, socket: WebSocket, viewOnly: b
   };
   const encoder = new TextEncoder();
   terminal.onData((text) => {
+    send(encoder.encode(text));
+  });
+  sendInsertions(terminal.textarea, (text) => {
     send(encoder.encode(text));
   });
   // Mouse reports that are no text, one byte to a character.

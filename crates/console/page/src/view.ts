@@ -1,5 +1,8 @@
 // What the two kinds of console have in common.
 
+import type { GuestKeyboard } from "./keystrokes.ts";
+import type { Typing } from "./typing.ts";
+
 export interface View {
   /** Gives it the keyboard. */
   focus(): void;
@@ -9,6 +12,12 @@ export interface View {
   type(character: string): void;
   /** Takes a key event that was meant for it and went elsewhere. Only where it has no place for an input method of its own. */
   key?(event: KeyboardEvent): void;
+  /** Types text by keys. Only a screen has keys. */
+  readonly typing?: Typing;
+  /** From now on replaces keys that mean something else on this keyboard, which is the guest's; `undefined` replaces none. */
+  translate?(keyboard: GuestKeyboard | undefined): void;
+  /** Whether Caps Lock is on in the guest; `undefined` when it does not say so. */
+  capsLock?(): boolean | undefined;
   /** Only where there is a keyboard that knows it. */
   ctrlAltDel?(): void;
   /** Fits it to the window, or shows it in its own size. */

@@ -10,6 +10,8 @@ const RUNNING: TargetView = {
   sleepsAt: undefined,
   sleepsBecause: undefined,
   viewOnly: false,
+  keysOnly: false,
+  keyboard: undefined,
 };
 
 test("an answer of the gateway is read", () => {
@@ -30,9 +32,13 @@ test("an answer of the gateway is read", () => {
       sleepsAt: new Date(Date.UTC(2026, 10, 21, 17, 5)),
       sleepsBecause: "Idle",
       viewOnly: true,
+      keysOnly: false,
+      keyboard: undefined,
     },
   );
   assert.deepEqual(readTarget({ state: "Running" }), RUNNING);
+  const keys = { keysOnly: true, keyboard: "de" };
+  assert.deepEqual(readTarget({ state: "Running", ...keys }), { ...RUNNING, ...keys });
 });
 
 test("what is malformed counts as absent", () => {

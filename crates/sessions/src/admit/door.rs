@@ -29,6 +29,8 @@ fn view(valid: &ValidatedSession, references: &References) -> TargetView {
     let target = &valid.target;
     let workspace = references.vnc_workspace.as_deref();
     let sleeps = workspace.and_then(desktop::next_hibernation);
+    let keys_only = target.takes_keys_only(valid.policy.protocol);
+    let vm_access = references.vm_access.as_deref().filter(|_| keys_only);
     TargetView {
         kind: target.kind.as_str(),
         name: target.name.clone(),
@@ -37,6 +39,8 @@ fn view(valid: &ValidatedSession, references: &References) -> TargetView {
         sleeps_at: sleeps.map(|(at, _)| at),
         sleeps_because: sleeps.map(|(_, reason)| reason),
         input: valid.policy.input,
+        keys_only,
+        keyboard: vm_access.and_then(|vm_access| vm_access.spec.keyboard),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use novasphere_core::console_session::target_state::TargetState;
-use novasphere_crd::{ConsoleInput, HibernationReason};
+use novasphere_crd::{ConsoleInput, GuestKeyboard, HibernationReason};
 use serde::{Serialize, Serializer};
 
 /// How a target is, as its viewers may know it. Written as JSON with these names in camelCase.
@@ -26,6 +26,12 @@ pub struct TargetView {
     pub sleeps_because: Option<HibernationReason>,
     /// Whether the session only looks. A user who may only look for want of a right is not told here.
     pub input: ConsoleInput,
+    /// Whether the console takes keys and no text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keys_only: bool,
+    /// The layout of the guest's keyboard, where the console takes keys only and the target says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyboard: Option<GuestKeyboard>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -49,6 +55,8 @@ mod tests {
             sleeps_at: None,
             sleeps_because: None,
             input: ConsoleInput::Control,
+            keys_only: false,
+            keyboard: None,
         };
         let expected = json!({
             "kind": "VncWorkspace", "name": "alice", "state": "Asleep", "message": "The desktop sleeps.", "input": "Control",
@@ -66,5 +74,18 @@ mod tests {
             "sleepsAt": "2026-11-21T17:05:00Z", "sleepsBecause": "Idle", "input": "ViewOnly",
         });
         assert_eq!(serde_json::to_value(&awake).unwrap(), expected);
+        let machine = TargetView {
+            kind: "VmAccess",
+            sleeps_at: None,
+            sleeps_because: None,
+            keys_only: true,
+            keyboard: Some(GuestKeyboard::De),
+            ..awake
+        };
+        let expected = json!({
+            "kind": "VmAccess", "name": "alice", "state": "Running", "message": "The desktop sleeps.", "input": "ViewOnly",
+            "keysOnly": true, "keyboard": "de",
+        });
+        assert_eq!(serde_json::to_value(&machine).unwrap(), expected);
     }
 }

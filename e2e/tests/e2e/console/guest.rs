@@ -53,7 +53,7 @@ async fn consoles() -> Result<()> {
             let undisturbed = installed::undisturbed().await;
             allow_consoles(context, LOU, VM_CONSOLES, &["get"]).await?;
             allow_consoles(context, DORA, VM_CONSOLES, &["get", "update"]).await?;
-            let spec = json!({
+            let mut spec = json!({
                 "virtualMachine": {"template": template()},
                 "power": {"state": "Running"},
                 "console": {"maxConcurrentSessions": 16},
@@ -70,6 +70,11 @@ async fn consoles() -> Result<()> {
             through_apiserver(context, &mut guest)
                 .await
                 .context("through kube-apiserver")?;
+            if let Some(spec) = spec.as_object_mut() {
+                spec.insert("keyboard".to_owned(), json!("de"));
+            }
+            apply_vm_access(context, GUEST, &spec).await?;
+            keyboards(context, &browser, &mut guest).await.context("keyboards")?;
             drop(guest);
             serial(context, &browser).await.context("the serial console")?;
             drop(undisturbed);
@@ -220,6 +225,77 @@ async fn through_apiserver(context: &Context<'_>, guest: &mut Guest) -> Result<(
     guest.has_not("ws-view").await
 }
 
+/// A text, and the keys of Linux (`linux/input-event-codes.h`) that give it on a keyboard of this layout, in hexadecimal.
+struct Printed {
+    layout: &'static str,
+    text: &'static str,
+    keys: &'static [u8],
+}
+
+/// What is printed on keyboards: z is where Americans have y; an at sign is AltGr (64) and Q, A umlaut Shift (2a) and its key, an e with an
+/// acute accent the dead key beside Backspace and E. French keyboards have digits with Shift and a circumflex as a dead key beside P. The
+/// Japanese have two keys more: 59 beside the right Shift, 7c beside Backspace.
+const PRINTED: &[Printed] = &[
+    Printed {
+        layout: "de",
+        text: "z\u{c4}@\u{e9}",
+        keys: &[0x15, 0x2a, 0x28, 0x64, 0x10, 0x0d, 0x12],
+    },
+    Printed {
+        layout: "fr",
+        text: "a\u{e9}1@\u{ea}",
+        keys: &[0x10, 0x03, 0x2a, 0x02, 0x64, 0x0b, 0x1a, 0x12],
+    },
+    Printed {
+        layout: "jp",
+        text: "@_|~",
+        keys: &[0x1a, 0x2a, 0x59, 0x2a, 0x7c, 0x2a, 0x0d],
+    },
+];
+
+/// Text that a person hands in arrives as the keys that give it by the guest's layout. The guest's own console is always American, so what
+/// its kernel hears is looked at: 24 bytes an event, of which the type is 1 for a key, and the value 1 when it goes down.
+async fn keyboards(context: &Context<'_>, browser: &Browser, guest: &mut Guest) -> Result<()> {
+    // Once, however often it is asked.
+    let record = "mkdir /tmp/heard && for d in /dev/input/event*; do cat $d >>/tmp/events & done; echo heard=$((40 + 2))";
+    guest.0.ask(record, "heard=42", wait::SHORT).await?;
+    nobody_is_connected(context).await?;
+    let link = link(context, DORA, "keyboards", "vnc").await?;
+    shows(browser, &link).await?;
+    for Printed { layout, text, keys } in PRINTED {
+        // The first one is the VmAccess's own; a person chooses the others.
+        let choose = format!(
+            "(() => {{ const layout = document.getElementById('layout'); if (layout.hidden) return 'hidden'; \
+             if ('{layout}' !== 'de') {{ layout.value = '{layout}'; layout.dispatchEvent(new Event('change')); }} \
+             return layout.value; }})()"
+        );
+        wait::until(format!("the layout {layout}"), wait::SHORT, || async {
+            let shown = browser.evaluate(&choose).await?;
+            Ok(Seen::some((shown == json!(layout)).then_some(()), shown.to_string()))
+        })
+        .await?;
+        guest.0.send_line(": >/tmp/events").await?;
+        browser.click("#clipboard").await?;
+        browser
+            .evaluate("document.getElementById('clipboard-text').value = ''")
+            .await?;
+        browser.fill("#clipboard-text", text).await?;
+        browser.click("#clipboard-send").await?;
+        browser.click("#clipboard-close").await?;
+        let keys: Vec<_> = keys.iter().map(|key| format!("{key:02x}")).collect();
+        let heard = "hexdump -v -e '24/1 \"%02x\" \"\\n\"' /tmp/events | awk 'substr($0,33,4)==\"0100\" && \
+                     substr($0,41,2)==\"01\" {k=k substr($0,37,2) \".\"} END {print \"keys=\" k \"=\"}'";
+        guest
+            .0
+            .ask(heard, &format!("keys={}.=", keys.join(".")), wait::SHORT)
+            .await
+            .with_context(|| format!("{text} by {layout}"))?;
+    }
+    browser.screenshot("keyboards").await?;
+    browser.open("about:blank").await?;
+    nobody_is_connected(context).await
+}
+
 /// A shell in the browser.
 async fn serial(context: &Context<'_>, browser: &Browser) -> Result<()> {
     let link = link(context, DORA, "serial", "serial").await?;
@@ -232,6 +308,17 @@ async fn serial(context: &Context<'_>, browser: &Browser) -> Result<()> {
             look.terminal.contains("sum=42").then_some(()),
             format!("{look:?}"),
         ))
+    })
+    .await?;
+    wait::until("text beyond ASCII passes both ways", wait::SHORT, || async {
+        browser.type_text("\nhead -n 1 | hexdump -v -e '1/1 \"%02x\"'\n").await?;
+        browser.compose(&["ni", "nihao"], "\u{4f60}\u{597d}").await?;
+        // As a picker of emoji does.
+        browser.compose(&[], "\u{1f600}").await?;
+        browser.type_text("\n").await?;
+        let look = browser.snapshot(BACKGROUND).await?;
+        let arrived = look.terminal.contains("e4bda0e5a5bdf09f98800a") && look.terminal.contains("\u{4f60}\u{597d}");
+        Ok(Seen::some(arrived.then_some(()), format!("{look:?}")))
     })
     .await?;
     let look = browser.snapshot(BACKGROUND).await?;

@@ -8,6 +8,7 @@ pub(crate) mod page;
 pub(crate) mod resume;
 pub(crate) mod resume_page;
 pub(crate) mod resume_roll;
+pub(crate) mod page_keys;
 pub(crate) mod revoke;
 pub(crate) mod session;
 pub(crate) mod session_status;

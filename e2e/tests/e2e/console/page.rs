@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use novasphere_console::page::Page;
 use novasphere_core::console_session::target_state::TargetState;
@@ -26,8 +26,6 @@ use novasphere_e2e::{
         browser::Browser,
         desktop::{Desktop, PASSWORD, TERMINAL},
         paths,
-        rfb::RETURN,
-        vnc_server::VncServer,
         wait::{self, Seen},
     },
     harness::{Case, Needs},
@@ -40,7 +38,6 @@ use novasphere_wire::{
     token::TokenHash,
     websocket::opening::Origins,
 };
-use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 
@@ -49,7 +46,6 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("console::page::waking", Needs::ControlPlane, waking),
         Case::new("console::page::ssh", Needs::ControlPlane, ssh),
         Case::new("console::page::links", Needs::ControlPlane, links),
-        Case::new("console::page::input_method", Needs::ControlPlane, input_method),
     ]
 }
 
@@ -63,8 +59,8 @@ const SILENT: &str = "cdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_09ab";
 
 /// Lets everybody in as soon as the desktop runs, but for two.
 #[derive(Clone)]
-struct TestAdmission {
-    view: Arc<watch::Sender<TargetView>>,
+pub(super) struct TestAdmission {
+    pub(super) view: Arc<watch::Sender<TargetView>>,
     desktop: TcpUpstream,
     /// It takes connections and says nothing.
     silent: Arc<std::net::TcpListener>,
@@ -123,7 +119,7 @@ fn is(token: &TokenHash, known: &str) -> bool {
 }
 
 impl TestAdmission {
-    fn new(desktop: SocketAddr, authentication: Authentication) -> Result<Self> {
+    pub(super) fn new(desktop: SocketAddr, authentication: Authentication) -> Result<Self> {
         let asleep = TargetView {
             kind: "VncWorkspace",
             name: "alice".into(),
@@ -132,6 +128,8 @@ impl TestAdmission {
             sleeps_at: None,
             sleeps_because: None,
             input: ConsoleInput::Control,
+            keys_only: false,
+            keyboard: None,
         };
         Ok(Self {
             view: Arc::new(watch::Sender::new(asleep)),
@@ -144,7 +142,7 @@ impl TestAdmission {
     }
 
     /// Serves the page; returns where.
-    async fn serve(&self) -> Result<String> {
+    pub(super) async fn serve(&self) -> Result<String> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let base = format!("http://{}", listener.local_addr()?);
         let limits = Limits {
@@ -166,7 +164,7 @@ impl TestAdmission {
     }
 }
 
-fn link(base: &str, protocol: &str) -> String {
+pub(super) fn link(base: &str, protocol: &str) -> String {
     format!("{base}/console/#token={TOKEN}&protocol={protocol}&session=team/alice")
 }
 
@@ -338,81 +336,4 @@ async fn links() -> Result<()> {
         Ok(Seen::some((heard == json!(all)).then_some(()), heard.to_string()))
     })
     .await
-}
-
-/// The keysyms of all keys that went down, of what a browser sends to a server that agrees to no extension.
-fn keys(mut received: &[u8]) -> Result<Vec<u32>> {
-    let mut keys = Vec::new();
-    while let Some(&kind) = received.first() {
-        let length = match (kind, received) {
-            (0, _) => 20,
-            (2, &[_, _, high, low, ..]) => 4 + 4 * usize::from(u16::from_be_bytes([high, low])),
-            (3, _) => 10,
-            (4, &[_, down, _, _, a, b, c, d, ..]) => {
-                keys.extend((down == 1).then(|| u32::from_be_bytes([a, b, c, d])));
-                8
-            }
-            (5, _) => 6,
-            _ => bail!("the browser sent a message of the type {kind}"),
-        };
-        received = received.get(length..).unwrap_or_default();
-    }
-    Ok(keys)
-}
-
-async fn input_method() -> Result<()> {
-    let output = paths::output("console::page::input_method")?;
-    let server = VncServer::start().await?;
-    let admission = TestAdmission::new(server.address, Authentication::None)?;
-    admission.view.send_modify(|view| view.state = TargetState::Running);
-    let base = admission.serve().await?;
-    let browser = Browser::start(&output)?;
-    browser.open(&link(&base, "vnc")).await?;
-    browser.connected().await?;
-
-    browser.click("#keyboard").await?;
-    browser.compose(&["n", "ni", "ni hao"], "\u{4f60}\u{597d}").await?;
-    browser.type_text("ok").await?;
-    // A click into the picture leaves it on.
-    browser.click("#view canvas").await?;
-    browser.compose(&["\u{b4}"], "\u{e9}\u{1f600}").await?;
-    browser.press("Enter").await?;
-    browser.click("#keyboard").await?;
-    browser.type_text("off").await?;
-    // X11's Unicode keysyms; ASCII and Latin-1 are themselves.
-    let mut expected = vec![0x0100_4f60, 0x0100_597d];
-    expected.extend(b"ok".map(u32::from));
-    expected.extend([0xe9, 0x0101_f600, RETURN]);
-    expected.extend(b"off".map(u32::from));
-    let received = Mutex::new(Vec::new());
-    wait::until("the keys of what was composed", wait::SHORT, || async {
-        let mut received = received.lock();
-        received.extend_from_slice(&server.take());
-        let keys = keys(&received)?;
-        let arrived = (keys == expected).then_some(());
-        Ok(Seen::some(arrived, format!("{keys:x?}")))
-    })
-    .await?;
-
-    // A screen of a virtual machine takes keys and no text.
-    admission.view.send_modify(|view| view.kind = "VirtualMachine");
-    browser.open(&link(&base, "vnc")).await?;
-    browser
-        .until("that the page knows the target", wait::LONG, TERMINAL, |look| {
-            look.target == "Running"
-        })
-        .await?;
-    browser.click("#keyboard").await?;
-    browser.compose(&["hao"], "\u{597d}!").await?;
-    let look = browser
-        .until("what cannot be typed", wait::SHORT, TERMINAL, |look| {
-            look.status.contains("may not get")
-        })
-        .await?;
-    ensure!(
-        look.status.contains("\u{597d} ") && !look.status.contains('!'),
-        "{look:?}"
-    );
-    ensure!(look.problems.is_empty(), "{:?}", look.problems);
-    Ok(())
 }

@@ -17,3 +17,4 @@ pub(crate) mod reclaim;
 pub(crate) mod recovers;
 pub(crate) mod resize;
 pub(crate) mod storage;
+pub(crate) mod text;

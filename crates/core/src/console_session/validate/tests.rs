@@ -43,6 +43,15 @@ fn a_session_of_a_machine_has_the_default_policy() {
 }
 
 #[test]
+fn the_screen_of_a_machine_takes_keys_and_no_text() {
+    let references = references(&json!({}));
+    for (protocol, expected) in [("vnc", true), ("serial", false)] {
+        let valid = validate(&session(json!({"protocol": protocol})), &references).unwrap();
+        assert_eq!(valid.target.takes_keys_only(valid.policy.protocol), expected, "{protocol}");
+    }
+}
+
+#[test]
 fn the_screen_of_a_vnc_server_in_the_guest_is_reached_by_its_service() {
     let mut references = references(&json!({}));
     let mut vm_access = vm_access(&json!({}));
@@ -69,6 +78,8 @@ fn the_screen_of_a_vnc_server_in_the_guest_is_reached_by_its_service() {
     );
     let serial = validate(&session(json!({"protocol": "serial"})), &references).unwrap();
     assert!(matches!(serial.target.console, Console::KubeVirt { .. }));
+    assert!(!screen.target.takes_keys_only(screen.policy.protocol));
+    assert!(!serial.target.takes_keys_only(serial.policy.protocol));
 
     if let Some(server) = &mut vm_access.spec.vnc_server {
         server.port = 5999;
