@@ -119,12 +119,16 @@ generate: rust $(NOVACLUSTER) ## Write the generated files
 
 .PHONY: docker-build
 docker-build: container-engine ## Build the image IMG with a container engine
-	$(DOCKER) build --file images/novasphere/Dockerfile --tag $(IMG) .
+	$(DOCKER) build $$(hack/base-images arguments images/novasphere/Dockerfile) --file images/novasphere/Dockerfile --tag $(IMG) .
 
 .PHONY: docker-build-desktop
 docker-build-desktop: container-engine ## Build the desktop images DESKTOP_IMG and DESKTOP_IDE_IMG with a container engine
-	$(DOCKER) build --file images/desktop/Dockerfile --tag $(DESKTOP_IMG) .
+	$(DOCKER) build $$(hack/base-images arguments images/desktop/Dockerfile) --file images/desktop/Dockerfile --tag $(DESKTOP_IMG) .
 	$(DOCKER) build --file images/desktop-ide/Dockerfile --build-arg BASE=$(DESKTOP_IMG) --tag $(DESKTOP_IDE_IMG) .
+
+.PHONY: docker-pin
+docker-pin: container-engine ## Ask the registry for the digests of the base images, and write them into images/digests
+	@hack/base-images pin $(DOCKER)
 
 .PHONY: container-engine
 container-engine: ## Check that the container engine DOCKER is there
@@ -161,7 +165,7 @@ verify-dependencies: $(CARGO_DENY) $(CARGO_SHEAR) ## Check licences and sources 
 	@$(STEP) "cargo shear" $(CARGO_SHEAR) $(LOCKED)
 
 .PHONY: verify-images
-verify-images: $(HADOLINT) ## Lint the Dockerfiles, and check that what they copy is there
+verify-images: $(HADOLINT) ## Lint the Dockerfiles, and check what they copy and that images/digests has their base images
 	@$(STEP) "Dockerfiles" hack/check-dockerfiles $(HADOLINT)
 
 .PHONY: verify-go
