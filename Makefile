@@ -33,6 +33,7 @@ CARGO_FUZZ := $(call tool,cargo-fuzz)
 CARGO_SHEAR := $(call tool,cargo-shear)
 HADOLINT := $(call tool,hadolint)
 KOSOKU := $(call tool,kosoku)
+SYFT := $(call tool,syft)
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
@@ -130,6 +131,10 @@ docker-build-desktop: container-engine ## Build the desktop images DESKTOP_IMG a
 docker-pin: container-engine ## Ask the registry for the digests of the base images, and write them into images/digests
 	@hack/base-images pin $(DOCKER)
 
+.PHONY: sbom
+sbom: images $(SYFT) ## Write what programs and images consist of into target/sbom, as CycloneDX
+	@$(STEP) "sbom" hack/sbom $(SYFT) $(VERSION) $(IMAGE_ARCHIVE) target/images/desktop.tar target/images/desktop-ide.tar
+
 .PHONY: container-engine
 container-engine: ## Check that the container engine DOCKER is there
 	@command -v $(firstword $(DOCKER)) >/dev/null || { echo "$(firstword $(DOCKER)) is missing: install a container engine, or name yours: make docker-build DOCKER=podman. Without one, \`make images\` makes the same images" >&2; exit 1; }
@@ -187,7 +192,7 @@ verify-links: rust ## Check the links of the documents
 audit: $(CARGO_DENY) ## Look for known vulnerabilities (needs the advisory database from the internet)
 	$(CARGO_DENY) check advisories
 
-$(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_SHEAR) $(HADOLINT) $(KOSOKU): | packages
+$(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_SHEAR) $(HADOLINT) $(KOSOKU) $(SYFT): | packages
 	@$(STEP) "install $(@F)" hack/install-tool $(@F) $(@D)
 
 ##@ Test
@@ -198,7 +203,7 @@ test: build test-bed test-go test-storage test-manifests test-unit test-bench ##
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-autobahn test-dev test-deploy test-demo test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-autobahn test-dev test-deploy test-demo test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -240,6 +245,10 @@ test-autobahn: rust $(KOSOKU) ## Run the Autobahn test suite against our WebSock
 .PHONY: test-docker
 test-docker: $(HADOLINT) ## Test `docker-build` as far as it goes without a container engine
 	@$(STEP) "Dockerfiles, build context" hack/test-docker $(HADOLINT)
+
+.PHONY: test-sbom
+test-sbom: build $(SYFT) ## Test `sbom` with the program and its image
+	@$(STEP) "sbom in small" hack/sbom $(SYFT) $(VERSION) $(IMAGE_ARCHIVE)
 
 .PHONY: test-dev
 test-dev: packages ## Test `dev` on a control plane
