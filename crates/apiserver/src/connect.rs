@@ -16,8 +16,8 @@ use novasphere_core::console_session::{
     single_use,
 };
 use novasphere_crd::{
-    ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, SessionTargetKind, SessionTargetRef, Takeover,
-    VmAccess, VncWorkspace,
+    ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, FinishedTtl, SessionTargetKind,
+    SessionTargetRef, Takeover, VmAccess, VncWorkspace,
 };
 use novasphere_dataplane::{
     admission::Admitted,
@@ -446,7 +446,7 @@ fn session_for(
         input: options.input,
         takeover: options.takeover,
         max_viewers: Some(1),
-        ttl_after_finished: SESSION_TTL.into(),
+        ttl_after_finished: FinishedTtl::After(SESSION_TTL.into()),
         users: vec![user.name.clone()],
         ..ConsoleSessionSpec::default()
     };
@@ -568,7 +568,7 @@ mod tests {
         assert_eq!(session.spec.target_ref.kind, SessionTargetKind::VncWorkspace);
         assert_eq!(session.spec.users, ["jane"]);
         assert!(is_made_for(&session, "jane") && !is_made_for(&session, "joe"));
-        assert_eq!(session.spec.ttl_after_finished.get(), SESSION_TTL);
+        assert_eq!(session.spec.ttl_after_finished, FinishedTtl::After(SESSION_TTL.into()));
         assert!(single_use::is_single_use(&session));
         let prefix = session.metadata.generate_name.unwrap();
         assert_eq!(prefix, format!("{}-", "a".repeat(NAME_PREFIX_LIMIT - 1)));

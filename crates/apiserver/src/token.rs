@@ -378,7 +378,7 @@ fn refused(error: IssueError, status: &ConsoleSessionStatus) -> StatusError {
         IssueError::NotReady => {
             let ready = status.conditions.iter().find(|found| found.type_ == condition::READY);
             let why = ready.map_or(
-                "no controller has reconciled it yet: check that the controller runs",
+                "no controller has looked at it yet: check that the controller runs",
                 |ready| &ready.message,
             );
             StatusError::Conflict(format!("the session is not ready: {why}"))

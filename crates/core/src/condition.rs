@@ -82,7 +82,7 @@ impl NewCondition {
 /// The findings as conditions of an object of `generation`.
 ///
 /// A condition whose status is that of `old` keeps its transition time, the others get `now` in whole seconds, which is
-/// all that `metav1.Time` carries.
+/// all that `metav1.Time` carries. What the apiserver says of an object that is new has no time.
 #[must_use]
 pub fn conditions(
     findings: Vec<NewCondition>,
@@ -97,7 +97,7 @@ pub fn conditions(
             let status: &'static str = finding.status.into();
             let since = old
                 .iter()
-                .find(|old| old.type_ == finding.type_ && old.status == status)
+                .find(|old| old.type_ == finding.type_ && old.status == status && old.last_transition_time.0 > Timestamp::UNIX_EPOCH)
                 .map_or_else(|| now.clone(), |old| old.last_transition_time.clone());
             Condition {
                 type_: finding.type_.to_owned(),
@@ -161,6 +161,20 @@ mod tests {
             at(30),
         );
         assert_eq!(third[0].last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn what_the_apiserver_says_of_a_new_object_has_no_time() {
+        let unseen = Condition {
+            type_: "Ready".into(),
+            status: "Unknown".into(),
+            reason: "Pending".into(),
+            message: String::new(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        };
+        let found = conditions(vec![NewCondition::new_unknown("Ready", "X", "")], Some(1), &[unseen], at(10));
+        assert_eq!(found[0].last_transition_time, Time(at(10)));
     }
 
     #[test]

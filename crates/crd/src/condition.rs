@@ -3,9 +3,27 @@
 //! All are `metav1.Condition` and follow kstatus: `Ready` sums up, `status.observedGeneration` says which spec was read.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
 
 /// Sums up the others: the object is as its spec wants it.
 pub const READY: &str = "Ready";
+
+/// Reason of `Ready` while no controller has looked at the object. The apiserver says it.
+pub const PENDING: &str = "Pending";
+
+/// The status of an object that no controller has looked at, which the apiserver shows until one writes the first. An object without any
+/// condition would count as ready: kstatus (`kubectl wait`, Flux, Argo CD) calls it `Current`. Gateway API's definitions do the same.
+pub(crate) fn pending_status() -> Value {
+    json!({
+        "conditions": [{
+            "type": READY,
+            "status": "Unknown",
+            "reason": PENDING,
+            "message": "No controller has looked at the object yet. If it stays so, check that the controller runs.",
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+        }],
+    })
+}
 
 /// `VmAccess`: the virtual machine exists and is in the wanted power state, or in any state when none is wanted.
 pub const VIRTUAL_MACHINE_READY: &str = "VirtualMachineReady";

@@ -6,14 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cidr, Clipboard, ConsoleInput, ConsoleProtocol, Duration, Takeover, condition,
-    rule::{between, forbidden, immutable, object_name},
+    Cidr, Clipboard, ConsoleInput, ConsoleProtocol, Duration, FinishedTtl, Takeover, condition,
+    rule::{at_most_one, between, forbidden, immutable, object_name},
     schema::tidy,
 };
 
 /// What a `ConsoleSession` asks for.
 ///
-/// All fields but `revoked` and `duration` are immutable. An absent limit is the one of the target's `console` policy.
+/// All fields but `revoked`, `duration` and `notAfter` are immutable. An absent limit is the one of the target's `console` policy.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "novasphere.io",
@@ -105,7 +105,9 @@ use crate::{
     "nobody can only look at ssh; set input to Control, or choose another protocol"
 )
 .field_path(".input"))]
+#[x_kube(validation = at_most_one(&["notAfter", "duration"]))]
 #[x_kube(validation = only_shorter())]
+#[x_kube(validation = only_earlier())]
 #[x_kube(validation = forbidden(
     "!oldSelf.revoked || self.revoked",
     "a session that was revoked stays so; make a new one"
@@ -134,9 +136,15 @@ pub struct ConsoleSessionSpec {
     pub protocol: Option<ConsoleProtocol>,
 
     /// How long the session lasts, counted from when it is ready; from 1s to 720h. It can be made shorter later, not
-    /// longer. Default 1h, or the target's `maxSessionDuration` when that is less.
+    /// longer. Not with `notAfter`. Default, without `notAfter`: 1h, or the target's `maxSessionDuration` when that is less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
+
+    /// When the session ends (RFC 3339), however often the object is made again: after this time it is over at once. So a manifest that
+    /// a program applies again and again, out of a Git repository, gives access until then and not for good. It lasts no longer than the
+    /// target's `maxSessionDuration` from when it is ready. It can be made earlier later, not later. Not with `duration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
 
     /// A stream without human input for this long is closed; from 1s to 24h. Default: the target's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,9 +197,10 @@ pub struct ConsoleSessionSpec {
     #[schemars(length(min = 1, max = 512))]
     pub reason: Option<String>,
 
-    /// The object is deleted this long after the session's end; from 0s to 720h. Default 1h.
+    /// The object is deleted this long after the session's end: from 0s to 720h, or `Never`. What applies manifests again and again makes a
+    /// deleted session again, with a new `duration`; give such a session a `notAfter`, or `Never`. Default 1h.
     #[serde(default = "ttl_after_finished")]
-    pub ttl_after_finished: Duration,
+    pub ttl_after_finished: FinishedTtl,
 
     /// `true` ends the session and its streams for good. Default false.
     #[serde(default)]
@@ -201,8 +210,8 @@ pub struct ConsoleSessionSpec {
 /// How long a session lasts that does not say it, when the target allows as much.
 pub const DEFAULT_SESSION_DURATION: Duration = Duration::from_hours(1);
 
-const fn ttl_after_finished() -> Duration {
-    Duration::from_hours(1)
+const fn ttl_after_finished() -> FinishedTtl {
+    FinishedTtl::After(Duration::from_hours(1))
 }
 
 impl Default for ConsoleSessionSpec {
@@ -211,6 +220,7 @@ impl Default for ConsoleSessionSpec {
             target_ref: SessionTargetRef::default(),
             protocol: None,
             duration: None,
+            not_after: None,
             idle_timeout: None,
             max_viewers: None,
             takeover: None,
@@ -240,6 +250,15 @@ fn only_shorter() -> Rule {
         "duration can only become shorter; make a new session for more time",
     )
     .field_path(".duration")
+}
+
+/// Whether there is one does not change: it decides what the duration means.
+fn only_earlier() -> Rule {
+    forbidden(
+        "has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter <= oldSelf.notAfter)",
+        "notAfter can only become earlier; make a new session for another end",
+    )
+    .field_path(".notAfter")
 }
 
 fn fixed(field: &str) -> Rule {
@@ -317,7 +336,7 @@ pub struct ConsoleSessionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
 
-    /// When the session ends and its streams are closed: `startedAt` and the duration.
+    /// When the session ends and its streams are closed: `startedAt` and the duration, or `notAfter` where that is sooner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 

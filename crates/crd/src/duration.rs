@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The longest string that matches [`Duration::PATTERN`].
-const LENGTH_LIMIT: u32 = 28;
+pub(crate) const LENGTH_LIMIT: u32 = 28;
 
 /// The longest duration that is written in the shortest form with five digits: `99999h59m59s999ms`.
 const MILLIS_LIMIT: u64 = 100_000 * 3_600_000 - 1;

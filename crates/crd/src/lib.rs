@@ -23,6 +23,7 @@ pub mod condition;
 mod console_policy;
 mod console_session;
 mod duration;
+mod finished_ttl;
 mod object;
 mod route;
 mod rule;
@@ -39,6 +40,7 @@ pub use console_session::{
     Transport, UserExtra,
 };
 pub use duration::{Duration, DurationError};
+pub use finished_ttl::FinishedTtl;
 pub use k8s_openapi::{
     api::core::v1::Toleration,
     apimachinery::pkg::{

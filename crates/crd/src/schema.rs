@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use schemars::Schema;
 use serde_json::{Map, Value, json};
+
+use crate::condition::pending_status;
 
 /// Corrects the schema of a spec or status, all the way down. A transform of the root types of this crate.
 pub(crate) fn tidy(schema: &mut Schema) {
@@ -18,7 +20,7 @@ pub(crate) fn tidy(schema: &mut Schema) {
 }
 
 /// Corrects what kube-derive adds after [`tidy`]: a title, and `nullable` for the status and for quantities. Null would mean
-/// nothing that an absent field does not, and without the mark the apiserver drops it.
+/// nothing that an absent field does not, and without the mark the apiserver drops it. Adds what the status of a new object says.
 pub(crate) fn tidy_root(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(root) = version
@@ -28,6 +30,9 @@ pub(crate) fn tidy_root(mut crd: CustomResourceDefinition) -> CustomResourceDefi
         {
             root.title = None;
             drop_nullable(root);
+            if let Some(status) = root.properties.as_mut().and_then(|fields| fields.get_mut("status")) {
+                status.default = Some(JSON(pending_status()));
+            }
         }
     }
     crd

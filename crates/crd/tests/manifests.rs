@@ -200,7 +200,13 @@ fn places(value: &Value, at: &str, places: &mut BTreeSet<String>) {
 
 /// Reads it as the Rust type and writes it again: nothing is lost, and nothing is added that the apiserver did not add.
 fn round_trip<K: DeserializeOwned + Serialize>(manifest: &Manifest, schema: &Value) {
-    let defaulted = apply_defaults(schema, &manifest.object);
+    let mut defaulted = apply_defaults(schema, &manifest.object);
+    // What the status of a new object says is the apiserver's word alone.
+    if manifest.object.get("status").is_none()
+        && let Some(fields) = defaulted.as_object_mut()
+    {
+        fields.remove("status");
+    }
     let written = |value: &Value| {
         let object: K =
             serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{}: {error}", manifest.file));

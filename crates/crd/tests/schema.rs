@@ -87,6 +87,25 @@ fn every_list_is_bounded_and_says_how_it_is_merged() {
     );
 }
 
+/// What kstatus makes of an object without conditions is `Current`.
+#[test]
+fn an_object_that_nobody_has_looked_at_is_not_ready() {
+    for crd in novasphere_crd::crds() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let shown = &schema["openAPIV3Schema"]["properties"]["status"]["default"];
+        let condition = &shown["conditions"][0];
+        assert_eq!(
+            (&condition["type"], &condition["status"]),
+            (&"Ready".into(), &"Unknown".into()),
+            "{}",
+            crd.spec.names.kind
+        );
+        let condition: novasphere_crd::Condition = serde_json::from_value(condition.clone()).unwrap();
+        assert_eq!(condition.reason, novasphere_crd::condition::PENDING);
+        assert_eq!(condition.observed_generation, None);
+    }
+}
+
 #[test]
 fn every_string_of_a_spec_is_bounded() {
     assert_eq!(

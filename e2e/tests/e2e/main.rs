@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         controller::fault_points::cases(),
         workspace::fault_points::cases(),
         workspace::crowd::cases(),
+        console::repeated::cases(),
         console::session::cases(),
         console::session_status::cases(),
         controller::accounts::cases(),

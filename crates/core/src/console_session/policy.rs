@@ -198,10 +198,7 @@ fn requested_policy(
             Some(protocol) => protocol,
             None => default_protocol(policy, available)?,
         },
-        duration: spec
-            .duration
-            .unwrap_or(DEFAULT_SESSION_DURATION.min(policy.max_session_duration))
-            .get(),
+        duration: requested_duration(policy, spec).get(),
         idle_timeout: spec.idle_timeout.or(policy.idle_timeout).map(Into::into),
         max_viewers: spec.max_viewers.unwrap_or(policy.max_viewers),
         // Not the policy's value: to disconnect another viewer is asked for each time.
@@ -214,6 +211,15 @@ fn requested_policy(
         native: policy.native,
         allowed_source_ranges: ranges.iter().map(|range| range.get()).collect(),
     })
+}
+
+/// A session with an absolute end lasts until then, and that end is not in the policy: `status` shortens the duration by it.
+fn requested_duration(policy: &ConsolePolicy, spec: &ConsoleSessionSpec) -> novasphere_crd::Duration {
+    match (spec.duration, &spec.not_after) {
+        (Some(duration), _) => duration,
+        (None, Some(_)) => policy.max_session_duration,
+        (None, None) => DEFAULT_SESSION_DURATION.min(policy.max_session_duration),
+    }
 }
 
 /// Whether the policy allows all of `requested`, which may have been decided under an earlier policy.

@@ -69,5 +69,14 @@ pub const fn close_message(reason: CloseReason) -> &'static str {
     }
 }
 
+/// Whether a session that ended so ended as it was meant to: in time, or by its owner. Nothing is wrong with such an object.
+#[must_use]
+pub const fn is_planned(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::Expired | CloseReason::Revoked | CloseReason::Deleted | CloseReason::Finished => true,
+        CloseReason::TargetGone | CloseReason::PolicyChanged => false,
+    }
+}
+
 #[cfg(test)]
 mod tests;

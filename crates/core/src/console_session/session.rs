@@ -21,9 +21,23 @@ pub fn is_active(session: &ConsoleSession) -> bool {
     is_started(session) && !is_leaving && !is_closed
 }
 
-/// When the session expires; `None` before it has started. A duration that was shortened counts before the status has it.
+/// When the session expires; `None` before it has started, unless it has an absolute end. What was shortened counts before the status
+/// has it.
 #[must_use]
 pub fn expires_at(session: &ConsoleSession) -> Option<Timestamp> {
+    [duration_ends_at(session), absolute_end(session)]
+        .into_iter()
+        .flatten()
+        .min()
+}
+
+/// When the session ends however often it is made again.
+#[must_use]
+pub fn absolute_end(session: &ConsoleSession) -> Option<Timestamp> {
+    session.spec.not_after.as_ref().map(|time| time.0)
+}
+
+fn duration_ends_at(session: &ConsoleSession) -> Option<Timestamp> {
     let started = session.status.as_ref()?.started_at.as_ref()?.0;
     Some(after(started, granted_policy(session)?.duration))
 }

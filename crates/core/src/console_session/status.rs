@@ -1,10 +1,10 @@
 //! What was found → the status of a session.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
 use novasphere_crd::{
-    CloseReason, ConsoleInput, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase, SessionTargetKind,
+    CloseReason, Condition, ConsoleInput, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase, SessionTargetKind,
     condition as types,
 };
 
@@ -14,10 +14,11 @@ use super::{
     desktop,
     endpoints::Endpoints,
     grant::without_unusable,
-    reason::{ClosedReason, ReadyReason, TargetReason, close_message},
+    policy::SessionPolicy,
+    reason::{ClosedReason, ReadyReason, TargetReason, close_message, is_planned},
     references::References,
     resume::keep,
-    session::is_started,
+    session::{absolute_end, is_started},
     single_use,
     target_state::TargetState,
     validate::{SessionError, ValidatedSession},
@@ -72,20 +73,25 @@ pub fn status(observed: &Observed<'_>) -> Outcome {
     } else {
         without_unusable(new, observed.now)
     };
-    let remove_at = new
-        .closed_at
-        .as_ref()
-        .map(|closed| after(closed.0, session.spec.ttl_after_finished.get()));
+    let remove_at = remove_at(session, &new);
     let is_leaving = session.metadata.deletion_timestamp.is_some();
     Outcome {
         delete: !is_leaving && remove_at.is_some_and(|remove| remove <= observed.now),
         next: if is_leaving {
             None
+        } else if new.closed_at.is_some() {
+            remove_at
         } else {
-            remove_at.or_else(|| next(observed, &new))
+            next(observed, &new)
         },
         status: new,
     }
+}
+
+/// When a session that is over is to be deleted; `None` while it is not over, and for one that is kept.
+fn remove_at(session: &ConsoleSession, status: &ConsoleSessionStatus) -> Option<Timestamp> {
+    let closed = status.closed_at.as_ref()?.0;
+    Some(after(closed, session.spec.ttl_after_finished.get()?.get()))
 }
 
 /// The status of a session that ends now for a reason that its object does not show, as when the one connection that it was
@@ -98,16 +104,17 @@ pub fn close(session: &ConsoleSession, reason: CloseReason, now: Timestamp) -> C
     }
     let target = crate::condition::find(&old.conditions, types::TARGET_READY).cloned();
     let mut new = over(session, old, reason, now);
-    let mut kept: Vec<_> = new.conditions.drain(..).collect();
-    kept.splice(1..1, target);
-    new.conditions = kept;
+    before_closed(&mut new.conditions, target);
     without_unusable(new, now)
 }
 
 fn next(observed: &Observed<'_>, new: &ConsoleSessionStatus) -> Option<Timestamp> {
     let expires = new.expires_at.as_ref().map(|expires| expires.0);
     let start = single_use::start_deadline(observed.session, observed.now);
-    [expires, start].into_iter().flatten().min()
+    [expires, start, absolute_end(observed.session)]
+        .into_iter()
+        .flatten()
+        .min()
 }
 
 fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSessionStatus {
@@ -117,9 +124,10 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
         status.protocol = Some(valid.policy.protocol);
         if is_ready || is_started(observed.session) {
             let started = status.started_at.get_or_insert_with(|| kubernetes_time(observed.now)).0;
-            status.expires_at = Some(kubernetes_time(after(started, valid.policy.duration)));
+            let policy = until_absolute_end(&valid.policy, started, absolute_end(observed.session));
+            status.expires_at = Some(kubernetes_time(after(started, policy.duration)));
             status.target_uid = Some(valid.target.uid.clone());
-            status.policy = Some(valid.policy.granted());
+            status.policy = Some(policy.granted());
             status.endpoints =
                 Some(observed.endpoints.session(&valid.policy)).filter(|some| *some != SessionEndpoints::default());
         }
@@ -134,6 +142,15 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
     let stalled = refusal.map(|error| NewCondition::new_true(STALLED, error.reason(), error.to_string()));
     let findings = [ready, target(observed), closed].into_iter().chain(stalled).collect();
     written(observed.session, with_viewer_count(status), findings, observed.now)
+}
+
+/// The policy of a session that started then, with a duration that ends at the absolute end.
+fn until_absolute_end(policy: &SessionPolicy, started: Timestamp, end: Option<Timestamp>) -> SessionPolicy {
+    let left = end.map(|end| Duration::try_from(end.duration_since(started)).unwrap_or_default());
+    SessionPolicy {
+        duration: left.map_or(policy.duration, |left| left.min(policy.duration)),
+        ..policy.clone()
+    }
 }
 
 fn ready(observed: &Observed<'_>) -> NewCondition {
@@ -228,11 +245,18 @@ fn closed(observed: &Observed<'_>, old: ConsoleSessionStatus, reason: CloseReaso
     let known = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
     let generation = observed.session.metadata.generation;
     let target = conditions(vec![target(observed)], generation, known, observed.now);
-    status.conditions.splice(1..1, target);
+    before_closed(&mut status.conditions, target);
     status
 }
 
-/// `Ready`, `Closed` and `Stalled`, without `TargetReady`.
+fn before_closed(conditions: &mut Vec<Condition>, target: impl IntoIterator<Item = Condition>) {
+    let place = conditions.iter().position(|condition| condition.type_ == types::CLOSED);
+    let place = place.unwrap_or_default();
+    conditions.splice(place..place, target);
+}
+
+/// `Closed`, and of a session that did not end as it was meant to `Ready` and `Stalled`, without `TargetReady`. A session that ended as it
+/// was meant to has neither: kstatus waits for `Ready`, and calls an object failed that is `Stalled`.
 fn over(
     session: &ConsoleSession,
     mut status: ConsoleSessionStatus,
@@ -249,12 +273,17 @@ fn over(
     status.grants.clear();
     status.resumes.clear();
     let (word, sentence) = (reason.as_str(), close_message(reason));
-    let findings = vec![
-        NewCondition::new_false(types::READY, word, sentence),
-        NewCondition::new_true(types::CLOSED, word, sentence),
+    let closed = NewCondition::new_true(types::CLOSED, word, sentence);
+    let findings = if is_planned(reason) {
+        vec![closed]
+    } else {
         // Only a new session helps, so programs should not wait for this one.
-        NewCondition::new_true(STALLED, word, sentence),
-    ];
+        vec![
+            NewCondition::new_false(types::READY, word, sentence),
+            closed,
+            NewCondition::new_true(STALLED, word, sentence),
+        ]
+    };
     written(session, with_viewer_count(status), findings, now)
 }
 

@@ -3,7 +3,7 @@
 
 use novasphere_crd::{CloseReason, ConsoleSessionStatus, condition::READY};
 
-use super::reason::{ReadyReason, close_message};
+use super::reason::{ReadyReason, close_message, is_planned};
 use crate::{
     condition::find,
     transition::{EventNote, Transition, WritePriority},
@@ -50,7 +50,7 @@ fn event(old: Option<&ConsoleSessionStatus>, new: &ConsoleSessionStatus) -> Opti
 
 fn closed(reason: CloseReason) -> EventNote {
     EventNote {
-        is_warning: matches!(reason, CloseReason::TargetGone | CloseReason::PolicyChanged),
+        is_warning: !is_planned(reason),
         reason: "Closed".to_owned(),
         message: format!("{}: {}", reason.as_str(), close_message(reason)),
     }

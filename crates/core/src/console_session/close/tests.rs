@@ -74,6 +74,14 @@ fn a_narrower_policy_ends_it_and_a_wider_one_does_not() {
 }
 
 #[test]
+fn an_absolute_end_counts_before_the_session_has_begun() {
+    let good = references(&json!({}));
+    let ends = session(json!({"notAfter": at(10).to_string()}));
+    assert_eq!(close_reason(&ends, &good, at(9)), None);
+    assert_eq!(close_reason(&ends, &good, at(10)), Some(CloseReason::Expired));
+}
+
+#[test]
 fn a_session_that_never_began_waits_for_its_target() {
     let gone = References::default();
     assert_eq!(close_reason(&session(json!({})), &gone, at(1_000_000)), None);

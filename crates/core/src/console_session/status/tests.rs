@@ -28,7 +28,7 @@ fn kstatus(session: &ConsoleSession) -> &'static str {
         "InProgress"
     } else if is("Stalled", "True") {
         "Failed"
-    } else if is("Ready", "True") {
+    } else if is("Ready", "True") || find(&status.conditions, "Ready").is_none() {
         "Current"
     } else {
         "InProgress"
@@ -196,7 +196,84 @@ fn an_end_is_final_and_forgets_its_tokens() {
     session.metadata.generation = Some(2);
     let session = reconciled(session, &references(&json!({})), at(10));
     insta::assert_yaml_snapshot!("revoked", session.status);
-    assert_eq!(kstatus(&session), "Failed", "nobody should wait for it");
+    assert_eq!(kstatus(&session), "Current", "nobody waits for it, and nothing is wrong with it");
+}
+
+#[test]
+fn only_an_end_that_nobody_meant_is_a_failure() {
+    let good = references(&json!({}));
+    let mut revoked = ready(json!({}));
+    revoked.spec.revoked = true;
+    let mut never_began = session(json!({"power": true}));
+    never_began.spec.revoked = true;
+    for planned in [
+        reconciled(ready(json!({})), &good, at(3600)),
+        reconciled(revoked, &good, at(10)),
+        reconciled(never_began, &good, at(10)),
+    ] {
+        let conditions = &planned.status.as_ref().unwrap().conditions;
+        assert!(find(conditions, "Closed").is_some_and(|closed| closed.status == "True"));
+        assert_eq!(kstatus(&planned), "Current", "{conditions:?}");
+    }
+    let stricter = references(&json!({"clipboard": "None"}));
+    for unplanned in [
+        reconciled(ready(json!({})), &References::default(), at(1)),
+        reconciled(ready(json!({})), &stricter, at(1)),
+        // It could not begin.
+        reconciled(session(json!({"power": true})), &good, at(0)),
+    ] {
+        assert_eq!(kstatus(&unplanned), "Failed", "{:?}", unplanned.status);
+    }
+}
+
+#[test]
+fn a_session_with_an_absolute_end_lasts_until_then() {
+    let good = references(&json!({"maxSessionDuration": "8h"}));
+    let lasting = reconciled(session(json!({"notAfter": at(7200).to_string()})), &good, at(0));
+    let status = lasting.status.clone().unwrap();
+    assert_eq!(status.expires_at.unwrap().0, at(7200));
+    assert_eq!(status.policy.unwrap().duration, novasphere_crd::Duration::from_hours(2));
+    assert_eq!(outcome(&lasting, &good, &[], at(5)).next, Some(at(7200)));
+    let stored = outcome(&lasting, &good, &[], at(100)).status;
+    assert_eq!(Some(stored), lasting.status, "it is settled");
+
+    let mut earlier = lasting.clone();
+    earlier.spec.not_after = Some(novasphere_crd::Time(at(600)));
+    assert_eq!(outcome(&earlier, &good, &[], at(60)).status.expires_at.unwrap().0, at(600));
+    let over = reconciled(lasting, &good, at(7200)).status.unwrap();
+    assert_eq!(over.close_reason, Some(CloseReason::Expired));
+
+    let short = references(&json!({"maxSessionDuration": "30m"}));
+    let bounded = reconciled(session(json!({"notAfter": at(7200).to_string()})), &short, at(0));
+    assert_eq!(bounded.status.unwrap().expires_at.unwrap().0, at(1800), "the target's limit holds");
+}
+
+#[test]
+fn a_session_that_is_made_again_after_its_end_gives_nothing() {
+    let good = references(&json!({}));
+    let again = reconciled(session(json!({"notAfter": at(-60).to_string()})), &good, at(0));
+    let status = again.status.as_ref().unwrap();
+    assert_eq!(words(&status.conditions), ["TargetReady=True Running", "Closed=True Expired"]);
+    assert_eq!(
+        (status.phase, status.started_at.as_ref(), status.policy.as_ref()),
+        (Some(SessionPhase::Expired), None, None)
+    );
+    assert_eq!(kstatus(&again), "Current");
+    // One that waits for its target ends without having begun.
+    let waits = session(json!({"notAfter": at(60).to_string()}));
+    let missing = References::default();
+    assert_eq!(outcome(&waits, &missing, &[], at(0)).next, Some(at(60)));
+    let over = outcome(&waits, &missing, &[], at(60)).status;
+    assert_eq!(over.close_reason, Some(CloseReason::Expired));
+}
+
+#[test]
+fn a_session_that_is_kept_is_not_deleted_and_costs_nothing() {
+    let good = references(&json!({}));
+    let over = reconciled(ready(json!({"ttlAfterFinished": "Never"})), &good, at(3600));
+    let later = outcome(&over, &good, &[], at(1_000_000_000));
+    assert_eq!((later.delete, later.next), (false, None));
+    assert_eq!(Some(later.status), over.status);
 }
 
 #[test]
@@ -273,10 +350,8 @@ fn a_maker_can_close_what_it_made() {
     assert_eq!(
         words(&closed.conditions),
         [
-            "Ready=False Finished",
             "TargetReady=True Running",
-            "Closed=True Finished",
-            "Stalled=True Finished"
+            "Closed=True Finished"
         ]
     );
     let mut session = session;
