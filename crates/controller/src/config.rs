@@ -16,6 +16,10 @@ pub struct ControllerConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_namespace: Option<String>,
 
+    /// Write nothing for any object, as if each had the annotation `novasphere.io/paused: "true"`; a condition says so. Sessions end all the
+    /// same. Default `false`.
+    pub paused: bool,
+
     /// How many objects of a kind are reconciled at the same time, 1 to 256. Default 8.
     #[schemars(range(min = 1, max = 256))]
     pub concurrency: u16,
@@ -63,6 +67,7 @@ impl Default for ControllerConfig {
     fn default() -> Self {
         Self {
             watch_namespace: None,
+            paused: false,
             concurrency: 8,
             resync_interval: Duration::from_hours(1),
             machines: MachinesConfig::default(),

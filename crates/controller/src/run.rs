@@ -222,6 +222,12 @@ impl Role {
         tasks.spawn("report undecodable objects", undecodable::report(context, undecodable));
         let (watches, interval) = (Arc::clone(&self.watches), self.config.resync_interval.get());
         tasks.spawn("resync", resync(watches, interval));
+        if self.config.paused {
+            tracing::warn!(
+                "controller.paused is set: nothing is written but what ends sessions, and the condition Paused; set it to false to go on"
+            );
+            return;
+        }
         let (watches, applier) = (Arc::clone(&self.watches), self.applier(CONSOLE_SESSION_MANAGER));
         tasks.spawn("dead gateways", console_session::reap_expired_leases(watches, applier));
     }
@@ -263,6 +269,7 @@ impl Role {
             status_throttle: StatusThrottle::default(),
             power_calls: vm_access::PowerCalls::default(),
             limits: Arc::new(self.config.machines.limits()),
+            paused: self.config.paused,
         }
     }
 
@@ -275,6 +282,7 @@ impl Role {
             caches: Arc::clone(&self.watches.caches),
             endpoints: self.endpoints.clone(),
             gateways: Arc::clone(&self.watches.gateways),
+            paused: self.config.paused,
         }
     }
 
@@ -298,6 +306,7 @@ impl Role {
                 service_annotations: AllowedNames::new(&config.allowed_service_annotations),
                 expiry_notice: config.expiry_notice.get(),
             }),
+            paused: self.config.paused,
         }
     }
 

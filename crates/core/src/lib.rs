@@ -12,6 +12,7 @@ pub mod label;
 pub mod merge;
 pub mod name;
 pub mod node;
+pub mod pause;
 pub mod service;
 pub mod service_ports;
 pub mod time;

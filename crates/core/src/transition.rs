@@ -57,6 +57,15 @@ impl EventNote {
 }
 
 impl Transition {
+    /// Of a status that is written at once, with an event.
+    #[must_use]
+    pub fn now(event: EventNote) -> Self {
+        Self {
+            priority: WritePriority::Now,
+            events: vec![event],
+        }
+    }
+
     /// Of a status that stays as it is.
     #[must_use]
     pub const fn none() -> Self {

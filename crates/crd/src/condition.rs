@@ -49,6 +49,9 @@ pub const STORAGE_READY: &str = "StorageReady";
 /// `VncWorkspace`: the Pod is gone on purpose; its reason says who asked.
 pub const HIBERNATED: &str = "Hibernated";
 
+/// A person has told the controller to write nothing for the object. It is there while that is so.
+pub const PAUSED: &str = "Paused";
+
 /// The schema of a `conditions` list, with the limits of `metav1.Condition` that k8s-openapi leaves out
 /// (kubernetes/apimachinery `pkg/apis/meta/v1/types.go`, markers on `Condition`).
 pub(crate) fn list_schema(_: &mut SchemaGenerator) -> Schema {

@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         controller::accounts::cases(),
         controller::disruption::cases(),
         controller::leadership::cases(),
+        controller::pause::cases(),
         vm_access::dry_run::cases(),
         api::merge_keys::cases(),
         api::object_size::cases(),

@@ -40,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) reporter: Reporter,
     pub(crate) endpoints: Endpoints,
     pub(crate) gateways: Arc<GatewayLiveness>,
+    /// Nothing but ends is written for any session.
+    pub(crate) paused: bool,
 }
 
 impl Reconciler for Context {

@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use kube::Resource;
 use novasphere_core::{
     console_session::{
-        status::{Observed, Outcome, status},
+        pause::paused,
+        status::{Observed, status},
         transition::transition,
         validate::validate,
     },
+    pause::pause_of,
     transition::EventNote,
 };
 use novasphere_crd::{ConsoleSession, ConsoleSessionStatus};
@@ -52,7 +54,10 @@ pub(super) async fn write(session: &ConsoleSession, context: &Context) -> Result
         Err(error @ UpdateError::Contended) => return Err(WriteError::api(ApiReason::Conflict, error.to_string())),
         Err(UpdateError::Refused(never)) => match never {},
     };
-    let Some(Decided { next, delete, events }) = deciding.last else {
+    let Some(Decided {
+        next, delete, events, ..
+    }) = deciding.last
+    else {
         return Ok(None);
     };
     if let Updated::Written(session) = &updated {
@@ -72,6 +77,7 @@ struct Deciding<'a> {
 }
 
 struct Decided {
+    status: ConsoleSessionStatus,
     next: Option<Timestamp>,
     delete: bool,
     events: Vec<EventNote>,
@@ -81,23 +87,20 @@ impl Decide<ConsoleSession> for Deciding<'_> {
     type Refusal = Infallible;
 
     async fn decide(&mut self, session: &ConsoleSession) -> Result<Decision<ConsoleSessionStatus>, Infallible> {
-        let (outcome, next) = outcome(session, self.context);
-        let old = session.status.as_ref();
-        self.last = Some(Decided {
-            next,
-            delete: outcome.delete,
-            events: transition(old, &outcome.status).events,
-        });
-        Ok(if old == Some(&outcome.status) {
+        let decided = outcome(session, self.context);
+        let status = decided.status.clone();
+        self.last = Some(decided);
+        Ok(if session.status.as_ref() == Some(&status) {
             Decision::Keep
         } else {
-            Decision::Write(Box::new(outcome.status))
+            Decision::Write(Box::new(status))
         })
     }
 }
 
 /// What the session should be, and when to look at it again.
-fn outcome(session: &ConsoleSession, context: &Context) -> (Outcome, Option<Timestamp>) {
+fn outcome(session: &ConsoleSession, context: &Context) -> Decided {
+    let now = Timestamp::now();
     let references = context.view.references(session);
     let validated = validate(session, &references);
     let connections = session.status.iter().flat_map(|status| &status.connections);
@@ -111,8 +114,18 @@ fn outcome(session: &ConsoleSession, context: &Context) -> (Outcome, Option<Time
         references: &references,
         endpoints: &context.endpoints,
         dead_gateways: &gateways.dead,
-        now: Timestamp::now(),
+        now,
     });
-    let next = [outcome.next, gateways.next].into_iter().flatten().min();
-    (outcome, next)
+    let (outcome, told) = match pause_of(&session.metadata, context.paused) {
+        Some(pause) => paused(session, outcome, pause, now),
+        None => (outcome, None),
+    };
+    let mut events = transition(session.status.as_ref(), &outcome.status).events;
+    events.extend(told);
+    Decided {
+        next: [outcome.next, gateways.next].into_iter().flatten().min(),
+        delete: outcome.delete,
+        status: outcome.status,
+        events,
+    }
 }

@@ -14,6 +14,7 @@ use kube::{Client, Resource, ResourceExt, runtime::controller::Action};
 use novasphere_core::{
     failure::Failure,
     label,
+    pause::pause_of,
     vm_access::{
         build::build,
         limits::MachineLimits,
@@ -59,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) status_throttle: StatusThrottle,
     pub(crate) power_calls: PowerCalls,
     pub(crate) limits: Arc<MachineLimits>,
+    /// Nothing is written for any object.
+    pub(crate) paused: bool,
 }
 
 impl Reconciler for Context {
@@ -73,6 +76,10 @@ impl Reconciler for Context {
     async fn reconcile(&self, vm_access: &VmAccess) -> Result<Action, ReconcileError> {
         if vm_access.metadata.deletion_timestamp.is_some() {
             // Owner references take everything with it; creating children now would only delay that.
+            return Ok(Action::await_change());
+        }
+        if let Some(pause) = pause_of(&vm_access.metadata, self.paused) {
+            status::write_paused(vm_access, pause, self).await?;
             return Ok(Action::await_change());
         }
         attempt(vm_access, self).await

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use novasphere_core::vm_access::transition::transition;
+use jiff::Timestamp;
+use novasphere_core::{
+    pause::{Pause, paused_conditions},
+    transition::Transition,
+    vm_access::transition::transition,
+};
 use novasphere_crd::{VmAccess, VmAccessStatus};
 use novasphere_runtime::apply::WriteError;
 
@@ -19,6 +24,30 @@ pub(super) async fn write(
     status: &VmAccessStatus,
     context: &Context,
 ) -> Result<Option<Duration>, WriteError> {
+    write_as(vm_access, status, transition(vm_access.status.as_ref(), status), context).await
+}
+
+/// Says that the object is paused, once, and leaves the rest of its status as it is.
+///
+/// # Errors
+///
+/// When the write was refused or did not come through.
+pub(super) async fn write_paused(vm_access: &VmAccess, pause: Pause, context: &Context) -> Result<(), WriteError> {
+    let old = vm_access.status.clone().unwrap_or_default();
+    let meanwhile = "Its machine and services stay as they are.";
+    let Some((conditions, event)) = paused_conditions(&old.conditions, pause, meanwhile, Timestamp::now()) else {
+        return Ok(());
+    };
+    let status = VmAccessStatus { conditions, ..old };
+    write_as(vm_access, &status, Transition::now(event), context).await.map(drop)
+}
+
+async fn write_as(
+    vm_access: &VmAccess,
+    status: &VmAccessStatus,
+    transition: Transition,
+    context: &Context,
+) -> Result<Option<Duration>, WriteError> {
     let old = vm_access.status.as_ref();
     let writer = TransitionWriter {
         applier: &context.applier,
@@ -26,5 +55,5 @@ pub(super) async fn write(
         throttle: &context.status_throttle,
         cache: &context.caches.vm_accesses,
     };
-    writer.write(vm_access, old, status, transition(old, status)).await
+    writer.write(vm_access, old, status, transition).await
 }

@@ -58,6 +58,7 @@ fn counted_context(refuse: Refuse, metrics: Metrics) -> (Context, Calls) {
         status_throttle: StatusThrottle::default(),
         power_calls: PowerCalls::default(),
         limits: Arc::default(),
+        paused: false,
     };
     (context, calls)
 }
@@ -407,4 +408,43 @@ async fn a_power_call_is_counted_like_every_write() {
     let stopped = vm_access(json!({"virtualMachine": {"name": "web-1"}, "power": {"state": "Stopped"}}));
     attempt(&stopped, &context).await.unwrap_err();
     assert_eq!(metrics.writes("VirtualMachine", "stop", "Conflict"), 1);
+}
+
+#[tokio::test]
+async fn a_paused_object_gets_one_write_that_says_so() {
+    let (context, calls) = context(|_| None);
+    machine(&context, "7", json!({}));
+    let mut paused = vm_access(json!({"virtualMachine": {"name": "web-1"}, "services": [on_node("a", 30100)]}));
+    paused.metadata.annotations = Some([("novasphere.io/paused".to_owned(), "true".to_owned())].into());
+    assert_eq!(context.reconcile(&paused).await.unwrap(), Action::await_change());
+    assert_eq!(told(&calls), [""; 0]);
+    let statuses = |calls: &Calls| {
+        let calls = calls.lock();
+        let written = calls.iter().filter(|call| call.what.ends_with("/status"));
+        written.map(|call| call.body["status"].clone()).collect::<Vec<_>>()
+    };
+    let written = statuses(&calls);
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0]["conditions"][0]["type"], "Paused");
+    paused.status = Some(read(written[0].clone()));
+    paused.metadata.generation = Some(2);
+    context.reconcile(&paused).await.unwrap();
+    assert_eq!(statuses(&calls).len(), 1, "a spec that changes meanwhile costs nothing");
+
+    paused.metadata.annotations = None;
+    context.reconcile(&paused).await.unwrap();
+    assert_eq!(told(&calls), ["APPLY services/web-1-a"]);
+    let last = statuses(&calls).pop().unwrap();
+    let types: Vec<_> = last["conditions"].as_array().unwrap().iter().map(|found| &found["type"]).collect();
+    assert!(!types.contains(&&json!("Paused")), "{last}");
+}
+
+#[tokio::test]
+async fn a_paused_controller_writes_nothing_for_any_object() {
+    let (mut context, calls) = context(|_| None);
+    context.paused = true;
+    machine(&context, "7", json!({}));
+    let object = vm_access(json!({"virtualMachine": {"name": "web-1"}, "services": [on_node("a", 30100)]}));
+    context.reconcile(&object).await.unwrap();
+    assert_eq!(told(&calls), [""; 0]);
 }

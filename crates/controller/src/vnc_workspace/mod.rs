@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Client, Resource as _, ResourceExt as _, runtime::controller::Action};
 use novasphere_core::{
     child::ChildOutcome,
+    pause::pause_of,
     vnc_workspace::{
         FINALIZER,
         applied::{Applied, PodOutcome},
@@ -67,6 +68,8 @@ pub(crate) struct Context {
     pub(crate) crash_backoff: CrashBackoff,
     pub(crate) gateway: GatewayLocation,
     pub(crate) settings: Arc<WorkspaceSettings>,
+    /// Nothing is written for any object.
+    pub(crate) paused: bool,
 }
 
 /// What one reconcile starts from. Nothing of it changes on the way: what was read again later is passed on by itself.
@@ -94,6 +97,10 @@ impl Reconciler for Context {
     }
 
     async fn reconcile(&self, workspace: &VncWorkspace) -> Result<Action, ReconcileError> {
+        if let Some(pause) = pause_of(&workspace.metadata, self.paused) {
+            status::write_paused(workspace, pause, self).await?;
+            return Ok(Action::await_change());
+        }
         let references = dereference::dereference(workspace, self).await?;
         let now = Timestamp::now();
         let validated = validate(workspace, &references);

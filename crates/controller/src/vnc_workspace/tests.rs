@@ -865,3 +865,23 @@ async fn a_claim_is_mounted_when_its_label_says_so_and_a_home_of_another_never()
         }
     }
 }
+
+#[tokio::test]
+async fn a_paused_workspace_stays_as_it_is_until_it_goes_on() {
+    let cluster = running(json!({})).await;
+    let annotated = |value: &str| json!({"metadata": {"annotations": {"novasphere.io/paused": value}}});
+    cluster.merge(WORKSPACE, annotated("true"));
+    cluster.reconciled().await;
+    assert_eq!(without_events(cluster.calls()), ["APPLY vncworkspaces/alice/status"]);
+    assert_eq!(cluster.reason("Paused"), "PausedByAnnotation");
+    assert_eq!(cluster.reason("PodReady"), "Running", "what was known stays");
+    cluster.change(json!({"lifecycle": {"state": "Hibernated"}}));
+    cluster.reconciled().await;
+    assert_eq!(cluster.calls(), [""; 0]);
+
+    cluster.merge(WORKSPACE, annotated("false"));
+    cluster.reconciled().await;
+    let calls = cluster.calls();
+    assert!(calls.contains(&"DELETE pods/alice".to_owned()), "{calls:?}");
+    assert!(!cluster.status().to_string().contains("Paused"), "{}", cluster.status());
+}

@@ -13,6 +13,7 @@ pub mod desktop;
 pub mod endpoints;
 pub mod gateway;
 pub mod grant;
+pub mod pause;
 pub mod policy;
 pub mod reason;
 pub mod references;

@@ -5,3 +5,4 @@ pub(crate) mod disruption;
 pub(crate) mod fault_points;
 pub(crate) mod killed;
 pub(crate) mod leadership;
+pub(crate) mod pause;

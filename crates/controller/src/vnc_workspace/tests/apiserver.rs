@@ -249,6 +249,7 @@ fn context(client: Client) -> Context {
             expiry_notice: Duration::ZERO,
             ..WorkspaceSettings::default()
         }),
+        paused: false,
     }
 }
 
