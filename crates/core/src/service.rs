@@ -17,15 +17,23 @@ const FREE_PREFIX: &str = "novasphere.io/x-";
 #[must_use]
 pub fn spec(service_type: ServiceType, settings: &ServiceSettings) -> ServiceSpec {
     let source_ranges: Vec<_> = settings.source_ranges.iter().map(ToString::to_string).collect();
-    let families: Vec<_> = settings.ip_families.iter().map(|family| family.as_str().to_owned()).collect();
+    let families: Vec<_> = settings
+        .ip_families
+        .iter()
+        .map(|family| family.as_str().to_owned())
+        .collect();
     ServiceSpec {
         type_: Some(type_name(service_type).to_owned()),
         ip_family_policy: Some(family_policy(settings).as_str().to_owned()),
         ip_families: (!families.is_empty()).then_some(families),
         load_balancer_source_ranges: (!source_ranges.is_empty()).then_some(source_ranges),
         load_balancer_class: settings.load_balancer_class.clone(),
-        external_traffic_policy: settings.external_traffic_policy.map(|policy| policy.as_str().to_owned()),
-        internal_traffic_policy: settings.internal_traffic_policy.map(|policy| policy.as_str().to_owned()),
+        external_traffic_policy: settings
+            .external_traffic_policy
+            .map(|policy| policy.as_str().to_owned()),
+        internal_traffic_policy: settings
+            .internal_traffic_policy
+            .map(|policy| policy.as_str().to_owned()),
         session_affinity: settings.session_affinity.map(|affinity| affinity.as_str().to_owned()),
         session_affinity_config: affinity_config(settings),
         ..ServiceSpec::default()
@@ -114,11 +122,26 @@ mod tests {
             "what is not asked for is left to Kubernetes"
         );
         for (given, made) in [
-            (json!({"externalTrafficPolicy": "Local"}), json!({"externalTrafficPolicy": "Local"})),
-            (json!({"internalTrafficPolicy": "Cluster"}), json!({"internalTrafficPolicy": "Cluster"})),
-            (json!({"loadBalancerClass": "example.org/internal"}), json!({"loadBalancerClass": "example.org/internal"})),
-            (json!({"sourceRanges": ["10.0.0.0/8"]}), json!({"loadBalancerSourceRanges": ["10.0.0.0/8"]})),
-            (json!({"sessionAffinity": "ClientIP"}), json!({"sessionAffinity": "ClientIP"})),
+            (
+                json!({"externalTrafficPolicy": "Local"}),
+                json!({"externalTrafficPolicy": "Local"}),
+            ),
+            (
+                json!({"internalTrafficPolicy": "Cluster"}),
+                json!({"internalTrafficPolicy": "Cluster"}),
+            ),
+            (
+                json!({"loadBalancerClass": "example.org/internal"}),
+                json!({"loadBalancerClass": "example.org/internal"}),
+            ),
+            (
+                json!({"sourceRanges": ["10.0.0.0/8"]}),
+                json!({"loadBalancerSourceRanges": ["10.0.0.0/8"]}),
+            ),
+            (
+                json!({"sessionAffinity": "ClientIP"}),
+                json!({"sessionAffinity": "ClientIP"}),
+            ),
             (
                 json!({"sessionAffinity": "ClientIP", "sessionAffinityTimeout": "2h"}),
                 json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 7200}}}),
@@ -127,7 +150,10 @@ mod tests {
                 json!({"sessionAffinity": "None", "sessionAffinityTimeout": "2h"}),
                 json!({"sessionAffinity": "None"}),
             ),
-            (json!({"ipFamilies": ["IPv6"]}), json!({"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"})),
+            (
+                json!({"ipFamilies": ["IPv6"]}),
+                json!({"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"}),
+            ),
             (
                 json!({"ipFamilies": ["IPv6", "IPv4"]}),
                 json!({"ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "PreferDualStack"}),
@@ -138,7 +164,10 @@ mod tests {
             ),
         ] {
             let mut wanted = json!({"type": "LoadBalancer", "ipFamilyPolicy": "PreferDualStack"});
-            wanted.as_object_mut().unwrap().extend(made.as_object().unwrap().clone());
+            wanted
+                .as_object_mut()
+                .unwrap()
+                .extend(made.as_object().unwrap().clone());
             assert_eq!(of(&given), wanted, "{given}");
         }
     }
@@ -150,7 +179,11 @@ mod tests {
         let some = AllowedNames::new(["metallb.io/*"]);
         for (key, by_all, by_some) in [
             ("metallb.io/address-pool", None, None),
-            ("external-dns.alpha.kubernetes.io/hostname", None, Some(AnnotationRefusal::NotAllowed)),
+            (
+                "external-dns.alpha.kubernetes.io/hostname",
+                None,
+                Some(AnnotationRefusal::NotAllowed),
+            ),
             ("novasphere.io/x-team", None, Some(AnnotationRefusal::NotAllowed)),
             (
                 "novasphere.io/applied-hash",

@@ -78,7 +78,11 @@ fn find_foreign(schema: &mut Map<String, Value>) {
 }
 
 fn bound(schema: &mut Map<String, Value>) {
-    let kind = schema.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kind = schema
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let bounds = match kind.as_str() {
         "string" => vec![("maxLength", json!(KEY_LENGTH_LIMIT))],
         "array" => vec![

@@ -50,15 +50,17 @@ pub use k8s_openapi::{
 };
 pub use object::{RAW_OBJECT_BYTES_LIMIT, RawObject};
 pub use route::{HttpRoute, RouteRule, RouteStatus, TcpRoute, TlsMode, TlsRoute};
-pub use service::{IpFamily, IpFamilyPolicy, PortProtocol, ServiceSettings, ServiceType, SessionAffinity, TrafficPolicy};
+pub use service::{
+    IpFamily, IpFamilyPolicy, PortProtocol, ServiceSettings, ServiceType, SessionAffinity, TrafficPolicy,
+};
 pub use vm_access::{
     AccessService, AccessServicePort, AccessServicePortStatus, AccessServiceStatus, BlankSource, CloudInit,
     CloudInitType, ContainerDisk, Cpu, DataVolume, DataVolumeSource, DeletionPolicy, Disk, DiskBus, DiskDevice,
-    DiskSource, EmptyDisk, GuestKeyboard, HttpSource, ImagePullPolicy, InstancetypeKind, InstancetypeMatcher, InterfaceStatus,
-    MultusNetwork, Network, NetworkBinding, PersistentVolumeClaimDisk, PodNetwork, Power, PowerState, PreferenceKind,
-    PreferenceMatcher, PvcSource, RegistrySource, RootDisk, Scheduling, SnapshotSource, VirtualMachineSource,
-    VirtualMachineTemplate, VmAccess, VmAccessMachineStatus, VmAccessSpec, VmAccessStatus, VmRoute, VncServer,
-    VolumeAccessMode, VolumeMode,
+    DiskSource, EmptyDisk, GuestKeyboard, HttpSource, ImagePullPolicy, InstancetypeKind, InstancetypeMatcher,
+    InterfaceStatus, MultusNetwork, Network, NetworkBinding, PersistentVolumeClaimDisk, PodNetwork, Power, PowerState,
+    PreferenceKind, PreferenceMatcher, PvcSource, RegistrySource, RootDisk, Scheduling, SnapshotSource,
+    VirtualMachineSource, VirtualMachineTemplate, VmAccess, VmAccessMachineStatus, VmAccessSpec, VmAccessStatus,
+    VmRoute, VncServer, VolumeAccessMode, VolumeMode,
 };
 pub use vnc_workspace::{
     Backup, Display, EgressPort, EgressRule, EnvVar, EnvVarSource, Gpu, Hibernation, HibernationReason, KeyRef,

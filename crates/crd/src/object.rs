@@ -84,12 +84,14 @@ mod tests {
 
     #[test]
     fn what_is_too_large_is_dropped_and_told() {
-        let of = |length: usize| -> RawObject {
-            serde_json::from_value(json!({"a": {"b": ["x".repeat(length)]}})).unwrap()
-        };
+        let of =
+            |length: usize| -> RawObject { serde_json::from_value(json!({"a": {"b": ["x".repeat(length)]}})).unwrap() };
         let mut small = of(RAW_OBJECT_BYTES_LIMIT - 20);
         small.drop_oversized();
-        assert_eq!((small.oversized_bytes(), &small), (None, &of(RAW_OBJECT_BYTES_LIMIT - 20)));
+        assert_eq!(
+            (small.oversized_bytes(), &small),
+            (None, &of(RAW_OBJECT_BYTES_LIMIT - 20))
+        );
         let mut large = of(RAW_OBJECT_BYTES_LIMIT);
         let bytes = large.oversized_bytes();
         assert!(bytes.is_some_and(|bytes| bytes > 65536));

@@ -80,8 +80,7 @@ fn every_default_is_in_the_text() {
 fn every_list_is_bounded_and_says_how_it_is_merged() {
     assert_eq!(
         complaints(|_, schema| {
-            schema["type"] == "array"
-                && (schema["maxItems"].is_null() || schema["x-kubernetes-list-type"].is_null())
+            schema["type"] == "array" && (schema["maxItems"].is_null() || schema["x-kubernetes-list-type"].is_null())
         }),
         NONE
     );

@@ -142,12 +142,7 @@ impl<A: Admission> Gateway<A> {
 
     /// Decides about a viewer of the page before their request is answered: what they can come back with goes with the answer. Of a refusal
     /// all are told but the viewer.
-    pub(crate) async fn enter(
-        &self,
-        entry: &PageEntry,
-        client: IpAddr,
-        until: Instant,
-    ) -> Result<Admitted, EndReason> {
+    pub(crate) async fn enter(&self, entry: &PageEntry, client: IpAddr, until: Instant) -> Result<Admitted, EndReason> {
         let entered = match entry {
             PageEntry::Token(request) => self.admit(request, until).await,
             PageEntry::Resume(request) => self.resume(request, until).await,

@@ -169,7 +169,11 @@ mod tests {
             (far.wake_timeout, far.drain_grace),
             (time::Duration::from_hours(1), DRAIN_LIMIT)
         );
-        let window = |text: &str| read(&format!("gateway: {{resumeWindow: {text}}}")).unwrap().resume_window;
+        let window = |text: &str| {
+            read(&format!("gateway: {{resumeWindow: {text}}}"))
+                .unwrap()
+                .resume_window
+        };
         assert_eq!(defaults.resume_window, time::Duration::from_mins(5));
         assert_eq!(
             ["0s", "30s", "9h"].map(window),

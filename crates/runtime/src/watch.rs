@@ -262,7 +262,10 @@ mod tests {
             (good.metadata.name.as_deref(), &good.metadata.managed_fields),
             (Some("good"), &None)
         );
-        assert_eq!(good.metadata.annotations, Some([("a".to_owned(), "b".to_owned())].into()));
+        assert_eq!(
+            good.metadata.annotations,
+            Some([("a".to_owned(), "b".to_owned())].into())
+        );
         let bad = reports.recv().await.unwrap();
         assert_eq!(
             (bad.reference.kind.as_deref(), bad.reference.name.as_deref()),

@@ -87,7 +87,13 @@ impl SessionPlane {
             target_reader: TargetReader::new(client.clone(), view.clone()),
             access: AccessReviewer::new(client),
             targets: TargetLocator {
-                desktops: DesktopWaker::new(applier, locator.clone(), view.clone(), audit.clone(), times.wake_timeout),
+                desktops: DesktopWaker::new(
+                    applier,
+                    locator.clone(),
+                    view.clone(),
+                    audit.clone(),
+                    times.wake_timeout,
+                ),
                 explainer: Explainer {
                     console_client: console_client.clone(),
                     view: view.clone(),

@@ -254,7 +254,10 @@ mod tests {
                 ("X-Remote-Extra-team%2F%e5%9f%ba", name),
             ])
             .unwrap();
-            assert_eq!((who.user.as_str(), who.groups.as_slice()), (name, [name.to_owned()].as_slice()));
+            assert_eq!(
+                (who.user.as_str(), who.groups.as_slice()),
+                (name, [name.to_owned()].as_slice())
+            );
             assert_eq!(who.extra["team/基"], [name]);
         }
     }

@@ -107,7 +107,14 @@ mod tests {
     #[test]
     fn other_forms_are_no_credentials_and_none_is_ever_printed() {
         let good = "a".repeat(CREDENTIAL_BYTES);
-        for text in ["", "a", &good[1..], &format!("{good}a"), &format!("{}+", &good[1..]), &"ä".repeat(43)] {
+        for text in [
+            "",
+            "a",
+            &good[1..],
+            &format!("{good}a"),
+            &format!("{}+", &good[1..]),
+            &"ä".repeat(43),
+        ] {
             assert!(ResumeCredential::parse(text).is_err(), "{text}");
         }
         let credential = ResumeCredential::parse(&good).unwrap();

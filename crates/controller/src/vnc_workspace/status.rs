@@ -85,7 +85,7 @@ fn own_status(workspace: &VncWorkspace) -> Option<VncWorkspaceStatus> {
     })
 }
 
-const fn writer(context: &Context) -> TransitionWriter<'_, VncWorkspace> {
+fn writer(context: &Context) -> TransitionWriter<'_, VncWorkspace> {
     TransitionWriter {
         applier: &context.applier,
         reporter: &context.reporter,

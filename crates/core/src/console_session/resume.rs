@@ -82,7 +82,11 @@ pub fn find<'a>(status: &'a ConsoleSessionStatus, place_sha256: &str) -> Option<
 fn position(status: &ConsoleSessionStatus, place_sha256: &str) -> Option<usize> {
     let mut found = None;
     for (position, place) in status.resumes.iter().enumerate() {
-        if place.sha256.as_deref().is_some_and(|known| is_same(known, place_sha256)) {
+        if place
+            .sha256
+            .as_deref()
+            .is_some_and(|known| is_same(known, place_sha256))
+        {
             found = Some(position);
         }
     }
@@ -191,7 +195,9 @@ pub fn make_room(
     let mut status = without_lapsed(status, window, now);
     loop {
         let connections = status.connections.iter();
-        let staying = connections.filter(|connection| !leaving.contains(&connection.id)).count();
+        let staying = connections
+            .filter(|connection| !leaving.contains(&connection.id))
+            .count();
         if staying < usize::from(free_places(&status, max_viewers, window, now)) {
             return status;
         }

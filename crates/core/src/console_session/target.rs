@@ -34,7 +34,10 @@ impl Target {
     /// Whether its screen takes keys and no text: a machine's own does, and what a key means depends on the guest's layout.
     #[must_use]
     pub const fn takes_keys_only(&self, protocol: ConsoleProtocol) -> bool {
-        matches!((&self.console, protocol), (Console::KubeVirt { .. }, ConsoleProtocol::Vnc))
+        matches!(
+            (&self.console, protocol),
+            (Console::KubeVirt { .. }, ConsoleProtocol::Vnc)
+        )
     }
 }
 

@@ -104,11 +104,7 @@ fn power(spec: &VmAccessSpec) -> Result<ValidatedPower, ValidateError> {
     Ok(ValidatedPower { state, restarted_at })
 }
 
-fn services(
-    spec: &VmAccessSpec,
-    owner: &str,
-    references: &References,
-) -> Result<Vec<ValidatedService>, ValidateError> {
+fn services(spec: &VmAccessSpec, owner: &str, references: &References) -> Result<Vec<ValidatedService>, ValidateError> {
     let allowed = &references.limits.service_annotations;
     let service = |service: &AccessService| {
         if let Some((key, refusal)) = refused_annotation(&service.settings, allowed) {

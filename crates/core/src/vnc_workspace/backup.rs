@@ -98,7 +98,11 @@ mod tests {
         assert_eq!(due(&missed, at(9 * HOUR + 7)), Some(at(HOUR)));
         let ready = taken(SnapshotProgress::Ready);
         assert_eq!(next(&missed, Some(&ready), at(9 * HOUR + 7)), Some(at(10 * HOUR)));
-        assert_eq!(next(&missed, None, at(9 * HOUR + 7)), Some(at(10 * HOUR)), "nothing to save");
+        assert_eq!(
+            next(&missed, None, at(9 * HOUR + 7)),
+            Some(at(10 * HOUR)),
+            "nothing to save"
+        );
     }
 
     #[test]
@@ -122,13 +126,27 @@ mod tests {
 
     #[test]
     fn a_schedule_that_changes_or_goes_counts_from_then_on() {
-        let daily = told(&json!({"schedule": "0 3 * * *", "timeZone": "Europe/Berlin"}), Some(HOUR));
-        assert_eq!(next(&daily, None, at(HOUR - 1)), Some(at(18 * HOUR)), "2:00 of the next day in UTC");
+        let daily = told(
+            &json!({"schedule": "0 3 * * *", "timeZone": "Europe/Berlin"}),
+            Some(HOUR),
+        );
+        assert_eq!(
+            next(&daily, None, at(HOUR - 1)),
+            Some(at(18 * HOUR)),
+            "2:00 of the next day in UTC"
+        );
         let none = told(&json!({}), Some(HOUR));
-        assert_eq!((due(&none, at(2 * HOUR)), next(&none, None, at(2 * HOUR))), (None, None));
+        assert_eq!(
+            (due(&none, at(2 * HOUR)), next(&none, None, at(2 * HOUR))),
+            (None, None)
+        );
         let malformed = told(&json!({"schedule": "61 * * * *"}), Some(HOUR));
         assert_eq!(due(&malformed, at(2 * HOUR)), None);
-        assert_eq!(next(&malformed, None, at(2 * HOUR)), Some(at(HOUR)), "it may be corrected");
+        assert_eq!(
+            next(&malformed, None, at(2 * HOUR)),
+            Some(at(HOUR)),
+            "it may be corrected"
+        );
         let mut going = told(&hourly(), Some(HOUR));
         going.metadata.deletion_timestamp = Some(Time(at(0)));
         assert_eq!(next(&going, None, at(5)), None);

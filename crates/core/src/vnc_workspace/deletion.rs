@@ -146,7 +146,10 @@ mod tests {
             assert!(!plan.gives_up(&refused, at(602)) && plan.gives_up(&refused, at(603)));
             let plan = planned(reclaim, Some(5000), 5001);
             assert_eq!(plan.gives_up_at, Some(at(5600)), "from when it was asked for");
-            for progress in [SnapshotProgress::Underway, SnapshotProgress::Failed("no space".to_owned())] {
+            for progress in [
+                SnapshotProgress::Underway,
+                SnapshotProgress::Failed("no space".to_owned()),
+            ] {
                 let taken = stands(&plan, progress);
                 assert!(!plan.gives_up(&taken, at(5599)) && plan.gives_up(&taken, at(5600)));
             }
@@ -164,7 +167,10 @@ mod tests {
     #[test]
     fn what_is_given_up_is_told_with_what_is_left() {
         let plan = planned("Delete", None, 5);
-        let note = given_up(&stands(&plan, SnapshotProgress::Failed("no space".to_owned())), "alice-home");
+        let note = given_up(
+            &stands(&plan, SnapshotProgress::Failed("no space".to_owned())),
+            "alice-home",
+        );
         assert!(note.is_warning);
         for part in ["alice-last-1", "no space", "Its home alice-home is kept"] {
             assert!(note.message.contains(part), "{}", note.message);

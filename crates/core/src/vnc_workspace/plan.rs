@@ -19,8 +19,8 @@ use super::{
     lifecycle::{DesktopState, LifecycleDecision},
     references::{References, SnapshotApi, home_of},
     snapshots::{
-        SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name,
-        last_name, progress, scheduled_name,
+        SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name, last_name, progress,
+        scheduled_name,
     },
     validate::{has_finalizer, needs_finalizer, snapshot_policy},
 };
@@ -129,11 +129,7 @@ pub fn plan(
 
 /// The snapshot for which a time of the schedule has come. A home that was never bound has nothing to save, and one whose time is over is saved
 /// otherwise.
-fn scheduled(
-    snapshots: &Snapshots<'_>,
-    decision: Option<&LifecycleDecision>,
-    now: Timestamp,
-) -> Option<SnapshotPlan> {
+fn scheduled(snapshots: &Snapshots<'_>, decision: Option<&LifecycleDecision>, now: Timestamp) -> Option<SnapshotPlan> {
     let due = backup::due(snapshots.workspace, now)?;
     let is_over = decision.is_some_and(|decision| decision.state == DesktopState::Expired);
     let holds_anything = own_home(snapshots.workspace, snapshots.references).is_some_and(has_volume);

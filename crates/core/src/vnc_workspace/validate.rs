@@ -113,22 +113,20 @@ fn home(workspace: &VncWorkspace, references: &References, owner: &Owner) -> Res
             HomeSource::Claim
         }
         // Once the home is there, its source may go.
-        (None, Some(snapshot)) if references.home.is_none() => {
-            match references.snapshot_api {
-                SnapshotApi::Missing => {
-                    return Err(ValidateError::NoSnapshotApi(
-                        "spec.storage.restoreFrom.volumeSnapshotName",
-                    ));
-                }
-                SnapshotApi::Unlisted if references.restored_snapshot.is_none() => {
-                    return Err(ValidateError::SnapshotsUnlisted(snapshot.clone()));
-                }
-                SnapshotApi::Listed if references.restored_snapshot.is_none() => {
-                    return Err(ValidateError::SnapshotNotFound(snapshot.clone()));
-                }
-                SnapshotApi::Unlisted | SnapshotApi::Listed => HomeSource::Snapshot(snapshot.clone()),
+        (None, Some(snapshot)) if references.home.is_none() => match references.snapshot_api {
+            SnapshotApi::Missing => {
+                return Err(ValidateError::NoSnapshotApi(
+                    "spec.storage.restoreFrom.volumeSnapshotName",
+                ));
             }
-        }
+            SnapshotApi::Unlisted if references.restored_snapshot.is_none() => {
+                return Err(ValidateError::SnapshotsUnlisted(snapshot.clone()));
+            }
+            SnapshotApi::Listed if references.restored_snapshot.is_none() => {
+                return Err(ValidateError::SnapshotNotFound(snapshot.clone()));
+            }
+            SnapshotApi::Unlisted | SnapshotApi::Listed => HomeSource::Snapshot(snapshot.clone()),
+        },
         (None, Some(snapshot)) => HomeSource::Snapshot(snapshot.clone()),
         (None, None) => HomeSource::Empty,
     };

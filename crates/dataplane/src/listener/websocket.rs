@@ -1,13 +1,6 @@
 //! `WebSocket`s for browsers and programs, and what else is served at their port.
 
-use std::{
-    convert::Infallible,
-    future::ready,
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, future::ready, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -221,8 +214,20 @@ impl<A: Admission> Connection<A> {
         match Wanted::of(request.uri().path()) {
             Wanted::WebSocketOf(session) => self.enter::<S>(request, session, client),
             Wanted::TargetOf(session) => {
-                let (asked, cookie) = (target::Asked { session: &session, client }, self.cookie());
-                now(target::answer_of_session(&self.gateway, &request, &self.origins, asked, cookie))
+                let (asked, cookie) = (
+                    target::Asked {
+                        session: &session,
+                        client,
+                    },
+                    self.cookie(),
+                );
+                now(target::answer_of_session(
+                    &self.gateway,
+                    &request,
+                    &self.origins,
+                    asked,
+                    cookie,
+                ))
             }
             Wanted::WebSocket => now(self.open::<S>(request, client)),
             Wanted::Target => now(target::answer(&self.gateway, &request, &self.origins, client)),
@@ -263,7 +268,9 @@ impl<A: Admission> Connection<A> {
         continue_trace(&span, request.headers());
         let entering = async move {
             let given = credential_for(&opening);
-            let entered = gateway.enter(&entry(&opening, session, &given, client), client, until).await;
+            let entered = gateway
+                .enter(&entry(&opening, session, &given, client), client, until)
+                .await;
             let mut response = opening.response();
             if let Some(cookie) = cookie_for(cookie, &entered, &given, opening.resume.is_some()) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use novasphere_dataplane::{
-    admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot, EntryRejected, Observer},
-    registry::{Protocol, SessionId, Stream, StreamInfo},
+    admission::{Admission, AdmissionRequest, Admitted, ConnectionSlot, EntryRejected, Observer, ResumeRequest},
+    registry::{Protocol, SessionId, Stream, StreamInfo, Transport},
     upstream::Upstream,
 };
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
+    resume::ResumeHash,
     rules::Rules,
     token::TokenHash,
 };
@@ -27,6 +28,8 @@ struct Inner {
     /// What the observer was told, in words.
     log: Mutex<Vec<String>>,
     requests: Mutex<Vec<AdmissionRequest>>,
+    /// Who can come back: by the hash of the part that stays, with that of the other one.
+    places: Mutex<HashMap<String, (String, Admitted)>>,
     views: Mutex<HashMap<String, Value>>,
 }
 
@@ -104,7 +107,32 @@ impl Admission for Desk {
             return Err(refuse("the token is of another session"));
         }
         *uses = uses.checked_sub(1).ok_or_else(|| refuse("the token is used up"))?;
+        if let Some(offer) = request.resume.filter(|_| admitted.is_resumable) {
+            let place = (offer.credential.secret.to_hex(), admitted.clone());
+            self.0.places.lock().insert(offer.credential.place.to_hex(), place);
+        }
         Ok(admitted.clone())
+    }
+
+    async fn resume(&self, request: &ResumeRequest) -> Result<Admitted, StreamEnd> {
+        let mut places = self.0.places.lock();
+        let found = places.get_mut(&request.presented.place.to_hex());
+        let (secret, admitted) = found.ok_or(EndReason::ResumeRefused)?;
+        if admitted.session.to_string() != request.session {
+            return Err(EndReason::ResumeRefused.into());
+        }
+        if *secret != request.presented.secret.to_hex() {
+            return Err(EndReason::CredentialReused.into());
+        }
+        *secret = request.successor.secret.to_hex();
+        Ok(admitted.clone())
+    }
+
+    fn resumable_view(&self, session: &str, presented: &ResumeHash, client: IpAddr) -> Option<Value> {
+        let places = self.0.places.lock();
+        let (_, admitted) = places.get(&presented.place.to_hex())?;
+        let is_of = admitted.session.to_string() == session && client.is_loopback();
+        is_of.then(|| serde_json::json!({"name": admitted.target_name}))
     }
 
     fn target_view(&self, token: &TokenHash, client: IpAddr) -> Option<Value> {
@@ -118,6 +146,10 @@ impl Admission for Desk {
 }
 
 impl Observer for Desk {
+    fn on_resumed(&self, _: Transport) {
+        self.note("resumed".to_owned());
+    }
+
     fn on_opened(&self, stream: &Stream) {
         self.note(format!("opened {}", stream.info.session));
     }

@@ -14,6 +14,7 @@ mod desk;
 mod kubevirt;
 mod limits;
 mod memory;
+mod page_resume;
 mod restart;
 mod rfb_tcp;
 mod setup;

@@ -368,7 +368,11 @@ impl SessionAdmission {
     ) -> Result<Displaced, StreamEnd> {
         let (console, protocol) = (&valid.target.console, valid.policy.protocol);
         let mut others = self.0.view.streams_of(console, protocol);
-        others.extend(self.0.view.kept_places_of(console, protocol, self.0.times.resume_window));
+        others.extend(
+            self.0
+                .view
+                .kept_places_of(console, protocol, self.0.times.resume_window),
+        );
         others.retain(|other| own.is_none_or(|own| own.connection != other.connection));
         let is_replace = valid.policy.takeover == Takeover::Replace;
         let makes_room = |other: &OpenStream| {
@@ -444,7 +448,12 @@ impl SessionAdmission {
         let (reporter, of_session) = (self.0.reporter.clone(), id.clone());
         let slot = ConnectionSlot::new(live.id(), move |connection| {
             // A stream that was open has told its end already.
-            reporter.closed(&of_session, connection, EndReason::HandshakeTimeout, Departure::MayReturn);
+            reporter.closed(
+                &of_session,
+                connection,
+                EndReason::HandshakeTimeout,
+                Departure::MayReturn,
+            );
         });
         let left = live.expires.duration_since(Timestamp::now());
         let admitted = Admitted {

@@ -8,7 +8,7 @@ use novasphere_core::console_session::{
     grant,
     policy::SessionPolicy,
     resume::{
-        NewPlace, Newcomer, PresentedCredential, TakenBack, find, free_places, make_room, presented, take_back,
+        NewPlace, Newcomer, PresentedCredential, TakenBack, find, free_places, kept, make_room, presented, take_back,
         with_place, without_place,
     },
     single_use::is_single_use,
@@ -89,6 +89,7 @@ impl PlaceClaim<'_> {
         let given_up = self.displaced.places.iter().map(String::as_str);
         let before = given_up
             .chain(self.superseded())
+            .chain(self.returned())
             .fold(self.before.clone(), |status, place| without_place(&status, place));
         let has_control = self.connection.input == ConsoleInput::Control;
         let newcomer = Newcomer {
@@ -127,6 +128,16 @@ impl PlaceClaim<'_> {
             PresentedCredential::Good(place) => Some(&place.id),
             PresentedCredential::Unknown | PresentedCredential::UsedBefore(_) => None,
         }
+    }
+
+    /// The place that is kept for a user whom kube-apiserver knows: they come back to it by connecting again.
+    fn returned(&self) -> Option<&str> {
+        let Credential::User(_) = &self.request.credential else {
+            return None;
+        };
+        let mut theirs = kept(self.before, self.window, self.now).filter(|place| place.grant.is_none());
+        let own = theirs.find(|place| place.user == self.connection.user);
+        own.map(|place| place.id.as_str())
     }
 
     /// Nobody comes back to an SSH connection: its two ends have a key between them that goes with it.

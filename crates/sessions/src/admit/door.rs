@@ -53,7 +53,10 @@ impl Admission for SessionAdmission {
             return Err(unknown(format!("the token is of the session {id}")));
         }
         // A browser keeps it for the session that its page named.
-        let is_named = request.session_hint.as_ref().is_some_and(|named| *named == id.to_string());
+        let is_named = request
+            .session_hint
+            .as_ref()
+            .is_some_and(|named| *named == id.to_string());
         let arrival = Arrival {
             client: request.client,
             transport: request.transport,

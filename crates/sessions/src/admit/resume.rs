@@ -14,7 +14,12 @@ use crate::{active::ActiveStream, view::session_id};
 
 impl SessionAdmission {
     /// The place that the credential of a viewer was good for, if it was good until its successor was used.
-    pub(super) fn used_twice(&self, session: &ConsoleSession, request: &EntryRequest, now: Timestamp) -> Option<ResumePlace> {
+    pub(super) fn used_twice(
+        &self,
+        session: &ConsoleSession,
+        request: &EntryRequest,
+        now: Timestamp,
+    ) -> Option<ResumePlace> {
         let (Credential::Resume { presented, .. }, Some(status)) = (&request.credential, &session.status) else {
             return None;
         };
@@ -27,7 +32,10 @@ impl SessionAdmission {
     /// Ends the stream of a place whose credential was used twice. Which of the two may have it cannot be known.
     pub(super) fn withdrawn(&self, session: &ConsoleSession, place: &ResumePlace, request: &EntryRequest) -> StreamEnd {
         let id = session_id(session);
-        let detail = format!("what lets {} come back to the place {} was used twice", place.user, place.id);
+        let detail = format!(
+            "what lets {} come back to the place {} was used twice",
+            place.user, place.id
+        );
         let refusal = refuse(EndReason::CredentialReused, detail);
         self.0.audit.record(
             AuditEvent::CredentialReused,

@@ -90,9 +90,12 @@ mod tests {
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
-        let request = basic.iter().chain(headers).fold(Request::get("/ws"), |request, (name, value)| {
-            request.header(*name, *value)
-        });
+        let request = basic
+            .iter()
+            .chain(headers)
+            .fold(Request::get("/ws"), |request, (name, value)| {
+                request.header(*name, *value)
+            });
         let origins = Origins::new(["https://consoles.example.org"]).unwrap();
         SessionOpening::read(&request.body(()).unwrap(), &origins, COOKIE)
     }
@@ -141,8 +144,20 @@ mod tests {
     fn a_path_names_one_session() {
         let path = |rest: &str| format!("{SESSIONS_PATH}{rest}");
         assert_eq!(session_of_path(&path("team/look-1/ws")), Some(("team/look-1", "ws")));
-        assert_eq!(session_of_path(&path("team/look.1/target")), Some(("team/look.1", "target")));
-        for rest in ["", "ws", "team/ws", "team//ws", "a/b/c/ws", "a/B/ws", "a/b%2F/ws", "../b/c/ws"] {
+        assert_eq!(
+            session_of_path(&path("team/look.1/target")),
+            Some(("team/look.1", "target"))
+        );
+        for rest in [
+            "",
+            "ws",
+            "team/ws",
+            "team//ws",
+            "a/b/c/ws",
+            "a/B/ws",
+            "a/b%2F/ws",
+            "../b/c/ws",
+        ] {
             assert_eq!(session_of_path(&path(rest)), None, "{rest}");
         }
         assert_eq!(session_of_path("/api/v1/console/ws"), None);

@@ -232,7 +232,7 @@ struct Printed {
     keys: &'static [u8],
 }
 
-/// What is printed on keyboards: z is where Americans have y; an at sign is AltGr (64) and Q, A umlaut Shift (2a) and its key, an e with an
+/// What is printed on keyboards: z is where Americans have y; an at sign is `AltGr` (64) and Q, A umlaut Shift (2a) and its key, an e with an
 /// acute accent the dead key beside Backspace and E. French keyboards have digits with Shift and a circumflex as a dead key beside P. The
 /// Japanese have two keys more: 59 beside the right Shift, 7c beside Backspace.
 const PRINTED: &[Printed] = &[
@@ -257,7 +257,8 @@ const PRINTED: &[Printed] = &[
 /// its kernel hears is looked at: 24 bytes an event, of which the type is 1 for a key, and the value 1 when it goes down.
 async fn keyboards(context: &Context<'_>, browser: &Browser, guest: &mut Guest) -> Result<()> {
     // Once, however often it is asked.
-    let record = "mkdir /tmp/heard && for d in /dev/input/event*; do cat $d >>/tmp/events & done; echo heard=$((40 + 2))";
+    let record =
+        "mkdir /tmp/heard && for d in /dev/input/event*; do cat $d >>/tmp/events & done; echo heard=$((40 + 2))";
     guest.0.ask(record, "heard=42", wait::SHORT).await?;
     nobody_is_connected(context).await?;
     let link = link(context, DORA, "keyboards", "vnc").await?;
@@ -311,7 +312,9 @@ async fn serial(context: &Context<'_>, browser: &Browser) -> Result<()> {
     })
     .await?;
     wait::until("text beyond ASCII passes both ways", wait::SHORT, || async {
-        browser.type_text("\nhead -n 1 | hexdump -v -e '1/1 \"%02x\"'\n").await?;
+        browser
+            .type_text("\nhead -n 1 | hexdump -v -e '1/1 \"%02x\"'\n")
+            .await?;
         browser.compose(&["ni", "nihao"], "\u{4f60}\u{597d}").await?;
         // As a picker of emoji does.
         browser.compose(&[], "\u{1f600}").await?;

@@ -82,7 +82,7 @@ impl Admission for TestAdmission {
                 reason: EndReason::Internal,
                 detail: Some(error.to_string()),
             })?;
-            desktop.address = silent.to_string();
+            desktop.address = silent;
         }
         let mut seen = self.view.subscribe();
         // The sender lives as long as this does.

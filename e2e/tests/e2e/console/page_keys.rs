@@ -24,7 +24,11 @@ use super::page::{TestAdmission, link};
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("console::page_keys::input_method", Needs::ControlPlane, input_method),
-        Case::new("console::page_keys::guest_keyboard", Needs::ControlPlane, guest_keyboard),
+        Case::new(
+            "console::page_keys::guest_keyboard",
+            Needs::ControlPlane,
+            guest_keyboard,
+        ),
     ]
 }
 
@@ -38,6 +42,11 @@ struct KeyPress {
     scan_code: Option<u32>,
 }
 
+/// The number that these bytes begin with.
+fn number(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().copied().map_or(0, u32::from_be_bytes)
+}
+
 /// All keys that went down, of what a browser sends.
 fn presses(mut received: &[u8]) -> Result<Vec<KeyPress>> {
     let mut presses = Vec::new();
@@ -46,18 +55,18 @@ fn presses(mut received: &[u8]) -> Result<Vec<KeyPress>> {
             (0, _) => 20,
             (2, &[_, _, high, low, ..]) => 4 + 4 * usize::from(u16::from_be_bytes([high, low])),
             (3, _) => 10,
-            (4, &[_, down, _, _, a, b, c, d, ..]) => {
+            (4, &[_, down, _, _, ref keysym @ ..]) => {
                 presses.extend((down == 1).then(|| KeyPress {
-                    keysym: u32::from_be_bytes([a, b, c, d]),
+                    keysym: number(keysym),
                     scan_code: None,
                 }));
                 8
             }
             (5, _) => 6,
-            (255, &[_, 0, _, down, a, b, c, d, e, f, g, h, ..]) => {
+            (255, &[_, 0, _, down, ref keysym @ ..]) => {
                 presses.extend((down == 1).then(|| KeyPress {
-                    keysym: u32::from_be_bytes([a, b, c, d]),
-                    scan_code: Some(u32::from_be_bytes([e, f, g, h])),
+                    keysym: number(keysym),
+                    scan_code: keysym.get(4..).map(number),
                 }));
                 12
             }
@@ -141,11 +150,18 @@ async fn hand_in(browser: &Browser, text: &str) -> Result<()> {
     browser.click("#clipboard").await?;
     // What was handed in before is on its way for a moment.
     wait::until("the page types no more", wait::SHORT, || async {
-        let button = browser.evaluate("document.getElementById('clipboard-send').textContent").await?;
-        Ok(Seen::some((button == json!("Type into the machine")).then_some(()), button.to_string()))
+        let button = browser
+            .evaluate("document.getElementById('clipboard-send').textContent")
+            .await?;
+        Ok(Seen::some(
+            (button == json!("Type into the machine")).then_some(()),
+            button.to_string(),
+        ))
     })
     .await?;
-    browser.evaluate("document.getElementById('clipboard-text').value = ''").await?;
+    browser
+        .evaluate("document.getElementById('clipboard-text').value = ''")
+        .await?;
     browser.fill("#clipboard-text", text).await?;
     browser.click("#clipboard-send").await?;
     browser.click("#clipboard-close").await
@@ -223,7 +239,9 @@ async fn guest_keyboard() -> Result<()> {
         .evaluate("document.getElementById('clipboard-text').value = 'a'.repeat(5000)")
         .await?;
     browser.click("#clipboard-send").await?;
-    let button = browser.evaluate("document.getElementById('clipboard-send').textContent").await?;
+    let button = browser
+        .evaluate("document.getElementById('clipboard-send').textContent")
+        .await?;
     ensure!(button == json!("Stop typing"), "{button}");
     browser.click("#clipboard-send").await?;
     says(&browser, "not typed").await?;

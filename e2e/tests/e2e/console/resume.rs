@@ -321,7 +321,7 @@ async fn makes_room(context: &Context<'_>, first: &Gateway, second: &Gateway) ->
     is(&looker.refused(first.http, None).await?, 4046, "ResumeRefused")
 }
 
-/// How long the gateways of [`window`] keep a place.
+/// How long the gateways of [`window`] keep a place, from a time that is noted in whole seconds.
 const WINDOW: Duration = Duration::from_secs(6);
 
 async fn window() -> Result<()> {
@@ -341,13 +341,13 @@ async fn window() -> Result<()> {
             open_session(context, "short", json!({"maxViewers": 1})).await?;
             let (mut visitor, mut socket) = follow_link(context, &gateway, "short", ANN).await?;
             // The window is from the end of a stream, however long that was open.
-            tokio::time::sleep(WINDOW + Duration::from_secs(1)).await;
+            tokio::time::sleep(WINDOW + Duration::from_secs(2)).await;
             is_alive(&fixture.vnc, &mut socket).await?;
             drop(socket);
             let socket = visitor.enter(gateway.http, None).await.context("within the window")?;
             drop(socket);
             connections(context, "short", 0).await?;
-            tokio::time::sleep(WINDOW + Duration::from_secs(1)).await;
+            tokio::time::sleep(WINDOW + Duration::from_secs(2)).await;
             is(&visitor.refused(gateway.http, None).await?, 4046, "ResumeRefused").context("after the window")?;
             ensure!(!visitor.has_cookie(), "the browser keeps what is worth nothing");
             let _other = follow_link(context, &gateway, "short", BEN)

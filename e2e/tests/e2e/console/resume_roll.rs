@@ -188,7 +188,7 @@ async fn away_too_long(context: &Context<'_>, fixture: &ConsoleFixture) -> Resul
     browser.connected().await?;
     balancer.set(Line::Cut);
     connections(context, "short", 0).await?;
-    tokio::time::sleep(WINDOW + Duration::from_secs(1)).await;
+    tokio::time::sleep(WINDOW + Duration::from_secs(2)).await;
     balancer.set(Line::Up);
     let look = browser.ended("ResumeRefused").await?;
     ensure!(look.notice.contains("A console waits for a few minutes"), "{look:?}");

@@ -123,10 +123,8 @@ async fn late_watch() -> Result<()> {
             let fixture = ConsoleFixture::start(context, &policy).await?;
             let late = LateWatches::start(cluster, WATCH_DELAY).await?;
             let options = GatewayOptions {
-                account: &fixture.account,
-                instance: "late",
                 apiserver: Some(late.address),
-                embedders: &[],
+                ..GatewayOptions::new(&fixture.account, "late")
             };
             let gateway = Gateway::start_with(context, options).await?;
             let mut open = Vec::new();

@@ -76,10 +76,19 @@ async fn schedule() -> Result<()> {
 /// Lets the next time of the schedule come, and waits until one snapshot is left, which is ready and none of these.
 async fn taken_at_its_time(context: &Context<'_>, before: &[String]) -> Result<String> {
     let workspaces: Api<VncWorkspace> = context.api();
-    let next = |workspace: &VncWorkspace| workspace.status.as_ref().and_then(|status| status.next_backup_at.clone());
-    let told = wait::object(&workspaces, "alice", "the next time is told", wait::SHORT, |alice: &VncWorkspace| {
-        next(alice).map(drop).ok_or_else(|| format!("{:?}", alice.status))
-    })
+    let next = |workspace: &VncWorkspace| {
+        workspace
+            .status
+            .as_ref()
+            .and_then(|status| status.next_backup_at.clone())
+    };
+    let told = wait::object(
+        &workspaces,
+        "alice",
+        "the next time is told",
+        wait::SHORT,
+        |alice: &VncWorkspace| next(alice).map(drop).ok_or_else(|| format!("{:?}", alice.status)),
+    )
     .await?;
     let now = jiff::Timestamp::now();
     ensure!(next(&told).is_some_and(|at| at.0 > now), "{:?}", told.status);
@@ -88,7 +97,11 @@ async fn taken_at_its_time(context: &Context<'_>, before: &[String]) -> Result<S
         .patch_status("alice", &PatchParams::default(), &Patch::Merge(has_come))
         .await?;
     let taken = wait::until("a snapshot is taken", wait::SHORT, || async {
-        let all = context.api::<VolumeSnapshot>().list(&ListParams::default()).await?.items;
+        let all = context
+            .api::<VolumeSnapshot>()
+            .list(&ListParams::default())
+            .await?
+            .items;
         let seen: Vec<_> = all.iter().map(|one| (one.name_any(), one.is_ready())).collect();
         let only = match seen.as_slice() {
             [(name, true)] if !before.contains(name) => Some(name.clone()),
@@ -97,10 +110,16 @@ async fn taken_at_its_time(context: &Context<'_>, before: &[String]) -> Result<S
         Ok(Seen::some(only, format!("{seen:?}")))
     })
     .await?;
-    wait::object(&workspaces, "alice", "the time after is told", wait::SHORT, |alice: &VncWorkspace| {
-        let is_later = next(alice).is_some_and(|at| at.0 > now);
-        is_later.then_some(()).ok_or_else(|| format!("{:?}", alice.status))
-    })
+    wait::object(
+        &workspaces,
+        "alice",
+        "the time after is told",
+        wait::SHORT,
+        |alice: &VncWorkspace| {
+            let is_later = next(alice).is_some_and(|at| at.0 > now);
+            is_later.then_some(()).ok_or_else(|| format!("{:?}", alice.status))
+        },
+    )
     .await?;
     Ok(taken)
 }
@@ -131,7 +150,10 @@ async fn on_delete() -> Result<()> {
             workspaces.delete(name, &DeleteParams::foreground()).await?;
             wait_for::<VncWorkspace>(context, name, ("StorageReady", "False", "TakingSnapshot"), wait::SHORT).await?;
             let home = claims.get(&format!("{name}-home")).await?;
-            ensure!(home.metadata.deletion_timestamp.is_none(), "{name}: the home goes before it is saved");
+            ensure!(
+                home.metadata.deletion_timestamp.is_none(),
+                "{name}: the home goes before it is saved"
+            );
         }
         stand_in.release_snapshots();
         for name in ["goes", "stays"] {

@@ -54,15 +54,14 @@ async fn text() -> Result<()> {
             workspace::password(context, NAME).await?,
         );
         // After that the terminal has the keyboard.
-        vnc::type_in_terminal(address, &password, "touch ready", async || {
-            file(context, "ready", "")
-        })
-        .await?;
+        vnc::type_in_terminal(address, &password, "touch ready", async || file(context, "ready", "")).await?;
 
         let browser = Browser::start(&context.output)?;
         let spec = json!({"targetRef": {"kind": "VncWorkspace", "name": NAME}, "protocol": "vnc"});
         apply_session(context, "text", spec).await?;
-        browser.open(&request_token(context, USER, "text").await?.link()?).await?;
+        browser
+            .open(&request_token(context, USER, "text").await?.link()?)
+            .await?;
         browser.connected().await?;
         browser.click("#keyboard").await?;
         composed(context, &browser).await.context("composed")?;

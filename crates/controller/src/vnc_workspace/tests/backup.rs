@@ -9,7 +9,10 @@ const SCHEDULE: &str = "0 3 1 1 *";
 /// A running workspace with this backup, whose schedule told a time that has come.
 async fn due(more: Value) -> Cluster {
     let mut backup = json!({"schedule": SCHEDULE});
-    backup.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    backup
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     let cluster = running(json!({ "backup": backup })).await;
     let told = cluster.status()["nextBackupAt"].clone();
     assert!(told.as_str().unwrap().ends_with("-01-01T03:00:00Z"), "{told}");
@@ -84,7 +87,10 @@ async fn deleted(reclaim: &str, deleted_at: &str) -> Cluster {
     let finalizers = cluster.get(WORKSPACE).unwrap()["metadata"]["finalizers"].clone();
     assert_eq!(finalizers, json!([FINALIZER]));
     let owners = cluster.get(HOME).unwrap()["metadata"]["ownerReferences"].clone();
-    assert!(owners.is_null(), "a foreground deletion would take the home first: {owners}");
+    assert!(
+        owners.is_null(),
+        "a foreground deletion would take the home first: {owners}"
+    );
     cluster.merge(WORKSPACE, json!({"metadata": {"deletionTimestamp": deleted_at}}));
     cluster.gone(POD);
     let _ = cluster.calls();
@@ -143,9 +149,7 @@ async fn snapshots_that_are_not_listed_yet_are_neither_missed_nor_counted_nor_fo
             "status": {"readyToUse": true},
         })
     };
-    let entry = |name: &str, expires: Value| {
-        json!({"name": name, "createdAt": "2026-03-01T00:01:00Z", "readyToUse": true, "expiresAt": expires})
-    };
+    let entry = |name: &str, expires: Value| json!({"name": name, "createdAt": "2026-03-01T00:01:00Z", "readyToUse": true, "expiresAt": expires});
     let listed = json!([entry("new", json!(null)), entry("old", json!("2026-03-01T00:30:00Z"))]);
     cluster.merge(WORKSPACE, json!({"status": {"snapshots": listed}}));
     cluster.put("volumesnapshots/old", snapshot(1));
@@ -157,5 +161,8 @@ async fn snapshots_that_are_not_listed_yet_are_neither_missed_nor_counted_nor_fo
     assert!(!calls.iter().any(|call| call.contains("volumesnapshots/")), "{calls:?}");
     let known = cluster.status()["snapshots"].clone();
     assert_eq!(known.as_array().unwrap().len(), 2, "{known}");
-    assert_eq!(known[1]["expiresAt"], "2026-03-01T00:30:00Z", "what was announced stays");
+    assert_eq!(
+        known[1]["expiresAt"], "2026-03-01T00:30:00Z",
+        "what was announced stays"
+    );
 }

@@ -103,7 +103,11 @@ fn who_was_let_in_comes_back_after_a_break_long_after_the_tokens_window() {
     let away = broken(&entered(), "a", 200);
     assert_eq!((away.viewers, connections(&away)), (Some(0), vec![]));
     let place = &away.resumes[0];
-    assert_eq!(grant_of(&away, place).unwrap().groups, ["support"], "who it is, is kept");
+    assert_eq!(
+        grant_of(&away, place).unwrap().groups,
+        ["support"],
+        "who it is, is kept"
+    );
     let TakenBack { status, moved } = back(&away, "1", "2", "b", 210).unwrap();
     assert_eq!((moved, connections(&status)), (None, vec!["b"]));
     let place = &status.resumes[0];
@@ -173,7 +177,11 @@ fn a_credential_that_two_hold_opens_nothing_for_either() {
         let after = withdraw(&again, place, at(40));
         assert_eq!(worth(&after, secret, 41), "unknown", "{secret}");
     }
-    assert_eq!(worth(&again, "guess", 40), "used before", "who has the first part has held it");
+    assert_eq!(
+        worth(&again, "guess", 40),
+        "used before",
+        "who has the first part has held it"
+    );
 }
 
 #[test]
@@ -225,7 +233,9 @@ fn connections_and_kept_places_together_are_bounded() {
         ..ben
     };
     assert_eq!(connect(&one, another, free, at(20)), Err(ClaimError::TooManyViewers));
-    let status = take_back(&one, &shown("1"), &hash("2"), stream("b"), 2, WINDOW, at(21)).unwrap().status;
+    let status = take_back(&one, &shown("1"), &hash("2"), stream("b"), 2, WINDOW, at(21))
+        .unwrap()
+        .status;
     assert_eq!(connections(&status), ["ben", "b"]);
 }
 
@@ -249,7 +259,10 @@ fn a_user_whom_kube_apiserver_knows_has_a_place_without_a_credential() {
     let connected = connect(&ready_status(), stream("a"), 1, at(1)).unwrap();
     let away = broken(&with_place(&connected, "place", "a", NewPlace::User), "a", 10);
     assert_eq!(away.resumes[0].sha256, None);
-    assert_eq!(presented(&away, &shown("1"), WINDOW, at(11)), PresentedCredential::Unknown);
+    assert_eq!(
+        presented(&away, &shown("1"), WINDOW, at(11)),
+        PresentedCredential::Unknown
+    );
     let empty = CredentialHashes {
         place: String::new(),
         secret: String::new(),

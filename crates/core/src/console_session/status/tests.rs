@@ -7,6 +7,7 @@ use crate::{
     console_session::{
         connection::{NewConnection, connect},
         grant::{DEFAULT_TOKEN_TTL, NewGrant, issue},
+        resume::{NewPlace, with_place},
         samples::{at, outcome, ready, reconciled, references, references_of_workspace, session, session_of},
         validate::validate,
     },
@@ -403,4 +404,22 @@ fn a_session_of_a_sleeping_desktop_is_ready_and_stays_as_it_is_while_that_starts
         stopped.conditions[0].message,
         "The desktop of VncWorkspace web does not start: Why."
     );
+}
+
+#[test]
+fn who_was_connected_by_a_gateway_that_is_gone_can_come_back_until_the_session_is_over() {
+    let mut session = with_viewers(&["alive", "dead"]);
+    let status = session.status.take().unwrap();
+    let both = ["alive", "dead"]
+        .into_iter()
+        .fold(status, |status, id| with_place(&status, id, id, NewPlace::User));
+    session.status = Some(both);
+    let lost = outcome(&session, &references(&json!({})), &["dead"], at(10)).status;
+    let left: Vec<_> = lost.resumes.iter().map(|place| place.left_at.clone()).collect();
+    assert_eq!(left, [None, Some(kubernetes_time(at(10)))]);
+    assert_eq!(lost.connections.len(), 1);
+    session.status = Some(lost);
+    session.spec.revoked = true;
+    let over = outcome(&session, &references(&json!({})), &[], at(11)).status;
+    assert!(over.resumes.is_empty());
 }

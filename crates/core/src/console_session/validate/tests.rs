@@ -47,7 +47,11 @@ fn the_screen_of_a_machine_takes_keys_and_no_text() {
     let references = references(&json!({}));
     for (protocol, expected) in [("vnc", true), ("serial", false)] {
         let valid = validate(&session(json!({"protocol": protocol})), &references).unwrap();
-        assert_eq!(valid.target.takes_keys_only(valid.policy.protocol), expected, "{protocol}");
+        assert_eq!(
+            valid.target.takes_keys_only(valid.policy.protocol),
+            expected,
+            "{protocol}"
+        );
     }
 }
 

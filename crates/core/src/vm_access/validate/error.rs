@@ -92,7 +92,9 @@ pub enum ValidateError {
         setting: &'static str,
     },
     /// A free field that is larger than what is kept.
-    #[error("{field}: {bytes} bytes are more than the {RAW_OBJECT_BYTES_LIMIT} that novasphere keeps of it; shorten it")]
+    #[error(
+        "{field}: {bytes} bytes are more than the {RAW_OBJECT_BYTES_LIMIT} that novasphere keeps of it; shorten it"
+    )]
     TooLarge {
         /// The field of the `VmAccess`.
         field: String,

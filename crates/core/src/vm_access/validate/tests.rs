@@ -15,7 +15,8 @@ use super::{
         limits::MachineLimits,
         reason::VirtualMachineReason,
         references::Apis,
-        validated::{MachineUnavailable, RunStrategy},
+        run_strategy::RunStrategy,
+        validated::MachineUnavailable,
     },
     *,
 };

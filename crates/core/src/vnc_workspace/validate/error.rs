@@ -17,7 +17,9 @@ pub enum ValidateError {
         problem: &'static str,
     },
     /// A free field that is larger than what is kept.
-    #[error("spec.podOverrides: {0} bytes are more than the {RAW_OBJECT_BYTES_LIMIT} that novasphere keeps of it; shorten it")]
+    #[error(
+        "spec.podOverrides: {0} bytes are more than the {RAW_OBJECT_BYTES_LIMIT} that novasphere keeps of it; shorten it"
+    )]
     TooLarge(u64),
     /// The Pod with its overrides is none.
     #[error(

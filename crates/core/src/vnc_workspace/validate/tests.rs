@@ -370,7 +370,11 @@ fn a_home_without_a_size_keeps_the_one_that_it_has() {
         valid.home.size.0
     };
     let taken = json!({"restoreFrom": {"persistentVolumeClaimName": "alice-home"}});
-    assert_eq!(size(&taken, Some("1Gi")), "1Gi", "smaller than the default, and taken over");
+    assert_eq!(
+        size(&taken, Some("1Gi")),
+        "1Gi",
+        "smaller than the default, and taken over"
+    );
     assert_eq!(size(&json!({}), Some("20Gi")), "20Gi");
     assert_eq!(size(&json!({}), None), "10Gi");
     assert_eq!(size(&json!({"size": "12Gi"}), Some("1Gi")), "12Gi");
@@ -401,7 +405,10 @@ fn a_snapshot_that_is_not_listed_yet_is_not_missed() {
 #[test]
 fn a_schedule_of_backups_that_cannot_be_meant_is_refused() {
     for (backup, says) in [
-        (json!({"schedule": "61 3 * * *"}), "spec.backup.schedule: \"61 3 * * *\" is not"),
+        (
+            json!({"schedule": "61 3 * * *"}),
+            "spec.backup.schedule: \"61 3 * * *\" is not",
+        ),
         (json!({"schedule": "0 3 30 2 *"}), "never comes"),
         (
             json!({"schedule": "0 3 * * *", "timeZone": "Europe/Nowhere"}),
@@ -421,6 +428,9 @@ fn what_was_too_large_to_keep_is_refused() {
     let mut large = workspace(&json!({"podOverrides": {"spec": {"hostname": "x".repeat(70_000)}}}));
     large.spec.pod_overrides.drop_oversized();
     let error = validate(&large, &references()).unwrap_err();
-    assert!(matches!(error, ValidateError::TooLarge(bytes) if bytes > 70_000), "{error}");
+    assert!(
+        matches!(error, ValidateError::TooLarge(bytes) if bytes > 70_000),
+        "{error}"
+    );
     assert!(!error.may_recover());
 }

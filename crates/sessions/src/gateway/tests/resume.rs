@@ -27,7 +27,11 @@ fn request(presented: &ResumeCredential, successor: &ResumeCredential) -> Resume
 
 impl Stage {
     /// Enters by the page of the session, which can come back with this.
-    async fn enter_by_page(&self, given: &ResumeCredential, before: Option<&ResumeCredential>) -> Result<Admitted, StreamEnd> {
+    async fn enter_by_page(
+        &self,
+        given: &ResumeCredential,
+        before: Option<&ResumeCredential>,
+    ) -> Result<Admitted, StreamEnd> {
         let request = AdmissionRequest {
             token: TokenHash::of_token(TOKEN.as_bytes()).unwrap(),
             session: None,
@@ -44,7 +48,9 @@ impl Stage {
 
     /// Comes back with the secret of one number, and is given that of another.
     async fn back(&self, shown: u8, given: u8) -> Result<Admitted, StreamEnd> {
-        self.admission.resume(&request(&credential(shown), &credential(given))).await
+        self.admission
+            .resume(&request(&credential(shown), &credential(given)))
+            .await
     }
 
     async fn told(&self, shown: u8) -> EndReason {
@@ -91,11 +97,17 @@ async fn who_was_let_in_comes_back_with_one_write_and_no_token() {
     assert_eq!(stage.server.writes(), writes + 1);
     assert_eq!(stage.connections(), 1);
     assert_eq!(stage.status().grants[0].uses_left, 0);
-    assert_eq!(stage.enter().await.unwrap_err().reason, EndReason::TokenRefused, "the token stays used");
+    assert_eq!(
+        stage.enter().await.unwrap_err().reason,
+        EndReason::TokenRefused,
+        "the token stays used"
+    );
     assert_eq!(stage.audited(), [["Resumed", "", "ann"]]);
     let written = stage.server.0.lock().session.to_string();
     for number in [1, 2] {
-        assert!(!written.contains(&credential(number).text()[..43]) && !written.contains(&credential(number).text()[43..]));
+        assert!(
+            !written.contains(&credential(number).text()[..43]) && !written.contains(&credential(number).text()[43..])
+        );
     }
 }
 
@@ -226,7 +238,11 @@ async fn nobody_comes_back_who_left_for_good_was_idle_or_has_no_right_any_more()
     stage.ends(admitted, EndReason::ViewerLeft, Departure::MayReturn).await;
     stage.server.0.lock().allowed = false;
     tokio::time::advance(Duration::from_mins(1)).await;
-    assert_eq!(stage.told(1).await, EndReason::AccessWithdrawn, "rights are asked for again");
+    assert_eq!(
+        stage.told(1).await,
+        EndReason::AccessWithdrawn,
+        "rights are asked for again"
+    );
 }
 
 #[tokio::test]
@@ -348,6 +364,10 @@ async fn a_kept_place_counts_at_a_console_that_carries_one_viewer() {
 
     let own = away_from_one_viewer().await;
     let _elsewhere = own.enter().await.unwrap();
-    assert_eq!(own.connections(), 1, "the same user by another way takes their own place");
+    assert_eq!(
+        own.connections(),
+        1,
+        "the same user by another way takes their own place"
+    );
     assert_eq!(own.told(1).await, EndReason::ResumeRefused);
 }

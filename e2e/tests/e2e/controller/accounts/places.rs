@@ -84,7 +84,11 @@ pub(super) fn of_console() -> Vec<Write> {
         ),
         write_of(
             "two places of one use",
-            json!([place("kept", "old"), place_by_token(), with(place_by_token(), "/id", json!("more"))]),
+            json!([
+                place("kept", "old"),
+                place_by_token(),
+                with(place_by_token(), "/id", json!("more"))
+            ]),
             &streams,
             &used,
         ),
@@ -97,7 +101,11 @@ pub(super) fn of_console() -> Vec<Write> {
         write(
             "another credential of a place",
             How::ReplaceStatus,
-            places(json!([with(place("kept", "old"), "/successors", json!(["c".repeat(64)]))])),
+            places(json!([with(
+                place("kept", "old"),
+                "/successors",
+                json!(["c".repeat(64)])
+            )])),
         ),
         write(
             "a place's user",
@@ -117,12 +125,18 @@ pub(super) fn of_console() -> Vec<Write> {
         write(
             "the groups of who was let in",
             How::ReplaceStatus,
-            status_of_open(json!({"grants": [grant("one", 2), with(grant("spent", 0), "/groups", json!(["system:masters"]))]})),
+            status_of_open(
+                json!({"grants": [grant("one", 2), with(grant("spent", 0), "/groups", json!(["system:masters"]))]}),
+            ),
         ),
         write(
             "a place in a session that is over",
             How::ReplaceStatus,
-            with(session("over", &json!({})), "/status", json!({"resumes": [place("kept", "old")]})),
+            with(
+                session("over", &json!({})),
+                "/status",
+                json!({"resumes": [place("kept", "old")]}),
+            ),
         ),
     ]
 }
