@@ -1,7 +1,12 @@
 //! Reasons and messages of conditions for what keeps a desktop from running.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::{
+    core::v1::{ContainerStateTerminated, ContainerStatus, PersistentVolumeClaim, Pod},
+    storage::v1::StorageClass,
+};
 
 use super::{
     applied::CrashLoop,
@@ -161,8 +166,12 @@ pub fn of_home(
         }
         _ => {}
     }
-    let classes = &references.storage_classes;
     let name = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    Some(of_class(name, home, &references.storage_classes))
+}
+
+/// What a claim with the name of this class waits for.
+fn of_class(name: Option<&str>, home: &Home, classes: &[Arc<StorageClass>]) -> Explained<StorageReason> {
     let class = name.and_then(|name| {
         classes
             .iter()
@@ -173,7 +182,7 @@ pub fn of_home(
         .filter_map(|class| class.metadata.name.as_deref())
         .collect::<Vec<_>>()
         .join(", ");
-    Some(match (name, class) {
+    match (name, class) {
         (Some(name), None) if !name.is_empty() => (
             StorageReason::StorageClassNotFound,
             format!(
@@ -200,7 +209,7 @@ pub fn of_home(
                 home.name
             ),
         ),
-    })
+    }
 }
 
 /// Why a Pod that exists is not ready; nothing when it only takes its time.
@@ -290,26 +299,9 @@ fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {
     let said = waiting
         .and_then(|waiting| waiting.message.as_deref())
         .unwrap_or_default();
-    let image = &container.image;
-    match reason {
-        "ErrImagePull"
-        | "ImagePullBackOff"
-        | "InvalidImageName"
-        | "ErrImageNeverPull"
-        | "ImageInspectError"
-        | "RegistryUnavailable" => {
-            return Some((
-                PodReason::ImagePullError,
-                format!(
-                    "The image {image} cannot be pulled: {said}. Correct spec.image, or give access to its registry by \
-                     spec.podOverrides.spec.imagePullSecrets."
-                ),
-            ));
-        }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            return Some(cannot_start(&container.name, said));
-        }
-        _ => {}
+    let waits = of_waiting(container, reason, said);
+    if waits.is_some() {
+        return waits;
     }
     let current = container.state.as_ref().and_then(|state| state.terminated.as_ref());
     let last = container
@@ -321,6 +313,34 @@ fn of_container(container: &ContainerStatus) -> Option<Explained<PodReason>> {
     if container.ready || container.started == Some(true) || container.name != CONTAINER_NAME && reason.is_empty() {
         return None;
     }
+    of_end(container, ended, reason)
+}
+
+/// Why a container cannot be started now.
+fn of_waiting(container: &ContainerStatus, reason: &str, said: &str) -> Option<Explained<PodReason>> {
+    let image = &container.image;
+    match reason {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable" => Some((
+            PodReason::ImagePullError,
+            format!(
+                "The image {image} cannot be pulled: {said}. Correct spec.image, or give access to its registry by \
+                 spec.podOverrides.spec.imagePullSecrets."
+            ),
+        )),
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            Some(cannot_start(&container.name, said))
+        }
+        _ => None,
+    }
+}
+
+/// Why a container has ended. `reason` is why it waits now.
+fn of_end(container: &ContainerStatus, ended: &ContainerStateTerminated, reason: &str) -> Option<Explained<PodReason>> {
     match ended.reason.as_deref() {
         Some("OOMKilled") => {
             return Some((

@@ -37,105 +37,129 @@ const STOPPED_PARTS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
 const RESIDENT_GOAL: f64 = 150.0;
 const RESTART_GOAL: f64 = 30.0;
 
+/// A run with so many objects.
+struct Run {
+    count: u32,
+    how: String,
+}
+
+impl Run {
+    fn figure(&self, name: &str, value: f64, unit: &'static str) -> Figure {
+        Figure::new(format!("{} VmAccess: {name}", self.count), value, unit, &self.how)
+    }
+
+    /// A figure with a goal for 10,000 objects.
+    fn figure_at_most(&self, name: &str, value: f64, unit: &'static str, goal: f64) -> Figure {
+        let figure = self.figure(name, value, unit);
+        if self.count == 10_000 {
+            figure.at_most(goal)
+        } else {
+            figure
+        }
+    }
+}
+
 pub(crate) async fn run(count: u32, summary: &mut Summary) -> Result<()> {
-    let how = format!("BENCH_SIZES={count} make bench");
+    let run = Run {
+        count,
+        how: format!("BENCH_SIZES={count} make bench"),
+    };
     let cluster = Cluster::control_plane(&format!("bench-{count}"), &["kubevirt"])?;
     for part in STOPPED_PARTS {
         cluster.stop(part)?;
     }
-    let client = cluster.client().await?;
-    let mark = cluster.audit().mark()?;
-    let mut controller = Controller::start(&cluster.kubeconfig, None, &format!("controller-{count}.log"))?;
+    run.first(&cluster, summary).await?;
+    run.successor(&cluster, summary).await
+}
 
-    let began = Instant::now();
-    create(&client, count).await?;
-    let created = began.elapsed();
-    let writes = settle(&cluster, mark, count, &mut controller).await?;
-    let first = writes
-        .first()
-        .context("the controller wrote nothing")?
-        .request_received_timestamp;
-    let last = writes
-        .last()
-        .context("the controller wrote nothing")?
-        .request_received_timestamp;
-    let settled = last.duration_since(first).as_secs_f64();
-    let figure = |name: &str, value: f64, unit| Figure::new(format!("{count} VmAccess: {name}"), value, unit, &how);
-    summary.add(figure("creating them took the load", created.as_secs_f64(), "s"));
-    summary.add(figure("first to last write of the controller", settled, "s"));
-    summary.add(figure(
-        "writes of the controller per object",
-        per_object(writes.len(), count),
-        "writes",
-    ));
-    // On a busy machine the API server lets some time out; the controller tries them again.
-    let refused = writes.iter().filter(|write| write.code() >= 400);
-    summary.add(figure(
-        "writes of the controller that failed",
-        per_object(refused.count(), 1),
-        "writes",
-    ));
-    summary.add(figure(
-        "CPU of the controller until settled",
-        controller.cpu_seconds()?,
-        "s",
-    ));
-    let resident = figure(
-        "memory of the controller when settled",
-        controller.resident_megabytes()?,
-        "MB RSS",
-    );
-    summary.add(if count == 10_000 {
-        resident.at_most(RESIDENT_GOAL)
-    } else {
-        resident
-    });
-    controller.stop().await?;
+impl Run {
+    /// Objects are created beside a controller.
+    async fn first(&self, cluster: &Cluster, summary: &mut Summary) -> Result<()> {
+        let count = self.count;
+        let client = cluster.client().await?;
+        let mark = cluster.audit().mark()?;
+        let mut controller = Controller::start(&cluster.kubeconfig, None, &format!("controller-{count}.log"))?;
 
-    let mark = cluster.audit().mark()?;
-    let began = Instant::now();
-    let successor = Controller::start(&cluster.kubeconfig, None, &format!("controller-{count}-restarted.log"))?;
-    wait::until(
-        "every object to be reconciled by the successor",
-        WAIT_TIMEOUT,
-        || async {
-            let reconciles = successor.reconciles().await?;
-            Ok(if reconciles >= u64::from(count) {
-                Seen::Done(())
-            } else {
-                Seen::NotYet(format!("{reconciles} reconciles"))
-            })
-        },
-    )
-    .await?;
-    let restarted = figure(
-        "start of a successor until all are settled",
-        began.elapsed().as_secs_f64(),
-        "s",
-    );
-    summary.add(if count == 10_000 {
-        restarted.at_most(RESTART_GOAL)
-    } else {
-        restarted
-    });
-    summary.add(figure(
-        "most memory that the successor ever had",
-        successor.peak_megabytes()?,
-        "MB RSS",
-    ));
-    let resident = figure(
-        "memory of the successor when settled",
-        successor.resident_megabytes()?,
-        "MB RSS",
-    );
-    summary.add(if count == 10_000 {
-        resident.at_most(RESIDENT_GOAL)
-    } else {
-        resident
-    });
-    let writes = controller_writes(cluster.audit().since(mark)?);
-    summary.add(figure("writes of the successor", per_object(writes.len(), 1), "writes").at_most(0.0));
-    successor.stop().await
+        let began = Instant::now();
+        create(&client, count).await?;
+        let created = began.elapsed();
+        let writes = settle(cluster, mark, count, &mut controller).await?;
+        let first = writes
+            .first()
+            .context("the controller wrote nothing")?
+            .request_received_timestamp;
+        let last = writes
+            .last()
+            .context("the controller wrote nothing")?
+            .request_received_timestamp;
+        let settled = last.duration_since(first).as_secs_f64();
+        summary.add(self.figure("creating them took the load", created.as_secs_f64(), "s"));
+        summary.add(self.figure("first to last write of the controller", settled, "s"));
+        summary.add(self.figure(
+            "writes of the controller per object",
+            per_object(writes.len(), count),
+            "writes",
+        ));
+        // On a busy machine the API server lets some time out; the controller tries them again.
+        let refused = writes.iter().filter(|write| write.code() >= 400);
+        summary.add(self.figure(
+            "writes of the controller that failed",
+            per_object(refused.count(), 1),
+            "writes",
+        ));
+        summary.add(self.figure("CPU of the controller until settled", controller.cpu_seconds()?, "s"));
+        summary.add(self.figure_at_most(
+            "memory of the controller when settled",
+            controller.resident_megabytes()?,
+            "MB RSS",
+            RESIDENT_GOAL,
+        ));
+        controller.stop().await
+    }
+
+    /// Another controller takes over what is settled.
+    async fn successor(&self, cluster: &Cluster, summary: &mut Summary) -> Result<()> {
+        let count = self.count;
+        let mark = cluster.audit().mark()?;
+        let began = Instant::now();
+        let successor = Controller::start(&cluster.kubeconfig, None, &format!("controller-{count}-restarted.log"))?;
+        wait::until(
+            "every object to be reconciled by the successor",
+            WAIT_TIMEOUT,
+            || async {
+                let reconciles = successor.reconciles().await?;
+                Ok(if reconciles >= u64::from(count) {
+                    Seen::Done(())
+                } else {
+                    Seen::NotYet(format!("{reconciles} reconciles"))
+                })
+            },
+        )
+        .await?;
+        summary.add(self.figure_at_most(
+            "start of a successor until all are settled",
+            began.elapsed().as_secs_f64(),
+            "s",
+            RESTART_GOAL,
+        ));
+        summary.add(self.figure(
+            "most memory that the successor ever had",
+            successor.peak_megabytes()?,
+            "MB RSS",
+        ));
+        summary.add(self.figure_at_most(
+            "memory of the successor when settled",
+            successor.resident_megabytes()?,
+            "MB RSS",
+            RESIDENT_GOAL,
+        ));
+        let writes = controller_writes(cluster.audit().since(mark)?);
+        summary.add(
+            self.figure("writes of the successor", per_object(writes.len(), 1), "writes")
+                .at_most(0.0),
+        );
+        successor.stop().await
+    }
 }
 
 async fn create(client: &Client, count: u32) -> Result<()> {
