@@ -76,8 +76,8 @@ mod tests {
     /// `desired` with the type of `live`, which somebody else decides, at the version of `live`.
     fn repeat_type(desired: &Service, live: &Service) -> Service {
         let mut repeated = desired.clone();
-        let type_of = |service: &Service| service.spec.as_ref().and_then(|spec| spec.type_.clone());
-        repeated.spec.as_mut().unwrap().type_ = type_of(live);
+        let type_of_live = live.spec.as_ref().and_then(|spec| spec.type_.clone());
+        repeated.spec.as_mut().unwrap().type_ = type_of_live;
         repeated.metadata.resource_version = live.resource_version();
         repeated
     }
