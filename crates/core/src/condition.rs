@@ -97,7 +97,11 @@ pub fn conditions(
             let status: &'static str = finding.status.into();
             let since = old
                 .iter()
-                .find(|old| old.type_ == finding.type_ && old.status == status && old.last_transition_time.0 > Timestamp::UNIX_EPOCH)
+                .find(|old| {
+                    old.type_ == finding.type_
+                        && old.status == status
+                        && old.last_transition_time.0 > Timestamp::UNIX_EPOCH
+                })
                 .map_or_else(|| now.clone(), |old| old.last_transition_time.clone());
             Condition {
                 type_: finding.type_.to_owned(),
@@ -173,7 +177,12 @@ mod tests {
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
             observed_generation: None,
         };
-        let found = conditions(vec![NewCondition::new_unknown("Ready", "X", "")], Some(1), &[unseen], at(10));
+        let found = conditions(
+            vec![NewCondition::new_unknown("Ready", "X", "")],
+            Some(1),
+            &[unseen],
+            at(10),
+        );
         assert_eq!(found[0].last_transition_time, Time(at(10)));
     }
 

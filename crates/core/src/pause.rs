@@ -92,18 +92,30 @@ mod tests {
         for value in ["false", "", "yes", "True"] {
             assert_eq!(pause_of(&annotated(value), false), None, "{value}");
         }
-        assert_eq!(pause_of(&ObjectMeta::default(), true), Some(Pause::PausedByConfiguration));
+        assert_eq!(
+            pause_of(&ObjectMeta::default(), true),
+            Some(Pause::PausedByConfiguration)
+        );
         assert_eq!(pause_of(&ObjectMeta::default(), false), None);
     }
 
     #[test]
     fn it_is_said_once_and_beside_what_was_said_before() {
-        let before = conditions(vec![NewCondition::new_true("Ready", "Running", "It runs.")], Some(1), &[], at(1));
+        let before = conditions(
+            vec![NewCondition::new_true("Ready", "Running", "It runs.")],
+            Some(1),
+            &[],
+            at(1),
+        );
         for pause in Pause::iter() {
             let (paused, event) = paused_conditions(&before, pause, "It waits.", at(2)).unwrap();
             assert_eq!(paused[0], before[0]);
             assert_eq!(
-                (paused[1].type_.as_str(), paused[1].reason.as_str(), paused[1].observed_generation),
+                (
+                    paused[1].type_.as_str(),
+                    paused[1].reason.as_str(),
+                    paused[1].observed_generation
+                ),
                 (PAUSED, pause.into(), None)
             );
             assert!(paused[1].message.ends_with("It waits."));

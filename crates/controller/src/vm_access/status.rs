@@ -24,7 +24,13 @@ pub(super) async fn write(
     status: &VmAccessStatus,
     context: &Context,
 ) -> Result<Option<Duration>, WriteError> {
-    write_as(vm_access, status, transition(vm_access.status.as_ref(), status), context).await
+    write_as(
+        vm_access,
+        status,
+        transition(vm_access.status.as_ref(), status),
+        context,
+    )
+    .await
 }
 
 /// Says that the object is paused, once, and leaves the rest of its status as it is.
@@ -39,7 +45,9 @@ pub(super) async fn write_paused(vm_access: &VmAccess, pause: Pause, context: &C
         return Ok(());
     };
     let status = VmAccessStatus { conditions, ..old };
-    write_as(vm_access, &status, Transition::now(event), context).await.map(drop)
+    write_as(vm_access, &status, Transition::now(event), context)
+        .await
+        .map(drop)
 }
 
 async fn write_as(

@@ -435,7 +435,12 @@ async fn a_paused_object_gets_one_write_that_says_so() {
     context.reconcile(&paused).await.unwrap();
     assert_eq!(told(&calls), ["APPLY services/web-1-a"]);
     let last = statuses(&calls).pop().unwrap();
-    let types: Vec<_> = last["conditions"].as_array().unwrap().iter().map(|found| &found["type"]).collect();
+    let types: Vec<_> = last["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| &found["type"])
+        .collect();
     assert!(!types.contains(&&json!("Paused")), "{last}");
 }
 

@@ -73,7 +73,9 @@ pub(super) async fn write_paused(workspace: &VncWorkspace, pause: Pause, context
         return Ok(());
     };
     let new = VncWorkspaceStatus { conditions, ..status };
-    let written = writer(context).write(workspace, old.as_ref(), &new, Transition::now(event)).await;
+    let written = writer(context)
+        .write(workspace, old.as_ref(), &new, Transition::now(event))
+        .await;
     written.map(drop)
 }
 

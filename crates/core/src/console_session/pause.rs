@@ -81,7 +81,11 @@ mod tests {
 
     #[test]
     fn it_is_not_deleted() {
-        let over = reconciled(ready(json!({"ttlAfterFinished": "0s"})), &references(&json!({})), at(3600));
+        let over = reconciled(
+            ready(json!({"ttlAfterFinished": "0s"})),
+            &references(&json!({})),
+            at(3600),
+        );
         let kept = held(&over, 9999);
         assert_eq!((kept.delete, kept.next), (false, None));
         assert_eq!(Some(kept.status), over.status);

@@ -4,8 +4,8 @@ use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
 use novasphere_crd::{
-    CloseReason, Condition, ConsoleInput, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase, SessionTargetKind,
-    condition as types,
+    CloseReason, Condition, ConsoleInput, ConsoleSession, ConsoleSessionStatus, SessionEndpoints, SessionPhase,
+    SessionTargetKind, condition as types,
 };
 
 use super::{

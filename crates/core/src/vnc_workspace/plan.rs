@@ -49,7 +49,7 @@ pub struct SyncPlan {
     /// What follows once the objects are applied.
     pub then: Followup,
     /// The snapshot for which a time of the schedule has come.
-    pub backup: Option<SnapshotPlan>,
+    pub backup: Option<Box<SnapshotPlan>>,
     /// The snapshots beyond those that are kept, as far as their time has come.
     pub expired_snapshots: Vec<Arc<VolumeSnapshot>>,
 }
@@ -121,7 +121,7 @@ pub fn plan(
             InvalidPod::Delete
         },
         then: followup(&snapshots, decision, now),
-        backup: scheduled(&snapshots, decision, now),
+        backup: scheduled(&snapshots, decision, now).map(Box::new),
         expired_snapshots: expired,
         owner,
     })

@@ -1,3 +1,4 @@
+use novasphere_crd::VmAccess;
 use serde_json::{Value, json};
 
 use super::*;

@@ -78,7 +78,10 @@ async fn applied_again(fixture: &SessionFixture<'_>, name: &str, fields: &Value)
         }
     }
     let found = status(&session)?;
-    ensure!(found.grants.is_empty() && found.endpoints.is_none(), "{name}: {found:?}");
+    ensure!(
+        found.grants.is_empty() && found.endpoints.is_none(),
+        "{name}: {found:?}"
+    );
     let granted = grant_token(&fixture.sessions(), name, Grant::to("ann")).await;
     ensure!(granted.is_err(), "{name} gives a token after its end");
     session.uid().context("it has a UID")
@@ -93,7 +96,10 @@ async fn unseen() -> Result<()> {
         has(&read, ("Ready", "Unknown", "Pending")).map_err(anyhow::Error::msg)?;
         let controller = fixture.controller().await?;
         let ready = fixture.ready("view").await?;
-        let since = status(&ready)?.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let since = status(&ready)?
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready");
         ensure!(
             since.is_some_and(|ready| ready.last_transition_time.0 > Timestamp::UNIX_EPOCH),
             "{since:?}"

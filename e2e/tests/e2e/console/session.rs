@@ -94,7 +94,11 @@ async fn life() -> Result<()> {
         fixture.change("view", json!({"revoked": true})).await?;
         let over = fixture.condition("view", "Closed", "True", "Revoked").await?;
         // An end that was asked for is no failure: programs that wait for objects go on.
-        ensure!(has(&over, ("Ready", "False")).is_err() && has(&over, ("Stalled", "True")).is_err(), "{:?}", over.status);
+        ensure!(
+            has(&over, ("Ready", "False")).is_err() && has(&over, ("Stalled", "True")).is_err(),
+            "{:?}",
+            over.status
+        );
         ensure!(
             status(&over)?.close_reason == Some(CloseReason::Revoked),
             "{:?}",

@@ -183,11 +183,9 @@ async fn is_as_wanted(context: &Context<'_>, change: Change) -> Result<Result<()
     }
     let object = context.api::<VmAccess>().get_opt(NAME).await?;
     match (change, object) {
-        (Change::Create, Some(object)) => {
-            Ok(has(&object, ("VirtualMachineReady", "True", "Running"))
-                .and_then(|()| has(&object, ("Ready", "True")))
-                .and_then(|()| tells_details(&object)))
-        }
+        (Change::Create, Some(object)) => Ok(has(&object, ("VirtualMachineReady", "True", "Running"))
+            .and_then(|()| has(&object, ("Ready", "True")))
+            .and_then(|()| tells_details(&object))),
         (Change::Update, Some(object)) => {
             Ok(has(&object, ("VirtualMachineReady", "True", "Stopped")).and_then(|()| has(&object, ("Ready", "True"))))
         }
@@ -208,9 +206,14 @@ async fn is_as_wanted(context: &Context<'_>, change: Change) -> Result<Result<()
 
 /// Where the machine runs and its addresses: they may follow a status that says "Running" by some seconds.
 fn tells_details(object: &VmAccess) -> Result<(), String> {
-    let machine = object.status.as_ref().and_then(|status| status.virtual_machine.as_ref());
+    let machine = object
+        .status
+        .as_ref()
+        .and_then(|status| status.virtual_machine.as_ref());
     let tells = machine.is_some_and(|machine| machine.node_name.is_some() && !machine.interfaces.is_empty());
-    tells.then_some(()).ok_or_else(|| "the status has no node or address".to_owned())
+    tells
+        .then_some(())
+        .ok_or_else(|| "the status has no node or address".to_owned())
 }
 
 fn belongs_to_vm_access(object: &Value) -> bool {

@@ -67,7 +67,13 @@ async fn object() -> Result<()> {
         );
 
         annotate(fixture, Value::Null).await?;
-        wait_for::<VmAccess>(fixture.context, TARGET, ("VirtualMachineReady", "True", "Stopped"), wait::SHORT).await?;
+        wait_for::<VmAccess>(
+            fixture.context,
+            TARGET,
+            ("VirtualMachineReady", "True", "Stopped"),
+            wait::SHORT,
+        )
+        .await?;
         let resumed = fixture.context.api::<VmAccess>().get(TARGET).await?;
         ensure!(has(&resumed, ("Paused", "True")).is_err(), "{:?}", resumed.status);
         controller.stop().await
@@ -80,7 +86,9 @@ async fn all() -> Result<()> {
     with_target("controller::pause::all", json!({}), async |fixture| {
         let controller = fixture.controller().await?;
         for name in ["expires", "revoked"] {
-            fixture.make(name, json!({"duration": "40s", "ttlAfterFinished": "0s"})).await?;
+            fixture
+                .make(name, json!({"duration": "40s", "ttlAfterFinished": "0s"}))
+                .await?;
             fixture.ready(name).await?;
         }
         controller.stop().await?;
@@ -90,7 +98,9 @@ async fn all() -> Result<()> {
         let condition = ("Paused", "True", "PausedByConfiguration");
         wait_for::<VmAccess>(fixture.context, TARGET, condition, wait::SHORT).await?;
         fixture.make("new", json!({})).await?;
-        let new = fixture.condition("new", "Paused", "True", "PausedByConfiguration").await?;
+        let new = fixture
+            .condition("new", "Paused", "True", "PausedByConfiguration")
+            .await?;
         ensure!(has(&new, ("Ready", "True")).is_err(), "{:?}", new.status);
         stop_machine(fixture).await?;
         fixture.change("revoked", json!({"revoked": true})).await?;

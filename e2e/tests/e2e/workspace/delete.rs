@@ -199,7 +199,13 @@ async fn bring(context: &Context<'_>, desk: &Desk) -> Result<()> {
         }
         State::Expired => {
             change::<VncWorkspace>(context, name, &json!({"lifecycle": {"maxLifetime": "1s"}})).await?;
-            wait_for::<VncWorkspace>(context, name, ("StorageReady", "False", "TakingSnapshot"), TOGETHER_TIMEOUT).await?;
+            wait_for::<VncWorkspace>(
+                context,
+                name,
+                ("StorageReady", "False", "TakingSnapshot"),
+                TOGETHER_TIMEOUT,
+            )
+            .await?;
         }
         State::Invalid => {
             let weak = json!({"podOverrides": {"spec": {"hostNetwork": true}}});

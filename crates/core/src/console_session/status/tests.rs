@@ -197,7 +197,11 @@ fn an_end_is_final_and_forgets_its_tokens() {
     session.metadata.generation = Some(2);
     let session = reconciled(session, &references(&json!({})), at(10));
     insta::assert_yaml_snapshot!("revoked", session.status);
-    assert_eq!(kstatus(&session), "Current", "nobody waits for it, and nothing is wrong with it");
+    assert_eq!(
+        kstatus(&session),
+        "Current",
+        "nobody waits for it, and nothing is wrong with it"
+    );
 }
 
 #[test]
@@ -240,13 +244,20 @@ fn a_session_with_an_absolute_end_lasts_until_then() {
 
     let mut earlier = lasting.clone();
     earlier.spec.not_after = Some(novasphere_crd::Time(at(600)));
-    assert_eq!(outcome(&earlier, &good, &[], at(60)).status.expires_at.unwrap().0, at(600));
+    assert_eq!(
+        outcome(&earlier, &good, &[], at(60)).status.expires_at.unwrap().0,
+        at(600)
+    );
     let over = reconciled(lasting, &good, at(7200)).status.unwrap();
     assert_eq!(over.close_reason, Some(CloseReason::Expired));
 
     let short = references(&json!({"maxSessionDuration": "30m"}));
     let bounded = reconciled(session(json!({"notAfter": at(7200).to_string()})), &short, at(0));
-    assert_eq!(bounded.status.unwrap().expires_at.unwrap().0, at(1800), "the target's limit holds");
+    assert_eq!(
+        bounded.status.unwrap().expires_at.unwrap().0,
+        at(1800),
+        "the target's limit holds"
+    );
 }
 
 #[test]
@@ -254,7 +265,10 @@ fn a_session_that_is_made_again_after_its_end_gives_nothing() {
     let good = references(&json!({}));
     let again = reconciled(session(json!({"notAfter": at(-60).to_string()})), &good, at(0));
     let status = again.status.as_ref().unwrap();
-    assert_eq!(words(&status.conditions), ["TargetReady=True Running", "Closed=True Expired"]);
+    assert_eq!(
+        words(&status.conditions),
+        ["TargetReady=True Running", "Closed=True Expired"]
+    );
     assert_eq!(
         (status.phase, status.started_at.as_ref(), status.policy.as_ref()),
         (Some(SessionPhase::Expired), None, None)
@@ -350,10 +364,7 @@ fn a_maker_can_close_what_it_made() {
     let closed = close(&session, CloseReason::Finished, at(9));
     assert_eq!(
         words(&closed.conditions),
-        [
-            "TargetReady=True Running",
-            "Closed=True Finished"
-        ]
+        ["TargetReady=True Running", "Closed=True Finished"]
     );
     let mut session = session;
     session.status = Some(closed.clone());

@@ -12,10 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        limits::MachineLimits,
-        reason::VirtualMachineReason,
-        references::Apis,
-        run_strategy::RunStrategy,
+        limits::MachineLimits, reason::VirtualMachineReason, references::Apis, run_strategy::RunStrategy,
         validated::MachineUnavailable,
     },
     *,

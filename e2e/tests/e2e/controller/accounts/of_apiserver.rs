@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     How, Write,
     objects::{api_service, grant, session, with},
-    write,
+    places, write,
 };
 
 /// What the aggregated API may not.
