@@ -34,6 +34,8 @@ CARGO_SHEAR := $(call tool,cargo-shear)
 HADOLINT := $(call tool,hadolint)
 KOSOKU := $(call tool,kosoku)
 SYFT := $(call tool,syft)
+# Out of Debian's package, without a version of ours.
+PROMTOOL := $(NOVASPHERE_CACHE)/tools/promtool/promtool
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
@@ -188,6 +190,9 @@ verify-structure: rust ## Check which crate imports which, and that type names a
 verify-links: rust ## Check the links of the documents
 	@$(STEP) "links" $(XTASK) links
 
+$(PROMTOOL): | packages
+	@$(STEP) "install $(@F)" hack/install-promtool $(@D)
+
 .PHONY: audit
 audit: $(CARGO_DENY) ## Look for known vulnerabilities (needs the advisory database from the internet)
 	$(CARGO_DENY) check advisories
@@ -203,7 +208,7 @@ test: build test-bed test-go test-storage test-manifests test-unit test-bench ##
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-sbom test-autobahn test-dev test-deploy test-demo test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-monitoring test-autobahn test-dev test-deploy test-demo test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -249,6 +254,10 @@ test-docker: $(HADOLINT) ## Test `docker-build` as far as it goes without a cont
 .PHONY: test-sbom
 test-sbom: build $(SYFT) ## Test `sbom` with the program and its image
 	@$(STEP) "sbom in small" hack/sbom $(SYFT) $(VERSION) $(IMAGE_ARCHIVE)
+
+.PHONY: test-monitoring
+test-monitoring: $(PROMTOOL) ## Test the alerts with promtool, and the queries of the dashboard
+	@$(STEP) "alerts, dashboard" hack/test-monitoring $(PROMTOOL)
 
 .PHONY: test-dev
 test-dev: packages ## Test `dev` on a control plane

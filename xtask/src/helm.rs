@@ -62,7 +62,10 @@ impl Helm {
             .args(["template", RELEASE])
             .arg(&chart)
             .args(["--namespace", NAMESPACE, "--kube-version", KUBE_VERSION])
-            .args(["--set", "crds.install=false,metrics.serviceMonitor.enabled=true"]);
+            .args([
+                "--set",
+                "crds.install=false,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true",
+            ]);
         // Settings and plug-ins of the user change nothing.
         for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(home, folder.path().join(home));

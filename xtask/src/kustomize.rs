@@ -65,7 +65,7 @@ const FOLDERS: &[Folder] = &[
     },
     Folder {
         name: "prometheus",
-        kinds: &[("ServiceMonitor", "service_monitor")],
+        kinds: &[("ServiceMonitor", "service_monitor"), ("PrometheusRule", "")],
         is_optional: true,
         comment: "# Needs the Prometheus operator.\n",
     },
@@ -223,7 +223,8 @@ mod tests {
                             ---\nkind: ClusterRole\nmetadata: {name: novasphere-controller, labels: {app.kubernetes.io/component: controller}}\n\
                             ---\nkind: Role\nmetadata: {name: novasphere-controller, labels: {app.kubernetes.io/component: controller}}\n\
                             ---\nkind: NetworkPolicy\nmetadata: {name: x, labels: {app.kubernetes.io/component: controller}}\n\
-                            ---\nkind: ServiceMonitor\nmetadata: {name: x, labels: {app.kubernetes.io/component: controller}}\n";
+                            ---\nkind: ServiceMonitor\nmetadata: {name: x, labels: {app.kubernetes.io/component: controller}}\n\
+                            ---\nkind: PrometheusRule\nmetadata: {name: novasphere-alerts}\n";
 
     fn rendered() -> BTreeMap<String, String> {
         let files = files(RENDERED).unwrap().into_iter();
@@ -243,6 +244,7 @@ mod tests {
             [
                 "config/console/metrics_service.yaml",
                 "config/network-policy/controller.yaml",
+                "config/prometheus/alerts.yaml",
                 "config/prometheus/controller_service_monitor.yaml",
                 "config/rbac/controller_role.yaml",
                 "config/rbac/viewer_role.yaml"

@@ -19,6 +19,7 @@ mod roles;
 mod samples;
 mod source_map;
 mod type_names;
+mod versions;
 mod yaml;
 
 use std::{
@@ -49,7 +50,8 @@ enum Task {
         #[arg(long, env = "HELM")]
         helm: Option<PathBuf>,
     },
-    /// Check that relative links of Markdown files name files, that the source map is complete, and that tests that are named exist
+    /// Check that relative links of Markdown files name files, that the source map is complete, that tests that are named exist, and that
+    /// versions agree
     Links,
     /// Check that no crate imports what the map of crates forbids, that type names are unique, and that labels of metrics are known
     Structure,
@@ -96,6 +98,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             links::broken(&root)?,
             source_map::missing_folders(&root)?,
             named_tests::missing(&root)?,
+            versions::differing(&root)?,
         ]
         .concat(),
         Task::CompareRenders { helm, kustomize } => compare_renders::differences(helm, kustomize)?,

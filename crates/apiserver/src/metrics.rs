@@ -1,6 +1,9 @@
 //! Metrics of the aggregated API.
 
-use http::StatusCode;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use novasphere_runtime::metrics::HttpMetrics;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -8,6 +11,9 @@ use prometheus_client::{
 };
 
 use crate::route::{Route, Subresource};
+
+/// The metrics of this module as queries name them. `docs/monitoring.md` has all.
+pub const NAMES: [&str; 1] = ["novasphere_api_requests_total"];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Labels {
@@ -19,12 +25,16 @@ struct Labels {
 #[derive(Clone, Debug, Default)]
 pub struct ApiMetrics {
     requests: Family<Labels, Counter>,
+    http: HttpMetrics,
 }
 
 impl ApiMetrics {
-    /// Makes them and enters them.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+    /// Makes them and enters them; `http` is entered already.
+    pub fn register(registry: &mut Registry, http: HttpMetrics) -> Self {
+        let metrics = Self {
+            http,
+            ..Self::default()
+        };
         registry.register(
             "novasphere_api_requests",
             "Requests to the aggregated API, by resource and HTTP status",
@@ -34,7 +44,7 @@ impl ApiMetrics {
     }
 
     /// Counts a request that was answered.
-    pub(crate) fn answered(&self, route: Option<&Route>, code: StatusCode) {
+    pub(crate) fn answered(&self, method: &Method, route: Option<&Route>, code: StatusCode, took: Duration) {
         let resource = match route {
             None => "unknown",
             Some(Route::Object { subresource, .. }) => match subresource {
@@ -47,7 +57,26 @@ impl ApiMetrics {
             Some(Route::OpenApiV2 | Route::OpenApiV3Index | Route::OpenApiV3) => "openapi",
             Some(Route::Root | Route::Groups | Route::Group | Route::Resources) => "discovery",
         };
+        self.http.answered(method, resource, code, took);
         let code = code.as_u16();
         self.requests.get_or_create(&Labels { resource, code }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_counted_by_what_was_asked_for() {
+        let mut registry = Registry::default();
+        let metrics = ApiMetrics::register(&mut registry, HttpMetrics::default());
+        metrics.answered(&Method::GET, Some(&Route::Livez), StatusCode::OK, Duration::ZERO);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let line = format!("{}{{resource=\"health\",code=\"200\"}} 1", NAMES[0]);
+        assert!(text.contains(&line), "{text}");
     }
 }

@@ -56,6 +56,7 @@ pub async fn run(options: ServingOptions<ApiserverConfig>, metrics: ApiMetrics) 
         gateway,
         namespace,
         health,
+        metrics: shown,
         shutdown,
     } = options;
     let client = gateway.client().clone();
@@ -83,6 +84,7 @@ pub async fn run(options: ServingOptions<ApiserverConfig>, metrics: ApiMetrics) 
     let Some(certificate) = certificate(source).await? else {
         return Ok(());
     };
+    certificate.show(TLS_SETTING, &shown);
     if let Certificate::Authority(authority) = &certificate {
         let stopped = shutdown.wait();
         let applier = gateway.applier().with_field_manager(FIELD_MANAGER);

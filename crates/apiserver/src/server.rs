@@ -1,6 +1,6 @@
 //! Which answer a request gets.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -65,6 +65,7 @@ impl RequestHandler for ApiServer {
     }
 
     async fn answer(&self, peer: &TlsPeer, request: Request<Incoming>) -> Response<ResponseBody> {
+        let began = Instant::now();
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let route = Route::read(&method, &path);
@@ -87,7 +88,8 @@ impl RequestHandler for ApiServer {
             }
             error.response()
         });
-        self.metrics.answered(known.as_ref(), response.status());
+        self.metrics
+            .answered(&method, known.as_ref(), response.status(), began.elapsed());
         response
     }
 }

@@ -48,6 +48,7 @@ pub async fn run(options: ServingOptions<ConsoleConfig>) -> Result<(), RunError>
         gateway,
         namespace,
         health,
+        metrics,
         shutdown,
     } = options;
     let listening = health.gate(ReadinessGate::ConsoleListeners);
@@ -75,6 +76,7 @@ pub async fn run(options: ServingOptions<ConsoleConfig>) -> Result<(), RunError>
         let Some(certificate) = certificate(source).await? else {
             return Ok(());
         };
+        certificate.show(TLS_SETTING, &metrics);
         Some(certificate.server_config(TLS_SETTING)?)
     };
     let mut listeners = Listeners::new(shutdown);

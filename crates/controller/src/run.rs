@@ -256,7 +256,7 @@ impl Role {
     }
 
     fn reporter(&self, manager: &str) -> Reporter {
-        Reporter::new(self.client.clone(), manager, &self.instance)
+        Reporter::new(self.client.clone(), manager, &self.instance).counted(self.metrics.clone())
     }
 
     fn vm_access(&self) -> vm_access::Context {

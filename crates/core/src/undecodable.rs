@@ -28,7 +28,8 @@ mod tests {
 
     #[test]
     fn it_is_written_once() {
-        let first = condition(&[], Some(1), "unknown variant", Timestamp::UNIX_EPOCH).unwrap();
+        let made = Timestamp::from_second(1).unwrap();
+        let first = condition(&[], Some(1), "unknown variant", made).unwrap();
         assert_eq!((first.status.as_str(), first.reason.as_str()), ("False", UNDECODABLE));
         let later = Timestamp::from_second(60).unwrap();
         assert_eq!(condition(&[first], Some(1), "unknown variant", later), None);

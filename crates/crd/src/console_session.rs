@@ -142,7 +142,7 @@ pub struct ConsoleSessionSpec {
 
     /// When the session ends (RFC 3339), however often the object is made again: after this time it is over at once. So a manifest that
     /// a program applies again and again, out of a Git repository, gives access until then and not for good. It lasts no longer than the
-    /// target's `maxSessionDuration` from when it is ready. It can be made earlier later, not later. Not with `duration`.
+    /// target's `maxSessionDuration` from when it is ready. Afterwards it can only be moved nearer. Not with `duration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
 

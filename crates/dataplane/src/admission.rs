@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use http::{Method, StatusCode};
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
     resume::ResumeHash,
@@ -186,8 +187,29 @@ pub trait Admission: Send + Sync + 'static {
     fn explain(&self, stream: &StreamInfo) -> impl Future<Output = Option<StreamEnd>> + Send;
 }
 
+/// An answer of the HTTP port.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpAnswer<'a> {
+    /// The method of the request.
+    pub method: &'a Method,
+    /// What was asked for: one of a fixed list.
+    pub route: &'static str,
+    /// The answer.
+    pub status: StatusCode,
+    /// The time that it took.
+    pub took: Duration,
+}
+
 /// Is told what happens, for status, metrics and the audit log. Calls must not block.
 pub trait Observer: Send + Sync + 'static {
+    /// A request at the HTTP port was answered.
+    fn on_answered(&self, _answer: &HttpAnswer<'_>) {}
+    /// A viewer was admitted: a use of their token is claimed. It took this long.
+    fn on_admitted(&self, _transport: Transport, _took: Duration) {}
+    /// The target of an admitted viewer answers, this long after the admission.
+    fn on_target_opened(&self, _protocol: Protocol, _took: Duration) {}
+    /// A target that slept or started answers, this long after the viewer began to wait.
+    fn on_woken(&self, _took: Duration) {}
     /// Somebody begins to connect: a connection of RFB, a request for a WebSocket. A stream or a refusal follows, as a rule.
     fn on_attempt(&self, _transport: Transport) {}
     /// Somebody has come back to the place that they had.

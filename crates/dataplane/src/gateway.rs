@@ -26,7 +26,7 @@ use tokio::{
 
 pub(crate) use self::failure::EntryFailure;
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, Observer, ResumeRequest, TokenSubject},
+    admission::{Admission, AdmissionRequest, Admitted, HttpAnswer, Observer, ResumeRequest, TokenSubject},
     limits::{ConnectionLimiter, HalfOpen, LimitReached},
     peer::Peer,
     registry::{Protocol, Registry, StreamHandle, StreamInfo, Transport},
@@ -65,6 +65,8 @@ impl<A> Clone for Gateway<A> {
 pub(crate) struct Opened {
     pub(crate) admitted: Admitted,
     target: Box<dyn Peer>,
+    /// When the connection to the target was begun.
+    began: Instant,
 }
 
 /// By what a viewer of the page enters a session.
@@ -258,8 +260,12 @@ impl<A: Admission> Gateway<A> {
 
     /// Asks whether a viewer may enter, and can do anything with what they would get.
     pub(crate) async fn admit(&self, request: &AdmissionRequest, until: Instant) -> Result<Admitted, EntryFailure> {
+        let began = Instant::now();
         let failure = match timeout_at(until, self.parts.admission.admit(request)).await {
-            Ok(Ok(admitted)) => return checked(admitted, request.transport),
+            Ok(Ok(admitted)) => {
+                self.observe(|observer| observer.on_admitted(request.transport, began.elapsed()));
+                return checked(admitted, request.transport);
+            }
             Ok(Err(refusal)) => EntryFailure::from(refusal),
             Err(_) => EntryFailure::late(),
         };
@@ -288,6 +294,11 @@ impl<A: Admission> Gateway<A> {
         self.parts.observers.iter().for_each(|observer| tell(observer.as_ref()));
     }
 
+    /// Notes an answer of the HTTP port.
+    pub(crate) fn answered(&self, answer: &HttpAnswer<'_>) {
+        self.observe(|observer| observer.on_answered(answer));
+    }
+
     /// Notes somebody who begins to connect.
     pub(crate) fn began(&self, transport: Transport) {
         self.observe(|observer| observer.on_attempt(transport));
@@ -313,6 +324,8 @@ impl<A: Admission> Gateway<A> {
 
     /// Carries a stream whose handshakes are over, until it ends.
     pub(crate) async fn relay(&self, opened: Opened, viewer: Box<dyn Peer>, client: IpAddr, transport: Transport) {
+        let (protocol, took) = (opened.admitted.protocol, opened.began.elapsed());
+        self.observe(|observer| observer.on_target_opened(protocol, took));
         let handle = self.stream(&opened.admitted, client, transport);
         self.relay_registered(opened, viewer, handle).await;
     }
@@ -343,7 +356,7 @@ impl<A: Admission> Gateway<A> {
         )
     )]
     async fn relay_registered(&self, opened: Opened, viewer: Box<dyn Peer>, mut handle: StreamHandle) {
-        let Opened { admitted, target } = opened;
+        let Opened { admitted, target, .. } = opened;
         let filter = ViewerFilter::new(admitted.protocol, admitted.rules);
         let deadlines = Deadlines {
             expires: Some(admitted.expires),
@@ -432,8 +445,13 @@ fn check(admitted: &Admitted, transport: Transport) -> Result<(), EntryFailure> 
 
 /// Connects to the target of an admitted viewer.
 pub(crate) async fn open_target(admitted: Admitted) -> Result<Opened, EntryFailure> {
+    let began = Instant::now();
     match admitted.target.open(admitted.protocol).await {
-        Ok(target) => Ok(Opened { admitted, target }),
+        Ok(target) => Ok(Opened {
+            admitted,
+            target,
+            began,
+        }),
         Err(error) => Err(EntryFailure::new(error.close(), error.to_string()).of(&admitted)),
     }
 }

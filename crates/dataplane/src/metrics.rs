@@ -4,8 +4,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
+use novasphere_runtime::metrics::HttpMetrics;
 use novasphere_wire::close::StreamEnd;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::{
@@ -16,15 +18,44 @@ use prometheus_client::{
         counter::{ConstCounter, Counter},
         family::Family,
         gauge::ConstGauge,
+        histogram::Histogram,
     },
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 
 use crate::{
-    admission::{EntryRejected, Observer},
+    admission::{EntryRejected, HttpAnswer, Observer},
     limits::{ConnectionLimiter, LimitReached},
-    registry::{Stream, StreamNumber, Transport},
+    registry::{Protocol, Stream, StreamNumber, Transport},
 };
+
+/// The metrics of this module as queries name them; histograms without the ending of their series. `docs/monitoring.md` has all.
+pub const NAMES: [&str; 13] = [
+    "novasphere_console_claim_duration_seconds",
+    "novasphere_console_half_open",
+    "novasphere_console_half_open_limit",
+    "novasphere_console_handshakes_total",
+    "novasphere_console_open_duration_seconds",
+    "novasphere_console_received_bytes_total",
+    "novasphere_console_refusals_total",
+    "novasphere_console_sent_bytes_total",
+    "novasphere_console_session_streams",
+    "novasphere_console_streams",
+    "novasphere_console_streams_closed_total",
+    "novasphere_console_streams_opened_total",
+    "novasphere_console_wake_duration_seconds",
+];
+
+/// Upper bounds in seconds of a claim and of the way to a target: both are some requests within the cluster.
+const OPEN_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
+
+/// Upper bounds in seconds of a wake: a desktop takes some seconds, one whose image has to be pulled minutes.
+const WAKE_BUCKETS: [f64; 10] = [0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Speaking {
+    protocol: &'static str,
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Beginning {
@@ -56,6 +87,10 @@ pub struct StreamMetrics {
     resumed: Family<Beginning, Counter>,
     closed: Family<Ending, Counter>,
     refused: Family<Refusing, Counter>,
+    claims: Family<Beginning, Histogram, fn() -> Histogram>,
+    target_opens: Family<Speaking, Histogram, fn() -> Histogram>,
+    wakes: Histogram,
+    http: HttpMetrics,
     carried: Arc<Carried>,
 }
 
@@ -74,9 +109,9 @@ struct Streams {
 }
 
 impl StreamMetrics {
-    /// Makes the metrics of the gateway behind this gate and registers them.
+    /// Makes the metrics of the gateway behind this gate and registers them; `http` is registered already.
     #[must_use]
-    pub fn register(registry: &mut Registry, limiter: ConnectionLimiter) -> Self {
+    pub fn register(registry: &mut Registry, limiter: ConnectionLimiter, http: HttpMetrics) -> Self {
         let carried = Arc::new(Carried {
             limiter,
             streams: Mutex::default(),
@@ -87,6 +122,10 @@ impl StreamMetrics {
             resumed: Family::default(),
             closed: Family::default(),
             refused: Family::default(),
+            claims: Family::new_with_constructor(|| Histogram::new(OPEN_BUCKETS)),
+            target_opens: Family::new_with_constructor(|| Histogram::new(OPEN_BUCKETS)),
+            wakes: Histogram::new(WAKE_BUCKETS),
+            http,
             carried,
         };
         let registry = registry.sub_registry_with_prefix("novasphere_console");
@@ -107,12 +146,34 @@ impl StreamMetrics {
             "Viewers who got no stream and connections dropped by a limit, by reason",
             metrics.refused.clone(),
         );
+        metrics.register_durations(registry);
         registry.register_collector(Box::new(Arc::clone(&metrics.carried)));
         metrics
     }
 }
 
 impl StreamMetrics {
+    fn register_durations(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "claim_duration",
+            "Time in which a viewer was admitted, with the claim of a use of their token",
+            Unit::Seconds,
+            self.claims.clone(),
+        );
+        registry.register_with_unit(
+            "open_duration",
+            "Time from the admission of a viewer to the first word of their target, which ran already",
+            Unit::Seconds,
+            self.target_opens.clone(),
+        );
+        registry.register_with_unit(
+            "wake_duration",
+            "Time for which a viewer waited for a desktop that slept or started",
+            Unit::Seconds,
+            self.wakes.clone(),
+        );
+    }
+
     /// Registers a gauge for each session that has a stream. Its labels name sessions, so it is for installations with few.
     pub fn register_sessions(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("novasphere_console");
@@ -154,6 +215,29 @@ impl StreamMetrics {
 }
 
 impl Observer for StreamMetrics {
+    fn on_answered(&self, answer: &HttpAnswer<'_>) {
+        self.http
+            .answered(answer.method, answer.route, answer.status, answer.took);
+    }
+
+    fn on_admitted(&self, transport: Transport, took: Duration) {
+        let transport = transport.into();
+        self.claims
+            .get_or_create(&Beginning { transport })
+            .observe(took.as_secs_f64());
+    }
+
+    fn on_target_opened(&self, protocol: Protocol, took: Duration) {
+        let protocol = protocol.into();
+        self.target_opens
+            .get_or_create(&Speaking { protocol })
+            .observe(took.as_secs_f64());
+    }
+
+    fn on_woken(&self, took: Duration) {
+        self.wakes.observe(took.as_secs_f64());
+    }
+
     fn on_attempt(&self, transport: Transport) {
         let transport = transport.into();
         self.began.get_or_create(&Beginning { transport }).inc();
@@ -222,6 +306,11 @@ impl Collector for Carried {
             "Connections that are not authenticated yet",
             self.limiter.half_open(),
         )?;
+        gauge(
+            "half_open_limit",
+            "How many of them there may be; one more takes the place of an older one",
+            self.limiter.limits().half_open,
+        )?;
         let mut counter = |name: &str, help: &str, value: u64| {
             ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
         };
@@ -251,7 +340,8 @@ mod tests {
     #[test]
     fn bytes_are_seen_while_a_stream_runs_and_kept_when_it_is_over() {
         let mut registry = Registry::default();
-        let metrics = StreamMetrics::register(&mut registry, ConnectionLimiter::new(Limits::default()));
+        let limiter = ConnectionLimiter::new(Limits::default());
+        let metrics = StreamMetrics::register(&mut registry, limiter, HttpMetrics::default());
         let text = |registry: &Registry| {
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
@@ -299,11 +389,19 @@ mod tests {
         }
         metrics.on_attempt(Transport::Rfb);
         metrics.on_resumed(Transport::WebSocket);
+        let took = Duration::from_millis(30);
+        metrics.on_admitted(Transport::Rfb, took);
+        metrics.on_target_opened(Protocol::Vnc, took);
+        metrics.on_woken(took);
         metrics.on_dropped(Transport::Rfb, LimitReached::HalfOpenPerAddress);
         let after = text(&registry);
         for line in [
             "console_streams 0",
             "console_half_open 0",
+            "console_half_open_limit 1024",
+            "console_claim_duration_seconds_count{transport=\"Rfb\"} 1",
+            "console_open_duration_seconds_bucket{le=\"0.05\",protocol=\"Vnc\"} 1",
+            "console_wake_duration_seconds_sum 0.03",
             "console_sent_bytes_total 70",
             "console_streams_opened_total{transport=\"Rfb\",protocol=\"Vnc\"} 1",
             "console_streams_closed_total{reason=\"Idle\"} 1",
@@ -323,5 +421,15 @@ mod tests {
         let line = "novasphere_console_session_streams{namespace=\"team\",session=\"a\"} 1";
         assert!(named.contains(line), "{named}");
         assert!(!after.contains("ann") && !after.contains("192.0.2.1"), "{after}");
+        let all = format!("{after}{named}");
+        let types = all.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut names: Vec<_> = types
+            .map(|line| match line.strip_suffix(" counter") {
+                Some(name) => format!("{name}_total"),
+                None => line.split(' ').next().unwrap_or_default().to_owned(),
+            })
+            .collect();
+        names.sort();
+        assert_eq!(names, NAMES);
     }
 }

@@ -16,7 +16,7 @@ use novasphere_runtime::{
     admin::AdminServer,
     client, config,
     health::Health,
-    metrics::Metrics,
+    metrics::{HttpMetrics, Metrics},
     open_files,
     shutdown::Shutdown,
     tasks::Tasks,
@@ -74,11 +74,13 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
 
     let health = Health::default();
     let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let http = metrics.http();
     let process = Process {
-        metrics: Metrics::register(&mut registry),
+        metrics,
         streams: (arguments.role.carries_streams())
-            .then(|| Streams::register(configuration.console.limits(), &gateway, &mut registry)),
-        api: (arguments.role.has(Role::Apiserver)).then(|| ApiMetrics::register(&mut registry)),
+            .then(|| Streams::register(configuration.console.limits(), &gateway, &mut registry, http.clone())),
+        api: (arguments.role.has(Role::Apiserver)).then(|| ApiMetrics::register(&mut registry, http)),
         health: health.clone(),
         gateway,
         shutdown: shutdown.clone(),
@@ -122,9 +124,9 @@ struct Streams {
 }
 
 impl Streams {
-    fn register(limits: Limits, settings: &GatewaySettings, registry: &mut Registry) -> Self {
+    fn register(limits: Limits, settings: &GatewaySettings, registry: &mut Registry, http: HttpMetrics) -> Self {
         let limiter = ConnectionLimiter::new(limits);
-        let metrics = StreamMetrics::register(registry, limiter.clone());
+        let metrics = StreamMetrics::register(registry, limiter.clone(), http);
         if settings.metrics_per_session {
             metrics.register_sessions(registry);
         }

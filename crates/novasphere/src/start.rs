@@ -129,6 +129,7 @@ impl Roles {
             gateway: gateway.clone(),
             namespace: self.kube_config.default_namespace.clone(),
             health: self.process.health.clone(),
+            metrics: self.process.metrics.clone(),
             shutdown: self.process.shutdown.clone(),
         }
     }

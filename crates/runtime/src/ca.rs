@@ -36,7 +36,7 @@ use self::material::{Leaf, State, Step};
 use crate::{
     shutdown::Shutdown,
     tasks::spawn_until,
-    tls::{self, TlsError},
+    tls::{self, CurrentCertificate, TlsError},
 };
 
 /// Name of the Secret. Its key `ca.crt` holds the certificates to be trusted.
@@ -93,7 +93,7 @@ pub struct CaOptions {
 /// The authority, and this process's certificate of it. Clones share them.
 #[derive(Clone, Debug)]
 pub struct CertificateAuthority {
-    leaf: Arc<CurrentCertificate>,
+    leaf: Arc<LeafCertificate>,
     bundle: watch::Receiver<Arc<str>>,
 }
 
@@ -129,7 +129,7 @@ impl CertificateAuthority {
 
     /// The present certificate, for a server configuration of one's own.
     #[must_use]
-    pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+    pub fn resolver(&self) -> Arc<dyn CurrentCertificate> {
         Arc::clone(&self.leaf) as _
     }
 
@@ -151,11 +151,17 @@ impl CertificateAuthority {
 
 /// The certificate in use.
 #[derive(Debug)]
-struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
+struct LeafCertificate(RwLock<Arc<CertifiedKey>>);
 
-impl ResolvesServerCert for CurrentCertificate {
+impl ResolvesServerCert for LeafCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read()))
+        Some(self.current())
+    }
+}
+
+impl CurrentCertificate for LeafCertificate {
+    fn current(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.read())
     }
 }
 
@@ -167,7 +173,7 @@ struct Rotator {
     /// As it was read or written last.
     secret: Secret,
     state: State,
-    leaf: Arc<CurrentCertificate>,
+    leaf: Arc<LeafCertificate>,
     renew_at: Timestamp,
     bundle: watch::Sender<Arc<str>>,
 }
@@ -188,7 +194,7 @@ impl Rotator {
             namespace: options.namespace.clone(),
             names: options.names.clone(),
             secret,
-            leaf: Arc::new(CurrentCertificate(RwLock::new(Arc::new(key)))),
+            leaf: Arc::new(LeafCertificate(RwLock::new(Arc::new(key)))),
             renew_at,
             bundle: watch::Sender::new(state.bundle().into()),
             state,

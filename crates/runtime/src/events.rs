@@ -14,7 +14,7 @@ use kube::Client;
 use parking_lot::Mutex;
 
 use self::recorder::{EventMessage, EventRecorder};
-use crate::lease;
+use crate::{lease, metrics::Metrics};
 
 /// The same event of the same object is sent again only after this time. Shorter than the 6 min for which the recorder
 /// counts repetitions into one Event object.
@@ -37,6 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Reporter {
     recorder: EventRecorder,
     limiter: Arc<Mutex<Limiter>>,
+    metrics: Metrics,
 }
 
 impl Reporter {
@@ -47,7 +48,14 @@ impl Reporter {
         Self {
             recorder: EventRecorder::new(client, controller, instance),
             limiter: Arc::default(),
+            metrics: Metrics::default(),
         }
+    }
+
+    /// The same, and each warning is counted in `metrics`. Its reasons have to be of a fixed list.
+    #[must_use]
+    pub fn counted(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Says that something went wrong or needs a person. `reason` and `action` are `PascalCase` (at most 128 bytes), `note` is a
@@ -72,6 +80,9 @@ impl Reporter {
         let (object, event) = (identity_of(about), hash_of(&message));
         if !self.limiter.lock().allows(Instant::now(), object, event) {
             return;
+        }
+        if type_ == "Warning" {
+            self.metrics.warned(about.kind.as_deref().unwrap_or_default(), reason);
         }
         match tokio::time::timeout(TIMEOUT, self.recorder.publish(message, about)).await {
             Ok(Ok(())) => {}

@@ -1,20 +1,41 @@
 //! Metrics of every role. No label ever holds an object's name, so that their number stays bounded.
 
+mod http;
 mod readings;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-pub use self::readings::QueueReading;
 use self::readings::Readings;
+pub use self::{http::HttpMetrics, readings::QueueReading};
 
 /// Upper bounds in seconds: a settled object takes below 1 ms, one with several writes tens of ms, one behind a slow webhook seconds.
 const RECONCILE_BUCKETS: [f64; 11] = [0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+/// The metrics of this module as queries name them; histograms without the ending of their series. `docs/monitoring.md` has all.
+pub const NAMES: [&str; 15] = [
+    "http_request_duration_seconds",
+    "novasphere_applies_total",
+    "novasphere_cache_objects",
+    "novasphere_certificate_expiry_timestamp_seconds",
+    "novasphere_leading",
+    "novasphere_optional_api_available",
+    "novasphere_queue_depth",
+    "novasphere_queue_oldest_seconds",
+    "novasphere_reconcile_duration_seconds",
+    "novasphere_reconciles_total",
+    "novasphere_undecodable_objects_total",
+    "novasphere_warnings_total",
+    "novasphere_watch_errors_total",
+    "novasphere_watch_forbidden",
+    "novasphere_writes_total",
+];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReconcileLabels {
@@ -46,6 +67,12 @@ struct KindLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WarningLabels {
+    kind: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ApiLabels {
     api: String,
 }
@@ -62,6 +89,8 @@ pub struct Metrics {
     watch_errors: Family<KindLabels, Counter>,
     watch_forbidden: Family<KindLabels, Gauge>,
     api_available: Family<ApiLabels, Gauge>,
+    warnings: Family<WarningLabels, Counter>,
+    http: HttpMetrics,
     readings: Readings,
 }
 
@@ -77,16 +106,19 @@ impl Default for Metrics {
             watch_errors: Family::default(),
             watch_forbidden: Family::default(),
             api_available: Family::default(),
+            warnings: Family::default(),
+            http: HttpMetrics::default(),
             readings: Readings::default(),
         }
     }
 }
 
 impl Metrics {
-    /// Makes the metrics and registers them under `novasphere_`.
+    /// Makes the metrics and registers them under `novasphere_`, those of HTTP under the name that all programs use.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        metrics.http.register(registry);
         let registry = registry.sub_registry_with_prefix("novasphere");
         registry.register(
             "reconciles",
@@ -134,6 +166,11 @@ impl Metrics {
             "1 while the cluster serves an optional API",
             metrics.api_available.clone(),
         );
+        registry.register(
+            "warnings",
+            "Warning events that the controller wrote, by kind and reason",
+            metrics.warnings.clone(),
+        );
         registry.register_collector(Box::new(metrics.readings.clone()));
         metrics
     }
@@ -177,6 +214,26 @@ impl Metrics {
     /// Shows how many objects a cache holds, each time that the metrics are read.
     pub fn show_cache(&self, kind: &str, read: impl Fn() -> usize + Send + Sync + 'static) {
         self.readings.add_cache(kind.to_owned(), Box::new(read));
+    }
+
+    /// Shows when a certificate ends, each time that the metrics are read. `name` is the setting that it comes from.
+    pub fn show_certificate(&self, name: &'static str, read: impl Fn() -> Option<Timestamp> + Send + Sync + 'static) {
+        self.readings.add_certificate(name, Box::new(read));
+    }
+
+    /// Those of HTTP servers.
+    #[must_use]
+    pub fn http(&self) -> HttpMetrics {
+        self.http.clone()
+    }
+
+    /// Notes a Warning event.
+    pub fn warned(&self, kind: &str, reason: &str) {
+        let labels = WarningLabels {
+            kind: kind.to_owned(),
+            reason: reason.to_owned(),
+        };
+        self.warnings.get_or_create(&labels).inc();
     }
 
     /// Notes whether this process leads.
@@ -263,6 +320,13 @@ mod tests {
             oldest: Duration::from_millis(1500),
         });
         metrics.show_cache("VmAccess", || 7);
+        metrics.show_certificate("console.tls", || Timestamp::from_second(1_800_000_000).ok());
+        metrics.show_certificate("unreadable", || None);
+        metrics.warned("VncWorkspace", "SnapshotFailed");
+        let took = Duration::from_millis(3);
+        metrics
+            .http()
+            .answered(&::http::Method::GET, "/", ::http::StatusCode::OK, took);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -278,8 +342,24 @@ mod tests {
             r#"novasphere_queue_depth{controller="vmaccess"} 3"#,
             r#"novasphere_queue_oldest_seconds{controller="vmaccess"} 1.5"#,
             r#"novasphere_cache_objects{kind="VmAccess"} 7"#,
+            r#"novasphere_certificate_expiry_timestamp_seconds{certificate="console.tls"} 1800000000"#,
+            r#"novasphere_warnings_total{kind="VncWorkspace",reason="SnapshotFailed"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+        assert_eq!(names(&text), NAMES);
+    }
+
+    /// As queries name them: the exposition leaves the ending of counters out.
+    fn names(text: &str) -> Vec<String> {
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut names: Vec<_> = types
+            .map(|line| match line.strip_suffix(" counter") {
+                Some(name) => format!("{name}_total"),
+                None => line.split(' ').next().unwrap_or_default().to_owned(),
+            })
+            .collect();
+        names.sort();
+        names
     }
 }

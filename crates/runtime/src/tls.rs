@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use rustls::{
     ServerConfig,
@@ -14,6 +15,7 @@ use rustls::{
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{shutdown::Shutdown, tasks::spawn_until};
 
@@ -75,7 +77,7 @@ pub fn without_resumption(config: &mut ServerConfig) {
 /// # Errors
 ///
 /// [`TlsError`] when the first pair cannot be used.
-pub fn resolver(certificate: &Path, key: &Path, shutdown: Shutdown) -> Result<Arc<dyn ResolvesServerCert>, TlsError> {
+pub fn resolver(certificate: &Path, key: &Path, shutdown: Shutdown) -> Result<Arc<dyn CurrentCertificate>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let files = Files {
         certificate: certificate.to_owned(),
@@ -92,6 +94,19 @@ pub fn resolver(certificate: &Path, key: &Path, shutdown: Shutdown) -> Result<Ar
     Ok(pair)
 }
 
+/// A certificate that is renewed while it is used.
+pub trait CurrentCertificate: ResolvesServerCert {
+    /// The one in use.
+    fn current(&self) -> Arc<CertifiedKey>;
+}
+
+/// When the server's certificate ends.
+#[must_use]
+pub fn expiry(key: &CertifiedKey) -> Option<Timestamp> {
+    let (_, parsed) = X509Certificate::from_der(key.end_entity_cert().ok()?).ok()?;
+    Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
+}
+
 /// The certificate in use.
 #[derive(Debug)]
 struct Pair {
@@ -100,7 +115,13 @@ struct Pair {
 
 impl ResolvesServerCert for Pair {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read()))
+        Some(self.current())
+    }
+}
+
+impl CurrentCertificate for Pair {
+    fn current(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.current.read())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What every role that carries streams is given.
 
 use novasphere_core::console_session::endpoints::Endpoints;
-use novasphere_runtime::{health::Health, shutdown::Shutdown};
+use novasphere_runtime::{health::Health, metrics::Metrics, shutdown::Shutdown};
 
 use crate::SessionGateway;
 
@@ -17,6 +17,8 @@ pub struct ServingOptions<C> {
     pub namespace: String,
     /// Where readiness is reported.
     pub health: Health,
+    /// Shows what the role's listeners use.
+    pub metrics: Metrics,
     /// When to stop.
     pub shutdown: Shutdown,
 }

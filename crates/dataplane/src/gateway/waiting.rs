@@ -146,6 +146,7 @@ impl<A: Admission> Gateway<A> {
         mut admitted: Admitted,
         target: &AwaitedUpstream,
     ) -> Result<Opened, StreamEnd> {
+        let began = Instant::now();
         tokio::select! {
             biased;
             why = waiting.handle.ended() => Err(why.into()),
@@ -155,7 +156,8 @@ impl<A: Admission> Gateway<A> {
                 Ok((peer, found)) => {
                     // The permit of a viewer who waits is given back with the target.
                     admitted.target = Upstream::Tcp(found);
-                    Ok(Opened { admitted, target: peer })
+                    self.observe(|observer| observer.on_woken(began.elapsed()));
+                    Ok(Opened { admitted, target: peer, began })
                 }
                 Err(error) => Err(StreamEnd { reason: error.close(), detail: Some(error.to_string()) }),
             },

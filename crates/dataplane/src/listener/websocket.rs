@@ -32,7 +32,7 @@ use super::{
     target,
 };
 use crate::{
-    admission::{Admission, AdmissionRequest, Admitted, ResumeOffer, ResumeRequest},
+    admission::{Admission, AdmissionRequest, Admitted, HttpAnswer, ResumeOffer, ResumeRequest},
     gateway::{CLOSE_TIMEOUT, EntryFailure, Gateway, PageEntry},
     limits::HalfOpen,
     registry::Transport,
@@ -135,6 +135,17 @@ impl Wanted {
             (_, _) => Self::Nothing,
         }
     }
+
+    /// How metrics name it: one of a fixed list.
+    const fn route(&self) -> &'static str {
+        match self {
+            Self::WebSocket => PATH,
+            Self::Target => target::PATH,
+            Self::WebSocketOf(_) => "/api/v1/console/sessions/{namespace}/{name}/ws",
+            Self::TargetOf(_) => "/api/v1/console/sessions/{namespace}/{name}/target",
+            Self::Nothing => "unknown",
+        }
+    }
 }
 
 struct Connection<A> {
@@ -180,7 +191,7 @@ impl<A: Admission> Connection<A> {
         let (until, head) = (self.until, self.gateway.limiter().limits().http_head);
         let this = Arc::new(Mutex::new(self));
         let connection = Arc::clone(&this);
-        let service = service_fn(move |request: Request<Incoming>| lock(&connection).answer::<S>(request));
+        let service = service_fn(move |request: Request<Incoming>| lock(&connection).noted_answer::<S>(request));
         let served = http1::Builder::new()
             .max_headers(HEAD_FIELDS_LIMIT)
             .max_header_size(head)
@@ -201,17 +212,39 @@ impl<A: Admission> Connection<A> {
         }
     }
 
-    fn answer<S>(&mut self, request: Request<Incoming>) -> Answer
+    /// Answers, and notes how long that took.
+    fn noted_answer<S>(&mut self, request: Request<Incoming>) -> Answer
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (gateway, began, method) = (self.gateway.clone(), Instant::now(), request.method().clone());
+        let (route, answer) = self.answer::<S>(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            gateway.answered(&HttpAnswer {
+                method: &method,
+                route,
+                status: response.status(),
+                took: began.elapsed(),
+            });
+            Ok(response)
+        })
+    }
+
+    /// The answer, and the route that was asked for.
+    fn answer<S>(&mut self, request: Request<Incoming>) -> (&'static str, Answer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         if let Some(mut response) = self.page.as_ref().and_then(|page| page.answer(&request)) {
             self.extra = PAGE_TIMEOUT;
             response.headers_mut().insert(header::CONNECTION, CLOSE);
-            return now(response);
+            return ("/console/", now(response));
         }
         let client = client_address(self.peer, request.headers(), self.gateway.limiter().limits());
-        match Wanted::of(request.uri().path()) {
+        let wanted = Wanted::of(request.uri().path());
+        let route = wanted.route();
+        let answer = match wanted {
             Wanted::WebSocketOf(session) => self.enter::<S>(request, session, client),
             Wanted::TargetOf(session) => {
                 let (asked, cookie) = (
@@ -235,7 +268,8 @@ impl<A: Admission> Connection<A> {
                 StatusCode::NOT_FOUND,
                 "there is nothing here; the console's WebSocket is at /api/v1/console/ws",
             )),
-        }
+        };
+        (route, answer)
     }
 
     fn cookie(&self) -> ResumeCookie {

@@ -1,4 +1,4 @@
-//! Gauges that are read when somebody asks for them: what waits in queues, and what caches hold.
+//! Gauges that are read when somebody asks for them: what waits in queues, what caches hold, and when certificates end.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
@@ -34,6 +35,7 @@ pub(super) struct Readings(Arc<Sources>);
 struct Sources {
     queues: Mutex<Vec<(&'static str, Read<QueueReading>)>>,
     caches: Mutex<Vec<(String, Read<usize>)>>,
+    certificates: Mutex<Vec<(&'static str, Read<Option<Timestamp>>)>>,
 }
 
 impl Debug for Readings {
@@ -49,6 +51,10 @@ impl Readings {
 
     pub(super) fn add_cache(&self, kind: String, read: Read<usize>) {
         self.0.caches.lock().push((kind, read));
+    }
+
+    pub(super) fn add_certificate(&self, name: &'static str, read: Read<Option<Timestamp>>) {
+        self.0.certificates.lock().push((name, read));
     }
 }
 
@@ -90,6 +96,19 @@ impl Collector for Readings {
         for (kind, objects) in self.0.objects() {
             let value = i64::try_from(objects).unwrap_or(i64::MAX);
             ConstGauge::new(value).encode(caches.encode_family(&[("kind", kind.as_str())])?)?;
+        }
+        let ends: Vec<_> = self
+            .0
+            .certificates
+            .lock()
+            .iter()
+            .filter_map(|(name, read)| Some((*name, read()?)))
+            .collect();
+        let help = "When the certificate that a server uses ends, in seconds since 1970";
+        let mut certificates =
+            encoder.encode_descriptor("certificate_expiry_timestamp", help, unit, MetricType::Gauge)?;
+        for (name, end) in ends {
+            ConstGauge::new(end.as_second()).encode(certificates.encode_family(&[("certificate", name)])?)?;
         }
         Ok(())
     }

@@ -8,8 +8,9 @@ use rustls::{ServerConfig, server::ResolvesServerCert};
 use super::ServeError;
 use crate::{
     ca::{CaError, CaOptions, CertificateAuthority},
+    metrics::Metrics,
     shutdown::Shutdown,
-    tls,
+    tls::{self, CurrentCertificate},
 };
 
 /// Where a certificate comes from.
@@ -33,7 +34,7 @@ pub struct CertificateSource<'a> {
 /// A certificate that is renewed while it is used.
 pub enum Certificate {
     /// From files.
-    Files(Arc<dyn ResolvesServerCert>),
+    Files(Arc<dyn CurrentCertificate>),
     /// From novasphere's own authority.
     Authority(CertificateAuthority),
 }
@@ -42,10 +43,20 @@ impl Certificate {
     /// What a TLS configuration takes its certificate from.
     #[must_use]
     pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        self.current()
+    }
+
+    fn current(&self) -> Arc<dyn CurrentCertificate> {
         match self {
             Self::Files(resolver) => Arc::clone(resolver),
             Self::Authority(authority) => authority.resolver(),
         }
+    }
+
+    /// Shows in the metrics when it ends, under the name of the setting that it comes from.
+    pub fn show(&self, setting: &'static str, metrics: &Metrics) {
+        let certificate = self.current();
+        metrics.show_certificate(setting, move || tls::expiry(&certificate.current()));
     }
 
     /// A TLS configuration without client certificates; `setting` names the section in errors.

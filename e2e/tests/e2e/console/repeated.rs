@@ -36,7 +36,7 @@ async fn repeated() -> Result<()> {
     with_target("session::repeated", json!({}), async |fixture| {
         let controller = fixture.controller().await?;
         let end = Timestamp::from_second(Timestamp::now().as_second())? + LIFE_SECONDS.seconds();
-        let bounded = json!({"notAfter": end.to_string(), "ttlAfterFinished": "1s"});
+        let bounded = json!({"notAfter": end.to_string(), "ttlAfterFinished": "5s"});
         let kept = json!({"duration": format!("{LIFE_SECONDS}s"), "ttlAfterFinished": "Never"});
         let manifests = [("bounded", bounded), ("kept", kept)];
         let mut first = Vec::new();

@@ -40,8 +40,8 @@ async fn annotate(fixture: &SessionFixture<'_>, value: Value) -> Result<()> {
     Ok(())
 }
 
-async fn stop_machine(fixture: &SessionFixture<'_>) -> Result<()> {
-    let patch = json!({"spec": {"power": {"state": "Stopped"}}});
+async fn power(fixture: &SessionFixture<'_>, state: &str) -> Result<()> {
+    let patch = json!({"spec": {"power": {"state": state}}});
     let api = fixture.context.api::<VmAccess>();
     api.patch(TARGET, &PatchParams::default(), &Patch::Merge(patch)).await?;
     Ok(())
@@ -56,7 +56,7 @@ async fn object() -> Result<()> {
         let condition = ("Paused", "True", "PausedByAnnotation");
         let paused = wait_for::<VmAccess>(fixture.context, TARGET, condition, wait::SHORT).await?;
         has(&paused, ("Ready", "True")).map_err(anyhow::Error::msg)?;
-        stop_machine(fixture).await?;
+        power(fixture, "Stopped").await?;
         controller.reconciles_pass(RESYNCS).await?;
         let writes = writes_since(fixture, mark)?;
         ensure!(
@@ -102,7 +102,7 @@ async fn all() -> Result<()> {
             .condition("new", "Paused", "True", "PausedByConfiguration")
             .await?;
         ensure!(has(&new, ("Ready", "True")).is_err(), "{:?}", new.status);
-        stop_machine(fixture).await?;
+        power(fixture, "Stopped").await?;
         fixture.change("revoked", json!({"revoked": true})).await?;
         fixture.condition("revoked", "Closed", "True", "Revoked").await?;
         fixture.condition("expires", "Closed", "True", "Expired").await?;
@@ -119,6 +119,7 @@ async fn all() -> Result<()> {
         for name in ["expires", "revoked"] {
             ensure!(fixture.sessions().get_opt(name).await?.is_some(), "{name} was deleted");
         }
+        power(fixture, "Running").await?;
         let controller = fixture.start().await?;
         fixture.ready("new").await?;
         for name in ["expires", "revoked"] {
