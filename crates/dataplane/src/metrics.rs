@@ -423,13 +423,13 @@ mod tests {
         assert!(!after.contains("ann") && !after.contains("192.0.2.1"), "{after}");
         let all = format!("{after}{named}");
         let types = all.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        let mut names: Vec<_> = types
+        let mut families: Vec<_> = types
             .map(|line| match line.strip_suffix(" counter") {
                 Some(name) => format!("{name}_total"),
                 None => line.split(' ').next().unwrap_or_default().to_owned(),
             })
             .collect();
-        names.sort();
-        assert_eq!(names, NAMES);
+        families.sort();
+        assert_eq!(families, NAMES);
     }
 }

@@ -144,6 +144,7 @@ fn is_lapsed(status: &ConsoleSessionStatus, place: &ResumePlace, window: Duratio
 }
 
 /// The places that are kept for viewers who are not connected now.
+#[must_use]
 pub fn kept(
     status: &ConsoleSessionStatus,
     window: Duration,

@@ -27,15 +27,18 @@ pub struct QueueReading {
 
 type Read<T> = Box<dyn Fn() -> T + Send + Sync>;
 
+/// What is read, each with its name.
+type Named<N, T> = Mutex<Vec<(N, Read<T>)>>;
+
 /// The queues and caches of the process. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Readings(Arc<Sources>);
 
 #[derive(Default)]
 struct Sources {
-    queues: Mutex<Vec<(&'static str, Read<QueueReading>)>>,
-    caches: Mutex<Vec<(String, Read<usize>)>>,
-    certificates: Mutex<Vec<(&'static str, Read<Option<Timestamp>>)>>,
+    queues: Named<&'static str, QueueReading>,
+    caches: Named<String, usize>,
+    certificates: Named<&'static str, Option<Timestamp>>,
 }
 
 impl Debug for Readings {

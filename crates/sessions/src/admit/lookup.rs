@@ -104,7 +104,7 @@ impl TokenLookup {
             status.is_some_and(|status| resume::find(status, &hash).is_some())
         };
         let (namespace, name) = request.session.split_once('/').ok_or_else(nothing_kept)?;
-        let known = || self.view.get(namespace, name).filter(|session| has_place(&**session));
+        let known = || self.view.get(namespace, name).filter(|session| has_place(session));
         if let Some(session) = self.view.wait_for(NAMED_TOKEN_TIMEOUT, known).await {
             return Ok(session);
         }
