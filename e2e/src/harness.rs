@@ -105,11 +105,16 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
 
 fn trial(case: Case, ignored: bool) -> Trial {
     let Case { name, needs, run } = case;
+    let title = name.clone();
     let case = move || {
         if needs == Needs::Node && !cluster::is_root() {
             return Err(Failed::from("this case makes a node, which needs root"));
         }
-        run().map_err(|error| Failed::from(format!("{error:#}")))
+        run().map_err(|error| {
+            // The list at the end of the run is minutes away.
+            eprintln!("{title}: {error:#}");
+            Failed::from(format!("{error:#}"))
+        })
     };
     Trial::test(name, case).with_ignored_flag(ignored)
 }

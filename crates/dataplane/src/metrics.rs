@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The metrics of this module as queries name them; histograms without the ending of their series. `docs/monitoring.md` has all.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "novasphere_console_claim_duration_seconds",
     "novasphere_console_half_open",
     "novasphere_console_half_open_limit",
@@ -43,6 +43,7 @@ pub const NAMES: [&str; 13] = [
     "novasphere_console_streams",
     "novasphere_console_streams_closed_total",
     "novasphere_console_streams_opened_total",
+    "novasphere_console_streams_resumed_total",
     "novasphere_console_wake_duration_seconds",
 ];
 

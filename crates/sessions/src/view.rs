@@ -336,7 +336,10 @@ impl SessionView {
         let tokens = self.0.by_token.read();
         let key = tokens.get(hash).cloned();
         drop(tokens);
-        self.0.caches.sessions.newest(&key?)
+        let session = self.0.caches.sessions.newest(&key?)?;
+        // The index is written just before the cache, so it may know a token whose session is not there yet.
+        let is_there = hashes(&session).any(|known| known == hash);
+        is_there.then_some(session)
     }
 
     /// The session of a token that opens nothing any more and whose stream is open, on whichever gateway.

@@ -23,7 +23,7 @@ export const CLOSE_CODES: ReadonlyMap<number, CloseCode> = new Map([
   [4021, { reason: "TargetDisconnected", sentence: "The machine's console closed the connection." }],
   [4022, { reason: "TargetUnreachable", sentence: "The machine's console cannot be reached." }],
   [4023, { reason: "TargetRefused", sentence: "The machine's console turned the gateway away." }],
-  [4024, { reason: "InUse", sentence: "This console carries one viewer, and somebody else is connected." }],
+  [4024, { reason: "InUse", sentence: "This console carries one viewer, and somebody else is connected or may still come back." }],
   [4025, { reason: "TargetNotRunning", sentence: "The machine is not running." }],
   [4026, { reason: "WakeTimeout", sentence: "The desktop did not start in time. Try again." }],
   [4027, { reason: "TargetFailed", sentence: "The desktop cannot start: its settings have to be corrected. Tell your administrator." }],

@@ -101,7 +101,7 @@ const CHINESE_SENTENCES: ReadonlyMap<string, string> = new Map([
   ["TargetDisconnected", "这台机器的控制台关闭了连接。"],
   ["TargetUnreachable", "无法连接到这台机器的控制台。"],
   ["TargetRefused", "这台机器的控制台拒绝了网关。"],
-  ["InUse", "此控制台只容纳一位查看者，现在已有他人连接。"],
+  ["InUse", "此控制台只容纳一位查看者，现在已有他人连接，或为断线者保留着位置。"],
   ["TargetNotRunning", "这台机器没有运行。"],
   ["WakeTimeout", "桌面没有及时启动。请重试。"],
   ["TargetFailed", "桌面无法启动：需要更正它的设置。请告知管理员。"],

@@ -53,3 +53,20 @@ fn the_sessions_of_a_machine_are_its_own_and_those_of_every_vm_access_that_stand
     assert_eq!(names("other"), ["d", "e"]);
     assert!(view.sessions_of_machine("elsewhere", "web").is_empty());
 }
+
+#[test]
+fn a_token_is_not_known_before_its_session_is() {
+    let view = SessionView::with_kubevirt();
+    let target = json!({"name": "web"});
+    view.observe(&WatchEvent::Apply(session("a", &target)));
+    let mut granted = session("a", &target);
+    granted.status = serde_json::from_value(json!({"grants": [{
+        "id": "1", "sha256": "ab", "user": "ann", "issuedAt": "2026-01-01T00:00:00Z", "notAfter": "2026-01-01T00:05:00Z", "usesLeft": 1,
+    }]}))
+    .unwrap();
+    // Between the index and the cache of an event.
+    view.0.index_tokens(&granted, true);
+    assert!(view.known_token("ab").is_none());
+    view.observe(&WatchEvent::Apply(granted));
+    assert_eq!(view.known_token("ab").unwrap().name_any(), "a");
+}

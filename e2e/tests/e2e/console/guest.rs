@@ -151,6 +151,12 @@ async fn screen(context: &Context<'_>, browser: &Browser, guest: &mut Guest) -> 
     Ok(())
 }
 
+/// Leaves for good: a machine's screen carries one viewer, and the place of who only closes the page is kept.
+async fn leave(browser: &Browser) -> Result<()> {
+    browser.click("#disconnect").await?;
+    browser.open("about:blank").await
+}
+
 /// The page of a user who may only view, as it comes and made to send keys all the same.
 async fn views_only(context: &Context<'_>, browser: &Browser, guest: &mut Guest) -> Result<()> {
     for (name, says_so) in [("view", true), ("view-with-keys", false)] {
@@ -164,7 +170,7 @@ async fn views_only(context: &Context<'_>, browser: &Browser, guest: &mut Guest)
         } else {
             link.replace("&input=ViewOnly", "")
         };
-        browser.open("about:blank").await?;
+        leave(browser).await?;
         nobody_is_connected(context).await?;
         let look = shows(browser, &link).await?;
         ensure!((look.view_only == "View only") == says_so, "{look:?}");
@@ -174,13 +180,13 @@ async fn views_only(context: &Context<'_>, browser: &Browser, guest: &mut Guest)
     }
     // Keys of before would have arrived before these.
     let link = link(context, DORA, "control-again", "vnc").await?;
-    browser.open("about:blank").await?;
+    leave(browser).await?;
     nobody_is_connected(context).await?;
     shows(browser, &link).await?;
     browser.type_text("touch /tmp/after\n").await?;
     guest.files("after").await?;
     guest.has_not("view").await?;
-    browser.open("about:blank").await?;
+    leave(browser).await?;
     nobody_is_connected(context).await
 }
 
@@ -293,7 +299,7 @@ async fn keyboards(context: &Context<'_>, browser: &Browser, guest: &mut Guest) 
             .with_context(|| format!("{text} by {layout}"))?;
     }
     browser.screenshot("keyboards").await?;
-    browser.open("about:blank").await?;
+    leave(browser).await?;
     nobody_is_connected(context).await
 }
 
