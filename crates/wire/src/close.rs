@@ -127,7 +127,10 @@ impl EndReason {
             Self::TargetDisconnected => (4021, "The machine's console closed the connection."),
             Self::TargetUnreachable => (4022, "The machine's console cannot be reached."),
             Self::TargetRefused => (4023, "The machine's console turned the gateway away."),
-            Self::InUse => (4024, "This console carries one viewer, and somebody else is connected or may still come back."),
+            Self::InUse => (
+                4024,
+                "This console carries one viewer, and somebody else is connected or may still come back.",
+            ),
             Self::TargetNotRunning => (4025, "The machine is not running."),
             Self::WakeTimeout => (4026, "The desktop did not start in time. Try again."),
             Self::TargetFailed => (

@@ -54,6 +54,9 @@ async fn schedule() -> Result<()> {
 
         change::<VncWorkspace>(context, "alice", &json!({"lifecycle": {"state": "Hibernated"}})).await?;
         wait::gone(&context.api::<Pod>(), "alice", wait::SHORT).await?;
+        // The status that says so would take back the time that is set below.
+        wait_for::<VncWorkspace>(context, "alice", ("Hibernated", "True", "Asked"), wait::SHORT).await?;
+        wait_for::<VncWorkspace>(context, "alice", ("PodReady", "False", "Hibernated"), wait::SHORT).await?;
         let second = taken_at_its_time(context, &[first]).await?;
 
         controller.reconciles_pass(2).await?;

@@ -35,6 +35,9 @@ const WORD: &str = "correcthorsebattery";
 /// In the terminal, whatever window managers put around it.
 const IN_TERMINAL: (u16, u16) = (80, 90);
 
+/// What copies or pastes at all has done so after this.
+const COPY_PERIOD: Duration = Duration::from_secs(2);
+
 const INSERT: u32 = 0xff63;
 const SHIFT: u32 = 0xffe1;
 
@@ -83,6 +86,8 @@ async fn keeps(context: &Context<'_>, policy: &str) -> Result<()> {
     let gives = matches!(policy, "Both" | "FromGuest");
     ensure!(copied.contains(WORD) == gives, "copied {copied:?}");
     paste(&mut viewer, "touch pasted\n").await?;
+    // The terminal asks the server for the text, which may come behind what is typed next.
+    tokio::time::sleep(COPY_PERIOD).await;
     viewer.type_text("\ntouch behind\n", Duration::ZERO).await?;
     wait::until("what is typed behind it", wait::SHORT, || async {
         made(context, &name, "behind")
@@ -121,7 +126,7 @@ async fn copy(viewer: &mut DesktopViewer) -> Result<String> {
     let mut sent = Vec::new();
     let mut piece = [0; 4096];
     // Nothing was asked for, so nothing but text can come. Where it may come it does so at once.
-    while let Ok(read) = tokio::time::timeout(Duration::from_secs(2), viewer.stream.read(&mut piece)).await {
+    while let Ok(read) = tokio::time::timeout(COPY_PERIOD, viewer.stream.read(&mut piece)).await {
         let read = read?;
         ensure!(read > 0, "the desktop has left");
         sent.extend(piece.iter().take(read));
