@@ -52,7 +52,7 @@ const PROXY_HEAD_LIMITS: HeadLimits = HeadLimits {
 const UNTRUSTED_LIFETIME: Duration = Duration::from_mins(1);
 
 /// The connection that requests come by; a `WebSocket` takes it over.
-pub(crate) type Connection = TlsStream<TcpStream>;
+pub(crate) type TlsConnection = TlsStream<TcpStream>;
 
 /// The other end of a connection.
 pub(crate) struct TlsPeer {
@@ -65,7 +65,7 @@ pub(crate) trait RequestHandler: Send + Sync + 'static {
     /// Whether this is the certificate of kube-apiserver's front proxy.
     fn trusts(&self, chain: Option<&[CertificateDer<'_>]>) -> bool;
 
-    /// The answer to a request on a [`Connection`].
+    /// The answer to a request on a [`TlsConnection`].
     fn answer(&self, peer: &TlsPeer, request: Request<Incoming>)
     -> impl Future<Output = Response<ResponseBody>> + Send;
 }

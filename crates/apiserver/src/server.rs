@@ -20,7 +20,7 @@ use crate::{
     connect::{ApiCaller, ConsoleHandler, client_address},
     discovery,
     front_proxy::FrontProxy,
-    listener::{Connection, PROXY_LIMIT, RequestHandler, TlsPeer},
+    listener::{PROXY_LIMIT, RequestHandler, TlsConnection, TlsPeer},
     metrics::ApiMetrics,
     negotiate::{Form, accepted_form, body_is_json},
     openapi,
@@ -158,18 +158,18 @@ impl ApiServer {
             Subresource::VmAccessConsole => {
                 let kind = SessionTargetKind::VmAccess;
                 self.consoles
-                    .console::<Connection>(caller, kind, namespace, name, request)
+                    .console::<TlsConnection>(caller, kind, namespace, name, request)
                     .await
             }
             Subresource::VncWorkspaceConsole => {
                 let kind = SessionTargetKind::VncWorkspace;
                 self.consoles
-                    .console::<Connection>(caller, kind, namespace, name, request)
+                    .console::<TlsConnection>(caller, kind, namespace, name, request)
                     .await
             }
             Subresource::SessionConnect => {
                 self.consoles
-                    .connect::<Connection>(caller, namespace, name, request)
+                    .connect::<TlsConnection>(caller, namespace, name, request)
                     .await
             }
             Subresource::SessionToken => {
