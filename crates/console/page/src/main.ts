@@ -31,6 +31,7 @@ class Page {
   #link: Link;
   #view: View | undefined;
   #socket: WebSocket | undefined;
+  #isSuspended = false;
   #attempt = 0;
   /** Messages that have come over the present line. */
   #heard = 0;
@@ -120,9 +121,19 @@ class Page {
     this.#course.woken();
   }
 
+  /** Nobody looks any more, and whoever else wants the console has it sooner. Without a code: the place is kept. */
+  suspended(): void {
+    const socket = this.#socket;
+    this.#isSuspended = socket !== undefined;
+    // What the gateway answers is no end of the console.
+    this.#socket = undefined;
+    socket?.close();
+  }
+
   /** The page was kept by the browser, without its line. */
   restored(): void {
-    if (this.#socket !== undefined) {
+    if (this.#socket !== undefined || this.#isSuspended) {
+      this.#isSuspended = false;
       this.#closed(ABNORMAL, true);
     }
     this.#course.woken();

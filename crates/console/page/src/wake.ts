@@ -11,7 +11,7 @@ const STOOD_STILL_MS = 90_000;
 
 /** What is needed of a window, its document and its device. */
 export interface Surroundings {
-  addEventListener(type: "online" | "offline" | "pageshow", listener: (event: Event) => void): void;
+  addEventListener(type: "online" | "offline" | "pagehide" | "pageshow", listener: (event: Event) => void): void;
   readonly document: { readonly visibilityState: string; addEventListener(type: "visibilitychange", listener: () => void): void };
   readonly navigator: { readonly onLine: boolean };
 }
@@ -19,6 +19,8 @@ export interface Surroundings {
 export interface Waking {
   /** What waits is worth a try now. `isSuspect`: a line that was open may be dead without a word. */
   woken(isSuspect: boolean): void;
+  /** The page goes, for good or into the browser's cache, where it may be kept for minutes with its lines open. */
+  suspended(): void;
   /** The page comes back out of the browser's cache: its lines were cut. */
   restored(): void;
 }
@@ -54,6 +56,9 @@ export function listenForWaking(window: Surroundings, waking: Waking, now: () =>
   window.addEventListener("online", () => {
     stoodStill();
     wake();
+  });
+  window.addEventListener("pagehide", () => {
+    waking.suspended();
   });
   window.addEventListener("pageshow", (event) => {
     if ((event as PageTransitionEvent).persisted) {

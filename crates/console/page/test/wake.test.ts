@@ -25,6 +25,7 @@ class Device implements Surroundings {
       this,
       {
         woken: (isSuspect) => this.told.push(isSuspect ? "suspect" : "woken"),
+        suspended: () => this.told.push("suspended"),
         restored: () => this.told.push("restored"),
       },
       () => this.now,
@@ -128,8 +129,9 @@ test("a hidden tab, whose timers run once in a minute, has not slept", (t) => {
 test("a page out of the browser's cache is told so, and one that was loaded is not", (t) => {
   const device = new Device(t);
   device.happens("pageshow", { persisted: false });
+  device.happens("pagehide", { persisted: true });
   device.sleep(600_000);
   device.happens("pageshow", { persisted: true });
   device.happens("visibilitychange");
-  assert.deepEqual(device.since(), ["restored", "woken"]);
+  assert.deepEqual(device.since(), ["suspended", "restored", "woken"]);
 });
