@@ -116,7 +116,7 @@ const PAGE_LIMIT: u32 = 100;
 ///
 /// An object that cannot be decoded is an event of its own, and all others are seen.
 ///
-/// `managedFields` and [`LAST_APPLIED`] are taken off every object: nothing here reads them, and they are often more than half of it.
+/// `managedFields` and the copy that `kubectl apply` keeps are taken off every object: nothing here reads them, and they are often more than half of it.
 pub fn guarded<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,

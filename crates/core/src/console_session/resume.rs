@@ -322,7 +322,7 @@ fn ended(
 }
 
 /// Notes that the streams `ids` end now and that their places are kept. The streams themselves are taken out by
-/// [`disconnect`](super::connection::disconnect).
+/// [`disconnect`].
 #[must_use]
 pub fn keep(mut status: ConsoleSessionStatus, ids: &[&str], now: Timestamp) -> ConsoleSessionStatus {
     for place in &mut status.resumes {

@@ -16,7 +16,7 @@ use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 use super::{
     backup,
     deletion::{self, DeletionPlan},
-    lifecycle::{DesktopState, LifecycleDecision},
+    lifecycle::{DesktopState, LifecycleDecision, Sleep},
     references::{References, SnapshotApi, home_of},
     snapshots::{
         SnapshotProgress, SnapshotTrigger, build, ended, expiries, has_volume, hibernation_name, last_name, progress,
@@ -144,7 +144,8 @@ fn followup(snapshots: &Snapshots<'_>, decision: Option<&LifecycleDecision>, now
         None | Some(DesktopState::Awake { .. }) => Followup::Nothing,
         Some(DesktopState::Asleep(sleep)) => {
             let holds_anything = own_home(snapshots.workspace, snapshots.references).is_some_and(has_volume);
-            if !policy.on_hibernate || !holds_anything {
+            // The snapshot is named after the time, so a successor has to know it: the status is written first.
+            if !policy.on_hibernate || !holds_anything || !is_noted(snapshots.workspace, sleep) {
                 return Followup::Nothing;
             }
             let name = hibernation_name(snapshots.owner, sleep);
@@ -155,6 +156,13 @@ fn followup(snapshots: &Snapshots<'_>, decision: Option<&LifecycleDecision>, now
             Followup::Expire(is_wanted.then(|| snapshots.last(SnapshotTrigger::Expiry, now)))
         }
     }
+}
+
+/// Whether the status says since when it sleeps.
+fn is_noted(workspace: &VncWorkspace, sleep: Sleep) -> bool {
+    let status = workspace.status.as_ref();
+    let hibernation = status.and_then(|status| status.hibernation.as_ref());
+    hibernation.is_some_and(|hibernation| hibernation.since.0.as_second() == sleep.since.as_second())
 }
 
 /// The snapshots of one workspace.
@@ -298,12 +306,24 @@ mod tests {
 
     #[test]
     fn a_sleep_is_saved_when_that_is_asked_for_and_there_is_something_to_save() {
-        let asleep = |on_hibernate: bool, volume: &Value| {
+        let seen = |on_hibernate: bool, volume: &Value, status: &Value| {
             let spec = json!({"lifecycle": {"state": "Hibernated"}, "backup": {"onHibernate": on_hibernate}});
-            synced(&spec, &with_home(volume), 5)
+            let mut workspace = workspace(&spec);
+            workspace.status = serde_json::from_value(status.clone()).unwrap();
+            match planned(&workspace, &with_home(volume), 5) {
+                Plan::Sync(plan) => plan,
+                other => panic!("{other:?}"),
+            }
         };
+        let noted = json!({"hibernation": {"reason": "Asked", "since": at(3).to_string()}});
+        let asleep = |on_hibernate: bool, volume: &Value| seen(on_hibernate, volume, &noted);
         assert_eq!(asleep(false, &json!("v")).then, Followup::Nothing);
         assert_eq!(asleep(true, &json!(null)).then, Followup::Nothing, "it was never bound");
+        assert_eq!(
+            seen(true, &json!("v"), &json!({})).then,
+            Followup::Nothing,
+            "a successor would not know the name of the snapshot"
+        );
         let plan = asleep(true, &json!("v"));
         let Followup::Snapshot(snapshot) = plan.then else {
             panic!("{:?}", plan.then)
