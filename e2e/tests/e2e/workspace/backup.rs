@@ -93,6 +93,8 @@ async fn taken_at_its_time(context: &Context<'_>, before: &[String]) -> Result<S
         |alice: &VncWorkspace| next(alice).map(drop).ok_or_else(|| format!("{:?}", alice.status)),
     )
     .await?;
+    // Snapshots are named after the second of their time, and the one before may have been taken in this one.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     let now = jiff::Timestamp::now();
     ensure!(next(&told).is_some_and(|at| at.0 > now), "{:?}", told.status);
     let has_come = json!({"status": {"nextBackupAt": now.strftime("%FT%TZ").to_string()}});
