@@ -10,6 +10,7 @@ mod error;
 pub mod list_type;
 mod normalization;
 mod repeat;
+mod target;
 mod verbs;
 
 use std::sync::Arc;
@@ -17,17 +18,22 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::{diff::differences, list_type::Schema, normalization::ServerNormalization, verbs::Verb};
+use self::{
+    diff::differences,
+    normalization::ServerNormalization,
+    target::{Target, Written},
+    verbs::Verb,
+};
 pub use self::{
     document::APPLIED_HASH,
     error::{ApiReason, WriteError},
 };
-use crate::{cache::Cache, metrics::Metrics, namespaced::Namespaced};
+use crate::{cache::Cache, metrics::Metrics, namespaced::Namespaced, untyped::Untyped};
 
 /// No live object has this resource version (the first write to an empty etcd is revision 2), so an apply that names it is
 /// refused with a conflict when there is an object (`Store.Update` in k8s.io/apiserver), and makes one when there is none.
@@ -147,18 +153,50 @@ impl Applier {
     ///
     /// [`WriteError`].
     pub async fn apply_over<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, WriteError> {
-        let result = match self.try_apply(desired, live).await {
+        let target = Target::of(self.client.clone(), desired)?;
+        self.apply_to(&target, desired, live).await
+    }
+
+    /// [`Self::apply`] for a kind that is known at run time alone.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn apply_untyped(
+        &self,
+        resource: &ApiResource,
+        desired: &DynamicObject,
+        cache: &Cache<Untyped>,
+    ) -> Result<Outcome<DynamicObject>, WriteError> {
+        let live = cache.get(&desired.namespace().unwrap_or_default(), &desired.name_any());
+        let target = Target::untyped(self.client.clone(), resource, desired)?;
+        let outcome = self
+            .apply_to(&target, desired, live.as_deref().map(|live| &live.0))
+            .await?;
+        if let Outcome::Created(object) | Outcome::Patched(object) = &outcome {
+            cache.written(Untyped(object.clone()));
+        }
+        Ok(outcome)
+    }
+
+    async fn apply_to<K: Written>(
+        &self,
+        target: &Target<K>,
+        desired: &K,
+        live: Option<&K>,
+    ) -> Result<Outcome<K>, WriteError> {
+        let result = match self.try_apply(target, desired, live).await {
             // The cache trails, or does not hold objects like this one: what is there decides.
-            Err(error) if error.is(ApiReason::Conflict) && desired.resource_version().is_none() => {
-                match self.read(desired).await {
-                    Ok(live) => self.try_apply(desired, live.as_ref()).await,
+            Err(error) if error.is(ApiReason::Conflict) && desired.meta().resource_version.is_none() => {
+                match read_from(&target.api, desired).await {
+                    Ok(live) => self.try_apply(target, desired, live.as_ref()).await,
                     Err(error) => Err(error),
                 }
             }
             result => result,
         };
         self.metrics.applied(
-            &K::kind(&()),
+            &target.kind,
             result.as_ref().map_or_else(WriteError::reason, Outcome::name),
         );
         result
@@ -166,42 +204,43 @@ impl Applier {
 
     /// The object of this name, as the apiserver has it now.
     pub(crate) async fn read<K: Namespaced>(&self, desired: &K) -> Result<Option<K>, WriteError> {
-        let mut live = self.api(desired)?.get_opt(&desired.name_any()).await?;
-        if let Some(live) = &mut live {
-            live.meta_mut().managed_fields = None;
-        }
-        Ok(live)
+        read_from(&self.api(desired)?, desired).await
     }
 
-    async fn try_apply<K: Namespaced>(&self, desired: &K, live: Option<&K>) -> Result<Outcome<K>, WriteError> {
+    async fn try_apply<K: Written>(
+        &self,
+        target: &Target<K>,
+        desired: &K,
+        live: Option<&K>,
+    ) -> Result<Outcome<K>, WriteError> {
         match live {
-            Some(live) => self.patch(desired, live).await,
-            None => self.create(desired).await,
+            Some(live) => self.patch(target, desired, live).await,
+            None => self.create(target, desired).await,
         }
     }
 
-    async fn create<K: Namespaced>(&self, desired: &K) -> Result<Outcome<K>, WriteError> {
-        self.owner_uid(desired).ok_or_else(|| no_owner(desired))?;
-        let mut document = document_of(desired)?;
+    async fn create<K: Written>(&self, target: &Target<K>, desired: &K) -> Result<Outcome<K>, WriteError> {
+        self.owner_uid(desired).ok_or_else(|| no_owner(&target.kind, desired))?;
+        let mut document = document_of(target, desired)?;
         document::set_metadata(&mut document, "resourceVersion", CREATE_ONLY);
-        let created = self.send(desired, &document).await?;
-        self.note_answer(desired, &created)?;
+        let created = self.send(target, desired, &document).await?;
+        self.note_answer(target, desired, &created)?;
         Ok(Outcome::Created(created))
     }
 
-    async fn patch<K: Namespaced>(&self, desired: &K, live: &K) -> Result<Outcome<K>, WriteError> {
-        self.check_owner(desired, live)?;
+    async fn patch<K: Written>(&self, target: &Target<K>, desired: &K, live: &K) -> Result<Outcome<K>, WriteError> {
+        self.check_owner(&target.kind, desired, live)?;
         if live.meta().deletion_timestamp.is_some() {
-            let (kind, name) = (K::kind(&()), desired.name_any());
+            let (kind, name) = (&target.kind, desired.name_any());
             return Err(WriteError::api(
                 ApiReason::Conflict,
                 format!("{kind} {name} is being deleted; it is made again when it has gone"),
             ));
         }
         let uid = live.uid().unwrap_or_default();
-        let mut document = document_of(desired)?;
+        let mut document = document_of(target, desired)?;
         let live_document = to_value(live)?;
-        let found = differences(&document, &live_document, schema_of::<K>());
+        let found = differences(&document, &live_document, target.schema);
         if found.is_empty() || self.normalization.is_known(&uid, &document, &found) {
             return Ok(Outcome::Unchanged(live.clone()));
         }
@@ -210,30 +249,33 @@ impl Applier {
             .map(|difference| difference.path.as_str())
             .take(10)
             .collect();
-        tracing::info!(kind = %K::kind(&()), namespace = desired.namespace(), name = desired.name_any(), ?changes, "it differs from what is desired");
+        tracing::info!(
+            kind = target.kind,
+            namespace = desired.namespace(),
+            name = desired.name_any(),
+            ?changes,
+            "it differs from what is desired"
+        );
         // With the UID the apply cannot hit another object that got this name since.
         document::set_metadata(&mut document, "uid", &uid);
-        if let Some(version) = desired.resource_version() {
-            document::set_metadata(&mut document, "resourceVersion", &version);
+        if let Some(version) = &desired.meta().resource_version {
+            document::set_metadata(&mut document, "resourceVersion", version);
         }
-        let patched = self.send(desired, &document).await?;
-        self.note_answer(desired, &patched)?;
+        let patched = self.send(target, desired, &document).await?;
+        self.note_answer(target, desired, &patched)?;
         Ok(Outcome::Patched(patched))
     }
 
-    async fn send<K: Namespaced>(&self, desired: &K, document: &Value) -> Result<K, WriteError> {
+    async fn send<K: Written>(&self, target: &Target<K>, desired: &K, document: &Value) -> Result<K, WriteError> {
         let params = PatchParams::apply(&self.field_manager).force().validation_strict();
-        let (api, name) = (self.api(desired)?, desired.name_any());
-        self.sent(Verb::Apply, desired, api.patch(&name, &params, &Patch::Apply(document)))
-            .await
+        let (name, patch) = (desired.name_any(), Patch::Apply(document));
+        let request = target.api.patch(&name, &params, &patch);
+        self.sent_as(Verb::Apply, &target.kind, desired, request).await
     }
 
-    fn note_answer<K>(&self, desired: &K, answer: &K) -> Result<(), WriteError>
-    where
-        K: Resource<DynamicType = ()> + Serialize,
-    {
-        let (document, answer_document) = (document_of(desired)?, to_value(answer)?);
-        let left = differences(&document, &answer_document, schema_of::<K>());
+    fn note_answer<K: Written>(&self, target: &Target<K>, desired: &K, answer: &K) -> Result<(), WriteError> {
+        let (document, answer_document) = (document_of(target, desired)?, to_value(answer)?);
+        let left = differences(&document, &answer_document, target.schema);
         let uid = answer.meta().uid.as_deref().unwrap_or_default();
         self.normalization.applied(uid, &document, &left);
         Ok(())
@@ -299,6 +341,33 @@ impl Applier {
     }
 
     async fn delete_at<K: Namespaced>(&self, live: &K, version: Option<String>) -> Result<Deleted, WriteError> {
+        self.delete_from(&Target::of(self.client.clone(), live)?, live, version)
+            .await
+    }
+
+    /// [`Self::delete`] for a kind that is known at run time alone.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn delete_untyped(
+        &self,
+        resource: &ApiResource,
+        live: &Untyped,
+        cache: &Cache<Untyped>,
+    ) -> Result<Deleted, WriteError> {
+        let target = Target::untyped(self.client.clone(), resource, &live.0)?;
+        let deleted = self.delete_from(&target, &live.0, None).await?;
+        cache.deleted(live);
+        Ok(deleted)
+    }
+
+    async fn delete_from<K: Written>(
+        &self,
+        target: &Target<K>,
+        live: &K,
+        version: Option<String>,
+    ) -> Result<Deleted, WriteError> {
         let is_versioned = version.is_some();
         if live.meta().deletion_timestamp.is_some() {
             return Ok(Deleted::Underway);
@@ -311,24 +380,20 @@ impl Applier {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        let result = match self
-            .api(live)?
-            .delete(&live.name_any(), &params)
-            .await
-            .map_err(WriteError::from)
-        {
+        let answer = target.api.delete(&live.name_any(), &params).await;
+        let result = match answer.map_err(WriteError::from) {
             Ok(_) => Ok(Deleted::Requested),
             Err(error) if error.is(ApiReason::NotFound) => Ok(Deleted::AlreadyGone),
             Err(error) if error.is(ApiReason::Conflict) && !is_versioned => Ok(Deleted::AlreadyGone),
             Err(error) => Err(error),
         };
-        self.note(Verb::Delete, &K::kind(&()), live.meta(), result.as_ref().err());
+        self.note(Verb::Delete, &target.kind, live.meta(), result.as_ref().err());
         if result.is_ok() {
             self.normalization
                 .forget(live.meta().uid.as_deref().unwrap_or_default());
         }
         self.metrics.applied(
-            &K::kind(&()),
+            &target.kind,
             result.as_ref().map_or_else(WriteError::reason, |_| "Deleted"),
         );
         result
@@ -347,8 +412,8 @@ impl Applier {
         }
     }
 
-    fn check_owner<K: Resource<DynamicType = ()>>(&self, desired: &K, live: &K) -> Result<(), WriteError> {
-        let ours = self.owner_uid(desired).ok_or_else(|| no_owner(desired))?;
+    fn check_owner<K: Resource>(&self, kind: &str, desired: &K, live: &K) -> Result<(), WriteError> {
+        let ours = self.owner_uid(desired).ok_or_else(|| no_owner(kind, desired))?;
         if self.owner_uid(live) == Some(ours) {
             return Ok(());
         }
@@ -363,30 +428,29 @@ impl Applier {
             (None, _) => "somebody else made it".to_owned(),
         };
         Err(WriteError::NotOwned {
-            kind: K::kind(&()).into_owned(),
+            kind: kind.to_owned(),
             name: desired.name_any(),
             owner,
         })
     }
 
     fn api<K: Namespaced>(&self, object: &K) -> Result<Api<K>, WriteError> {
-        let namespace = object
-            .meta()
-            .namespace
-            .as_deref()
-            .filter(|namespace| !namespace.is_empty());
-        let namespace = namespace
-            .ok_or_else(|| WriteError::Internal(format!("{} {} has no namespace", K::kind(&()), object.name_any())))?;
-        Ok(Api::namespaced(self.client.clone(), namespace))
+        Ok(Target::of(self.client.clone(), object)?.api)
     }
 }
 
-fn schema_of<K: Resource<DynamicType = ()>>() -> Schema {
-    Schema::of_group(&K::group(&()))
+/// The object of this name, as the apiserver has it now.
+async fn read_from<K: Written>(api: &Api<K>, desired: &K) -> Result<Option<K>, WriteError> {
+    let mut live = api.get_opt(&desired.name_any()).await?;
+    if let Some(live) = &mut live {
+        live.meta_mut().managed_fields = None;
+    }
+    Ok(live)
 }
 
-fn document_of<K: Resource<DynamicType = ()> + Serialize>(desired: &K) -> Result<Value, WriteError> {
-    document::desired(desired).map_err(|error| WriteError::Internal(format!("cannot write as JSON: {error}")))
+fn document_of<K: Written>(target: &Target<K>, desired: &K) -> Result<Value, WriteError> {
+    document::desired(desired, &target.api_version, &target.kind)
+        .map_err(|error| WriteError::Internal(format!("cannot write as JSON: {error}")))
 }
 
 fn to_value(value: &impl Serialize) -> Result<Value, WriteError> {
@@ -402,12 +466,8 @@ fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
         .find(|owner| owner.controller == Some(true))
 }
 
-fn no_owner<K: Resource<DynamicType = ()>>(desired: &K) -> WriteError {
-    WriteError::Internal(format!(
-        "{} {} is desired without an owner",
-        K::kind(&()),
-        desired.name_any()
-    ))
+fn no_owner(kind: &str, desired: &impl Resource) -> WriteError {
+    WriteError::Internal(format!("{kind} {} is desired without an owner", desired.name_any()))
 }
 
 /// A status without nulls and empty lists and maps, and without the times of its conditions.

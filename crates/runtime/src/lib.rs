@@ -39,4 +39,5 @@ pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;
+pub mod untyped;
 pub mod watch;

@@ -12,7 +12,7 @@ use kube::Client;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-pub use self::stream::optional_watch;
+pub use self::stream::{optional_watch, while_served};
 use crate::{metrics::Metrics, rbac::Rule, shutdown::Shutdown, tasks::spawn_until};
 
 /// What [`OptionalApis::watch`] needs to hear at once of APIs that come and go as definitions.

@@ -145,12 +145,7 @@ impl Guard {
     where
         K: Resource<DynamicType = ()>,
     {
-        let event = event.inspect_err(|error| self.failed::<K>(error))?;
-        // Each try to list begins with `Init`, also one that is denied then.
-        if !matches!(event, Event::Init) {
-            self.denied.succeeded(&K::kind(&()));
-        }
-        Ok(match event {
+        Ok(match self.passed(&K::kind(&()), &K::plural(&()), event)? {
             Event::Init => WatchEvent::Init,
             Event::InitDone => WatchEvent::InitDone,
             Event::InitApply(object) => self.decoded(object, WatchEvent::InitApply),
@@ -159,10 +154,24 @@ impl Guard {
         })
     }
 
-    fn failed<K: Resource<DynamicType = ()>>(&self, error: &watcher::Error) {
-        let kind = K::kind(&());
-        self.metrics.watch_error(&kind);
-        if !self.denied.failed(&kind, &K::plural(&()), error) {
+    /// Notes whether a watch of a kind works, and hands its event on.
+    pub(crate) fn passed<K>(
+        &self,
+        kind: &str,
+        plural: &str,
+        event: watcher::Result<Event<K>>,
+    ) -> watcher::Result<Event<K>> {
+        let event = event.inspect_err(|error| self.failed(kind, plural, error))?;
+        // Each try to list begins with `Init`, also one that is denied then.
+        if !matches!(event, Event::Init) {
+            self.denied.succeeded(kind);
+        }
+        Ok(event)
+    }
+
+    fn failed(&self, kind: &str, plural: &str, error: &watcher::Error) {
+        self.metrics.watch_error(kind);
+        if !self.denied.failed(kind, plural, error) {
             tracing::warn!(%kind, %error, "a watch failed and is tried again");
         }
     }

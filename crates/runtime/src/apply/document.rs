@@ -1,7 +1,6 @@
 //! What is sent: a desired object as JSON.
 
 use k8s_openapi::ByteString;
-use kube::Resource;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -15,16 +14,13 @@ pub const APPLIED_HASH: &str = "novasphere.io/applied-hash";
 
 /// The JSON of `desired` for a server-side apply: with type, without nulls, status and what only the apiserver sets, and with
 /// [`APPLIED_HASH`].
-pub(super) fn desired<K>(desired: &K) -> Result<Value, serde_json::Error>
-where
-    K: Resource<DynamicType = ()> + Serialize,
-{
+pub(super) fn desired(desired: &impl Serialize, api_version: &str, kind: &str) -> Result<Value, serde_json::Error> {
     let mut document = serde_json::to_value(desired)?;
     remove_nulls(&mut document);
     if let Value::Object(fields) = &mut document {
         fields.remove("status");
-        fields.insert("apiVersion".to_owned(), K::api_version(&()).into());
-        fields.insert("kind".to_owned(), K::kind(&()).into());
+        fields.insert("apiVersion".to_owned(), api_version.into());
+        fields.insert("kind".to_owned(), kind.into());
         encode_string_data(fields)?;
     }
     if let Some(metadata) = metadata(&mut document) {
@@ -116,7 +112,7 @@ mod tests {
             "spec": {"type": "ClusterIP"},
             "status": {"loadBalancer": {}},
         }));
-        let mut document = desired(&service).unwrap();
+        let mut document = desired(&service, "v1", "Service").unwrap();
         let hash = document["metadata"]["annotations"]
             .as_object_mut()
             .unwrap()
@@ -136,7 +132,7 @@ mod tests {
     #[test]
     fn the_hash_follows_the_content_alone() {
         let hash_of = |value: Value| {
-            let document = desired(&read::<ConfigMap>(value)).unwrap();
+            let document = desired(&read::<ConfigMap>(value), "v1", "ConfigMap").unwrap();
             document["metadata"]["annotations"][APPLIED_HASH]
                 .as_str()
                 .unwrap()
@@ -161,7 +157,7 @@ mod tests {
     fn string_data_becomes_data() {
         let secret: Secret =
             read(json!({"metadata": {"name": "a"}, "data": {"k": "AQI="}, "stringData": {"password": "geheim"}}));
-        let document = desired(&secret).unwrap();
+        let document = desired(&secret, "v1", "Secret").unwrap();
         assert_eq!(document["data"], json!({"k": "AQI=", "password": "Z2VoZWlt"}));
         assert!(document.get("stringData").is_none());
     }

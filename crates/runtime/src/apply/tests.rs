@@ -46,7 +46,7 @@ fn owner(uid: &str) -> Value {
 
 /// What the apiserver makes of a desired service.
 pub(super) fn stored(desired: &Service) -> Service {
-    let mut value = document::desired(desired).unwrap();
+    let mut value = document::desired(desired, "v1", "Service").unwrap();
     value["metadata"]["uid"] = json!("s1");
     value["metadata"]["resourceVersion"] = json!("7");
     value["metadata"]["managedFields"] = json!([{"manager": "novasphere/test"}]);

@@ -293,8 +293,19 @@ impl Applier {
         object: &K,
         request: impl Future<Output = kube::Result<K>>,
     ) -> Result<K, WriteError> {
+        self.sent_as(verb, &K::kind(&()), object, request).await
+    }
+
+    /// The same for an object whose kind is told.
+    pub(super) async fn sent_as<K: Resource>(
+        &self,
+        verb: Verb,
+        kind: &str,
+        object: &K,
+        request: impl Future<Output = kube::Result<K>>,
+    ) -> Result<K, WriteError> {
         let result = request.await.map_err(WriteError::from);
-        self.note(verb, &K::kind(&()), object.meta(), result.as_ref().err());
+        self.note(verb, kind, object.meta(), result.as_ref().err());
         let mut answer = result?;
         answer.meta_mut().managed_fields = None;
         Ok(answer)

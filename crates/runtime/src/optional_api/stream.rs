@@ -32,7 +32,8 @@ where
 
 type Events<K> = BoxStream<'static, watcher::Result<WatchEvent<K>>>;
 
-fn while_served<K, F>(
+/// The same for events that `begin` makes of the served version.
+pub fn while_served<K, F>(
     apis: OptionalApis,
     api: OptionalApi,
     begin: F,
