@@ -104,7 +104,8 @@ fn configuration(schema: &Value, defaults: &Value) -> anyhow::Result<String> {
     page.push_str(
         "# Configuration file\n\n\
          One YAML file, named by `--config` or `NOVASPHERE_CONFIG`; in a cluster it is the chart's value `config`. Every setting \
-         has a default, and an unknown one is an error that names its line. The program reads it when it starts.\n",
+         has a default, and an unknown one is an error that names its line. The program reads it when it starts, \
+         and the section `gateways` again when the file changes.\n",
     );
     sections(schema, schema, defaults, "", &mut page)?;
     Ok(page)
@@ -115,7 +116,7 @@ fn sections(root: &Value, schema: &Value, defaults: &Value, path: &str, page: &m
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
     let (groups, settings): (Vec<_>, Vec<_>) = properties
         .iter()
-        .partition(|(_, property)| resolve(root, property).get("properties").is_some());
+        .partition(|(_, property)| group(root, property).is_some());
     if !settings.is_empty() {
         page.push_str("\n| Setting | Type | Default | Meaning |\n|---|---|---|---|\n");
     }
@@ -132,20 +133,40 @@ fn sections(root: &Value, schema: &Value, defaults: &Value, path: &str, page: &m
         )?;
     }
     for (name, property) in groups {
+        let Some((fields, mark)) = group(root, property) else {
+            continue;
+        };
         let path = if path.is_empty() {
-            name.clone()
+            format!("{name}{mark}")
         } else {
-            format!("{path}.{name}")
+            format!("{path}.{name}{mark}")
         };
         let nothing = Value::Null;
         let inner = defaults.get(name).unwrap_or(&nothing);
         write!(page, "\n## `{path}`\n\n{}\n", description(root, property))?;
-        sections(root, resolve(root, property), inner, &path, page)?;
+        sections(root, fields, inner, &path, page)?;
     }
     Ok(())
 }
 
+/// The schema of a property that has settings itself, and what marks its name when it is a list of such.
+fn group<'a>(root: &'a Value, property: &'a Value) -> Option<(&'a Value, &'static str)> {
+    let has_settings = |schema: &&Value| schema.get("properties").is_some();
+    let own = resolve(root, property);
+    let one = Some(own).filter(has_settings).map(|own| (own, ""));
+    one.or_else(|| {
+        let items = resolve(root, own.get("items")?);
+        Some(items).filter(has_settings).map(|items| (items, "[]"))
+    })
+}
+
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    // An optional section may be null; that is the same as leaving it out.
+    let is_null = |schema: &&Value| schema.get("type").is_some_and(|kind| kind == "null");
+    let wanted = schema.get("anyOf").and_then(Value::as_array);
+    if let Some(wanted) = wanted.and_then(|any| any.iter().find(|schema| !is_null(schema))) {
+        return resolve(root, wanted);
+    }
     let target = schema
         .get("$ref")
         .and_then(Value::as_str)

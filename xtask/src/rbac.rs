@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::PathBuf};
 use novasphere::{ROLES, RoleSpec};
 use novasphere_apiserver::rbac as apiserver;
 use novasphere_console::rbac as console;
-use novasphere_controller::rbac::USER_ROLES;
+use novasphere_controller::rbac::{GATEWAY_RULES, GatewayRules, USER_ROLES};
 use novasphere_runtime::rbac::Rule;
 
 use crate::files::{Files, yaml_header};
@@ -33,6 +33,10 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     }
     files.push(user_roles()?);
     files.push(passwords()?);
+    files.push(gateways()?);
+    for rules in GATEWAY_RULES {
+        files.extend(gateway_folder(rules)?);
+    }
     Ok(files)
 }
 
@@ -79,6 +83,108 @@ fn passwords() -> anyhow::Result<(PathBuf, String)> {
     cluster_role(&mut text, PASSWORDS, LABELS, console::PASSWORD_RULES)?;
     text.push_str("{{- end }}\n");
     Ok((PathBuf::from(format!("{TEMPLATES}/console/passwords-role.yaml")), text))
+}
+
+/// The controller's rights for the gateways that are configured: on what each kind reads, and on the object that has a gateway's addresses.
+fn gateways() -> anyhow::Result<(PathBuf, String)> {
+    let mut text = yaml_header("crates/controller/src/rbac.rs");
+    text.push_str("{{- if .Values.rbac.create }}\n{{- $role := dict \"root\" . \"role\" \"controller\" }}\n");
+    let watched = "$.Values.config.controller).watchNamespace";
+    for GatewayRules {
+        field, suffix, rules, ..
+    } in GATEWAY_RULES
+    {
+        let name = format!("{NAME}-{suffix}");
+        writeln!(text, "{{{{- $isConfigured := false }}}}")?;
+        writeln!(
+            text,
+            "{{{{- range .Values.config.gateways }}}}{{{{- if .{field} }}}}{{{{- $isConfigured = true }}}}{{{{- end }}}}{{{{- end }}}}"
+        )?;
+        text.push_str("{{- if $isConfigured }}\n---\n");
+        cluster_role(&mut text, &name, ROLE_LABELS, rules)?;
+        text.push_str("---\n");
+        head(
+            &mut text,
+            &format!("{{{{ if ({watched} }}}}RoleBinding{{{{ else }}}}ClusterRoleBinding{{{{ end }}}}"),
+            &name,
+            &format!("  {{{{- with ({watched} }}}}\n  namespace: {{{{ . }}}}\n  {{{{- end }}}}\n"),
+            ROLE_LABELS,
+        )?;
+        granted_here(&mut text, "ClusterRole", &name)?;
+        text.push_str("{{- end }}\n");
+    }
+    text.push_str("{{- range $gateway := .Values.config.gateways }}\n");
+    for GatewayRules {
+        field, address_source, ..
+    } in GATEWAY_RULES
+    {
+        let (group, resources, named) = address_source;
+        let resource = resources.join(", ");
+        let name = format!("{NAME}-gateway-{{{{ $gateway.name }}}}");
+        writeln!(text, "{{{{- with $gateway.{field} }}}}\n---")?;
+        head(&mut text, "Role", &name, "  namespace: {{ .namespace }}\n", ROLE_LABELS)?;
+        write!(
+            text,
+            "rules:\n  # Where clients reach the gateway.\n  - apiGroups: [{group:?}]\n    resources: [{resource}]\n    \
+             resourceNames: [{{{{ .{named} }}}}]\n    verbs: [get, list, watch]\n---\n"
+        )?;
+        head(
+            &mut text,
+            "RoleBinding",
+            &name,
+            "  namespace: {{ .namespace }}\n",
+            ROLE_LABELS,
+        )?;
+        granted_here(&mut text, "Role", &name)?;
+        text.push_str("{{- end }}\n");
+    }
+    text.push_str("{{- end }}\n{{- end }}\n");
+    let path = format!("{TEMPLATES}/controller/gateways-rbac.yaml");
+    Ok((PathBuf::from(path), text))
+}
+
+/// [`granted`] inside a `range`, where `.` is something else.
+fn granted_here(text: &mut String, kind: &str, role: &str) -> std::fmt::Result {
+    let mut inner = String::new();
+    granted(&mut inner, kind, role)?;
+    text.push_str(&inner.replace("{{ .Release", "{{ $.Release"));
+    Ok(())
+}
+
+/// The same rights for those who install with kustomize: a folder to add for each kind of gateway that they configure. Services can be read
+/// already, in all namespaces.
+fn gateway_folder(gateway: &GatewayRules) -> anyhow::Result<Files> {
+    let folder = PathBuf::from("config/gateway").join(gateway.suffix);
+    let mut rules = gateway.rules.to_vec();
+    let (group, resources, _) = gateway.address_source;
+    if !group.is_empty() {
+        rules.push(Rule {
+            group,
+            resources,
+            names: &[],
+            verbs: &["get", "list", "watch"],
+            reason: "Where clients reach the gateway.",
+        });
+    }
+    let name = format!("novasphere-controller-{}", gateway.suffix);
+    let labels = "    app.kubernetes.io/component: controller\n    app.kubernetes.io/name: novasphere\n";
+    let mut text = yaml_header("crates/controller/src/rbac.rs");
+    cluster_role(&mut text, &name, labels, &rules)?;
+    text.push_str("---\n");
+    head(&mut text, "ClusterRoleBinding", &name, "", labels)?;
+    write!(
+        text,
+        "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: ClusterRole\n  name: {name}\n\
+         subjects:\n  - kind: ServiceAccount\n    name: novasphere-controller\n    namespace: novasphere-system\n",
+    )?;
+    let mut kustomization = yaml_header("crates/controller/src/rbac.rs");
+    kustomization.push_str("# What the controller needs for gateways of this kind; see docs/gateways.md.\n");
+    kustomization
+        .push_str("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - rbac.yaml\n");
+    Ok(vec![
+        (folder.join("rbac.yaml"), text),
+        (folder.join("kustomization.yaml"), kustomization),
+    ])
 }
 
 fn roles(text: &mut String, role: &RoleSpec) -> std::fmt::Result {

@@ -20,6 +20,25 @@ What the program refuses when it starts and no schema says: settings that belong
 {{- fail (printf "config.controller.workspaces.nodePorts.%s: first is %d and last %d; write last not below first" $name (int $range.first) (int $range.last)) -}}
 {{- end -}}
 {{- end -}}
+{{- $names := list -}}
+{{- $defaults := 0 -}}
+{{- range $gateway := $config.gateways -}}
+{{- $products := 0 -}}
+{{- range $product := list "traefik" "kong" "gatewayApi" -}}
+{{- if hasKey $gateway $product }}{{- $products = add1 $products }}{{- end -}}
+{{- end -}}
+{{- if ne (int $products) 1 -}}
+{{- fail (printf "config.gateways: %s has to have exactly one of traefik, kong and gatewayApi" $gateway.name) -}}
+{{- end -}}
+{{- if has $gateway.name $names -}}
+{{- fail (printf "config.gateways: two have the name %s" $gateway.name) -}}
+{{- end -}}
+{{- $names = append $names $gateway.name -}}
+{{- if $gateway.default }}{{- $defaults = add1 $defaults }}{{- end -}}
+{{- end -}}
+{{- if gt (int $defaults) 1 -}}
+{{- fail "config.gateways: two have default: true; a route that names none goes to one alone" -}}
+{{- end -}}
 {{- range $range := dig "console" "trustedProxies" list $config -}}
 {{- include "novasphere.checkRange" (dict "setting" "config.console.trustedProxies" "range" $range) -}}
 {{- end -}}

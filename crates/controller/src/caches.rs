@@ -19,7 +19,7 @@ use novasphere_runtime::cache::Cache;
 use novasphere_runtime::optional_api::OptionalApis;
 use novasphere_sessions::view::{SessionCaches, SessionView, target_key};
 
-use crate::watched_kind::AnyCache;
+use crate::{routes::RouteStores, watched_kind::AnyCache};
 
 /// The watch caches of the controller.
 pub(crate) struct Caches {
@@ -45,6 +45,8 @@ pub(crate) struct Caches {
     /// All, by the owner where they have one.
     pub(crate) volume_snapshots: Cache<VolumeSnapshot>,
     pub(crate) storage_classes: Cache<StorageClass>,
+    /// What gateways read of routes. Which of these are watched follows the configuration.
+    pub(crate) routes: RouteStores,
 }
 
 impl Caches {
@@ -70,12 +72,13 @@ impl Caches {
             network_policies: Cache::new(owner_key),
             volume_snapshots: Cache::new(owner_key),
             storage_classes: Cache::new(|_| None),
+            routes: RouteStores::default(),
         })
     }
 }
 
 impl Caches {
-    /// All caches. The pattern has no `..`, so that a new field has to be named here, and is filled, waited for and enqueued with the
+    /// All caches of kinds with a type. The pattern has no `..`, so that a new field has to be named here, and is filled, waited for and enqueued with the
     /// others.
     pub(crate) fn each(&self) -> [&dyn AnyCache; 13] {
         let Self {
@@ -92,6 +95,8 @@ impl Caches {
             network_policies,
             volume_snapshots,
             storage_classes,
+            // They have watches of their own.
+            routes: _,
         } = self;
         [
             vm_accesses.as_ref(),
@@ -130,13 +135,18 @@ impl Caches {
     /// The kinds whose first list has not ended.
     pub(crate) fn unfilled(&self) -> Vec<Cow<'static, str>> {
         let unfilled = self.each().into_iter().filter(|cache| !cache.is_filled());
-        unfilled.map(AnyCache::kind).collect()
+        let routes = self.routes.wanted().filter(|store| !store.cache.is_filled());
+        let routes = routes.map(|store| Cow::Borrowed(store.kind.kind()));
+        unfilled.map(AnyCache::kind).chain(routes).collect()
     }
 
     /// Returns when all are filled.
     pub(crate) async fn filled(&self) {
         for cache in self.each() {
             cache.filled().await;
+        }
+        for store in self.routes.wanted() {
+            store.cache.store().wait_until_ready().await;
         }
     }
 

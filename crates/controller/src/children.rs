@@ -79,10 +79,24 @@ impl<'a> Children<'a> {
         object: &O,
         error: &WriteError,
     ) -> Result<Failure, NotLeader> {
+        self.record_failure_of(&O::kind(&()), &object.name_any(), error)
+    }
+
+    /// The same for an object of a kind without a type.
+    ///
+    /// # Errors
+    ///
+    /// [`NotLeader`] when that is why.
+    pub(crate) fn record_failure_of(
+        &mut self,
+        kind: &str,
+        name: &str,
+        error: &WriteError,
+    ) -> Result<Failure, NotLeader> {
         if let WriteError::NotLeader(lost) = error {
             return Err(*lost);
         }
-        tracing::info!(kind = %O::kind(&()), name = object.name_any(), %error, "not applied");
+        tracing::info!(kind, name, %error, "not applied");
         if is_worth_a_retry(error) {
             self.retry_because(error.reason());
         }

@@ -12,6 +12,7 @@ mod pod_events;
 pub mod rbac;
 mod readiness;
 mod reconciler;
+mod routes;
 mod run;
 mod shared_objects;
 mod status;

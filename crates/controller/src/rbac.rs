@@ -171,6 +171,84 @@ pub const CLUSTER_RULES: &[Rule] = &[
     },
 ];
 
+/// What the controller may do for one kind of gateway. The chart gives it where such a gateway is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct GatewayRules {
+    /// The field of `gateways[]` in the configuration.
+    pub field: &'static str,
+    /// How the names of its roles end, and the folder in `config/gateway`.
+    pub suffix: &'static str,
+    /// Permissions in every namespace, for a `ClusterRole`.
+    pub rules: &'static [Rule],
+    /// The object whose status has a gateway's addresses: group, resources, and the field with its name.
+    pub address_source: (&'static str, &'static [&'static str], &'static str),
+}
+
+/// For each kind of gateway.
+pub const GATEWAY_RULES: &[GatewayRules] = &[
+    GatewayRules {
+        field: "traefik",
+        suffix: "traefik",
+        rules: &[
+            Rule {
+                group: "traefik.io",
+                resources: &["ingressroutetcps", "ingressroutes", "middlewaretcps", "middlewares"],
+                names: &[],
+                verbs: OWN,
+                reason: "The routes of VmAccess and VncWorkspace, as Traefik reads them.",
+            },
+            Rule {
+                group: "traefik.containo.us",
+                resources: &["ingressroutetcps", "ingressroutes", "middlewaretcps", "middlewares"],
+                names: &[],
+                verbs: OWN,
+                reason: "The same for Traefik before 2.10.",
+            },
+        ],
+        address_source: ("", &["services"], "service"),
+    },
+    GatewayRules {
+        field: "kong",
+        suffix: "kong",
+        rules: &[
+            Rule {
+                group: "configuration.konghq.com",
+                resources: &["tcpingresses", "kongplugins"],
+                names: &[],
+                verbs: OWN,
+                reason: "The routes of VmAccess and VncWorkspace, as Kong reads them.",
+            },
+            Rule {
+                group: "networking.k8s.io",
+                resources: &["ingresses"],
+                names: &[],
+                verbs: OWN,
+                reason: "Routes with HTTP.",
+            },
+            Rule {
+                group: "gateway.networking.k8s.io",
+                resources: &["tcproutes", "tlsroutes"],
+                names: &[],
+                verbs: OWN,
+                reason: "Routes where Kong has no TCPIngress any more.",
+            },
+        ],
+        address_source: ("", &["services"], "service"),
+    },
+    GatewayRules {
+        field: "gatewayApi",
+        suffix: "gateway-api",
+        rules: &[Rule {
+            group: "gateway.networking.k8s.io",
+            resources: &["tcproutes", "tlsroutes", "httproutes"],
+            names: &[],
+            verbs: OWN,
+            reason: "The routes of VmAccess and VncWorkspace.",
+        }],
+        address_source: ("gateway.networking.k8s.io", &["gateways"], "gateway"),
+    },
+];
+
 /// Permissions in the controller's own namespace, for a `Role`.
 pub const NAMESPACE_RULES: &[Rule] = &[
     Rule {
@@ -260,6 +338,7 @@ mod tests {
         CLUSTER_RULES
             .iter()
             .chain(NAMESPACE_RULES)
+            .chain(GATEWAY_RULES.iter().flat_map(|gateway| gateway.rules))
             .chain(USER_ROLES.iter().flat_map(|role| role.rules))
     }
 

@@ -7,6 +7,7 @@ use novasphere_core::{
     allowed_names::AllowedNames,
     console_session::endpoints::Endpoints,
     label,
+    routes::gateway::RouteSettings,
     vnc_workspace::{build::GatewayLocation, references::WorkspaceSettings},
 };
 use novasphere_runtime::{
@@ -24,7 +25,7 @@ use novasphere_runtime::{
     watch::{Guard, UndecodableObject},
 };
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     LEASE_NAME,
@@ -33,6 +34,7 @@ use crate::{
     console_session::{self, CONSOLE_SESSION_MANAGER},
     readiness,
     reconciler::{self, Reconciler},
+    routes::Routes,
     status_throttle::StatusThrottle,
     undecodable,
     vm_access::{self, VM_ACCESS_MANAGER},
@@ -49,6 +51,8 @@ pub struct Options {
     pub config: ControllerConfig,
     /// Where viewers reach the gateways, for the status of sessions.
     pub endpoints: Endpoints,
+    /// The gateways that carry routes, as the configuration file names them now.
+    pub route_settings: watch::Receiver<Arc<RouteSettings>>,
     /// Makes the client for all reads and writes; writes are gated by the lease.
     pub connection: client::Builder,
     /// The client that renews the lease, which cannot be gated by it.
@@ -165,9 +169,10 @@ impl Role {
     ) -> Result<Self, RunError> {
         let client = options.connection.write_gate(leadership.clone()).build()?;
         let (metrics, shutdown) = (options.metrics, options.shutdown);
-        let apis = OptionalApis::watch(client.clone(), OPTIONAL_APIS, metrics.clone(), shutdown.clone())
+        let apis = OptionalApis::watch(client.clone(), &OPTIONAL_APIS, metrics.clone(), shutdown.clone())
             .await
             .map_err(RunError::Discovery)?;
+        let routes = Arc::new(Routes::new(options.route_settings, apis.clone()));
         let watches = Watches {
             client: client.clone(),
             namespace: options.config.watch_namespace.clone(),
@@ -180,6 +185,7 @@ impl Role {
             queues: Queues::default(),
             gateway_namespace: options.namespace.clone(),
             gateways: Arc::default(),
+            routes,
             node_addresses: Mutex::default(),
         };
         Ok(Self {
@@ -269,6 +275,7 @@ impl Role {
             status_throttle: StatusThrottle::default(),
             power_calls: vm_access::PowerCalls::default(),
             limits: Arc::new(self.config.machines.limits()),
+            routes: Arc::clone(&self.watches.routes),
             paused: self.config.paused,
         }
     }
@@ -306,6 +313,7 @@ impl Role {
                 service_annotations: AllowedNames::new(&config.allowed_service_annotations),
                 expiry_notice: config.expiry_notice.get(),
             }),
+            routes: Arc::clone(&self.watches.routes),
             paused: self.config.paused,
         }
     }

@@ -15,7 +15,10 @@ use kube::{
     core::DeserializeGuard,
     runtime::{reflector::ObjectRef, watcher},
 };
-use novasphere_core::{console_session::gateway, label, vm_access::virtual_machine_name, vnc_workspace::KEY_WORKSPACE};
+use novasphere_core::{
+    console_session::gateway, label, routes::claim::ObjectClaims, vm_access::virtual_machine_name,
+    vnc_workspace::KEY_WORKSPACE,
+};
 use novasphere_crd::{ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::{
     kubevirt::{VirtualMachine, VirtualMachineInstance},
@@ -152,6 +155,13 @@ impl WatchedKind for VmAccess {
         watches.queues.vm_accesses.add(others);
     }
 
+    fn observed(event: &watcher::Result<WatchEvent<Self>>, watches: &Watches) {
+        if let Ok(event) = event {
+            let claims = ObjectClaims::of_vm_access;
+            watches.routes.observe("VmAccess", event, claims, &watches.queues);
+        }
+    }
+
     /// What is free may be as large as the apiserver takes it.
     fn trim(&mut self) {
         if let Some(template) = &mut self.spec.virtual_machine.template {
@@ -198,6 +208,13 @@ impl WatchedKind for VncWorkspace {
         let workspace = reference(self);
         watches.target_changed(SessionTargetKind::VncWorkspace, &workspace);
         watches.queues.vnc_workspaces.add([workspace]);
+    }
+
+    fn observed(event: &watcher::Result<WatchEvent<Self>>, watches: &Watches) {
+        if let Ok(event) = event {
+            let claims = ObjectClaims::of_workspace;
+            watches.routes.observe("VncWorkspace", event, claims, &watches.queues);
+        }
     }
 
     fn trim(&mut self) {

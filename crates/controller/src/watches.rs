@@ -1,6 +1,9 @@
 //! The watches: they fill the caches and enqueue what has to be reconciled.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use futures::{StreamExt, stream::BoxStream};
 use kube::{
@@ -26,7 +29,12 @@ use novasphere_sessions::view::machine_key;
 use parking_lot::Mutex;
 use tracing::Instrument;
 
-use crate::{caches::Caches, console_session::GatewayLiveness, watched_kind::WatchedKind};
+use crate::{
+    caches::Caches,
+    console_session::GatewayLiveness,
+    routes::{self, Routes, route_apis},
+    watched_kind::WatchedKind,
+};
 
 /// KubeVirt's virtual machines. They come and go with KubeVirt.
 pub(crate) const VIRTUAL_MACHINES: OptionalApi = OptionalApi::of::<VirtualMachine>();
@@ -41,12 +49,15 @@ pub(crate) const DATA_VOLUMES: OptionalApi = OptionalApi::of::<DataVolume>();
 pub(crate) const VOLUME_SNAPSHOTS: OptionalApi = OptionalApi::of::<VolumeSnapshot>();
 
 /// All APIs that may be missing.
-pub(crate) const OPTIONAL_APIS: &[OptionalApi] = &[
-    VIRTUAL_MACHINES,
-    VIRTUAL_MACHINE_INSTANCES,
-    DATA_VOLUMES,
-    VOLUME_SNAPSHOTS,
-];
+pub(crate) static OPTIONAL_APIS: LazyLock<Vec<OptionalApi>> = LazyLock::new(|| {
+    let ours = [
+        VIRTUAL_MACHINES,
+        VIRTUAL_MACHINE_INSTANCES,
+        DATA_VOLUMES,
+        VOLUME_SNAPSHOTS,
+    ];
+    ours.into_iter().chain(route_apis()).collect()
+});
 
 /// Whether the cluster has `KubeVirt` and the caches hold its objects. While they are filled again after it was gone for a moment,
 /// a machine that they do not have yet must not pass for one that does not exist.
@@ -65,6 +76,7 @@ pub(crate) struct Watches {
     /// Where gateways hold their Leases.
     pub(crate) gateway_namespace: String,
     pub(crate) gateways: Arc<GatewayLiveness>,
+    pub(crate) routes: Arc<Routes>,
     /// The addresses with which objects were reconciled last.
     pub(crate) node_addresses: Mutex<Vec<String>>,
 }
@@ -89,6 +101,9 @@ impl Watches {
             let size = move || caches.each().get(index).map_or(0, |cache| cache.size());
             self.guard.metrics.show_cache(&cache.kind(), size);
         }
+        // Before anybody asks whether the caches are filled.
+        self.routes.want_configured(&self.caches.routes);
+        tasks.spawn("routes", routes::follow(Arc::clone(self)));
         tasks.spawn("follow optional APIs", Arc::clone(self).follow_optional_apis());
     }
 

@@ -27,6 +27,8 @@ pub enum Component {
     VirtualMachine,
     /// A Service to ports of a guest.
     Service,
+    /// What a gateway reads of a route.
+    Route,
     /// Pod, Service, Secret and `NetworkPolicy` of a `VncWorkspace`.
     Desktop,
     /// The home of a `VncWorkspace`.

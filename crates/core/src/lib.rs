@@ -13,6 +13,7 @@ pub mod merge;
 pub mod name;
 pub mod node;
 pub mod pause;
+pub mod routes;
 pub mod service;
 pub mod service_ports;
 pub mod time;

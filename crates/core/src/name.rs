@@ -116,8 +116,14 @@ pub fn joined(parts: &[&str]) -> DnsLabel {
 /// A DNS-1035 label made from the parts that always ends in their hash, so that `a-b`,`c` and `a`,`b-c` differ.
 #[must_use]
 pub fn hashed(parts: &[&str]) -> DnsLabel {
+    hashed_with(parts, &[])
+}
+
+/// The same with a hash of further parts that are not to be read.
+#[must_use]
+pub fn hashed_with(parts: &[&str], unread: &[&str]) -> DnsLabel {
     let mut hasher = Sha256::new();
-    for part in parts {
+    for part in parts.iter().chain(unread) {
         // The length keeps the parts apart.
         hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hasher.update(part.as_bytes());

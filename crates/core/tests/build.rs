@@ -62,7 +62,7 @@ fn built(vm_access: &VmAccess) -> Value {
         limits: Arc::new(MachineLimits::unlimited()),
         ..References::default()
     };
-    let prepared = build(&validate(vm_access, &references).unwrap());
+    let prepared = build(&validate(vm_access, &references).unwrap(), Vec::new());
     let services: Vec<_> = prepared.services.iter().map(|service| &service.service).collect();
     json!({"virtualMachine": prepared.virtual_machine, "services": services})
 }

@@ -1,19 +1,24 @@
 //! The arguments, the configuration file and the table of roles of the `novasphere` program.
 
 mod gateway;
+mod reload;
 mod role;
 
 use clap::{CommandFactory, Parser};
 use novasphere_apiserver::config::ApiserverConfig;
 use novasphere_console::config::ConsoleConfig;
 use novasphere_controller::config::ControllerConfig;
-use novasphere_core::console_session::endpoints::Endpoints;
+use novasphere_core::{
+    console_session::endpoints::Endpoints,
+    routes::gateway::{RouteGateway, RouteGateways},
+};
 use novasphere_runtime::args::CommonArgs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     gateway::{GatewayConfig, GatewaySettings, SetTwice},
+    reload::follow_gateways,
     role::{ROLES, Role, RolePort, RoleSelection, RoleSpec},
 };
 
@@ -43,6 +48,10 @@ pub struct Configuration {
     pub endpoints: Endpoints,
     /// What carries streams: the roles `console` and `apiserver`.
     pub gateway: GatewayConfig,
+    /// The gateways of the cluster, such as Traefik, that carry the `routes` of objects; the role `controller` writes what they read. A change
+    /// of this section is used without a restart. Default: none. At most 32.
+    #[schemars(length(max = 32))]
+    pub gateways: Vec<RouteGateway>,
     /// The role `controller`.
     pub controller: ControllerConfig,
     /// The role `console`.
@@ -60,6 +69,7 @@ impl Configuration {
     /// The setting that is wrong, with what to write.
     pub fn check(&self) -> Result<(), String> {
         self.controller.check()?;
+        RouteGateways::from(self.gateways.clone()).check()?;
         self.console.check(&self.endpoints)?;
         self.apiserver.check()
     }

@@ -143,6 +143,7 @@ async fn run(arguments: Arguments, configuration: Configuration, process: Proces
         kube_config: client::identified(arguments.common.kube_config().await?, arguments.role.name())?,
         instance: arguments.instance.unwrap_or_else(host_name),
         configuration,
+        config_file: arguments.common.config.clone(),
         process,
         running: JoinSet::new(),
     };

@@ -1,10 +1,10 @@
 //! The roles of the process, each as tasks.
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
 use anyhow::Context;
 use kube::Config;
-use novasphere::{Configuration, GatewaySettings, Role, RoleSelection};
+use novasphere::{Configuration, GatewaySettings, Role, RoleSelection, follow_gateways};
 use novasphere_dataplane::audit::output::{AuditFile, AuditSocket};
 use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown, tasks::Tasks};
 use novasphere_sessions::{ServingOptions, SessionGateway, SessionGatewayOptions, StartError};
@@ -18,6 +18,8 @@ pub(crate) struct Roles {
     pub(crate) kube_config: Config,
     pub(crate) instance: String,
     pub(crate) configuration: Configuration,
+    /// What the configuration was read from.
+    pub(crate) config_file: Option<PathBuf>,
     pub(crate) process: Process,
     pub(crate) running: JoinSet<anyhow::Result<()>>,
 }
@@ -87,6 +89,11 @@ impl Roles {
         let options = novasphere_controller::Options {
             config: self.configuration.controller.clone(),
             endpoints: self.configuration.endpoints.clone(),
+            route_settings: follow_gateways(
+                self.config_file.clone(),
+                &self.configuration,
+                self.process.shutdown.clone(),
+            ),
             namespace: self.kube_config.default_namespace.clone(),
             connection: client::Builder::new(self.kube_config.clone())?,
             lease_client: client::Builder::new(self.kube_config.clone())?.build()?,

@@ -65,6 +65,7 @@ async fn a_replica_whose_lists_fail_does_not_stand_for_leader_and_can_be_stopped
     let running = tokio::spawn(run(Options {
         config: ControllerConfig::default(),
         endpoints: Endpoints::default(),
+        route_settings: watch::channel(Arc::default()).1,
         connection: client::Builder::new(kube::Config::new(uri)).unwrap(),
         lease_client: counted(Arc::clone(&asked)),
         namespace: "a".to_owned(),

@@ -30,7 +30,8 @@ use super::Context;
 use crate::children::Children;
 
 /// Applies the virtual machine first, because it takes longest to become ready, then deletes the Services that are no longer
-/// wanted, because one that is may need their node ports, then applies the others. One failure does not stop the rest.
+/// wanted, because one that is may need their node ports, then applies the others, and the routes to them. One failure does not stop the
+/// rest.
 ///
 /// # Errors
 ///
@@ -46,6 +47,7 @@ pub(super) async fn apply(
         virtual_machine,
         repeats_run_strategy,
         services,
+        routes,
     } = prepared;
     let virtual_machine = match virtual_machine {
         Some(desired) => {
@@ -63,6 +65,7 @@ pub(super) async fn apply(
     Ok(Applied {
         virtual_machine,
         services,
+        routes: context.routes.apply(routes, owner, children, &context.caches).await?,
     })
 }
 

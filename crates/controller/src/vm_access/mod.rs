@@ -15,6 +15,7 @@ use novasphere_core::{
     failure::Failure,
     label,
     pause::pause_of,
+    routes::claim::ObjectClaims,
     vm_access::{
         build::build,
         limits::MachineLimits,
@@ -41,6 +42,7 @@ use crate::{
     caches::Caches,
     children::Children,
     reconciler::{ReconcileError, Reconciler},
+    routes::Routes,
     status_throttle::StatusThrottle,
 };
 
@@ -60,6 +62,7 @@ pub(crate) struct Context {
     pub(crate) status_throttle: StatusThrottle,
     pub(crate) power_calls: PowerCalls,
     pub(crate) limits: Arc<MachineLimits>,
+    pub(crate) routes: Arc<Routes>,
     /// Nothing is written for any object.
     pub(crate) paused: bool,
 }
@@ -138,7 +141,11 @@ async fn apply(
     children: &mut Children<'_>,
     context: &Context,
 ) -> Result<ApplyOutcome, ReconcileError> {
-    let applied = apply::apply(vm_access, build(valid), &valid.owner, children, context).await?;
+    let claims = ObjectClaims::of_vm_access(vm_access);
+    let routes = context
+        .routes
+        .plan(&valid.owner, &valid.routes, claims, &context.caches);
+    let applied = apply::apply(vm_access, build(valid, routes), &valid.owner, children, context).await?;
     let live = LiveMachine {
         machine: applied
             .virtual_machine

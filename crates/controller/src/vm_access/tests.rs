@@ -42,18 +42,20 @@ fn counted_context(refuse: Refuse, metrics: Metrics) -> (Context, Calls) {
         async move { Ok::<_, std::convert::Infallible>(answer(request, refuse, &seen).await) }
     });
     let client = Client::new(service, "default");
+    let apis = OptionalApis::fixed(
+        [
+            (VIRTUAL_MACHINES, "v1"),
+            (VIRTUAL_MACHINE_INSTANCES, "v1"),
+            (DATA_VOLUMES, "v1beta1"),
+        ]
+        .into(),
+    );
     let context = Context {
         applier: Applier::new(client.clone(), "novasphere/test", metrics).owner_label(KEY_OWNER_UID),
         reporter: Reporter::new(client.clone(), "novasphere/test", "test"),
         client,
-        apis: OptionalApis::fixed(
-            [
-                (VIRTUAL_MACHINES, "v1"),
-                (VIRTUAL_MACHINE_INSTANCES, "v1"),
-                (DATA_VOLUMES, "v1beta1"),
-            ]
-            .into(),
-        ),
+        routes: Arc::new(Routes::none(apis.clone())),
+        apis,
         caches: Caches::new(),
         status_throttle: StatusThrottle::default(),
         power_calls: PowerCalls::default(),

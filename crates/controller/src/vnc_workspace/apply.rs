@@ -34,7 +34,12 @@ pub(super) async fn apply(
     children: &mut Children<'_>,
     desired: Desired<'_>,
 ) -> Result<Applied, NotLeader> {
-    let Desired { valid, ports, prepared } = desired;
+    let Desired {
+        valid,
+        ports,
+        prepared,
+        routes,
+    } = desired;
     let Prepared {
         secret,
         home,
@@ -47,6 +52,8 @@ pub(super) async fn apply(
     let policies = &of.context.caches.network_policies;
     let network_policy = children.apply(&network_policy, policies).await?;
     let service = service::apply(of, children, valid, service, ports).await?;
+    let caches = &of.context.caches;
+    let routes = of.context.routes.apply(routes, &valid.owner, children, caches).await?;
     let failures = [
         ("Secret", secret.failure().cloned()),
         ("NetworkPolicy", network_policy.failure().cloned()),
@@ -78,6 +85,7 @@ pub(super) async fn apply(
         failures,
         snapshot: None,
         backup: None,
+        routes,
     })
 }
 

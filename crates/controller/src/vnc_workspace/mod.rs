@@ -22,6 +22,10 @@ use kube::{Client, Resource as _, ResourceExt as _, runtime::controller::Action}
 use novasphere_core::{
     child::ChildOutcome,
     pause::pause_of,
+    routes::{
+        claim::ObjectClaims,
+        plan::{PlannedRoute, service_annotations},
+    },
     vnc_workspace::{
         FINALIZER,
         applied::{Applied, PodOutcome},
@@ -31,6 +35,7 @@ use novasphere_core::{
         node_ports::PortChoice,
         plan::{Followup, Plan, SyncPlan, own_pod, own_service, plan},
         references::{References, WorkspaceSettings},
+        service_name,
         validate::{ValidateError, validate},
         validated::ValidatedWorkspace,
     },
@@ -44,6 +49,7 @@ use crate::{
     caches::Caches,
     children::Children,
     reconciler::{ReconcileError, Reconciler},
+    routes::Routes,
     status::emit,
     status_throttle::StatusThrottle,
 };
@@ -68,6 +74,7 @@ pub(crate) struct Context {
     pub(crate) crash_backoff: CrashBackoff,
     pub(crate) gateway: GatewayLocation,
     pub(crate) settings: Arc<WorkspaceSettings>,
+    pub(crate) routes: Arc<Routes>,
     /// Nothing is written for any object.
     pub(crate) paused: bool,
 }
@@ -85,6 +92,7 @@ struct Desired<'a> {
     valid: &'a ValidatedWorkspace,
     ports: PortChoice,
     prepared: Prepared,
+    routes: Vec<PlannedRoute>,
 }
 
 impl Reconciler for Context {
@@ -103,7 +111,9 @@ impl Reconciler for Context {
         }
         let references = dereference::dereference(workspace, self).await?;
         let now = Timestamp::now();
-        let validated = validate(workspace, &references);
+        let mut validated = validate(workspace, &references);
+        let routes = validated.as_mut().map(|valid| self.plan_routes(workspace, valid));
+        let routes = routes.unwrap_or_default();
         let decision = decide_for(workspace, &references, now);
         let reconciliation = Reconciliation {
             workspace,
@@ -123,7 +133,7 @@ impl Reconciler for Context {
                     // Before anything goes.
                     emit(&self.reporter, &workspace.object_ref(&()), vec![told]).await;
                 }
-                let desired = reconciliation.build(validated.as_ref().ok(), decision.as_ref());
+                let desired = reconciliation.build(validated.as_ref().ok(), decision.as_ref(), routes);
                 let synced = Box::pin(reconciliation.sync(&mut children, &plan, desired)).await;
                 if synced.is_err() {
                     // Nobody knows whether it came to its Service.
@@ -162,12 +172,26 @@ impl Reconciler for Context {
     }
 }
 
+impl Context {
+    /// Plans the routes, and lets the gateways that carry them connect.
+    fn plan_routes(&self, workspace: &VncWorkspace, valid: &mut ValidatedWorkspace) -> Vec<PlannedRoute> {
+        let claims = ObjectClaims::of_workspace(workspace);
+        let planned = self.routes.plan(&valid.owner, &valid.routes, claims, &self.caches);
+        valid.network.route_peers = self.routes.peers(&planned);
+        for (key, value) in service_annotations(&planned, &service_name(&valid.owner.name)) {
+            valid.service.settings.annotations.entry(key).or_insert(value);
+        }
+        planned
+    }
+}
+
 impl Reconciliation<'_> {
     /// The objects of a valid spec; `None` while the spec is invalid.
     fn build<'a>(
         &self,
         valid: Option<&'a ValidatedWorkspace>,
         decision: Option<&LifecycleDecision>,
+        routes: Vec<PlannedRoute>,
     ) -> Option<Desired<'a>> {
         let (valid, decision) = (valid?, decision?);
         let context = self.context;
@@ -176,6 +200,7 @@ impl Reconciliation<'_> {
             valid,
             ports,
             prepared: build(valid, decision, ports.ports, &context.gateway),
+            routes,
         })
     }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Service;
 use novasphere_foreign::kubevirt::{Condition, VirtualMachine, VirtualMachineInstance};
 
-use crate::{child::ChildOutcome, label};
+use crate::{child::ChildOutcome, label, routes::status::RoutesOutcome};
 
 /// What became of [`Prepared`](super::build::Prepared).
 #[derive(Clone, Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Applied {
     pub virtual_machine: ChildOutcome<VirtualMachine>,
     /// What became of each Service, in the order of the spec.
     pub services: Vec<AppliedService>,
+    /// What became of the routes.
+    pub routes: RoutesOutcome,
 }
 
 /// What became of one Service.

@@ -112,22 +112,12 @@ pub enum ServicesReason {
     ApiUnavailable,
 }
 
-/// Reasons of `RoutesReady`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, IntoStaticStr)]
-pub enum RoutesReason {
-    /// None is wanted.
-    NoRoutes,
-    /// The controller's configuration has no gateway.
-    NoGatewayConfigured,
-    /// The spec contradicts itself.
-    InvalidSpec,
-}
-
 #[cfg(test)]
 mod tests {
     use strum::IntoEnumIterator as _;
 
     use super::*;
+    use crate::routes::reason::RoutesReason;
 
     /// A row of the guide's table for every condition and reason.
     #[test]

@@ -6,13 +6,12 @@ mod progress;
 mod services;
 
 use jiff::Timestamp;
-use novasphere_crd::{VmAccess, VmAccessStatus, condition as types};
+use novasphere_crd::{RouteStatus, VmAccess, VmAccessStatus, condition as types};
 
 use super::{
     failure::{of_service, of_virtual_machine},
     observed::{Applied, LiveMachine, is_ours},
     power::PowerDecision,
-    reason::RoutesReason,
     references::References,
     validate::{Part, ValidateError},
     validated::ValidatedVmAccess,
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     condition::{ConditionStatus, NewCondition, STALLED, conditions},
     failure::Failure,
+    routes::reason::RoutesReason,
 };
 
 /// Everything that a status is worked out from.
@@ -88,7 +88,7 @@ pub fn status(observed: &Observed<'_>) -> Outcome {
         conditions: conditions(findings, generation, &old.conditions, observed.now),
         virtual_machine: machine::details(observed, live),
         services: services::details(observed, &old),
-        routes: Vec::new(),
+        routes: route_details(observed, &old),
         active_sessions: observed.active_sessions,
     };
     Outcome { status, next }
@@ -126,27 +126,24 @@ fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
             Some((reason.into(), format!("Service {}: {message}", service.name)))
         })
     };
-    let (reason, message): (&'static str, String) = error.or(machine).or_else(service)?;
+    let route = || observed.applied?.routes.stalled();
+    let (reason, message): (&'static str, String) = error.or(machine).or_else(service).or_else(route)?;
     Some(NewCondition::new_true(STALLED, reason, message))
 }
 
 fn routes(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::ROUTES_READY;
-    match observed.validated {
-        Err(error) => invalid(type_, error, Part::Routes, RoutesReason::InvalidSpec),
-        Ok(vm_access) if vm_access.routes.is_empty() => {
-            NewCondition::new_true(type_, RoutesReason::NoRoutes, "No route is wanted.")
-        }
-        Ok(vm_access) => NewCondition::new_false(
-            type_,
-            RoutesReason::NoGatewayConfigured,
-            format!(
-                "No gateway is configured for the controller, so these routes lead nowhere: {}. Remove spec.routes, and use \
-                 spec.services of type NodePort or LoadBalancer.",
-                vm_access.routes.join(", ")
-            ),
-        ),
+    match (observed.validated, observed.applied) {
+        (Err(error), _) => invalid(type_, error, Part::Routes, RoutesReason::InvalidSpec),
+        (Ok(_), Some(applied)) => applied.routes.finding(type_),
+        (Ok(_), None) => NewCondition::new_unknown(type_, RoutesReason::ApiUnavailable, "Nothing was done yet."),
     }
+}
+
+/// `status.routes`. While the spec is invalid, the routes stay as they are.
+fn route_details(observed: &Observed<'_>, old: &VmAccessStatus) -> Vec<RouteStatus> {
+    let applied = observed.applied.filter(|_| observed.validated.is_ok());
+    applied.map_or_else(|| old.routes.clone(), |applied| applied.routes.details())
 }
 
 /// An invalid spec: `False` for the part that is wrong, `Unknown` for the others, which were not looked at.

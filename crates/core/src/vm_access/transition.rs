@@ -6,9 +6,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use novasphere_crd::{VmAccessStatus, condition as types};
 
+use strum::IntoEnumIterator as _;
+
 use super::reason::{ServicesReason, VirtualMachineReason};
 use crate::{
     condition::find,
+    routes::reason::RoutesReason,
     transition::{EventNote, Transition, WritePriority},
 };
 
@@ -32,6 +35,7 @@ fn priority(old: Option<&VmAccessStatus>, new: &VmAccessStatus) -> WritePriority
     }
     let is_significant = old.observed_generation != new.observed_generation
         || old.services != new.services
+        || old.routes != new.routes
         || old.conditions.len() != new.conditions.len()
         || new
             .conditions
@@ -82,6 +86,7 @@ fn is_progress(condition: &Condition) -> bool {
     let reason = condition.reason.as_str();
     machine.iter().any(|progress| <&str>::from(progress) == reason)
         || reason == <&str>::from(ServicesReason::LoadBalancerPending)
+        || RoutesReason::iter().any(|progress| progress.is_progress() && <&str>::from(progress) == reason)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     label::Owner,
     name::{self, DnsSubdomain},
+    routes::{Backend, ValidatedRoute},
     service::{AnnotationRefusal, refused_annotation},
     time::whole_second,
 };
@@ -67,7 +68,7 @@ pub fn validate(vm_access: &VmAccess, references: &References) -> Result<Validat
         power,
         power_conflict: power_conflict::power_conflict(vm_access, references),
         services: services(spec, &owner.name, references)?,
-        routes: routes(spec)?,
+        routes: routes(spec, &owner.name)?,
         owner,
     })
 }
@@ -131,7 +132,7 @@ fn services(spec: &VmAccessSpec, owner: &str, references: &References) -> Result
     spec.services.iter().map(service).collect()
 }
 
-fn routes(spec: &VmAccessSpec) -> Result<Vec<String>, ValidateError> {
+fn routes(spec: &VmAccessSpec, owner: &str) -> Result<Vec<ValidatedRoute>, ValidateError> {
     let leads_somewhere = |route: &novasphere_crd::VmRoute| {
         spec.services
             .iter()
@@ -143,8 +144,16 @@ fn routes(spec: &VmAccessSpec) -> Result<Vec<String>, ValidateError> {
                     .any(|port| port.port == route.port && port.protocol == novasphere_crd::PortProtocol::Tcp)
             })
     };
+    let route = |route: &novasphere_crd::VmRoute| ValidatedRoute {
+        name: route.name.clone(),
+        backend: Some(Backend {
+            service: name::joined(&[owner, &route.service]).to_string(),
+            port: route.port,
+        }),
+        rule: route.rule.clone(),
+    };
     match spec.routes.iter().find(|route| !leads_somewhere(route)) {
-        None => Ok(spec.routes.iter().map(|route| route.name.clone()).collect()),
+        None => Ok(spec.routes.iter().map(route).collect()),
         Some(route) => Err(ValidateError::RouteTarget {
             route: route.name.clone(),
             service: route.service.clone(),

@@ -16,6 +16,7 @@ use super::{reason::VirtualMachineReason, run_strategy::RunStrategy};
 use crate::{
     label::Owner,
     name::{DnsLabel, DnsSubdomain},
+    routes::ValidatedRoute,
 };
 
 /// A checked `VmAccess`.
@@ -34,8 +35,8 @@ pub struct ValidatedVmAccess {
     pub power_conflict: Option<String>,
     /// The Services.
     pub services: Vec<ValidatedService>,
-    /// The names of the routes.
-    pub routes: Vec<String>,
+    /// The routes.
+    pub routes: Vec<ValidatedRoute>,
 }
 
 /// Whose virtual machine it is.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 
 use super::{node_ports::PortName, snapshots::PendingSnapshot};
-use crate::{child::ChildOutcome, failure::Failure};
+use crate::{child::ChildOutcome, failure::Failure, routes::status::RoutesOutcome};
 
 /// What one reconcile found and did.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Applied {
     pub snapshot: Option<PendingSnapshot>,
     /// The snapshot that the schedule asks for now, when there is anything to save.
     pub backup: Option<PendingSnapshot>,
+    /// What became of the routes.
+    pub routes: RoutesOutcome,
 }
 
 /// What became of the Pod.

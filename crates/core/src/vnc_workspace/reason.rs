@@ -121,20 +121,12 @@ pub enum HibernatedReason {
     InvalidSpec,
 }
 
-/// Reasons of `RoutesReady`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, IntoStaticStr)]
-pub enum RoutesReason {
-    /// None is wanted.
-    NoRoutes,
-    /// The controller's configuration has no gateway.
-    NoGatewayConfigured,
-}
-
 #[cfg(test)]
 mod tests {
     use strum::IntoEnumIterator as _;
 
     use super::*;
+    use crate::routes::reason::RoutesReason;
 
     fn all() -> Vec<(&'static str, &'static str)> {
         let pod = PodReason::iter().map(|reason| ("PodReady", <&str>::from(reason)));

@@ -14,7 +14,7 @@ use novasphere_crd::{SnapshotStatus, VncWorkspace, VncWorkspaceStatus, Workspace
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
 use self::{
-    endpoints::{endpoints, routes},
+    endpoints::{endpoints, route_details, routes},
     pod::pod,
     sleep::{hibernated, last_input_at, remember},
     storage::storage,
@@ -100,6 +100,7 @@ pub fn status(observed: &Observed<'_>) -> VncWorkspaceStatus {
         wake_requested_at: None,
         ..old.clone()
     };
+    status.routes = route_details(observed, &old);
     status.endpoints = endpoints(observed).or(old.endpoints.clone());
     if let Some(decision) = observed.decision {
         remember(&mut status, decision);
@@ -147,12 +148,14 @@ fn stalled(observed: &Observed<'_>) -> Option<NewCondition> {
     if let Err(error) = observed.validated {
         return (!error.may_recover()).then(|| NewCondition::new_true(STALLED, "InvalidSpec", error.to_string()));
     }
-    let PodOutcome::Refused(failure) = &observed.applied.pod else {
-        return None;
+    let refused = match &observed.applied.pod {
+        PodOutcome::Refused(failure) => Some(failure).filter(|failure| failure.needs_spec_change()),
+        _ => None,
     };
-    if !failure.needs_spec_change() {
-        return None;
-    }
+    let Some(failure) = refused else {
+        let (reason, message) = observed.applied.routes.stalled()?;
+        return Some(NewCondition::new_true(STALLED, reason, message));
+    };
     let (reason, message) = failure::of_write("Pod", failure);
     Some(NewCondition::new_true(STALLED, reason, message))
 }

@@ -62,6 +62,7 @@ fn is_significant(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) ->
         || (old.phase, &old.snapshots, &old.pod_name) != (new.phase, &new.snapshots, &new.pod_name)
         || (&old.expires_at, &old.endpoints, &old.next_backup_at)
             != (&new.expires_at, &new.endpoints, &new.next_backup_at)
+        || old.routes != new.routes
         || is_much_newer(
             old.last_input_at.as_ref().map(|time| time.0),
             new.last_input_at.as_ref().map(|time| time.0),
@@ -81,6 +82,8 @@ fn events(old: Option<&VncWorkspaceStatus>, new: &VncWorkspaceStatus) -> Vec<Eve
         "Expired",
         "Deleting",
         "TakingSnapshot",
+        "RoutePending",
+        "AddressPending",
     ];
     let worth_an_event = new.conditions.iter().filter(|condition| {
         let is_new = find(old, &condition.type_).is_none_or(|old| old.reason != condition.reason);

@@ -5,7 +5,7 @@ mod error;
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quantity};
-use novasphere_crd::{ReclaimPolicy, VncWorkspace, VncWorkspaceSpec};
+use novasphere_crd::{ReclaimPolicy, VncWorkspace, VncWorkspaceSpec, WorkspacePort, WorkspaceRoute};
 use serde_json::Value;
 
 pub use self::error::{Part, ValidateError};
@@ -16,6 +16,7 @@ use super::{
     pod_security,
     references::{References, SnapshotApi, home_of},
     schedule::{Cron, time_zone},
+    service_name,
     validated::{
         Home, HomeSource, PodTemplate, SnapshotPolicy, ValidatedNetwork, ValidatedService, ValidatedWorkspace,
     },
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     label::Owner,
     merge::merge_pod,
+    routes::{Backend, ValidatedRoute},
     service::{AnnotationRefusal, refused_annotation},
 };
 
@@ -49,7 +51,7 @@ pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<Val
         service: service(spec, references)?,
         network: network(spec)?,
         lifecycle: lifecycle(workspace)?,
-        routes: spec.routes.iter().map(|route| route.name.clone()).collect(),
+        routes: routes(spec, &owner.name),
         rotation: rotation(workspace),
         owner,
         home,
@@ -86,6 +88,25 @@ fn rotation(workspace: &VncWorkspace) -> String {
         .and_then(|all| all.get(KEY_ROTATE))
         .cloned()
         .unwrap_or_default()
+}
+
+fn routes(spec: &VncWorkspaceSpec, name: &str) -> Vec<ValidatedRoute> {
+    let backend = |port: WorkspacePort| {
+        let port = match port {
+            // It is novasphere's own page, in another namespace.
+            WorkspacePort::Web => return None,
+            WorkspacePort::Vnc => build::VNC_SERVICE_PORT,
+            WorkspacePort::Ssh => build::SSH_SERVICE_PORT,
+        };
+        let service = service_name(name);
+        Some(Backend { service, port })
+    };
+    let route = |route: &WorkspaceRoute| ValidatedRoute {
+        name: route.name.clone(),
+        backend: backend(route.port),
+        rule: route.rule.clone(),
+    };
+    spec.routes.iter().map(route).collect()
 }
 
 fn authorized_keys(spec: &VncWorkspaceSpec) -> Vec<String> {
@@ -192,6 +213,7 @@ fn network(spec: &VncWorkspaceSpec) -> Result<ValidatedNetwork, ValidateError> {
         None => Ok(ValidatedNetwork {
             ingress: spec.network.ingress,
             egress: spec.network.egress.clone(),
+            route_peers: Vec::new(),
         }),
     }
 }

@@ -6,7 +6,10 @@ use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quan
 use novasphere_crd::{EgressRule, NetworkIngress, ServiceSettings, ServiceType, VolumeAccessMode};
 
 use super::lifecycle::ValidatedLifecycle;
-use crate::label::Owner;
+use crate::{
+    label::Owner,
+    routes::{ValidatedRoute, observed::RoutePeer},
+};
 
 /// What is to be made.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +30,8 @@ pub struct ValidatedWorkspace {
     pub lifecycle: ValidatedLifecycle,
     /// Snapshots of the home.
     pub backup: SnapshotPolicy,
-    /// Names of the routes, which no gateway carries yet.
-    pub routes: Vec<String>,
+    /// The routes.
+    pub routes: Vec<ValidatedRoute>,
     /// What the annotation says that rotates credentials; empty when there is none.
     pub rotation: String,
 }
@@ -100,6 +103,8 @@ pub struct ValidatedNetwork {
     pub ingress: NetworkIngress,
     /// To what it may connect; `None` is everything but metadata addresses.
     pub egress: Option<Vec<EgressRule>>,
+    /// The Pods of the gateways that carry its routes. They are known when these are planned.
+    pub route_peers: Vec<RoutePeer>,
 }
 
 /// Snapshots of a home.

@@ -104,7 +104,7 @@ async fn accepted(context: &Context<'_>, vm_access: &VmAccess) -> Result<()> {
         limits: Arc::new(MachineLimits::unlimited()),
         ..References::default()
     };
-    let prepared = build(&validate(vm_access, &references)?);
+    let prepared = build(&validate(vm_access, &references)?, Vec::new());
     if let Some(machine) = &prepared.virtual_machine {
         try_out(context, serde_json::to_value(machine)?)
             .await

@@ -229,11 +229,13 @@ impl Cluster {
 
 fn context(client: Client) -> Context {
     let range = |first| PortRangeConfig { first, last: first + 2 };
+    let apis = OptionalApis::fixed([(VOLUME_SNAPSHOTS, "v1")].into());
     Context {
         applier: Applier::new(client.clone(), VNC_WORKSPACE_MANAGER, Metrics::default()).owner_label(KEY_OWNER_UID),
         reporter: Reporter::new(client.clone(), VNC_WORKSPACE_MANAGER, "test"),
         client,
-        apis: OptionalApis::fixed([(VOLUME_SNAPSHOTS, "v1")].into()),
+        routes: Arc::new(Routes::none(apis.clone())),
+        apis,
         caches: Caches::new(),
         status_throttle: StatusThrottle::default(),
         node_ports: NodePortAllocator::new(&NodePortsConfig {

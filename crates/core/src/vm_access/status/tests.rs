@@ -9,7 +9,7 @@ mod machine;
 mod services;
 mod stuck;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use novasphere_crd::VmAccess;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
@@ -20,8 +20,24 @@ use crate::{
     child::ChildOutcome,
     condition::find,
     failure::FailureKind,
+    routes::{
+        plan::{PlannedRoute, RouteSurroundings, plan},
+        status::RoutesOutcome,
+    },
     vm_access::{observed::AppliedService, power::decide, references::Apis, validate::validate, virtual_machine_name},
 };
+
+/// The routes, without any gateway.
+fn planned(valid: &ValidatedVmAccess) -> Vec<PlannedRoute> {
+    let surroundings = RouteSurroundings {
+        grants: BTreeMap::new(),
+        apis: &BTreeMap::new(),
+        gateways: &BTreeMap::new(),
+        inspections: &BTreeMap::new(),
+        node_addresses: &[],
+    };
+    plan(&valid.owner, &valid.routes, &surroundings)
+}
 
 const NOW: &str = "2026-01-01T12:00:00Z";
 
@@ -143,6 +159,10 @@ impl Found {
                 (None, None) => ChildOutcome::NotTried,
             },
             services: services.collect(),
+            routes: RoutesOutcome {
+                planned: validated.as_ref().map(planned).unwrap_or_default(),
+                ..RoutesOutcome::default()
+            },
         };
         let now = NOW.parse().unwrap();
         let live = LiveMachine {

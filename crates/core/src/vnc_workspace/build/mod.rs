@@ -11,6 +11,7 @@ use k8s_openapi::api::{
     networking::v1::NetworkPolicy,
 };
 
+pub(super) use self::service::{SSH_SERVICE_PORT, VNC_SERVICE_PORT};
 pub use self::{
     network_policy::GatewayLocation,
     pod::{TEMPLATE_HASH_ANNOTATION, as_live, with_secret},

@@ -19,7 +19,7 @@ use super::{
     super::{KEY_WORKSPACE, SSH_PORT, VNC_PORT, validated::ValidatedWorkspace},
     pod,
 };
-use crate::label::Component;
+use crate::{label::Component, routes::observed::RoutePeer};
 
 /// Where clouds answer a machine's questions about itself, credentials included. Most do so at a link-local address, each at its own
 /// (AWS, Azure and Google 169.254.169.254, AWS also 169.254.170.2 and .23, Scaleway 169.254.42.42, Tencent 169.254.0.23), so all of these are
@@ -102,6 +102,7 @@ fn ingress(workspace: &ValidatedWorkspace, gateway: &GatewayLocation) -> Vec<Net
         ports: Some(ports.clone()),
     };
     let mut rules = vec![from(gateway_pods(gateway))];
+    rules.extend(workspace.network.route_peers.iter().map(|peer| from(route_pods(peer))));
     if workspace.network.ingress == NetworkIngress::Namespace {
         rules.push(NetworkPolicyIngressRule {
             from: Some(vec![NetworkPolicyPeer {
@@ -135,6 +136,18 @@ fn gateway_pods(gateway: &GatewayLocation) -> NetworkPolicyPeer {
                 operator: "In".to_owned(),
                 values: Some(["all", "apiserver", "console"].map(str::to_owned).to_vec()),
             }]),
+        }),
+        ip_block: None,
+    }
+}
+
+/// The Pods of a gateway that carries a route.
+fn route_pods(peer: &RoutePeer) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(namespace(&peer.namespace)),
+        pod_selector: (!peer.labels.is_empty()).then(|| LabelSelector {
+            match_labels: Some(peer.labels.clone()),
+            ..LabelSelector::default()
         }),
         ip_block: None,
     }
@@ -263,6 +276,24 @@ mod tests {
         for other in ["192.0.2.1", "169.253.255.255", "10.0.0.1", "2001:db8::1", "fd00:42::43"] {
             assert!(reaches(&rules, other), "{other}");
         }
+    }
+
+    #[test]
+    fn the_pods_of_a_gateway_are_named_by_namespace_and_labels() {
+        let labels = BTreeMap::from([("app".to_owned(), "traefik".to_owned())]);
+        let peer = |labels: &BTreeMap<String, String>| {
+            route_pods(&RoutePeer {
+                namespace: "kube-system".to_owned(),
+                labels: labels.clone(),
+            })
+        };
+        let some = peer(&labels);
+        assert_eq!(some.namespace_selector, Some(namespace("kube-system")));
+        assert_eq!(some.pod_selector.unwrap().match_labels, Some(labels));
+        // No selector is all Pods of that namespace, and no address of another.
+        let all = peer(&BTreeMap::new());
+        assert_eq!((all.pod_selector, all.ip_block), (None, None));
+        assert!(all.namespace_selector.is_some());
     }
 
     #[test]

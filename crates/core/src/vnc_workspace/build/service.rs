@@ -13,10 +13,10 @@ use super::{
 use crate::{label::Component, service};
 
 /// The port of the Service that answers VNC; the same as in the Pod.
-const VNC_SERVICE_PORT: i32 = 5901;
+pub(in crate::vnc_workspace) const VNC_SERVICE_PORT: u16 = 5901;
 
 /// The port of the Service that answers SSH, where clients look for it.
-const SSH_SERVICE_PORT: i32 = 22;
+pub(in crate::vnc_workspace) const SSH_SERVICE_PORT: u16 = 22;
 
 /// The Service of a workspace.
 #[must_use]
@@ -26,9 +26,9 @@ pub fn build(workspace: &ValidatedWorkspace, ports: NodePorts) -> Service {
     labels.insert(KEY_WORKSPACE.to_owned(), owner.name.clone());
     let service = &workspace.service;
     let on_nodes = service.service_type != ServiceType::ClusterIP;
-    let port = |name: &str, port: i32, node_port: Option<u16>| ServicePort {
+    let port = |name: &str, port: u16, node_port: Option<u16>| ServicePort {
         name: Some(name.to_owned()),
-        port,
+        port: port.into(),
         target_port: Some(IntOrString::String(name.to_owned())),
         node_port: node_port.filter(|_| on_nodes).map(Into::into),
         protocol: Some("TCP".to_owned()),

@@ -1,34 +1,33 @@
 //! `RoutesReady`, and where the desktop is reached.
 
-use novasphere_crd::{ServiceType, WorkspaceEndpoints, condition as types};
+use novasphere_crd::{RouteStatus, ServiceType, VncWorkspaceStatus, WorkspaceEndpoints, condition as types};
 
 use super::{
-    super::{SSH_PORT, VNC_PORT, reason::RoutesReason},
+    super::{SSH_PORT, VNC_PORT},
     Observed,
 };
-use crate::{condition::NewCondition, service_ports::port};
+use crate::{condition::NewCondition, routes::reason::RoutesReason, service_ports::port};
 
 pub(super) fn routes(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::ROUTES_READY;
-    if observed.workspace.spec.routes.is_empty() {
-        return NewCondition::new_true(type_, RoutesReason::NoRoutes, "No route is wanted.");
+    if is_left(observed) {
+        return NewCondition::new_unknown(type_, RoutesReason::RoutePending, "Nothing is done about routes now.");
     }
-    let names: Vec<_> = observed
-        .workspace
-        .spec
-        .routes
-        .iter()
-        .map(|route| route.name.as_str())
-        .collect();
-    NewCondition::new_false(
-        type_,
-        RoutesReason::NoGatewayConfigured,
-        format!(
-            "No gateway is configured for the controller, so these routes lead nowhere: {}. Remove spec.routes, and use spec.service of \
-             type NodePort or LoadBalancer.",
-            names.join(", ")
-        ),
-    )
+    observed.applied.routes.finding(type_)
+}
+
+/// `status.routes`, which stays as it is while nothing is done about routes.
+pub(super) fn route_details(observed: &Observed<'_>, old: &VncWorkspaceStatus) -> Vec<RouteStatus> {
+    if is_left(observed) {
+        old.routes.clone()
+    } else {
+        observed.applied.routes.details()
+    }
+}
+
+/// Whether routes are wanted and were not looked at: the spec is invalid, or the workspace is about to end.
+fn is_left(observed: &Observed<'_>) -> bool {
+    observed.applied.routes.planned.is_empty() && !observed.workspace.spec.routes.is_empty()
 }
 
 /// Where the desktop is reached from outside novasphere's gateways.

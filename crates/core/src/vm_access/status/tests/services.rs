@@ -10,7 +10,7 @@ fn routes_wait_for_a_gateway() {
     found.spec["routes"] = json!([{"name": "r", "service": "s", "port": 22, "tcp": {}}]);
     let (routes, message) = found.condition(types::ROUTES_READY);
     assert_eq!(
-        (routes.as_str(), message.contains("lead nowhere: r.")),
+        (routes.as_str(), message.contains("Route r: no gateway is configured")),
         ("False NoGatewayConfigured", true)
     );
     assert_eq!(found.condition(types::READY).0, "False NoGatewayConfigured");

@@ -1,0 +1,131 @@
+//! The live objects of routes, by kind and group.
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use kube::{
+    ResourceExt,
+    api::{ApiResource, DynamicObject},
+    core::GroupVersionKind,
+};
+use novasphere_core::{
+    label,
+    routes::{
+        KEY_ENTRY_POINT, KEY_ROUTE, KEY_ROUTE_GATEWAY,
+        object::{RouteApi, RouteKind, ServedRouteApis},
+        pool::LiveEntryPoint,
+    },
+};
+use novasphere_runtime::{
+    cache::Cache,
+    optional_api::{OptionalApi, OptionalApis},
+    untyped::Untyped,
+};
+use parking_lot::Mutex;
+
+/// All kinds that a gateway may read, once for each group that has them, the best group first.
+static ROUTE_APIS: LazyLock<Vec<(RouteKind, OptionalApi)>> = LazyLock::new(|| {
+    let of_kind = |kind: RouteKind| {
+        kind.apis().iter().map(move |(group, versions)| {
+            let api = OptionalApi {
+                group,
+                versions,
+                plural: kind.plural(),
+                kind: kind.kind(),
+            };
+            (kind, api)
+        })
+    };
+    RouteKind::all().flat_map(of_kind).collect()
+});
+
+/// The APIs of all kinds that a gateway may read.
+pub(crate) fn route_apis() -> impl Iterator<Item = OptionalApi> {
+    ROUTE_APIS.iter().map(|(_, api)| *api)
+}
+
+/// The objects of one kind and group.
+pub(crate) struct RouteStore {
+    pub(crate) kind: RouteKind,
+    pub(crate) api: OptionalApi,
+    /// By the owner.
+    pub(crate) cache: Cache<Untyped>,
+}
+
+impl RouteStore {
+    /// The kind, in this version.
+    pub(crate) fn resource(&self, version: &str) -> ApiResource {
+        let kind = GroupVersionKind::gvk(self.api.group, version, self.api.kind);
+        ApiResource::from_gvk_with_plural(&kind, self.api.plural)
+    }
+}
+
+/// All of them. Only those that a configured gateway reads are watched.
+pub(crate) struct RouteStores {
+    stores: Vec<RouteStore>,
+    wanted: Mutex<BTreeSet<RouteKind>>,
+}
+
+impl Default for RouteStores {
+    fn default() -> Self {
+        let store = |(kind, api): &(RouteKind, OptionalApi)| RouteStore {
+            kind: *kind,
+            api: *api,
+            cache: Cache::new(|object: &Untyped| label::key_of_owner(&object.0.metadata)),
+        };
+        Self {
+            stores: ROUTE_APIS.iter().map(store).collect(),
+            wanted: Mutex::default(),
+        }
+    }
+}
+
+impl RouteStores {
+    /// Has these kinds watched from now on, too. What a gateway read that is configured no more is watched until the process ends, so that
+    /// its objects are seen and deleted.
+    pub(super) fn want(&self, kinds: impl Iterator<Item = RouteKind>) {
+        self.wanted.lock().extend(kinds);
+    }
+
+    /// Those that are watched.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = &RouteStore> {
+        let wanted = self.wanted.lock().clone();
+        self.stores.iter().filter(move |store| wanted.contains(&store.kind))
+    }
+
+    /// The store of an API.
+    pub(crate) fn of(&self, kind: RouteKind, group: &str) -> Option<&RouteStore> {
+        self.stores
+            .iter()
+            .find(|store| store.kind == kind && store.api.group == group)
+    }
+
+    /// The best API of each kind that the cluster serves.
+    pub(super) fn served(&self, apis: &OptionalApis) -> ServedRouteApis {
+        let mut served = ServedRouteApis::new();
+        for store in &self.stores {
+            if let Some(version) = apis.served(&store.api) {
+                let group = store.api.group;
+                served.entry(store.kind).or_insert(RouteApi { group, version });
+            }
+        }
+        served
+    }
+
+    /// The entry points that live objects use.
+    pub(super) fn live_entry_points(&self) -> Vec<LiveEntryPoint> {
+        self.wanted()
+            .filter(|store| !store.kind.is_helper())
+            .flat_map(|store| store.cache.store().state())
+            .filter_map(|object| live_entry_point(&object.0))
+            .collect()
+    }
+}
+
+fn live_entry_point(object: &DynamicObject) -> Option<LiveEntryPoint> {
+    let label = |key: &str| object.labels().get(key).cloned();
+    Some(LiveEntryPoint {
+        gateway: label(KEY_ROUTE_GATEWAY)?,
+        entry_point: label(KEY_ENTRY_POINT)?,
+        route: (label::owner_uid(&object.metadata)?.to_owned(), label(KEY_ROUTE)?),
+    })
+}

@@ -1,0 +1,247 @@
+//! What Traefik's own API says. Its objects have no status, so nothing else tells whether it took a route, or who else uses an entry point.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{gateway::EntryPoint, observed::Lack, pool::listed, reason::RoutesReason};
+
+/// How long Traefik may take to read an object before its silence means something. It collects changes for 2 s by default.
+const READ_TIMEOUT_SECONDS: i64 = 15;
+
+/// What the API of a Traefik has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraefikInspection {
+    /// When it was asked.
+    pub at: Timestamp,
+    /// The names of its entry points, and whether each is a default one.
+    entry_points: Vec<(String, bool)>,
+    routers: Vec<Router>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Router {
+    /// Such as `team-a-web-ssh-1a2b3c4d-673acf455cb2dab0b43a@kubernetescrd`.
+    name: String,
+    entry_points: Vec<String>,
+    has_tls: bool,
+    errors: Vec<String>,
+}
+
+impl TraefikInspection {
+    /// Reads the answers of `/api/entrypoints`, `/api/tcp/routers` and `/api/http/routers`.
+    #[must_use]
+    pub fn parse(at: Timestamp, entry_points: &Value, tcp_routers: &Value, http_routers: &Value) -> Self {
+        let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let entry_point = |value: &Value| {
+            let is_default = value.get("asDefault").and_then(Value::as_bool).unwrap_or_default();
+            (text(value, "name"), is_default)
+        };
+        let routers = items(tcp_routers).into_iter().chain(items(http_routers));
+        Self {
+            at,
+            entry_points: items(entry_points).iter().map(entry_point).collect(),
+            routers: routers.map(|value| Router::parse(&value)).collect(),
+        }
+    }
+
+    /// Whether both say the same, at different times.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.entry_points == other.entry_points && self.routers == other.routers
+    }
+
+    /// Whether every route of anybody that names no entry point uses all of them, those of the pool as well.
+    #[must_use]
+    pub fn has_no_default(&self) -> bool {
+        !self.entry_points.iter().any(|(_, is_default)| *is_default)
+    }
+
+    /// What is wrong with an entry point of the pool, whose route has an object `name` in `namespace`.
+    #[must_use]
+    pub fn lack(&self, entry_point: &EntryPoint, namespace: &str, name: &str) -> Option<Lack> {
+        let names = self.entry_points.iter().map(|(name, _)| name.as_str());
+        if !names.clone().any(|name| name == entry_point.name) {
+            return Some((
+                RoutesReason::EntryPointNotFound,
+                format!(
+                    "Traefik has no entry point {}; it has {}. Add it there, or correct the controller's configuration",
+                    entry_point.name,
+                    listed(names)
+                ),
+            ));
+        }
+        let prefix = prefix(namespace, name);
+        let users = self
+            .routers
+            .iter()
+            .filter(|router| router.entry_points.contains(&entry_point.name));
+        let (own, others): (Vec<_>, Vec<_>) = users.partition(|router| router.name.starts_with(&prefix));
+        // Before Traefik has read the route, it may still have a former one there.
+        own.first()?;
+        let other = others.iter().find(|router| router.has_tls).or_else(|| others.first())?;
+        let what = if other.has_tls {
+            "has TLS there, so that clients whose server speaks first hang"
+        } else {
+            "takes its connections as well"
+        };
+        Some((
+            RoutesReason::EntryPointShared,
+            format!(
+                "another route of Traefik uses the entry point {}: {} {what}. Name entryPoints in that route; with asDefault on the entry \
+                 points for HTTP, routes that name none keep off this one",
+                entry_point.name, other.name
+            ),
+        ))
+    }
+
+    /// What Traefik says of the object of a route that was made at this time.
+    #[must_use]
+    pub fn answer(&self, namespace: &str, name: &str, made: Option<Timestamp>) -> Option<Lack> {
+        let own = prefix(namespace, name);
+        let mut routers = self
+            .routers
+            .iter()
+            .filter(|router| router.name.starts_with(&own))
+            .peekable();
+        if routers.peek().is_none() {
+            let is_due = made.is_some_and(|made| self.at.as_second() - made.as_second() > READ_TIMEOUT_SECONDS);
+            return is_due.then(|| {
+                (
+                    RoutesReason::NotWatched,
+                    "Traefik does not know it. It may watch other namespaces, or a class alone (ingressClass of the gateway in the \
+                     controller's configuration)"
+                        .to_owned(),
+                )
+            });
+        }
+        let error = routers.flat_map(|router| &router.errors).next()?;
+        Some((
+            RoutesReason::RefusedByGateway,
+            format!("Traefik does not take it: {error}"),
+        ))
+    }
+}
+
+impl Router {
+    fn parse(value: &Value) -> Self {
+        let texts = |key: &str| -> Vec<String> {
+            let list = value.get(key).and_then(Value::as_array);
+            let texts = list.into_iter().flatten().filter_map(Value::as_str);
+            texts.map(str::to_owned).collect()
+        };
+        // What it uses is told apart from what it asked for, which may be nothing.
+        let using = texts("using");
+        Self {
+            name: text(value, "name"),
+            entry_points: if using.is_empty() { texts("entryPoints") } else { using },
+            has_tls: value.get("tls").is_some_and(Value::is_object),
+            errors: texts("error"),
+        }
+    }
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// How Traefik calls the routers of an object: `<namespace>-<name>-<hash of the rule>@kubernetescrd` (`makeServiceKey` in its
+/// `pkg/provider/kubernetes/crd`). Our names end in a hash, so none is the beginning of another.
+fn prefix(namespace: &str, name: &str) -> String {
+    format!("{namespace}-{name}-")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NAME: &str = "web-ssh-44f500c0";
+
+    fn inspected(tcp: &Value, http: &Value) -> TraefikInspection {
+        let entry_points =
+            json!([{"name": "vnc-0", "address": ":5900"}, {"name": "web", "address": ":8000", "asDefault": true}]);
+        TraefikInspection::parse(Timestamp::from_second(100).unwrap(), &entry_points, tcp, http)
+    }
+
+    fn entry_point(name: &str) -> EntryPoint {
+        EntryPoint {
+            name: name.to_owned(),
+            port: 5900,
+            listen_port: None,
+        }
+    }
+
+    fn own(error: &Value) -> Value {
+        let name = format!("team-a-{NAME}-673acf455cb2dab0b43a@kubernetescrd");
+        json!({"name": name, "status": "enabled", "using": ["vnc-0"], "entryPoints": ["vnc-0"], "error": error})
+    }
+
+    fn lack(inspection: &TraefikInspection, name: &str) -> String {
+        let lack = inspection.lack(&entry_point(name), "team-a", NAME);
+        lack.map_or_else(String::new, |(reason, message)| format!("{reason:?}: {message}"))
+    }
+
+    #[test]
+    fn an_entry_point_with_its_route_alone_is_good() {
+        let good = inspected(
+            &json!([own(&json!(null))]),
+            &json!([{"name": "x@y", "using": ["web"], "tls": {}}]),
+        );
+        assert_eq!(lack(&good, "vnc-0"), "");
+        assert!(!good.has_no_default());
+        assert_eq!(good.answer("team-a", NAME, Timestamp::from_second(0).ok()), None);
+    }
+
+    #[test]
+    fn an_entry_point_that_is_missing_or_shared_is_told() {
+        let inspection = inspected(&json!([own(&json!(null))]), &json!([]));
+        assert!(
+            lack(&inspection, "vnc-9")
+                .starts_with("EntryPointNotFound: Traefik has no entry point vnc-9; it has vnc-0, web")
+        );
+        // A route that names none uses all.
+        let stray =
+            json!([{"name": "other-app@kubernetescrd", "using": ["vnc-0", "web"], "tls": {"options": "default"}}]);
+        let shared = inspected(&json!([own(&json!(null))]), &stray);
+        let words = lack(&shared, "vnc-0");
+        assert!(
+            words.starts_with("EntryPointShared") && words.contains("other-app@kubernetescrd has TLS there"),
+            "{words}"
+        );
+        let second = json!([own(&json!(null)), {"name": "other-tcp@kubernetescrd", "using": ["vnc-0"]}]);
+        assert!(
+            lack(&inspected(&second, &json!([])), "vnc-0").contains("other-tcp@kubernetescrd takes its connections")
+        );
+        // It has not read the route yet, and knows the one that had the entry point before.
+        let former = json!([{"name": "other-tcp@kubernetescrd", "using": ["vnc-0"]}]);
+        assert_eq!(lack(&inspected(&former, &json!([])), "vnc-0"), "");
+    }
+
+    #[test]
+    fn what_traefik_refuses_or_does_not_read_is_told() {
+        let error = json!(["the service \"x\" does not exist"]);
+        let (reason, message) = inspected(&json!([own(&error)]), &json!([]))
+            .answer("team-a", NAME, None)
+            .unwrap();
+        assert_eq!(reason, RoutesReason::RefusedByGateway);
+        assert!(message.contains("does not exist"), "{message}");
+        let silent = inspected(&json!([]), &json!([]));
+        let made = |second| Timestamp::from_second(second).ok();
+        assert_eq!(
+            silent.answer("team-a", NAME, made(95)),
+            None,
+            "it may not have read it yet"
+        );
+        assert_eq!(
+            silent.answer("team-a", NAME, made(10)).unwrap().0,
+            RoutesReason::NotWatched
+        );
+    }
+
+    #[test]
+    fn routes_of_all_use_the_pool_when_there_is_no_default() {
+        let none = TraefikInspection::parse(Timestamp::UNIX_EPOCH, &json!([{"name": "web"}]), &json!([]), &json!([]));
+        assert!(none.has_no_default());
+    }
+}

@@ -1,0 +1,404 @@
+//! Which route has which entry point or host name.
+//!
+//! A plain TCP port carries one route: of two, Traefik takes any, and another one after the next change of anything. So nothing here is
+//! random, and nothing is kept but what objects say: a route keeps what it has; what is free goes to the oldest object that asks for it.
+//! What an object has is said by the live object of the route, else by its status.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::Timestamp;
+
+use super::{
+    claim::{Claim, Claimant, ObjectClaims, Want},
+    gateway::{EntryPoint, RouteGateway, RouteGateways},
+    host::overlap,
+    plan::static_problem,
+    problem::RouteProblem,
+};
+
+/// A route of an object: the object's UID, and the route's name.
+pub type RouteKey = (String, String);
+
+/// An entry point that a live object of a route uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveEntryPoint {
+    /// The gateway's name.
+    pub gateway: String,
+    /// The entry point's name.
+    pub entry_point: String,
+    /// The route that uses it.
+    pub route: RouteKey,
+}
+
+/// What a route got of its gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteGrant<'a> {
+    /// The gateway.
+    pub gateway: &'a RouteGateway,
+    /// Its port for this route.
+    pub entry_point: &'a EntryPoint,
+}
+
+/// What all objects ask for, and what was given out and may not be in the cluster yet.
+#[derive(Clone, Debug, Default)]
+pub struct RoutePool {
+    /// By kind, namespace and name.
+    objects: BTreeMap<String, ObjectClaims>,
+    /// Entry points that routes were given by this process, before their objects could be seen.
+    given: BTreeMap<RouteKey, (String, String)>,
+}
+
+impl RoutePool {
+    /// Takes in what the object of this key asks for now. Returns whether that is something else than before.
+    pub fn set(&mut self, key: &str, claims: Option<ObjectClaims>) -> bool {
+        let before = self.objects.get(key);
+        let wants = |claims: &ObjectClaims| -> Vec<_> {
+            let routes = claims.claims.iter();
+            routes.map(|claim| (claim.route.clone(), claim.rule.clone())).collect()
+        };
+        let is_changed = before.map(wants) != claims.as_ref().map(wants)
+            || before.map(|before| &before.claimant.uid) != claims.as_ref().map(|claims| &claims.claimant.uid);
+        match claims {
+            Some(claims) => self.objects.insert(key.to_owned(), claims),
+            None => self.objects.remove(key),
+        };
+        if is_changed {
+            self.drop_given();
+        }
+        is_changed
+    }
+
+    /// The keys of all objects that ask for something.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.objects.keys().map(String::as_str)
+    }
+
+    /// What was given to routes that are gone is free.
+    fn drop_given(&mut self) {
+        if self.given.is_empty() {
+            return;
+        }
+        let wanted: BTreeSet<RouteKey> = self
+            .objects
+            .values()
+            .flat_map(|object| object.claims.iter().map(|claim| key_of(&object.claimant, claim)))
+            .collect();
+        self.given.retain(|route, _| wanted.contains(route));
+    }
+
+    /// What every route of an object gets, by the route's name. An entry point that it gets is its own from now on.
+    pub fn grants<'a>(
+        &mut self,
+        key: &str,
+        gateways: &'a RouteGateways,
+        live: &[LiveEntryPoint],
+    ) -> BTreeMap<String, Result<RouteGrant<'a>, RouteProblem>> {
+        let Some(object) = self.objects.get(key).cloned() else {
+            return BTreeMap::new();
+        };
+        let mut grants = BTreeMap::new();
+        for claim in &object.claims {
+            let granted = self.grant(&object.claimant, claim, gateways, live);
+            if let (Ok(grant), Some(Want::EntryPoint(_))) = (&granted, Want::of(&claim.rule)) {
+                let given = (grant.gateway.name.clone(), grant.entry_point.name.clone());
+                self.given.insert(key_of(&object.claimant, claim), given);
+            }
+            grants.insert(claim.route.clone(), granted);
+        }
+        grants
+    }
+
+    fn grant<'a>(
+        &self,
+        claimant: &Claimant,
+        claim: &Claim,
+        gateways: &'a RouteGateways,
+        live: &[LiveEntryPoint],
+    ) -> Result<RouteGrant<'a>, RouteProblem> {
+        let gateway = gateway_of(claim, gateways)?;
+        if let Some(problem) = static_problem(gateway, &claim.rule, &claimant.namespace) {
+            return Err(problem);
+        }
+        // Without one there is a static problem.
+        let shared = |entry_point: Option<&'a EntryPoint>| {
+            let grant = entry_point.map(|entry_point| RouteGrant { gateway, entry_point });
+            grant.ok_or(RouteProblem::NoGateway)
+        };
+        match Want::of(&claim.rule) {
+            None => Err(RouteProblem::Invalid("give exactly one of tcp, tls and http")),
+            Some(Want::EntryPoint(_)) => self.entry_point(claimant, claim, gateways, gateway, live),
+            Some(Want::TlsHost(host)) => match self.host_holder(claimant, claim, gateways, gateway) {
+                Some(holder) => Err(host_in_use(gateway, Some(host), holder)),
+                None => shared(gateway.tls.as_ref()),
+            },
+            Some(Want::HttpPath(host, _)) => match self.host_holder(claimant, claim, gateways, gateway) {
+                Some(holder) => Err(host_in_use(gateway, host, holder)),
+                None => shared(gateway.https.as_ref().or(gateway.http.as_ref())),
+            },
+        }
+    }
+
+    /// The entry point of one route, among all that ask for one of the same gateway.
+    fn entry_point<'a>(
+        &self,
+        claimant: &Claimant,
+        claim: &Claim,
+        gateways: &'a RouteGateways,
+        gateway: &'a RouteGateway,
+        live: &[LiveEntryPoint],
+    ) -> Result<RouteGrant<'a>, RouteProblem> {
+        let live: Vec<_> = live.iter().filter(|live| live.gateway == gateway.name).collect();
+        let candidates = self.candidates(gateway, gateways);
+        let assignment = Assignment::new(gateway, &candidates, &live, &self.given);
+        let own = key_of(claimant, claim);
+        let named = |name: &str| gateway.entry_point(name);
+        if let Some(entry_point) = assignment.of(&own).and_then(named) {
+            return Ok(RouteGrant { gateway, entry_point });
+        }
+        let known = gateway.entry_points.iter().map(|entry_point| entry_point.name.as_str());
+        let (gateway_name, count) = (gateway.name.clone(), gateway.entry_points.len());
+        Err(match Want::of(&claim.rule) {
+            Some(Want::EntryPoint(Some(asked))) if named(asked).is_none() => RouteProblem::UnknownEntryPoint {
+                gateway: gateway_name,
+                entry_point: asked.to_owned(),
+                known: listed(known),
+            },
+            Some(Want::EntryPoint(Some(asked))) => RouteProblem::EntryPointInUse {
+                gateway: gateway_name,
+                entry_point: asked.to_owned(),
+                holder: assignment.holder(asked),
+            },
+            _ => RouteProblem::EntryPointsUsedUp {
+                gateway: gateway_name,
+                count,
+            },
+        })
+    }
+
+    /// All routes that ask for an entry point of this gateway and may have one, the oldest first.
+    fn candidates(&self, gateway: &RouteGateway, gateways: &RouteGateways) -> Vec<Candidate<'_>> {
+        let mut candidates: Vec<_> = self
+            .objects
+            .values()
+            .flat_map(|object| object.claims.iter().map(|claim| (&object.claimant, claim)))
+            .filter_map(|(claimant, claim)| {
+                let Want::EntryPoint(wish) = Want::of(&claim.rule)? else {
+                    return None;
+                };
+                let is_here =
+                    gateways.find(claim.rule.gateway.as_deref()).map(|found| &found.name) == Some(&gateway.name);
+                let may = is_here && static_problem(gateway, &claim.rule, &claimant.namespace).is_none();
+                let held = claim.held.as_ref().filter(|(held, _)| *held == gateway.name);
+                may.then(|| Candidate {
+                    key: key_of(claimant, claim),
+                    claimant,
+                    wish,
+                    held: held.map(|(_, entry_point)| entry_point.as_str()),
+                })
+            })
+            .collect();
+        candidates.sort_by(|one, other| (one.claimant.created, &one.key).cmp(&(other.claimant.created, &other.key)));
+        candidates
+    }
+
+    /// Who has the host that a route asks for. A host belongs to one namespace; in it, every path leads to one target.
+    fn host_holder(
+        &self,
+        claimant: &Claimant,
+        claim: &Claim,
+        gateways: &RouteGateways,
+        gateway: &RouteGateway,
+    ) -> Option<&Claimant> {
+        let own = rank(claimant, claim, gateway);
+        self.objects
+            .values()
+            .flat_map(|object| object.claims.iter().map(|claim| (&object.claimant, claim)))
+            .filter(|(other, their)| key_of(other, their) != key_of(claimant, claim))
+            .filter(|(_, their)| {
+                gateways.find(their.rule.gateway.as_deref()).map(|found| &found.name) == Some(&gateway.name)
+            })
+            .filter(|(other, their)| exclude_each_other((claimant, claim), (other, their)))
+            .filter(|(other, their)| static_problem(gateway, &their.rule, &other.namespace).is_none())
+            .filter(|(other, their)| rank(other, their, gateway) < own)
+            .map(|(other, _)| other)
+            .next()
+    }
+}
+
+/// Who comes first: those who have it already, then the oldest.
+fn rank<'a>(claimant: &'a Claimant, claim: &'a Claim, gateway: &RouteGateway) -> (bool, Timestamp, &'a str, &'a str) {
+    let has = claim.held.as_ref().is_some_and(|(held, _)| *held == gateway.name);
+    (!has, claimant.created, &claimant.uid, &claim.route)
+}
+
+/// Whether only one of two routes can have its host.
+fn exclude_each_other(one: (&Claimant, &Claim), other: (&Claimant, &Claim)) -> bool {
+    let ((claimant, claim), (other, their)) = (one, other);
+    let is_same_namespace = claimant.namespace == other.namespace;
+    match (Want::of(&claim.rule), Want::of(&their.rule)) {
+        (Some(Want::TlsHost(host)), Some(Want::TlsHost(theirs))) => {
+            host == theirs || (!is_same_namespace && overlap(Some(host), Some(theirs)))
+        }
+        (Some(Want::HttpPath(host, path)), Some(Want::HttpPath(theirs, their_path))) => {
+            (host == theirs && path == their_path) || (!is_same_namespace && overlap(host, theirs))
+        }
+        _ => false,
+    }
+}
+
+fn host_in_use(gateway: &RouteGateway, host: Option<&str>, holder: &Claimant) -> RouteProblem {
+    RouteProblem::HostInUse {
+        gateway: gateway.name.clone(),
+        host: host.unwrap_or("*").to_owned(),
+        holder: holder.to_string(),
+    }
+}
+
+fn gateway_of<'a>(claim: &Claim, gateways: &'a RouteGateways) -> Result<&'a RouteGateway, RouteProblem> {
+    let asked = claim.rule.gateway.as_deref();
+    if gateways.all().is_empty() {
+        return Err(RouteProblem::NoGateway);
+    }
+    gateways.find(asked).ok_or_else(|| RouteProblem::UnknownGateway {
+        asked: asked.map_or_else(|| "that is the default one: name one".to_owned(), str::to_owned),
+        known: listed(gateways.all().iter().map(|gateway| gateway.name.as_str())),
+    })
+}
+
+fn key_of(claimant: &Claimant, claim: &Claim) -> RouteKey {
+    (claimant.uid.clone(), claim.route.clone())
+}
+
+/// How many names a message lists.
+const LISTED_LIMIT: usize = 10;
+
+pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.collect();
+    let shown: Vec<_> = names.iter().take(LISTED_LIMIT).copied().collect();
+    match (shown.is_empty(), names.len() > LISTED_LIMIT) {
+        (true, _) => "none".to_owned(),
+        (false, false) => shown.join(", "),
+        (false, true) => format!("{} and {} more", shown.join(", "), names.len() - LISTED_LIMIT),
+    }
+}
+
+/// A route that asks for an entry point.
+struct Candidate<'a> {
+    key: RouteKey,
+    claimant: &'a Claimant,
+    wish: Option<&'a str>,
+    held: Option<&'a str>,
+}
+
+/// All entry points of one gateway, and who has them.
+struct Assignment<'a> {
+    /// The names of all.
+    names: BTreeSet<&'a str>,
+    /// By the entry point's name.
+    holders: BTreeMap<&'a str, &'a Candidate<'a>>,
+    /// The other way round.
+    held: BTreeMap<&'a RouteKey, &'a str>,
+    /// The entry points that live objects use, of routes that do not have them: they are about to be deleted. With their owners.
+    leaving: BTreeMap<&'a str, BTreeSet<&'a str>>,
+}
+
+impl<'a> Assignment<'a> {
+    fn new(
+        gateway: &'a RouteGateway,
+        candidates: &'a [Candidate<'a>],
+        live: &[&'a LiveEntryPoint],
+        given: &'a BTreeMap<RouteKey, (String, String)>,
+    ) -> Self {
+        let mut assignment = Self {
+            names: gateway
+                .entry_points
+                .iter()
+                .map(|entry_point| entry_point.name.as_str())
+                .collect(),
+            holders: BTreeMap::new(),
+            held: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+        };
+        let in_use: BTreeMap<&RouteKey, &'a str> = live
+            .iter()
+            .map(|live| (&live.route, live.entry_point.as_str()))
+            .collect();
+        for candidate in candidates {
+            let given = given.get(&candidate.key).filter(|(held, _)| *held == gateway.name);
+            let given = given.map(|(_, entry_point)| entry_point.as_str());
+            if let Some(name) = given.or_else(|| in_use.get(&candidate.key).copied()) {
+                assignment.keep(candidate, name);
+            }
+        }
+        for live in live {
+            let holder = assignment.holders.get(live.entry_point.as_str());
+            if holder.is_none_or(|holder| holder.key != live.route) {
+                let users = assignment.leaving.entry(&live.entry_point).or_default();
+                users.insert(&live.route.0);
+            }
+        }
+        for candidate in candidates {
+            if let Some(name) = candidate.held.filter(|name| assignment.is_free(name, candidate)) {
+                assignment.keep(candidate, name);
+            }
+        }
+        assignment.give_out(gateway, candidates);
+        assignment
+    }
+
+    /// A route keeps what it has, unless it asks for another one, there is no such one, or an older route has it as well.
+    fn keep(&mut self, candidate: &'a Candidate<'a>, name: &'a str) {
+        let fits = self.names.contains(name) && candidate.wish.is_none_or(|wish| wish == name);
+        if fits && !self.holders.contains_key(name) && !self.held.contains_key(&candidate.key) {
+            self.holders.insert(name, candidate);
+            self.held.insert(&candidate.key, name);
+        }
+    }
+
+    /// Gives what is free to those who have nothing, the oldest first. One that takes any leaves what others wish for.
+    fn give_out(&mut self, gateway: &'a RouteGateway, candidates: &'a [Candidate<'a>]) {
+        let has_nothing = |candidate: &&Candidate<'_>| !self.held.contains_key(&candidate.key);
+        let waiting: Vec<_> = candidates.iter().filter(has_nothing).collect();
+        let wished: BTreeSet<_> = waiting.iter().filter_map(|candidate| candidate.wish).collect();
+        let names = gateway.entry_points.iter().map(|entry_point| entry_point.name.as_str());
+        let is_open = |name: &&str| {
+            !self.holders.contains_key(*name) && !self.leaving.contains_key(*name) && !wished.contains(*name)
+        };
+        let mut open: VecDeque<_> = names.clone().filter(is_open).collect();
+        for candidate in waiting {
+            let chosen = match candidate.wish {
+                Some(wish) => Some(wish).filter(|wish| self.is_free(wish, candidate)),
+                None => open
+                    .pop_front()
+                    .or_else(|| names.clone().find(|name| self.is_free(name, candidate))),
+            };
+            if let Some(name) = chosen {
+                self.keep(candidate, name);
+            }
+        }
+    }
+
+    /// Whether nobody has an entry point and no object of another owner uses it. What an owner gives up it deletes before it makes
+    /// anything.
+    fn is_free(&self, name: &str, candidate: &Candidate<'_>) -> bool {
+        let leaving = self.leaving.get(name);
+        !self.holders.contains_key(name)
+            && leaving.is_none_or(|users| users.iter().all(|user| *user == candidate.key.0))
+    }
+
+    /// The entry point of a route.
+    fn of(&self, key: &RouteKey) -> Option<&'a str> {
+        self.held.get(key).copied()
+    }
+
+    /// Who has an entry point.
+    fn holder(&self, name: &str) -> String {
+        match self.holders.get(name) {
+            Some(holder) => holder.claimant.to_string(),
+            None => "a route that is being removed".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

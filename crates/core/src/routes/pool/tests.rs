@@ -1,0 +1,239 @@
+use serde_json::{Value, json};
+
+use super::{
+    super::samples::{claims, gateways, owner},
+    *,
+};
+use crate::label::Owner;
+
+const ANY: fn() -> Value = || json!({"tcp": {}});
+
+fn wish(name: &str) -> Value {
+    json!({"tcp": {"entryPoint": name}})
+}
+
+/// What the route `r` of an object got: the entry point, or the reason.
+fn got(pool: &mut RoutePool, key: &str, live: &[LiveEntryPoint]) -> String {
+    let gateways = gateways();
+    match pool.grants(key, &gateways, live).remove("r").unwrap() {
+        Ok(grant) => grant.entry_point.name.clone(),
+        Err(problem) => format!("{:?}: {problem}", problem.reason()),
+    }
+}
+
+fn live(owner: &Owner, entry_point: &str) -> LiveEntryPoint {
+    LiveEntryPoint {
+        gateway: "edge".to_owned(),
+        entry_point: entry_point.to_owned(),
+        route: (owner.uid.clone(), "r".to_owned()),
+    }
+}
+
+/// A pool that knows these objects: name, second of creation, rule, what the status says.
+fn pool(objects: &[(&str, i64, Value, Option<&str>)]) -> RoutePool {
+    let mut pool = RoutePool::default();
+    for (name, created, rule, held) in objects {
+        let held = held.map(|held| ("edge", held));
+        let claims = claims(&owner("team", name), *created, std::slice::from_ref(rule), held);
+        assert!(pool.set(name, Some(claims)));
+    }
+    pool
+}
+
+#[test]
+fn the_oldest_objects_get_what_is_free() {
+    let mut pool = pool(&[
+        ("young", 3, ANY(), None),
+        ("old", 1, ANY(), None),
+        ("middle", 2, ANY(), None),
+    ]);
+    assert_eq!(got(&mut pool, "middle", &[]), "vnc-1");
+    assert_eq!(got(&mut pool, "old", &[]), "vnc-0");
+    let words = got(&mut pool, "young", &[]);
+    assert!(
+        words.starts_with("EntryPointsUsedUp: all 2 entry points of the gateway edge"),
+        "{words}"
+    );
+}
+
+#[test]
+fn of_two_objects_of_one_second_the_uid_decides() {
+    let mut pool = pool(&[("b", 1, wish("vnc-0"), None), ("a", 1, wish("vnc-0"), None)]);
+    assert_eq!(got(&mut pool, "a", &[]), "vnc-0");
+    assert!(got(&mut pool, "b", &[]).contains("VmAccess team/a has it"));
+}
+
+#[test]
+fn a_wish_is_not_taken_by_one_that_takes_any() {
+    let mut pool = pool(&[("any", 1, ANY(), None), ("wish", 2, wish("vnc-0"), None)]);
+    assert_eq!(got(&mut pool, "any", &[]), "vnc-1");
+    assert_eq!(got(&mut pool, "wish", &[]), "vnc-0");
+}
+
+#[test]
+fn who_has_an_entry_point_keeps_it_also_from_an_older_object() {
+    let objects = [("young", 9, ANY(), None), ("old", 1, wish("vnc-0"), None)];
+    let young = owner("team", "young");
+    let mut by_object = pool(&objects);
+    assert!(got(&mut by_object, "old", &[live(&young, "vnc-0")]).contains("VmAccess team/young has it"));
+    // After a restart, nothing but the objects is known: here the definitions are gone, and the status is left.
+    let mut by_status = pool(&[("young", 9, ANY(), Some("vnc-0")), ("old", 1, wish("vnc-0"), None)]);
+    assert!(got(&mut by_status, "old", &[]).contains("VmAccess team/young has it"));
+    assert_eq!(got(&mut by_status, "young", &[]), "vnc-0");
+    // What this process gave out is not in the caches yet.
+    let mut by_memory = pool(&objects[..1]);
+    assert_eq!(got(&mut by_memory, "young", &[]), "vnc-0");
+    by_memory.set("old", Some(claims(&owner("team", "old"), 1, &[wish("vnc-0")], None)));
+    assert!(got(&mut by_memory, "old", &[]).contains("VmAccess team/young has it"));
+}
+
+#[test]
+fn of_two_that_have_the_same_the_older_keeps_it() {
+    let mut pool = pool(&[("young", 9, ANY(), None), ("old", 1, ANY(), None)]);
+    let both = [
+        live(&owner("team", "young"), "vnc-0"),
+        live(&owner("team", "old"), "vnc-0"),
+    ];
+    assert_eq!(got(&mut pool, "young", &both), "vnc-1");
+    assert_eq!(got(&mut pool, "old", &both), "vnc-0");
+}
+
+#[test]
+fn what_is_given_up_is_free_when_its_object_is_gone() {
+    let mut pool = pool(&[("first", 1, wish("vnc-0"), None), ("second", 2, wish("vnc-0"), None)]);
+    assert_eq!(got(&mut pool, "first", &[]), "vnc-0");
+    assert!(got(&mut pool, "second", &[]).starts_with("EntryPointInUse"));
+    pool.set("first", None);
+    let leaving = [live(&owner("team", "first"), "vnc-0")];
+    assert!(got(&mut pool, "second", &leaving).contains("a route that is being removed has it"));
+    assert_eq!(got(&mut pool, "second", &[]), "vnc-0");
+}
+
+#[test]
+fn an_object_that_is_not_known_keeps_its_entry_point() {
+    // Its VmAccess cannot be read by this version.
+    let mut pool = pool(&[("other", 1, ANY(), None)]);
+    assert_eq!(
+        got(&mut pool, "other", &[live(&owner("team", "unread"), "vnc-0")]),
+        "vnc-1"
+    );
+}
+
+#[test]
+fn an_owner_may_move_an_entry_point_from_one_route_to_another() {
+    let mut pool = pool(&[("web", 1, wish("vnc-0"), None)]);
+    let mut own = live(&owner("team", "web"), "vnc-0");
+    own.route.1 = "former".to_owned();
+    assert_eq!(got(&mut pool, "web", &[own]), "vnc-0");
+}
+
+#[test]
+fn a_route_that_cannot_be_set_up_takes_nothing() {
+    let filtered = json!({"gateway": "api", "tcp": {"entryPoint": "vnc-0"}, "allowedSourceRanges": ["10.0.0.0/8"]});
+    let mut pool = pool(&[
+        ("filtered", 1, filtered, None),
+        (
+            "other",
+            2,
+            json!({"gateway": "api", "tcp": {"entryPoint": "vnc-0"}}),
+            None,
+        ),
+    ]);
+    assert!(got(&mut pool, "filtered", &[]).starts_with("SourceRangesNotSupported"));
+    assert_eq!(got(&mut pool, "other", &[]), "vnc-0");
+}
+
+#[test]
+fn what_is_not_configured_is_named_with_what_is() {
+    let mut pool = pool(&[
+        ("name", 1, json!({"gateway": "nowhere", "tcp": {}}), None),
+        ("port", 1, wish("vnc-9"), None),
+    ]);
+    let words = got(&mut pool, "name", &[]);
+    assert!(words.contains("no gateway nowhere; it has edge, kong, api"), "{words}");
+    let words = got(&mut pool, "port", &[]);
+    assert!(
+        words.contains("no entry point vnc-9 in its pool; name one of vnc-0, vnc-1"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_host_belongs_to_one_namespace_and_there_each_path_to_one_target() {
+    let http = |path: &str| json!({"http": {"host": "shared.example.org", "path": path}});
+    let mut pool = RoutePool::default();
+    for (key, namespace, created, rule) in [
+        ("a", "team-a", 1, http("/a")),
+        ("b", "team-a", 2, http("/b")),
+        ("again", "team-a", 3, http("/a")),
+        ("other", "team-b", 4, http("/c")),
+        ("tls", "team-b", 5, json!({"tls": {"host": "shared.example.org"}})),
+    ] {
+        pool.set(key, Some(claims(&owner(namespace, key), created, &[rule], None)));
+    }
+    assert_eq!(got(&mut pool, "a", &[]), "websecure");
+    assert_eq!(got(&mut pool, "b", &[]), "websecure");
+    assert!(
+        got(&mut pool, "again", &[]).contains("shared.example.org of the gateway edge belongs to VmAccess team-a/a")
+    );
+    assert!(got(&mut pool, "other", &[]).contains("belongs to VmAccess team-a/"));
+    assert_eq!(
+        got(&mut pool, "tls", &[]),
+        "console-tls",
+        "another port, another namespace"
+    );
+}
+
+#[test]
+fn a_host_stays_with_who_has_it() {
+    let rule = json!({"tls": {"host": "shared.example.org"}});
+    let mut pool = RoutePool::default();
+    let young = claims(
+        &owner("team-b", "young"),
+        9,
+        std::slice::from_ref(&rule),
+        Some(("edge", "console-tls")),
+    );
+    pool.set("young", Some(young));
+    pool.set("old", Some(claims(&owner("team-a", "old"), 1, &[rule], None)));
+    assert!(got(&mut pool, "old", &[]).contains("belongs to VmAccess team-b/young"));
+    assert_eq!(got(&mut pool, "young", &[]), "console-tls");
+}
+
+#[test]
+fn a_change_of_the_status_alone_is_no_change() {
+    let web = owner("team", "web");
+    let mut pool = RoutePool::default();
+    assert!(pool.set("web", Some(claims(&web, 1, &[ANY()], None))));
+    assert!(!pool.set("web", Some(claims(&web, 1, &[ANY()], Some(("edge", "vnc-0"))))));
+    assert!(pool.set("web", Some(claims(&web, 1, &[wish("vnc-1")], None))));
+    assert!(pool.set("web", None));
+}
+
+/// All of a thousand objects, each for the first time, as after a start.
+#[test]
+fn a_thousand_routes_are_given_out_without_double_use() {
+    let ports: Vec<_> = (0..1000)
+        .map(|index| json!({"name": format!("p{index}"), "port": 10000 + index}))
+        .collect();
+    let gateway = json!([{"name": "edge", "traefik": {"namespace": "n", "service": "s"}, "entryPoints": ports}]);
+    let gateways = RouteGateways::from(serde_json::from_value::<Vec<RouteGateway>>(gateway).unwrap());
+    let mut pool = RoutePool::default();
+    for index in 0..200 {
+        let name = format!("vm-{index}");
+        pool.set(&name, Some(claims(&owner("team", &name), index, &[ANY()], None)));
+    }
+    let mut seen = BTreeSet::new();
+    for index in (0..200).rev() {
+        let grant = pool
+            .grants(&format!("vm-{index}"), &gateways, &[])
+            .remove("r")
+            .unwrap()
+            .unwrap();
+        assert!(
+            seen.insert(grant.entry_point.name.clone()),
+            "{}",
+            grant.entry_point.name
+        );
+    }
+}
