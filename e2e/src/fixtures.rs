@@ -40,6 +40,7 @@ pub mod sleeping_workspace;
 pub mod ssh;
 pub mod stock_viewer;
 pub mod tls;
+pub mod traefik;
 pub mod users;
 pub mod vm_access;
 pub mod vnc;

@@ -1,0 +1,54 @@
+// Package traefik makes the image of Traefik from its vendor's own program, which
+// comes as a wheel (hack/tools.txt): the public image is in no package registry.
+package traefik
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"novasphere.io/e2e/cluster/internal/host"
+	"novasphere.io/e2e/cluster/internal/image"
+)
+
+// user is nobody's on the node; a Pod with runAsNonRoot needs a number.
+const user = "65532"
+
+const programPath = "/usr/local/bin/traefik"
+
+// Archive writes a docker archive with one image, named name.
+func Archive(ctx context.Context, builder *host.Builder, name, out string) error {
+	binary, err := program(ctx, builder)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return err
+	}
+	defer builder.Progress.Step("image " + name)()
+	return image.WriteDockerArchive(out, image.Image{
+		Name:   name,
+		Layers: []image.Layer{{Files: []image.File{{Path: programPath, Source: binary, Mode: 0o755}}}},
+		Config: image.Config{User: user, Entrypoint: []string{programPath}},
+	})
+}
+
+// program is the file of the version that hack/tools.txt names.
+func program(ctx context.Context, builder *host.Builder) (string, error) {
+	hack := filepath.Join(builder.Source, "..", "..", "hack")
+	install := filepath.Join(hack, "install-tool")
+	key, err := host.NewHash().Tree(install).Tree(filepath.Join(hack, "tools.txt")).Sum()
+	if err != nil {
+		return "", err
+	}
+	const folder = "tool"
+	dir, err := builder.Once(ctx, "tools/traefik", key, func(ctx context.Context, dir string) error {
+		if _, err := host.Output(exec.CommandContext(ctx, install, "traefik", filepath.Join(dir, folder))); err != nil {
+			return fmt.Errorf("hack/install-tool traefik: %w", err)
+		}
+		return nil
+	})
+	return filepath.Join(dir, folder, "traefik"), err
+}
