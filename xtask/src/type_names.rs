@@ -27,7 +27,6 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("Prepared", "the children of an object, before they are applied"),
     ("Progress", "how far a handshake is"),
     ("References", "the objects that a spec names"),
-    ("RoutesReason", "reasons of the condition RoutesReady"),
     ("RunError", "why a role ended"),
     ("TlsConfig", "the certificate of a listener"),
     (

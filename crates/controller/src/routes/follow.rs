@@ -43,12 +43,7 @@ pub(crate) async fn follow(watches: Arc<Watches>) {
                 running.spawn(watch_objects(Arc::clone(&watches), store.kind, store.api.group));
             }
         }
-        for source in current
-            .gateways
-            .all()
-            .iter()
-            .filter_map(RouteGateway::address_source)
-        {
+        for source in current.gateways.all().iter().filter_map(RouteGateway::address_source) {
             if sources.insert(source.clone()) {
                 running.spawn(watch_gateway(Arc::clone(&watches), source));
             }
