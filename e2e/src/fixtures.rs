@@ -22,6 +22,7 @@ pub mod desktop_image;
 pub mod event;
 pub mod fault;
 pub mod gateway;
+pub mod golden_routes;
 pub mod install;
 pub mod installed;
 pub mod kubevirt;

@@ -5,6 +5,7 @@ mod objects;
 mod of_apiserver;
 mod of_controller;
 mod of_gateway;
+mod of_routes;
 mod places;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,6 +17,7 @@ use kube::{
 };
 use novasphere_apiserver::{API_SERVICE, rbac as apiserver};
 use novasphere_console::rbac as console;
+use novasphere_controller::rbac as controller;
 use novasphere_e2e::{
     fixtures::{
         account::Account,
@@ -43,7 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Fewer would not be what was promised.
-const REFUSED_LEAST: usize = 40;
+const REFUSED_LEAST: usize = 80;
 
 /// How something is tried.
 enum How {
@@ -64,6 +66,14 @@ struct Write {
     object: Value,
 }
 
+impl Write {
+    /// What it is, for those who read why the case failed.
+    fn told(&self) -> String {
+        let kind = self.object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        format!("{} ({kind})", self.what)
+    }
+}
+
 fn write(what: &'static str, how: How, object: Value) -> Write {
     Write { what, how, object }
 }
@@ -77,11 +87,14 @@ struct Accounts {
 
 async fn bounded() -> Result<()> {
     // An APIService of this name is one of the cluster.
-    let cluster = Cluster::control_plane("accounts", &["kubevirt"])?;
+    let cluster = Cluster::control_plane("accounts", &["kubevirt", "traefik", "kong", "gateway-api"])?;
     let case = "controller::accounts::bounded";
     with_namespace(&cluster, case, PodSecurity::Privileged, async |context| {
         let (namespace, own) = (context.namespace.as_str(), console::NAMESPACE_RULES);
-        let controller = Account::create(&cluster, namespace, "controller").await?;
+        let routes = of_routes::kinds()?;
+        let rules = of_routes::controller_rules();
+        let controller =
+            Account::with_rules(&cluster, namespace, "controller", &rules, controller::NAMESPACE_RULES).await?;
         let gateway = [console::CLUSTER_RULES, console::PASSWORD_RULES].concat();
         let server = [&gateway, apiserver::CLUSTER_RULES].concat();
         let console = Account::with_rules(&cluster, namespace, "console", &gateway, own).await?;
@@ -91,7 +104,7 @@ async fn bounded() -> Result<()> {
             console: Client::try_from(console.config(&cluster).await?)?,
             apiserver: Client::try_from(apiserver.config(&cluster).await?)?,
         };
-        let owner = present(context).await?;
+        let owner = present(context, &routes).await?;
         let mut refused = 0;
         for (client, who, writes) in [
             (
@@ -104,17 +117,23 @@ async fn bounded() -> Result<()> {
             (&accounts.console, "console", both(of_console(), places::of_console())),
             (&accounts.apiserver, "apiserver", places::of_others()),
             (&accounts.controller, "controller", places::of_others()),
+            (&accounts.controller, "controller", of_routes::of_controller(&routes)),
         ] {
             for write in writes {
                 is_refused(context, client, &write)
                     .await
-                    .with_context(|| format!("{who}: {}", write.what))?;
+                    .with_context(|| format!("{who}: {}", write.told()))?;
                 refused += 1;
             }
         }
         ensure!(refused >= REFUSED_LEAST, "{refused} writes were tried");
         for (client, who, writes) in [
             (&accounts.controller, "controller", good_of_controller(&owner)),
+            (
+                &accounts.controller,
+                "controller",
+                of_routes::good_of_controller(&routes),
+            ),
             (
                 &accounts.console,
                 "console",
@@ -128,7 +147,7 @@ async fn bounded() -> Result<()> {
         ] {
             for write in writes {
                 let tried = attempt(context, client, &write).await?;
-                tried.map_err(|why| anyhow::anyhow!("{who} may not: {}: {why}", write.what))?;
+                tried.map_err(|why| anyhow::anyhow!("{who} may not: {}: {why}", write.told()))?;
             }
         }
         Ok(())
@@ -141,11 +160,11 @@ fn both(first: Vec<Write>, second: Vec<Write>) -> Vec<Write> {
 }
 
 /// Makes what is there before: objects of people, and some of novasphere's. Returns the owner reference of a workspace.
-async fn present(context: &Context<'_>) -> Result<Value> {
+async fn present(context: &Context<'_>, routes: &[Value]) -> Result<Value> {
     let desk = apply_workspace(context, "desk", "registry.example.com/desktop:1", &json!({})).await?;
     let uid = desk.metadata.uid.context("no UID")?;
     let owner = json!({"apiVersion": "novasphere.io/v1alpha1", "kind": "VncWorkspace", "name": "desk", "uid": uid, "controller": true});
-    for object in [
+    let objects = [
         with(
             pod("theirs", &owner, &json!({})),
             "/metadata/ownerReferences",
@@ -166,7 +185,8 @@ async fn present(context: &Context<'_>) -> Result<Value> {
         event("others", "other/controller"),
         session("open", &json!({})),
         session("over", &json!({"novasphere.io/made-for": "console"})),
-    ] {
+    ];
+    for object in objects.into_iter().chain(of_routes::present(routes)) {
         let object = placed(context, &object);
         apply::<DynamicObject>(&context.client, Some(&context.namespace), object, &as_person().force()).await?;
     }

@@ -1,7 +1,7 @@
 //! Routes on a control plane with the real definitions of Traefik, Kong and Gateway API: claims of two tenants over restarts and changes
 //! of the configuration, and what the definitions say to everything that is written.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Service;
@@ -21,8 +21,8 @@ use novasphere_e2e::{
         condition::{message, wait_for},
         controller::{InProcess, config_for},
         event::wait_for_event,
+        golden_routes::golden_routes,
         namespace::{Context, PodSecurity, with_namespace},
-        paths,
         vm_access::apply_vm_access,
         wait::{self, Seen},
     },
@@ -316,29 +316,13 @@ async fn gateway_api(context: &Context<'_>) -> Result<()> {
 
 /// The golden snapshots of all products, as the definitions judge them: no unknown field, and no warning but of what Kong itself calls old.
 fn accepted(context: &Context<'_>) -> Result<()> {
-    let folder = paths::repository()?.join("crates/core/tests/snapshots");
     let mut tried = 0;
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // Traefik of these definitions serves the new group alone.
-        if !name.starts_with("routes_build__") || name.contains("traefik-2") {
-            continue;
-        }
-        for object in golden(&path)? {
-            dry_run(context, object).with_context(|| name.clone())?;
-            tried += 1;
-        }
+    for (name, object) in golden_routes()? {
+        dry_run(context, object).context(name)?;
+        tried += 1;
     }
     ensure!(tried >= 20, "{tried} objects were tried");
     Ok(())
-}
-
-/// The objects of a snapshot, after its head.
-fn golden(path: &Path) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(path)?;
-    let body = text.splitn(3, "---\n").nth(2).context("a snapshot without a head")?;
-    Ok(serde_saphyr::from_str(body)?)
 }
 
 fn dry_run(context: &Context<'_>, mut object: Value) -> Result<()> {
