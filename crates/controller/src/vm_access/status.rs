@@ -40,7 +40,7 @@ pub(super) async fn write(
 /// When the write was refused or did not come through.
 pub(super) async fn write_paused(vm_access: &VmAccess, pause: Pause, context: &Context) -> Result<(), WriteError> {
     let old = vm_access.status.clone().unwrap_or_default();
-    let meanwhile = "Its machine and services stay as they are.";
+    let meanwhile = "Its machine, services and routes stay as they are.";
     let Some((conditions, event)) = paused_conditions(&old.conditions, pause, meanwhile, Timestamp::now()) else {
         return Ok(());
     };
