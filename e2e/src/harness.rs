@@ -1,7 +1,12 @@
 //! Runs the cases on threads, like cargo's own harness, and ends with what the
 //! machine could not run.
 
-use std::{future::Future, process::ExitCode};
+use std::{
+    future::Future,
+    process::ExitCode,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -13,6 +18,12 @@ use crate::fixtures::{
 
 /// Cases mostly wait, so run more than there are processors.
 const THREADS: usize = 4;
+
+/// How many of the slowest cases are listed at the end: a run has a budget.
+const SLOWEST_LIMIT: usize = 10;
+
+/// How long each case took.
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
 
 /// What a case needs of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +93,7 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    list_slowest();
     let secrecy = secrecy::check_installed();
     let end = Cluster::end_shared();
     if !left_out.is_empty() {
@@ -103,6 +115,22 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
     conclusion.exit_code()
 }
 
+fn list_slowest() {
+    let Ok(mut times) = TIMES.lock() else { return };
+    times.sort_by(|a, b| b.cmp(a));
+    let list: Vec<_> = times
+        .iter()
+        .take(SLOWEST_LIMIT)
+        .map(|(took, name)| format!("{:6.1}  {name}", took.as_secs_f32()))
+        .collect();
+    let all: Duration = times.iter().map(|(took, _)| *took).sum();
+    eprintln!(
+        "The slowest cases, in seconds of {:.0}:\n{}",
+        all.as_secs_f32(),
+        list.join("\n")
+    );
+}
+
 fn trial(case: Case, ignored: bool) -> Trial {
     let Case { name, needs, run } = case;
     let title = name.clone();
@@ -110,7 +138,12 @@ fn trial(case: Case, ignored: bool) -> Trial {
         if needs == Needs::Node && !cluster::is_root() {
             return Err(Failed::from("this case makes a node, which needs root"));
         }
-        run().map_err(|error| {
+        let start = Instant::now();
+        let result = run();
+        if let Ok(mut times) = TIMES.lock() {
+            times.push((start.elapsed(), title.clone()));
+        }
+        result.map_err(|error| {
             // The list at the end of the run is minutes away.
             eprintln!("{title}: {error:#}");
             Failed::from(format!("{error:#}"))

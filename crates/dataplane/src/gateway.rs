@@ -226,7 +226,7 @@ impl<A: Admission> Gateway<A> {
     }
 
     /// When a viewer who comes now has to have a stream.
-    fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.parts.limiter.limits().handshake
     }
 

@@ -16,8 +16,12 @@ pub struct Limits {
     pub half_open: usize,
     /// The same from one address that is no trusted proxy. One more takes the place of its oldest. Default 64.
     pub half_open_per_address: usize,
-    /// From the accepted connection until the stream is open, over all steps together. Default 15 s.
+    /// From the accepted connection until the stream is open, over all steps together, without what a person has to do.
+    /// Default 15 s.
     pub handshake: Duration,
+    /// From the end of TLS until a stock viewer has sent user and token. Viewers ask for them only then, and a person types or
+    /// pastes both. Default 2 min, as OpenSSH's `LoginGraceTime`; after it, [`handshake`](Self::handshake) counts from zero.
+    pub login: Duration,
     /// Bytes of an HTTP request's head. Default 16 KiB, at least 8 KiB.
     pub http_head: usize,
     /// Addresses of gateways through which many clients come. They are believed when they say in `X-Forwarded-For` where a
@@ -41,6 +45,7 @@ impl Default for Limits {
             half_open: 1024,
             half_open_per_address: 64,
             handshake: Duration::from_secs(15),
+            login: Duration::from_mins(2),
             http_head: 16 * 1024,
             trusted_proxies: Vec::new(),
         }

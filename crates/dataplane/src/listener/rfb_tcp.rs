@@ -72,7 +72,9 @@ async fn connection<A: Admission>(
     // Boxed, so that the stream's task does not keep room for its opening.
     let admitted = Box::pin(open(gateway, stream, acceptor, client, until)).await;
     drop(half_open);
-    let Some((login, admitted)) = admitted else { return };
+    let Some((login, admitted, until)) = admitted else {
+        return;
+    };
     let opened = match admitted.target.clone() {
         Upstream::Awaited(target) => return wait(gateway, login, admitted, target, client).await,
         Upstream::Tcp(_) | Upstream::KubeVirt(_) | Upstream::Serial(_) => Box::pin(enter(login, admitted, until)).await,
@@ -99,23 +101,30 @@ impl<L: Peer> PendingLogin<L> {
     }
 }
 
-/// Up to the admission. A refusal is told before the connection is closed, for it may be cut meanwhile.
+/// Up to the admission, and when the stream has to be open. A refusal is told before the connection is closed, for it may be cut
+/// meanwhile.
 async fn open<A: Admission>(
     gateway: &Gateway<A>,
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     client: IpAddr,
     until: Instant,
-) -> Option<(PendingLogin<Viewer>, Admitted)> {
-    let (login, request) = match before(until, EntryFailure::late(), negotiate(stream, acceptor, client)).await {
+) -> Option<(PendingLogin<Viewer>, Admitted, Instant)> {
+    let negotiated = async {
+        let login = before(until, EntryFailure::late(), negotiate(stream, acceptor)).await?;
+        let until = Instant::now() + gateway.limiter().limits().login;
+        before(until, EntryFailure::late(), log_in(login, client)).await
+    };
+    let (login, request) = match negotiated.await {
         Ok(negotiated) => negotiated,
         Err(failure) => {
             gateway.refused(failure, client, Transport::Rfb);
             return None;
         }
     };
+    let until = gateway.deadline();
     match gateway.admit(&request, until).await {
-        Ok(admitted) => Some((login, admitted)),
+        Ok(admitted) => Some((login, admitted, until)),
         Err(failure) => {
             let reason = failure.end.reason;
             gateway.refused(failure, client, Transport::Rfb);
@@ -125,12 +134,8 @@ async fn open<A: Admission>(
     }
 }
 
-/// Up to what the viewer shows.
-async fn negotiate(
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    client: IpAddr,
-) -> Result<(PendingLogin<Viewer>, AdmissionRequest), EntryFailure> {
+/// Up to where the viewer asks its person for user and token.
+async fn negotiate(stream: TcpStream, acceptor: &TlsAcceptor) -> Result<PendingLogin<Viewer>, EntryFailure> {
     let mut output = Vec::new();
     let mut handshake = ServerHandshake::start(Offer::X509Plain, &mut output);
     let mut clear = RawPeer(stream);
@@ -142,11 +147,18 @@ async fn negotiate(
         .accept(clear.0)
         .await
         .map_err(|error| EntryFailure::new(EndReason::ProtocolError, error.to_string()))?;
-    let mut login = PendingLogin {
+    Ok(PendingLogin {
         viewer: RawPeer(stream),
         handshake,
         output,
-    };
+    })
+}
+
+/// Up to what the viewer shows.
+async fn log_in(
+    mut login: PendingLogin<Viewer>,
+    client: IpAddr,
+) -> Result<(PendingLogin<Viewer>, AdmissionRequest), EntryFailure> {
     match read_credentials(&mut login, client).await {
         Ok(request) => Ok((login, request)),
         Err(failure) => {

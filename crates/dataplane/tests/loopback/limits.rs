@@ -153,6 +153,31 @@ async fn a_stranger_who_dawdles_is_cut() {
     setup.wait_for_log("refused team/b HandshakeTimeout").await;
 }
 
+#[tokio::test]
+async fn a_person_has_time_to_type_user_and_token() {
+    let limits = Limits {
+        handshake: Duration::from_millis(500),
+        login: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let (setup, server) = (Setup::with(limits.clone()).await, VncServer::start(None).await);
+    let connect = async || {
+        let stream = TcpStream::connect(setup.rfb).await.unwrap();
+        Stock::connect_silent(stream, &setup).await
+    };
+    let mut typing = connect().await;
+    tokio::time::sleep(limits.handshake * 2).await;
+    typing
+        .log_in("team/a", &setup.desk.token(1, session("a", server.target(None))))
+        .await;
+    let _entered = typing.enter().await;
+    let mut gone = connect().await;
+    let since = std::time::Instant::now();
+    let _ = within("the end", gone.stream.read_to_end(&mut Vec::new())).await;
+    assert!(since.elapsed() >= limits.login - limits.handshake);
+    setup.wait_for_log("refused - HandshakeTimeout").await;
+}
+
 /// A page whose script is larger than what is kept on the way to somebody who does not read.
 struct LargePage;
 

@@ -133,13 +133,25 @@ impl Stock {
     }
 
     /// The same as [`connect`](Self::connect) over a connection that is there.
-    pub(crate) async fn connect_over(mut stream: TcpStream, setup: &Setup, user: &str, password: &str) -> Self {
+    pub(crate) async fn connect_over(stream: TcpStream, setup: &Setup, user: &str, password: &str) -> Self {
+        let mut viewer = Self::connect_silent(stream, setup).await;
+        viewer.log_in(user, password).await;
+        viewer
+    }
+
+    /// Negotiates up to the credentials, as a viewer that asks its person for them.
+    pub(crate) async fn connect_silent(mut stream: TcpStream, setup: &Setup) -> Self {
         Self::start_tls(&mut stream).await;
         let connector = TlsConnector::from(setup.tls.clone());
-        let mut stream = connector
+        let stream = connector
             .connect(ServerName::try_from("localhost").unwrap(), stream)
             .await
             .unwrap();
+        Self { stream }
+    }
+
+    /// Sends the credentials.
+    pub(crate) async fn log_in(&mut self, user: &str, password: &str) {
         let length = |text: &str| u32::try_from(text.len()).unwrap().to_be_bytes();
         let message = [
             &length(user)[..],
@@ -148,8 +160,7 @@ impl Stock {
             password.as_bytes(),
         ]
         .concat();
-        stream.write_all(&message).await.unwrap();
-        Self { stream }
+        self.stream.write_all(&message).await.unwrap();
     }
 
     /// Expects to be let in, and reads up to `ServerInit`.
