@@ -143,7 +143,7 @@ async fn a_guest(context: &Context<'_>) -> Result<()> {
     wait::until("the guest answers by its route", wait::SHORT, || async {
         let line = first_bytes(at).await?;
         let line = String::from_utf8_lossy(&line).into_owned();
-        Ok(Seen::some((line.trim() == "guest").then_some(()), line))
+        Ok(Seen::some((line.trim() == "tiny-guest guest").then_some(()), line))
     })
     .await?;
     let objects = context.api::<VmAccess>();

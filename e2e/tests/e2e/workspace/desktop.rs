@@ -122,12 +122,21 @@ async fn types_a_file(context: &Context<'_>, browser: &Browser, keys: &Keys) -> 
     let workspace = desktop_answers(context, DESK).await?;
     let ssh = workspace::ssh(context, &workspace, &keys.file("person")).await?;
     // Until it arrives: the terminal may still be starting. A first Return ends what is half typed there.
-    wait::until("a file is typed in the terminal", wait::LONG, || async {
+    let typed = wait::until("a file is typed in the terminal", wait::LONG, || async {
         browser.type_text("\ntouch typed\n").await?;
         let files = ssh.command("ls")?;
         Ok(Seen::some(files.contains("typed").then_some(()), files))
     })
-    .await?;
+    .await;
+    if let Err(error) = typed {
+        browser.screenshot("not-typed").await?;
+        let focus = browser
+            .evaluate("[document.hasFocus(), document.activeElement?.tagName, document.body.dataset.state].join()")
+            .await?;
+        let look = browser.snapshot(BACKGROUND).await?;
+        let programs = ssh.command("ps -eo pid,etimes,stat,args")?;
+        return Err(error.context(format!("focus {focus}, {look:?}, programs:\n{programs}")));
+    }
     let look = browser.snapshot(BACKGROUND).await?;
     ensure!(look.problems.is_empty(), "{:?}", look.problems);
     browser.screenshot("desktop").await.map(drop)
