@@ -3,22 +3,22 @@
 //! Everything that can be refused is refused before the `WebSocket` opens, so that a client gets an HTTP status with a sentence.
 //! What happens later (the console cannot be reached, the session ends) has a close code.
 
+mod made_session;
+mod options;
+mod refusal;
+
 use std::net::IpAddr;
 
 use http::{HeaderMap, Request, Response};
 use hyper::{body::Incoming, upgrade};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
-use kube::{Api, Client, ResourceExt, api::ObjectMeta};
+use kube::{Api, Client, ResourceExt};
 use novasphere_core::console_session::{
     access::{ConsoleRight, console_right, token_right},
     session::is_started,
-    single_use,
 };
-use novasphere_crd::{
-    ConsoleInput, ConsoleProtocol, ConsoleSession, ConsoleSessionSpec, FinishedTtl, SessionTargetKind,
-    SessionTargetRef, Takeover, VmAccess, VncWorkspace,
-};
+use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_dataplane::{
     admission::Admitted,
     audit::{AuditEvent, AuditRecord},
@@ -32,18 +32,18 @@ use novasphere_runtime::{
     shares::Shares,
 };
 use novasphere_sessions::SessionGateway;
-use novasphere_wire::{
-    close::{EndReason, StreamEnd},
-    websocket::opening::Handshake,
-};
-use serde::de::DeserializeOwned;
-use serde_json::json;
+use novasphere_wire::{close::StreamEnd, websocket::opening::Handshake};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Duration, timeout},
 };
 use tracing::Instrument;
 
+pub use self::options::ConsoleOptions;
+use self::{
+    made_session::{SESSIONS_PER_USER_LIMIT, is_made_for, session_for},
+    refusal::refused,
+};
 use crate::{
     FIELD_MANAGER, REVIEW_MAX_AGE,
     token::{ready, waiting_places},
@@ -54,56 +54,6 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time that the watch may take to see a target that was just created.
 const TARGET_SYNC_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a session for a connection stays when it is over. What it has to say is in the audit log and in events.
-const SESSION_TTL: Duration = Duration::from_mins(1);
-
-/// Sessions for connections of one user to one target, those that are over and not deleted yet included.
-const SESSIONS_PER_USER_LIMIT: usize = 32;
-
-/// Characters of the target's name in the name of a session for it; with what is added a name has at most 63.
-const NAME_PREFIX_LIMIT: usize = 40;
-
-/// What `vmaccesses/console` and `vncworkspaces/console` can be asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConsoleOptions {
-    /// Which console. Default: the target's `defaultProtocol`.
-    pub protocol: Option<ConsoleProtocol>,
-    /// Whether keyboard and pointer reach the guest. Default: the target's.
-    pub input: Option<ConsoleInput>,
-    /// What happens to a present viewer. Default `Refuse`.
-    pub takeover: Option<Takeover>,
-}
-
-impl ConsoleOptions {
-    /// Reads a query such as `protocol=serial&takeover=Replace`.
-    ///
-    /// # Errors
-    ///
-    /// 400 for a parameter that there is not or that has another value: a misspelt `input` must not give more than was meant.
-    pub fn read(query: &str) -> Result<Self, StatusError> {
-        let mut options = Self::default();
-        // Not serde_html_form: it brings a second hashbrown into the graph, and kube has this one.
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
-                "protocol" => options.protocol = Some(word(&name, &value, "vnc, serial or ssh")?),
-                "input" => options.input = Some(word(&name, &value, "Control or ViewOnly")?),
-                "takeover" => options.takeover = Some(word(&name, &value, "Refuse or Replace")?),
-                _ => {
-                    return Err(StatusError::BadRequest(format!(
-                        "there is no query parameter {name:?}; there are protocol, input and takeover"
-                    )));
-                }
-            }
-        }
-        Ok(options)
-    }
-}
-
-fn word<T: DeserializeOwned>(name: &str, value: &str, allowed: &str) -> Result<T, StatusError> {
-    serde_json::from_value(json!(value))
-        .map_err(|_| StatusError::BadRequest(format!("the query parameter {name} is {value:?}; it may be {allowed}")))
-}
 
 /// Opens consoles. Clones share all of it.
 #[derive(Clone)]
@@ -404,56 +354,12 @@ impl ConsoleHandler {
     }
 }
 
-fn is_made_for(session: &ConsoleSession, user: &str) -> bool {
-    single_use::is_single_use(session) && matches!(session.spec.users.as_slice(), [only] if only == user)
-}
-
 /// The right to join a session.
 fn connect_right(namespace: &str, name: &str) -> ResourceAttributes {
     ResourceAttributes {
         verb: Some("get".to_owned()),
         subresource: Some("connect".to_owned()),
         ..token_right(namespace, name)
-    }
-}
-
-fn session_for(
-    user: &UserInfo,
-    kind: SessionTargetKind,
-    namespace: &str,
-    name: &str,
-    options: ConsoleOptions,
-) -> ConsoleSession {
-    let part: String = name.chars().take(NAME_PREFIX_LIMIT).collect();
-    let metadata = ObjectMeta {
-        generate_name: Some(format!("{}-", part.trim_end_matches(['-', '.']))),
-        namespace: Some(namespace.to_owned()),
-        labels: Some(
-            [(
-                single_use::KEY_MADE_FOR.to_owned(),
-                single_use::MADE_FOR_CONSOLE.to_owned(),
-            )]
-            .into(),
-        ),
-        ..ObjectMeta::default()
-    };
-    let spec = ConsoleSessionSpec {
-        target_ref: SessionTargetRef {
-            kind,
-            name: name.to_owned(),
-        },
-        protocol: options.protocol,
-        input: options.input,
-        takeover: options.takeover,
-        max_viewers: Some(1),
-        ttl_after_finished: FinishedTtl::After(SESSION_TTL.into()),
-        users: vec![user.name.clone()],
-        ..ConsoleSessionSpec::default()
-    };
-    ConsoleSession {
-        metadata,
-        spec,
-        status: None,
     }
 }
 
@@ -470,54 +376,11 @@ pub fn client_address(headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     last.unwrap_or(peer).to_canonical()
 }
 
-/// What a refusal means over HTTP. The user is known and may view the console, so they may know why. The policy of a target can have changed
-/// only for a session that `was_ready`.
-fn refused(refusal: &StreamEnd, target: &str, was_ready: bool) -> StatusError {
-    let detail = refusal.detail().to_owned();
-    let why = refusal.reason;
-    let sentence = format!("{} ({target}: {detail})", why.sentence());
-    match why {
-        // It names the verb and the resource that are missing.
-        EndReason::AccessWithdrawn | EndReason::InputNotAllowed => StatusError::Forbidden(detail),
-        EndReason::AddressNotAllowed | EndReason::TransportNotAllowed => StatusError::Forbidden(sentence),
-        EndReason::Unavailable | EndReason::Restarting | EndReason::TargetUnreachable => {
-            StatusError::Unavailable(sentence)
-        }
-        EndReason::Internal => StatusError::Internal(detail),
-        EndReason::TooManyWaiting => StatusError::TooManyRequests(sentence),
-        // It says to ask for a token, of which there is none here.
-        EndReason::TokenRefused => StatusError::Conflict(format!("the session cannot be joined: {detail}")),
-        // Nobody has asked the machine yet: the target has no such console, or no place for another session.
-        EndReason::TargetRefused => StatusError::Conflict(detail),
-        EndReason::PolicyChanged if !was_ready => StatusError::Conflict(detail),
-        _ => StatusError::Conflict(sentence),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn options_are_read_strictly() {
-        assert_eq!(ConsoleOptions::read("").unwrap(), ConsoleOptions::default());
-        let options = ConsoleOptions::read("protocol=serial&input=ViewOnly&takeover=Replace&").unwrap();
-        assert_eq!(options.protocol, Some(ConsoleProtocol::Serial));
-        assert_eq!(options.input, Some(ConsoleInput::ViewOnly));
-        assert_eq!(options.takeover, Some(Takeover::Replace));
-        for query in [
-            "input=viewonly",
-            "inputs=ViewOnly",
-            "protocol=",
-            "protocol",
-            "takeover=Share",
-        ] {
-            let error = ConsoleOptions::read(query).unwrap_err();
-            assert_eq!(error.code(), 400, "{query}");
-        }
-    }
 
     #[test]
     fn joining_a_session_is_a_right_of_its_own() {
@@ -549,71 +412,5 @@ mod tests {
         assert_eq!(address(&["203.0.113.9, 198.51.100.7"]), "198.51.100.7");
         assert_eq!(address(&["203.0.113.9", "::ffff:198.51.100.8"]), "198.51.100.8");
         assert_eq!(address(&["nonsense"]), "10.0.0.1");
-    }
-
-    #[test]
-    fn a_session_is_made_for_the_caller_alone() {
-        let user = UserInfo {
-            name: "jane".into(),
-            ..UserInfo::default()
-        };
-        let long = format!("{}-web", "a".repeat(NAME_PREFIX_LIMIT - 1));
-        let session = session_for(
-            &user,
-            SessionTargetKind::VncWorkspace,
-            "team",
-            &long,
-            ConsoleOptions::default(),
-        );
-        assert_eq!(session.spec.target_ref.kind, SessionTargetKind::VncWorkspace);
-        assert_eq!(session.spec.users, ["jane"]);
-        assert!(is_made_for(&session, "jane") && !is_made_for(&session, "joe"));
-        assert_eq!(session.spec.ttl_after_finished, FinishedTtl::After(SESSION_TTL.into()));
-        assert!(single_use::is_single_use(&session));
-        let prefix = session.metadata.generate_name.unwrap();
-        assert_eq!(prefix, format!("{}-", "a".repeat(NAME_PREFIX_LIMIT - 1)));
-    }
-
-    #[test]
-    fn refusals_have_the_code_of_their_kind() {
-        let code = |why| {
-            let refusal = StreamEnd {
-                reason: why,
-                detail: Some("x".into()),
-            };
-            refused(&refusal, "web", true).code().as_u16()
-        };
-        assert_eq!(code(EndReason::AccessWithdrawn), 403);
-        assert_eq!(code(EndReason::InputNotAllowed), 403);
-        assert_eq!(code(EndReason::AddressNotAllowed), 403);
-        assert_eq!(code(EndReason::InUse), 409);
-        assert_eq!(code(EndReason::TargetNotRunning), 409);
-        assert_eq!(code(EndReason::TargetFailed), 409);
-        assert_eq!(code(EndReason::TooManyWaiting), 429);
-        assert_eq!(code(EndReason::TokenRefused), 409);
-        assert_eq!(code(EndReason::Unavailable), 503);
-        assert_eq!(code(EndReason::Internal), 500);
-    }
-
-    #[test]
-    fn what_is_said_is_true_of_a_console_that_never_opened() {
-        let said = |why, was_ready| {
-            let refusal = StreamEnd {
-                reason: why,
-                detail: Some("spec.input: ask for less".into()),
-            };
-            let error = refused(&refusal, "web", was_ready);
-            (error.code().as_u16(), error.to_string())
-        };
-        let plain = (409, "spec.input: ask for less".to_owned());
-        assert_eq!(said(EndReason::PolicyChanged, false), plain);
-        assert_eq!(said(EndReason::TargetRefused, false), plain);
-        assert_eq!(said(EndReason::TargetRefused, true), plain);
-        assert_eq!(said(EndReason::InputNotAllowed, false), (403, plain.1));
-        let (code, changed) = said(EndReason::PolicyChanged, true);
-        assert!(
-            code == 409 && changed.contains(EndReason::PolicyChanged.sentence()),
-            "{changed}"
-        );
     }
 }
