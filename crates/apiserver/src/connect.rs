@@ -325,21 +325,18 @@ impl ConsoleHandler {
     }
 
     async fn create(&self, session: &ConsoleSession) -> Result<ConsoleSession, StatusError> {
-        self.applier
-            .create_generated(session)
-            .await
-            .map_err(|error| match error {
-                WriteError::Api {
-                    reason: ApiReason::Timeout | ApiReason::Unavailable,
-                    message,
-                    ..
-                } => StatusError::Unavailable(format!("no ConsoleSession can be created now: {message}")),
-                // The namespace is gone or going, or a policy or a quota of it says no.
-                WriteError::Api { message, .. } => {
-                    StatusError::Conflict(format!("no ConsoleSession can be created: {message}"))
-                }
-                error => StatusError::Unavailable(format!("no ConsoleSession can be created now: {error}")),
-            })
+        self.applier.create_unowned(session).await.map_err(|error| match error {
+            WriteError::Api {
+                reason: ApiReason::Timeout | ApiReason::Unavailable,
+                message,
+                ..
+            } => StatusError::Unavailable(format!("no ConsoleSession can be created now: {message}")),
+            // The namespace is gone or going, or a policy or a quota of it says no.
+            WriteError::Api { message, .. } => {
+                StatusError::Conflict(format!("no ConsoleSession can be created: {message}"))
+            }
+            error => StatusError::Unavailable(format!("no ConsoleSession can be created now: {error}")),
+        })
     }
 
     /// Takes back a session that nobody has entered.

@@ -79,6 +79,7 @@ pub async fn run(options: ServingOptions<ApiserverConfig>, metrics: ApiMetrics) 
         client: client.clone(),
         namespace: service.namespace.clone(),
         names: service.names(),
+        metrics: shown.clone(),
         shutdown: shutdown.clone(),
     };
     let Some(certificate) = certificate(source).await? else {
@@ -86,15 +87,9 @@ pub async fn run(options: ServingOptions<ApiserverConfig>, metrics: ApiMetrics) 
     };
     certificate.show(TLS_SETTING, &shown);
     if let Certificate::Authority(authority) = &certificate {
-        let stopped = shutdown.wait();
         let applier = gateway.applier().with_field_manager(FIELD_MANAGER);
         let follow = api_service::follow(client, applier, service, authority.bundle());
-        tasks.spawn("APIService watch", async move {
-            tokio::select! {
-                () = follow => {}
-                () = stopped => std::future::pending().await,
-            }
-        });
+        tasks.spawn("APIService watch", idle_after(shutdown.wait(), follow));
     }
     let api = Arc::new(ApiServer {
         front_proxy,
@@ -113,6 +108,14 @@ pub async fn run(options: ServingOptions<ApiserverConfig>, metrics: ApiMetrics) 
     );
     listening.ready();
     Ok(listeners.drained(&mut tasks).await?)
+}
+
+/// Does nothing any more once the process stops: a task never ends.
+async fn idle_after(stopped: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = stopped => std::future::pending().await,
+    }
 }
 
 /// HTTP/1.1 only: a `WebSocket` needs it, and kube-apiserver upgrades over it.

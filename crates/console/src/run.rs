@@ -71,6 +71,7 @@ pub async fn run(options: ServingOptions<ConsoleConfig>) -> Result<(), RunError>
             client: gateway.client().clone(),
             names: names(&config.tls, &endpoints, &namespace),
             namespace,
+            metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         };
         let Some(certificate) = certificate(source).await? else {

@@ -262,7 +262,7 @@ impl Role {
     }
 
     fn reporter(&self, manager: &str) -> Reporter {
-        Reporter::new(self.client.clone(), manager, &self.instance).counted(self.metrics.clone())
+        Reporter::new(&self.applier(manager), manager, &self.instance).counted(self.metrics.clone())
     }
 
     fn vm_access(&self) -> vm_access::Context {

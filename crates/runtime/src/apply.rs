@@ -11,9 +11,10 @@ pub mod list_type;
 mod normalization;
 mod repeat;
 mod target;
+mod unowned;
 mod verbs;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
@@ -93,6 +94,7 @@ pub struct Applier {
     owner_label: Option<&'static str>,
     normalization: Arc<ServerNormalization>,
     metrics: Metrics,
+    request_timeout: Option<Duration>,
 }
 
 impl Applier {
@@ -106,6 +108,7 @@ impl Applier {
             owner_label: None,
             normalization: Arc::default(),
             metrics,
+            request_timeout: None,
         }
     }
 
@@ -126,6 +129,16 @@ impl Applier {
             field_manager: field_manager.into(),
             normalization: Arc::default(),
             ..self.clone()
+        }
+    }
+
+    /// Lets each write fail with [`ApiReason::Timeout`] when it has no answer within `limit`. A caller that stops waiting by itself would
+    /// leave a write out of the metric.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self {
+            request_timeout: Some(limit),
+            ..self
         }
     }
 
@@ -188,7 +201,7 @@ impl Applier {
         let result = match self.try_apply(target, desired, live).await {
             // The cache trails, or does not hold objects like this one: what is there decides.
             Err(error) if error.is(ApiReason::Conflict) && desired.meta().resource_version.is_none() => {
-                match read_from(&target.api, desired).await {
+                match self.read_from(&target.api, desired).await {
                     Ok(live) => self.try_apply(target, desired, live.as_ref()).await,
                     Err(error) => Err(error),
                 }
@@ -204,7 +217,16 @@ impl Applier {
 
     /// The object of this name, as the apiserver has it now.
     pub(crate) async fn read<K: Namespaced>(&self, desired: &K) -> Result<Option<K>, WriteError> {
-        read_from(&self.api(desired)?, desired).await
+        self.read_from(&self.api(desired)?, desired).await
+    }
+
+    async fn read_from<K: Written>(&self, api: &Api<K>, desired: &K) -> Result<Option<K>, WriteError> {
+        let name = desired.name_any();
+        let mut live = self.bounded(api.get_opt(&name)).await?;
+        if let Some(live) = &mut live {
+            live.meta_mut().managed_fields = None;
+        }
+        Ok(live)
     }
 
     async fn try_apply<K: Written>(
@@ -380,8 +402,7 @@ impl Applier {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        let answer = target.api.delete(&live.name_any(), &params).await;
-        let result = match answer.map_err(WriteError::from) {
+        let result = match self.bounded(target.api.delete(&live.name_any(), &params)).await {
             Ok(_) => Ok(Deleted::Requested),
             Err(error) if error.is(ApiReason::NotFound) => Ok(Deleted::AlreadyGone),
             Err(error) if error.is(ApiReason::Conflict) && !is_versioned => Ok(Deleted::AlreadyGone),
@@ -437,15 +458,6 @@ impl Applier {
     fn api<K: Namespaced>(&self, object: &K) -> Result<Api<K>, WriteError> {
         Ok(Target::of(self.client.clone(), object)?.api)
     }
-}
-
-/// The object of this name, as the apiserver has it now.
-async fn read_from<K: Written>(api: &Api<K>, desired: &K) -> Result<Option<K>, WriteError> {
-    let mut live = api.get_opt(&desired.name_any()).await?;
-    if let Some(live) = &mut live {
-        live.meta_mut().managed_fields = None;
-    }
-    Ok(live)
 }
 
 fn document_of<K: Written>(target: &Target<K>, desired: &K) -> Result<Value, WriteError> {

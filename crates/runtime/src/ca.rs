@@ -20,7 +20,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Resource,
-    api::PostParams,
     runtime::{WatchStreamExt, watcher},
 };
 use parking_lot::RwLock;
@@ -34,6 +33,8 @@ use tokio::sync::watch;
 pub use self::material::MaterialError;
 use self::material::{Leaf, State, Step};
 use crate::{
+    apply::{ApiReason, Applier, WriteError},
+    metrics::Metrics,
     shutdown::Shutdown,
     tasks::spawn_until,
     tls::{self, CurrentCertificate, TlsError},
@@ -51,9 +52,12 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
-    /// The Secret cannot be read or written.
-    #[error("cannot read or write the Secret {SECRET_NAME}: {0}")]
+    /// The Secret cannot be read.
+    #[error("cannot read the Secret {SECRET_NAME}: {0}")]
     Api(#[source] Box<kube::Error>),
+    /// The Secret cannot be written.
+    #[error("cannot write the Secret {SECRET_NAME}: {0}")]
+    Write(#[from] WriteError),
     /// The Secret is spoilt, or no certificate can be made of it.
     #[error(
         "the Secret {SECRET_NAME} cannot be used: {0}. Empty it, and a new authority is written into it: \
@@ -86,6 +90,8 @@ pub struct CaOptions {
     pub namespace: String,
     /// The server's names and addresses: what clients connect to.
     pub names: Vec<String>,
+    /// Where the writes of the Secret are counted.
+    pub metrics: Metrics,
     /// Ends the task that keeps all of it fresh.
     pub shutdown: Shutdown,
 }
@@ -167,6 +173,7 @@ impl CurrentCertificate for LeafCertificate {
 
 /// Keeps the Secret and the certificate fresh.
 struct Rotator {
+    applier: Applier,
     secrets: Api<Secret>,
     namespace: String,
     names: Vec<String>,
@@ -181,7 +188,9 @@ struct Rotator {
 impl Rotator {
     async fn begin(options: &CaOptions) -> Result<Self, CaError> {
         let secrets: Api<Secret> = Api::namespaced(options.client.clone(), &options.namespace);
+        let applier = Applier::new(options.client.clone(), FIELD_MANAGER, options.metrics.clone());
         let place = Place {
+            applier: &applier,
             secrets: &secrets,
             namespace: &options.namespace,
             names: &options.names,
@@ -190,6 +199,7 @@ impl Rotator {
         let state = State::read(&secret)?;
         let Leaf { key, renew_at } = state.issue(&options.names, Timestamp::now())?;
         Ok(Self {
+            applier,
             secrets,
             namespace: options.namespace.clone(),
             names: options.names.clone(),
@@ -247,13 +257,13 @@ impl Rotator {
         if !matches!(step, Step::Keep(_)) {
             let wanted = self.state.after(step, now, &self.names)?;
             let secret = wanted.write(Some(&self.secret), &self.namespace, SECRET_NAME);
-            match self.secrets.replace(SECRET_NAME, &parameters(), &secret).await {
+            match self.applier.replace(&secret).await {
                 Ok(written) => {
                     tracing::info!(?step, "the certificate authority was rotated");
                     self.adopt(written)?;
                 }
                 // Another replica was first.
-                Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
+                Err(error) if is_taken(&error) || error.is(ApiReason::NotFound) => {
                     let present = self.place().obtain(self.state.trusted()).await?;
                     self.adopt(present)?;
                 }
@@ -275,6 +285,7 @@ impl Rotator {
 
     fn place(&self) -> Place<'_> {
         Place {
+            applier: &self.applier,
             secrets: &self.secrets,
             namespace: &self.namespace,
             names: &self.names,
@@ -305,11 +316,9 @@ impl Rotator {
     }
 }
 
-fn parameters() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    }
+/// Whether somebody else has written the object meanwhile.
+fn is_taken(error: &WriteError) -> bool {
+    error.is(ApiReason::Conflict) || error.is(ApiReason::AlreadyExists)
 }
 
 /// Whether nothing is in the Secret: as the chart makes it, or a person emptied it for a new authority.
@@ -319,6 +328,7 @@ fn is_empty(secret: &Secret) -> bool {
 
 /// Where the Secret is, and whom it is for.
 struct Place<'a> {
+    applier: &'a Applier,
     secrets: &'a Api<Secret>,
     namespace: &'a str,
     names: &'a [String],
@@ -334,8 +344,8 @@ impl Place<'_> {
         let state = State::first(Timestamp::now(), trusted, self.names)?;
         let secret = state.write(present.as_ref(), self.namespace, SECRET_NAME);
         let written = match present {
-            Some(_) => self.secrets.replace(SECRET_NAME, &parameters(), &secret).await,
-            None => self.secrets.create(&parameters(), &secret).await,
+            Some(_) => self.applier.replace(&secret).await,
+            None => self.applier.create_unowned(&secret).await,
         };
         match written {
             Ok(written) => {
@@ -343,8 +353,8 @@ impl Place<'_> {
                 Ok(written)
             }
             // Another replica was first.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(self.secrets.get(SECRET_NAME).await?),
-            Err(kube::Error::Api(status)) if status.code == 403 && secret.metadata.uid.is_none() => {
+            Err(error) if is_taken(&error) => Ok(self.secrets.get(SECRET_NAME).await?),
+            Err(error) if error.is(ApiReason::Forbidden) && secret.metadata.uid.is_none() => {
                 Err(CaError::NoSecret(self.namespace.to_owned()))
             }
             Err(error) => Err(error.into()),
@@ -398,6 +408,7 @@ mod tests {
             client,
             namespace: "ns".to_owned(),
             names: own(),
+            metrics: Metrics::default(),
             shutdown: Shutdown::new(Duration::ZERO),
         }
     }
@@ -438,6 +449,7 @@ mod tests {
         let options = options(client);
         let rotator = Rotator::begin(&options).await.unwrap();
         assert!(rotator.state == made);
+        assert_eq!(options.metrics.writes("Secret", "create", "AlreadyExists"), 1);
         assert_eq!(answered.await.unwrap(), [Method::GET, Method::POST, Method::GET]);
     }
 
@@ -449,8 +461,10 @@ mod tests {
         assert_eq!(filled.metadata.resource_version.as_deref(), Some("7"));
         let filled = serde_json::to_value(filled).unwrap();
         let (client, answered) = api(vec![(StatusCode::OK, empty), (StatusCode::OK, filled)]);
-        Rotator::begin(&options(client)).await.unwrap();
+        let options = options(client);
+        Rotator::begin(&options).await.unwrap();
         assert_eq!(answered.await.unwrap(), [Method::GET, Method::PUT]);
+        assert_eq!(options.metrics.writes("Secret", "replace", "Succeeded"), 1);
     }
 
     #[tokio::test]

@@ -10,11 +10,13 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
 use parking_lot::Mutex;
 
 use self::recorder::{EventMessage, EventRecorder};
-use crate::{lease, metrics::Metrics};
+use crate::{
+    apply::{Applier, WriteError},
+    metrics::Metrics,
+};
 
 /// The same event of the same object is sent again only after this time. Shorter than the 6 min for which the recorder
 /// counts repetitions into one Event object.
@@ -27,8 +29,8 @@ const REFILL: Duration = Duration::from_secs(30);
 const EVENTS_LIMIT: usize = 20_000;
 /// The apiserver refuses longer notes.
 const MAX_NOTE: usize = 1024;
-/// An event must never hold up a reconcile for long.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// A request for an event must never hold up a reconcile for long.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes events of one controller (`events.k8s.io/v1`, repetitions aggregated). Clones share the memory of what was said.
 ///
@@ -41,12 +43,13 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// `controller` names the writer (`novasphere/vmaccess`), `instance` the process (the Pod's name). `client` should be the
-    /// gated one, so that a process which lost its lease says nothing.
+    /// `controller` names the writer (`novasphere/vmaccess`), its field manager too; `instance` the process (the Pod's name). The client of
+    /// `applier` should be the gated one, so that a process which lost its lease says nothing.
     #[must_use]
-    pub fn new(client: Client, controller: &str, instance: &str) -> Self {
+    pub fn new(applier: &Applier, controller: &str, instance: &str) -> Self {
+        let applier = applier.with_field_manager(controller).within(REQUEST_TIMEOUT);
         Self {
-            recorder: EventRecorder::new(client, controller, instance),
+            recorder: EventRecorder::new(applier, controller, instance),
             limiter: Arc::default(),
             metrics: Metrics::default(),
         }
@@ -84,18 +87,13 @@ impl Reporter {
         if type_ == "Warning" {
             self.metrics.warned(about.kind.as_deref().unwrap_or_default(), reason);
         }
-        match tokio::time::timeout(TIMEOUT, self.recorder.publish(message, about)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) if lease::is_not_leader(&error) => {}
-            Ok(Err(error)) => {
-                if !matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code)) {
+        match self.recorder.publish(message, about).await {
+            Ok(()) | Err(WriteError::NotLeader(_)) => {}
+            Err(error) => {
+                if error.is_transient() {
                     self.limiter.lock().forget(object, event);
                 }
                 tracing::warn!(reason, name = about.name, "cannot write an event: {error}");
-            }
-            Err(_) => {
-                self.limiter.lock().forget(object, event);
-                tracing::warn!(reason, name = about.name, "cannot write an event within {TIMEOUT:?}");
             }
         }
     }
@@ -187,7 +185,7 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
-    use kube::client::Body;
+    use kube::{Client, client::Body};
     use serde_json::Value;
     use tower_test::mock;
 
@@ -207,7 +205,8 @@ mod tests {
     #[tokio::test]
     async fn an_event_is_said_once_and_a_failure_to_say_it_is_no_error() {
         let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
-        let reporter = Reporter::new(Client::new(service, "default"), "novasphere/test", "pod-1");
+        let applier = Applier::new(Client::new(service, "default"), "novasphere", Metrics::default());
+        let reporter = Reporter::new(&applier, "novasphere/test", "pod-1");
         let answer = async {
             let (request, respond) = calls.next_request().await.unwrap();
             respond.send_response(

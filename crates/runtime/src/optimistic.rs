@@ -12,7 +12,6 @@ use std::{
 };
 
 use kube::{ResourceExt, core::object::HasStatus};
-use tokio::time::timeout;
 
 use crate::{
     apply::{ApiReason, Applier, WriteError},
@@ -151,7 +150,7 @@ where
     #[must_use]
     pub fn new(applier: Applier) -> Self {
         Self {
-            applier,
+            applier: applier.within(REQUEST_TIMEOUT),
             locks: KeyedLock::default(),
             kind: PhantomData,
         }
@@ -180,27 +179,23 @@ where
             };
             let mut wanted = object.as_ref().clone();
             *wanted.status_mut() = Some(*status);
-            match bounded(self.applier.replace_status(&wanted, cache)).await {
+            match self.applier.replace_status(&wanted, cache).await {
                 Ok(written) => return Ok(Updated::Written(Arc::new(written))),
-                Err(UpdateError::Write(error)) if error.is(ApiReason::Conflict) => {}
-                Err(error) => return Err(error),
+                Err(error) if error.is(ApiReason::Conflict) => {}
+                Err(error) => return Err(failed(error)),
             }
-            let newest = bounded(self.applier.read(object.as_ref())).await?;
+            let newest = self.applier.read(object.as_ref()).await.map_err(failed::<D::Refusal>)?;
             object = newest.filter(is_same).map(Arc::new).ok_or(UpdateError::Gone)?;
         }
         Err(UpdateError::Contended)
     }
 }
 
-async fn bounded<T, E>(request: impl Future<Output = Result<T, WriteError>>) -> Result<T, UpdateError<E>> {
-    match timeout(REQUEST_TIMEOUT, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) if error.is(ApiReason::NotFound) => Err(UpdateError::Gone),
-        Ok(Err(error)) => Err(UpdateError::Write(error)),
-        Err(_) => Err(UpdateError::Write(WriteError::api(
-            ApiReason::Timeout,
-            format!("no answer from the apiserver within {} s", REQUEST_TIMEOUT.as_secs()),
-        ))),
+fn failed<E>(error: WriteError) -> UpdateError<E> {
+    if error.is(ApiReason::NotFound) {
+        UpdateError::Gone
+    } else {
+        UpdateError::Write(error)
     }
 }
 

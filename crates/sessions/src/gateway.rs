@@ -138,7 +138,7 @@ impl SessionGateway {
             client: client.clone(),
             console_client,
             applier: applier.clone(),
-            events: events::Reporter::new(client.clone(), REPORTER, &holder),
+            events: events::Reporter::new(&applier, REPORTER, &holder),
         };
         let audit = AuditLog::new(holder.clone(), options.audit);
         tasks.spawn("audit log", audit.clone().run());

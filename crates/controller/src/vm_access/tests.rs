@@ -50,9 +50,10 @@ fn counted_context(refuse: Refuse, metrics: Metrics) -> (Context, Calls) {
         ]
         .into(),
     );
+    let applier = Applier::new(client.clone(), "novasphere/test", metrics).owner_label(KEY_OWNER_UID);
     let context = Context {
-        applier: Applier::new(client.clone(), "novasphere/test", metrics).owner_label(KEY_OWNER_UID),
-        reporter: Reporter::new(client.clone(), "novasphere/test", "test"),
+        reporter: Reporter::new(&applier, "novasphere/test", "test"),
+        applier,
         client,
         routes: Arc::new(Routes::none(apis.clone())),
         apis,

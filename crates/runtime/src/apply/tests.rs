@@ -1,7 +1,5 @@
 //! The calls of an applier, over a mock of the connection.
 
-use std::time::Duration;
-
 use http::{Method, Request, Response};
 use k8s_openapi::{
     api::core::v1::Service,
@@ -58,7 +56,7 @@ pub(super) fn stored(desired: &Service) -> Service {
 pub(super) struct Call {
     pub(super) method: Method,
     path: String,
-    query: String,
+    pub(super) query: String,
     pub(super) body: Value,
 }
 

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{ApiReason, Applier, WriteError};
-use crate::{cache::Cache, namespaced::Namespaced};
+use crate::{cache::Cache, client::TimedOut, namespaced::Namespaced};
 
 /// What a write does, as the metric `novasphere_writes` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub(super) enum Verb {
     SetFinalizer,
     Resize,
     Create,
+    Replace,
     Renew,
     Delete,
     /// The call of a subresource that changes its object, by its name.
@@ -46,6 +47,7 @@ impl Verb {
             Self::SetFinalizer => "set_finalizer",
             Self::Resize => "resize",
             Self::Create => "create",
+            Self::Replace => "replace",
             Self::Renew => "renew",
             Self::Delete => "delete",
             Self::Subresource(name) => name,
@@ -107,20 +109,6 @@ impl Applier {
         self.sent(Verb::Merge, live, api.patch(&name, &params, &patch)).await
     }
 
-    /// Creates an object whose name the apiserver chooses (`metadata.generateName`).
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError`].
-    pub async fn create_generated<K: Namespaced>(&self, object: &K) -> Result<K, WriteError> {
-        let params = PostParams {
-            field_manager: Some(self.field_manager.to_string()),
-            ..PostParams::default()
-        };
-        let api = self.api(object)?;
-        self.sent(Verb::Create, object, api.create(&params, object)).await
-    }
-
     /// Applies a Lease of this process, whatever there is under its name: who holds it writes it every few seconds, and nobody owns it.
     ///
     /// # Errors
@@ -158,11 +146,7 @@ impl Applier {
     ///
     /// [`WriteError`]; a conflict when it is another version now, or another object.
     pub async fn replace_status<K: Namespaced>(&self, object: &K, cache: &Cache<K>) -> Result<K, WriteError> {
-        let params = PostParams {
-            field_manager: Some(self.field_manager.to_string()),
-            ..PostParams::default()
-        };
-        let (api, name) = (self.api(object)?, object.name_any());
+        let (api, name, params) = (self.api(object)?, object.name_any(), self.post_params());
         let answer = self.sent(Verb::ReplaceStatus, object, api.replace_status(&name, &params, object));
         Ok(shown_by(cache, answer.await?))
     }
@@ -254,8 +238,7 @@ impl Applier {
             .header(header::CONTENT_TYPE, "application/json")
             .body(b"{}".to_vec())
             .map_err(|error| WriteError::Internal(error.to_string()))?;
-        let result = self.client.request_text(request).await;
-        let result = result.map(drop).map_err(WriteError::from);
+        let result = self.bounded(self.client.request_text(request)).await.map(drop);
         self.note(Verb::Subresource(name), kind, object, result.as_ref().err());
         result
     }
@@ -280,8 +263,7 @@ impl Applier {
         });
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, resource);
         let (params, patch) = (PatchParams::apply(&self.field_manager).force(), Patch::Apply(document));
-        let result = api.patch_status(&name, &params, &patch).await;
-        let result = result.map(drop).map_err(WriteError::from);
+        let result = self.bounded(api.patch_status(&name, &params, &patch)).await.map(drop);
         self.note(Verb::ApplyStatus, &resource.kind, live.meta(), result.as_ref().err());
         result
     }
@@ -304,11 +286,22 @@ impl Applier {
         object: &K,
         request: impl Future<Output = kube::Result<K>>,
     ) -> Result<K, WriteError> {
-        let result = request.await.map_err(WriteError::from);
+        let result = self.bounded(request).await;
         self.note(verb, kind, object.meta(), result.as_ref().err());
         let mut answer = result?;
         answer.meta_mut().managed_fields = None;
         Ok(answer)
+    }
+
+    /// Waits for an answer as long as [`Applier::within`] says.
+    pub(super) async fn bounded<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+        let Some(limit) = self.request_timeout else {
+            return Ok(request.await?);
+        };
+        match tokio::time::timeout(limit, request).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(kube::Error::Service(Box::new(TimedOut(limit))).into()),
+        }
     }
 
     /// Counts and logs one write.
@@ -319,12 +312,22 @@ impl Applier {
         let verb_name = verb.as_str();
         match error {
             Some(error) => tracing::debug!(kind, namespace, name, verb = verb_name, %error, "a write failed"),
-            None if verb.is_frequent() => tracing::debug!(kind, namespace, name, verb = verb_name, "wrote"),
+            // An Event is a line for people itself.
+            None if verb.is_frequent() || kind == "Event" => {
+                tracing::debug!(kind, namespace, name, verb = verb_name, "wrote");
+            }
             None => tracing::info!(kind, namespace, name, verb = verb_name, "wrote"),
         }
     }
 
-    fn patch_params(&self) -> PatchParams {
+    pub(super) fn post_params(&self) -> PostParams {
+        PostParams {
+            field_manager: Some(self.field_manager.to_string()),
+            ..PostParams::default()
+        }
+    }
+
+    pub(super) fn patch_params(&self) -> PatchParams {
         PatchParams {
             field_manager: Some(self.field_manager.to_string()),
             ..PatchParams::default()

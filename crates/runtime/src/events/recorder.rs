@@ -9,15 +9,12 @@ use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
-};
 use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{EVENTS_LIMIT, hash_of, identity_of};
+use crate::apply::{ApiReason, Applier, WriteError};
 
 /// A repetition within this time is counted in the Event of the first; the apiserver keeps an Event for an hour.
 const SERIES_TTL: SignedDuration = SignedDuration::from_mins(6);
@@ -44,7 +41,7 @@ pub(super) struct EventMessage<'a> {
 /// Writes Event objects. Clones share the memory of what was written.
 #[derive(Clone)]
 pub(super) struct EventRecorder {
-    client: Client,
+    applier: Applier,
     controller: Arc<str>,
     instance: Arc<str>,
     written: Arc<Mutex<HashMap<u64, WrittenEvent>>>,
@@ -58,9 +55,9 @@ struct WrittenEvent {
 }
 
 impl EventRecorder {
-    pub(super) fn new(client: Client, controller: &str, instance: &str) -> Self {
+    pub(super) fn new(applier: Applier, controller: &str, instance: &str) -> Self {
         Self {
-            client,
+            applier,
             controller: controller.into(),
             instance: start_of(instance, INSTANCE_BYTES_LIMIT).into(),
             written: Arc::default(),
@@ -68,17 +65,16 @@ impl EventRecorder {
     }
 
     /// Writes an Event, or counts it in the one that says the same.
-    pub(super) async fn publish(&self, message: EventMessage<'_>, about: &ObjectReference) -> kube::Result<()> {
+    pub(super) async fn publish(&self, message: EventMessage<'_>, about: &ObjectReference) -> Result<(), WriteError> {
         let now = Timestamp::now();
-        let events: Api<Event> = Api::namespaced(self.client.clone(), about.namespace.as_deref().unwrap_or("default"));
         let key = hash_of(&(identity_of(about), message));
         let repeated = match self.earlier(key, now) {
-            Some(earlier) => self.count(&events, earlier, now).await?,
+            Some(earlier) => self.count(about, earlier, now).await?,
             None => None,
         };
         let written = match repeated {
             Some(written) => written,
-            None => self.create(&events, message, about, now).await?,
+            None => self.create(message, about, now).await?,
         };
         self.written.lock().insert(key, written);
         Ok(())
@@ -96,41 +92,36 @@ impl EventRecorder {
     /// `None` when the Event is gone.
     async fn count(
         &self,
-        events: &Api<Event>,
+        about: &ObjectReference,
         earlier: WrittenEvent,
         now: Timestamp,
-    ) -> kube::Result<Option<WrittenEvent>> {
+    ) -> Result<Option<WrittenEvent>, WriteError> {
         let count = earlier.count.saturating_add(1);
         let series = json!({"series": {"count": count, "lastObservedTime": MicroTime(now)}});
-        let parameters = PatchParams {
-            field_manager: Some(self.controller.to_string()),
-            ..PatchParams::default()
+        let place = Event {
+            metadata: metadata(about, &earlier.name),
+            ..Event::default()
         };
-        match events.patch(&earlier.name, &parameters, &Patch::Merge(series)).await {
+        match self.applier.merge_any(&place, series).await {
             Ok(_) => Ok(Some(WrittenEvent {
                 count,
                 at: now,
                 ..earlier
             })),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) if error.is(ApiReason::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     async fn create(
         &self,
-        events: &Api<Event>,
         message: EventMessage<'_>,
         about: &ObjectReference,
         now: Timestamp,
-    ) -> kube::Result<WrittenEvent> {
+    ) -> Result<WrittenEvent, WriteError> {
         let name = event_name(about.name.as_deref().unwrap_or("unnamed"), now);
         let event = Event {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                namespace: about.namespace.clone(),
-                ..ObjectMeta::default()
-            },
+            metadata: metadata(about, &name),
             type_: Some(message.type_.to_owned()),
             reason: Some(message.reason.to_owned()),
             action: Some(message.action.to_owned()),
@@ -141,16 +132,21 @@ impl EventRecorder {
             reporting_instance: Some(self.instance.to_string()),
             ..Event::default()
         };
-        let parameters = PostParams {
-            field_manager: Some(self.controller.to_string()),
-            ..PostParams::default()
-        };
-        events.create(&parameters, &event).await?;
+        self.applier.create_unowned(&event).await?;
         Ok(WrittenEvent {
             name,
             count: 1,
             at: now,
         })
+    }
+}
+
+/// An Event is in the namespace of its object; that of an object without one in `default`.
+fn metadata(about: &ObjectReference, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(about.namespace.clone().unwrap_or_else(|| "default".to_owned())),
+        ..ObjectMeta::default()
     }
 }
 
@@ -174,11 +170,12 @@ fn start_of(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use http::{Method, Request, Response};
-    use kube::client::Body;
+    use kube::{Client, client::Body};
     use serde_json::Value;
     use tower_test::mock;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     fn about(name: &str) -> ObjectReference {
         ObjectReference {
@@ -205,6 +202,12 @@ mod tests {
 
     /// An apiserver that answers 201 to everything but patches of what `is_gone`, and what it was asked.
     fn apiserver(is_gone: bool) -> (EventRecorder, Asked) {
+        let (recorder, asked, _) = counted_apiserver(is_gone);
+        (recorder, asked)
+    }
+
+    /// The same, and what was counted.
+    fn counted_apiserver(is_gone: bool) -> (EventRecorder, Asked, Metrics) {
         let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
         let asked = Asked::default();
         let log = Arc::clone(&asked);
@@ -218,6 +221,8 @@ mod tests {
                     201
                 };
                 let path = parts.uri.path().to_owned();
+                let query = parts.uri.query().unwrap_or_default();
+                assert!(query.contains("fieldManager=novasphere%2Ftest"), "{query}");
                 log.lock()
                     .push((parts.method, path, serde_json::from_slice(&body).unwrap()));
                 let answer = json!({"metadata": {}, "status": "Failure", "code": code, "message": "", "reason": ""});
@@ -229,10 +234,9 @@ mod tests {
                 );
             }
         });
-        (
-            EventRecorder::new(Client::new(service, "default"), "novasphere/test", "pod-1"),
-            asked,
-        )
+        let metrics = Metrics::default();
+        let applier = Applier::new(Client::new(service, "default"), "novasphere/test", metrics.clone());
+        (EventRecorder::new(applier, "novasphere/test", "pod-1"), asked, metrics)
     }
 
     #[tokio::test]
@@ -269,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_repetition_is_counted_and_another_note_is_another_event() {
-        let (recorder, asked) = apiserver(false);
+        let (recorder, asked, metrics) = counted_apiserver(false);
         for note in ["ann", "ann", "ben", "ann"] {
             recorder.publish(connected(note), &about("web")).await.unwrap();
         }
@@ -284,15 +288,18 @@ mod tests {
             assert!(asked[number].1.ends_with(name), "{}", asked[number].1);
             assert_eq!(asked[number].2["series"]["count"], count);
         }
+        assert_eq!(metrics.writes("Event", "create", "Succeeded"), 2);
+        assert_eq!(metrics.writes("Event", "merge", "Succeeded"), 2);
     }
 
     #[tokio::test]
     async fn an_event_that_somebody_deleted_is_written_again() {
-        let (recorder, asked) = apiserver(true);
+        let (recorder, asked, metrics) = counted_apiserver(true);
         for _ in 0..2 {
             recorder.publish(connected("ann"), &about("web")).await.unwrap();
         }
         let methods: Vec<Method> = asked.lock().iter().map(|(method, ..)| method.clone()).collect();
         assert_eq!(methods, [Method::POST, Method::PATCH, Method::POST]);
+        assert_eq!(metrics.writes("Event", "merge", "NotFound"), 1);
     }
 }

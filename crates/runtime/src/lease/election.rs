@@ -267,7 +267,37 @@ fn check(timings: Timings) -> Result<(), LeaseError> {
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower_test::mock;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_claim_is_counted_and_has_a_field_manager() {
+        let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
+        let (client, metrics) = (Client::new(service, "ns"), Metrics::default());
+        let timings = Timings::default();
+        let election = LeaseElection::new(client, "ns", "leader", "pod-1", timings, metrics.clone()).unwrap();
+        let answers = async {
+            let (_, respond) = calls.next_request().await.unwrap();
+            let missing =
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
+            let missing = Body::from(serde_json::to_vec(&missing).unwrap());
+            respond.send_response(Response::builder().status(404).body(missing).unwrap());
+            let (request, respond) = calls.next_request().await.unwrap();
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await.unwrap();
+            respond.send_response(Response::builder().status(201).body(Body::from(body.to_vec())).unwrap());
+            parts.uri.query().unwrap_or_default().to_owned()
+        };
+        let mut contender = Contender::new(&election.identity, timings);
+        let (pause, query) = tokio::join!(election.step(&mut contender), answers);
+        assert_eq!(pause, timings.renew_interval);
+        assert!(query.contains("fieldManager=novasphere%2Fleader-election"), "{query}");
+        assert_eq!(metrics.writes("Lease", "renew", "Succeeded"), 1);
+    }
 
     #[test]
     fn timings_that_contradict_each_other_are_refused() {

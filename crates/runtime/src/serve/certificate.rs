@@ -25,6 +25,8 @@ pub struct CertificateSource<'a> {
     pub client: Client,
     /// The process's own namespace.
     pub namespace: String,
+    /// Where the writes of that Secret are counted.
+    pub metrics: Metrics,
     /// The names and addresses in a certificate of novasphere's own.
     pub names: Vec<String>,
     /// When to stop following a changed certificate.
@@ -89,6 +91,7 @@ pub async fn certificate(source: CertificateSource<'_>) -> Result<Option<Certifi
                 client: source.client,
                 namespace: source.namespace,
                 names: source.names,
+                metrics: source.metrics,
                 shutdown: source.shutdown,
             };
             match CertificateAuthority::start(options).await {
@@ -120,6 +123,7 @@ mod tests {
             key_file: key_file.as_ref(),
             client: Client::new(service, "ns"),
             namespace: "ns".to_owned(),
+            metrics: Metrics::default(),
             names: Vec::new(),
             shutdown: Shutdown::new(Duration::ZERO),
         });

@@ -14,7 +14,7 @@ use novasphere_core::{
     name::DnsSubdomain,
 };
 use novasphere_runtime::apply::{Applier, WriteError};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// What the names of these leases begin with.
 pub const LEASE_NAME_PREFIX: &str = "novasphere-gateway-";
@@ -71,7 +71,7 @@ pub(crate) fn identity(instance: &str) -> Result<String, HolderNameError> {
 impl GatewayLease {
     pub(crate) fn new(applier: &Applier, namespace: &str, holder: &str) -> Self {
         Self {
-            applier: applier.with_field_manager(MANAGER),
+            applier: applier.with_field_manager(MANAGER).within(RENEW_INTERVAL),
             namespace: namespace.to_owned(),
             holder: holder.to_owned(),
         }
@@ -87,13 +87,8 @@ impl GatewayLease {
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            match timeout(RENEW_INTERVAL, self.renew()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(lease = self.name(), "cannot renew the gateway's lease: {error}"),
-                Err(_) => tracing::warn!(
-                    lease = self.name(),
-                    "cannot renew the gateway's lease within {RENEW_INTERVAL:?}"
-                ),
+            if let Err(error) = self.renew().await {
+                tracing::warn!(lease = self.name(), "cannot renew the gateway's lease: {error}");
             }
         }
     }
@@ -128,8 +123,7 @@ impl GatewayLease {
 
     /// Says that this process carries nothing any more.
     pub(crate) async fn release(&self) {
-        let deleted = timeout(RENEW_INTERVAL, self.applier.delete(&self.lease())).await;
-        if let Ok(Err(error)) = deleted {
+        if let Err(error) = self.applier.delete(&self.lease()).await {
             tracing::warn!(lease = self.name(), "cannot delete the gateway's lease: {error}");
         }
     }

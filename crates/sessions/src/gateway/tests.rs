@@ -326,10 +326,11 @@ impl Stage {
             serde_json::from_value(instance).unwrap(),
         );
         let (client, mut tasks) = (server.client(), Tasks::new());
+        let applier = Applier::new(client.clone(), FIELD_MANAGER, RuntimeMetrics::default());
         let clients = Clients {
             console_client: client.clone(),
-            applier: Applier::new(client.clone(), FIELD_MANAGER, RuntimeMetrics::default()),
-            events: events::Reporter::new(client.clone(), REPORTER, "g1"),
+            events: events::Reporter::new(&applier, REPORTER, "g1"),
+            applier,
             client,
         };
         let view = sessions.clone();

@@ -25,7 +25,7 @@ use novasphere_runtime::{
 use novasphere_wire::close::{EndReason, StreamEnd};
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::locator::Locator;
 use crate::{active::ActiveStream, view::SessionView};
@@ -71,7 +71,7 @@ impl DesktopWaker {
         timeout: Duration,
     ) -> Self {
         Self(Arc::new(WakerInner {
-            applier,
+            applier: applier.within(WAKE_TIMEOUT),
             locator,
             view,
             audit,
@@ -123,22 +123,21 @@ impl DesktopWaker {
         let at = desktop::wake_request_time(&workspace, Timestamp::now());
         let status = json!({"wakeRequestedAt": Time(at)});
         let workspaces = &self.0.view.caches().vnc_workspaces;
-        let asked = self.0.applier.merge_status(workspace.as_ref(), status, workspaces);
-        match timeout(WAKE_TIMEOUT, asked).await {
-            Ok(Ok(_)) => {
+        let applier = &self.0.applier;
+        match applier.merge_status(workspace.as_ref(), status, workspaces).await {
+            Ok(_) => {
                 tracing::info!(workspace = %id, "asked a desktop to wake");
                 self.0.view.target_changed();
                 return Ok(true);
             }
-            Ok(Err(error)) if error.is(ApiReason::NotFound) => return Err(target_gone()),
-            Ok(Err(error)) if error.is(ApiReason::Forbidden) || error.is(ApiReason::Invalid) => {
+            Err(error) if error.is(ApiReason::NotFound) => return Err(target_gone()),
+            Err(error) if error.is(ApiReason::Forbidden) || error.is(ApiReason::Invalid) => {
                 return Err(StreamEnd::new(
                     EndReason::TargetRefused,
                     format!("cannot set wakeRequestedAt of the VncWorkspace {}: {error}", id.name),
                 ));
             }
-            Ok(Err(error)) => tracing::warn!(workspace = %id, "cannot ask a desktop to wake, tries again: {error}"),
-            Err(_) => tracing::warn!(workspace = %id, "cannot ask a desktop to wake in time, tries again"),
+            Err(error) => tracing::warn!(workspace = %id, "cannot ask a desktop to wake, tries again: {error}"),
         }
         *failed = Some(Instant::now());
         Ok(false)

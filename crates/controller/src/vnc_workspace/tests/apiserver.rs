@@ -230,9 +230,10 @@ impl Cluster {
 fn context(client: Client) -> Context {
     let range = |first| PortRangeConfig { first, last: first + 2 };
     let apis = OptionalApis::fixed([(VOLUME_SNAPSHOTS, "v1")].into());
+    let applier = Applier::new(client.clone(), VNC_WORKSPACE_MANAGER, Metrics::default()).owner_label(KEY_OWNER_UID);
     Context {
-        applier: Applier::new(client.clone(), VNC_WORKSPACE_MANAGER, Metrics::default()).owner_label(KEY_OWNER_UID),
-        reporter: Reporter::new(client.clone(), VNC_WORKSPACE_MANAGER, "test"),
+        reporter: Reporter::new(&applier, VNC_WORKSPACE_MANAGER, "test"),
+        applier,
         client,
         routes: Arc::new(Routes::none(apis.clone())),
         apis,
