@@ -6,6 +6,8 @@ mod charts;
 mod compare_renders;
 mod crds;
 mod files;
+mod function_lengths;
+mod headings;
 mod helm;
 mod imports;
 mod kustomize;
@@ -20,6 +22,7 @@ mod samples;
 mod source_map;
 mod type_names;
 mod versions;
+mod write_door;
 mod yaml;
 
 use std::{
@@ -50,10 +53,11 @@ enum Task {
         #[arg(long, env = "HELM")]
         helm: Option<PathBuf>,
     },
-    /// Check that relative links of Markdown files name files, that the source map is complete, that tests that are named exist, and that
+    /// Check that relative links of Markdown files name files and their headings, that the source map is complete, that tests that are named exist, and that
     /// versions agree
     Links,
-    /// Check that no crate imports what the map of crates forbids, that type names are unique, and that labels of metrics are known
+    /// Check that no crate imports what the map of crates forbids, that type names are unique, that labels of metrics are known, that writes are
+    /// counted, and that functions fit a screen
     Structure,
     /// Compare the objects of the chart with those of config/
     ///
@@ -92,6 +96,8 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             imports::forbidden(&root)?,
             type_names::ambiguous(&root)?,
             metric_labels::unknown(&root)?,
+            write_door::beside(&root)?,
+            function_lengths::too_long(&root)?,
         ]
         .concat(),
         Task::Links => [

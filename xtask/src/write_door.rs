@@ -29,7 +29,10 @@ pub(crate) fn beside(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for path in files::walk(&root.join("crates"))? {
         let file = path.strip_prefix(root)?.display().to_string();
-        if !file.ends_with(".rs") || is_test(&file) || ALLOWED.iter().any(|(allowed, _)| file.starts_with(allowed)) {
+        if path.extension().is_none_or(|extension| extension != "rs")
+            || is_test(&file)
+            || ALLOWED.iter().any(|(allowed, _)| file.starts_with(allowed))
+        {
             continue;
         }
         let text = fs::read_to_string(&path).with_context(|| format!("read {file}"))?;

@@ -1,4 +1,4 @@
-// The part of noVNC's interface that this page uses (its docs/API.md).
+// The part of noVNC's interface that this page uses (API.md of its documentation).
 
 declare module "@novnc/novnc" {
   interface Events {

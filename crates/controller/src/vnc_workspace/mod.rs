@@ -43,8 +43,8 @@ use novasphere_core::{
 use novasphere_crd::VncWorkspace;
 use novasphere_runtime::{apply::Applier, cache::Cache, events::Reporter, optional_api::OptionalApis};
 
-use self::teardown::Expiry;
 pub(crate) use self::{crash_backoff::CrashBackoff, last_inputs::LastInputs, node_ports::NodePortAllocator};
+use self::{status::WrittenStatus, teardown::Expiry};
 use crate::{
     caches::Caches,
     children::Children,
@@ -150,26 +150,35 @@ impl Reconciler for Context {
         let deadline = decision.map_or(ends_at, |decision| decision.next);
         let may_mend = validated.as_ref().is_err_and(ValidateError::may_recover);
         let reference_retry = may_mend.then_some(REFERENCE_RETRY_INTERVAL);
-        let next_look = applied.pod.pod().and_then(|pod| delay::next_look(pod, now));
-        // One of these that has passed waits for something that has an event of its own, or is tried again.
-        let next_backup = written.status.next_backup_at.as_ref().map(|time| time.0);
-        let coming = [next_backup, gives_up_at, expiry::next_deletion(&written.status)];
-        let coming = coming.into_iter().flatten().filter(|at| *at > now);
-        let deadline = deadline.into_iter().chain(next_look).chain(coming).min();
-        let deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        let backoff = match applied.pod {
-            PodOutcome::Waiting(left) => Some(left),
-            _ => None,
-        };
-        let next = [written.held_back, deadline, reference_retry, backoff]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = next_look(&written, &applied, deadline, gives_up_at, now);
+        let next = next.into_iter().chain(reference_retry).min();
         if let Some(reason) = children.retry() {
             return Err(ReconcileError::Incomplete { reason, next });
         }
         Ok(next.map_or_else(Action::await_change, Action::requeue))
     }
+}
+
+/// How long until the object has to be looked at again, when nothing about it changes before.
+fn next_look(
+    written: &WrittenStatus,
+    applied: &Applied,
+    deadline: Option<Timestamp>,
+    gives_up_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Duration> {
+    let look_at_pod = applied.pod.pod().and_then(|pod| delay::next_look(pod, now));
+    // One of these that has passed waits for something that has an event of its own, or is tried again.
+    let next_backup = written.status.next_backup_at.as_ref().map(|time| time.0);
+    let coming = [next_backup, gives_up_at, expiry::next_deletion(&written.status)];
+    let coming = coming.into_iter().flatten().filter(|at| *at > now);
+    let first = deadline.into_iter().chain(look_at_pod).chain(coming).min();
+    let left = first.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let backoff = match applied.pod {
+        PodOutcome::Waiting(left) => Some(left),
+        _ => None,
+    };
+    [written.held_back, left, backoff].into_iter().flatten().min()
 }
 
 impl Context {
