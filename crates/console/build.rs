@@ -13,7 +13,7 @@ fn main() {
     let dist = Path::new("page/dist");
     if !dist.join("index.html").is_file() {
         println!(
-            "cargo::error=the console page is not built: run `make console-page` in the root of the repository (it needs Node 22 \
+            "cargo::error=the console page is not built: run `make console-page` in the root of the repository (it needs Node 22 or newer, \
              and npm), or `make`, which does all"
         );
         return;
