@@ -1,5 +1,7 @@
 // Text that an input method composes, and the keys that are none of it.
 
+import type { Words } from "./words.ts";
+
 /** What tells whose a key event is. */
 export type KeyOrigin = Pick<KeyboardEvent, "isComposing" | "key" | "keyCode">;
 
@@ -15,12 +17,8 @@ export function isComposed({ isComposing, key, keyCode }: KeyOrigin): boolean {
 const NAMED = 40;
 
 /** What a person is told of characters that the keyboard of a machine that takes keys and no text does not have. */
-export function keysOnlyWarning(missing: string, keyboard: string): string {
+export function keysOnlyWarning(missing: string, layout: string, words: Words): string {
   const characters = [...missing];
   const named = characters.slice(0, NAMED).join(" ");
-  const more = characters.length > NAMED ? ` and ${characters.length - NAMED} more` : "";
-  return (
-    `No key of the machine's keyboard (${keyboard}) gives ${named}${more}, so these are left out. ` +
-    "Choose the keyboard that the machine is set to, or type them with an input method in the machine."
-  );
+  return words.noKey(layout, named, Math.max(0, characters.length - NAMED));
 }

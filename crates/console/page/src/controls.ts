@@ -5,6 +5,7 @@ import { GuestKeys } from "./guest_keys.ts";
 import { isOfComposition } from "./insertions.ts";
 import type { TargetView } from "./target.ts";
 import type { View } from "./view.ts";
+import type { Words } from "./words.ts";
 
 export function element<T extends HTMLElement>(id: string, type: new () => T): T {
   const found = document.getElementById(id);
@@ -37,13 +38,15 @@ export class Controls {
   readonly #send: HTMLButtonElement;
   readonly #fit: HTMLButtonElement;
   readonly #say: (what: string) => void;
+  readonly #words: Words;
   /** A finger is the pointer, so the keyboard is one on the screen. */
   readonly #isTouch = matchMedia("(pointer: coarse)").matches;
   /** The keyboard of a virtual machine's guest. */
   readonly #guest: GuestKeys;
 
-  constructor(say: (what: string) => void, disconnect: () => void) {
+  constructor(say: (what: string) => void, disconnect: () => void, words: Words) {
     this.#say = say;
+    this.#words = words;
     this.#ctrlAltDel = button("ctrl-alt-del", () => {
       this.#view?.ctrlAltDel?.();
       this.#view?.focus();
@@ -64,7 +67,7 @@ export class Controls {
     this.#keyboard.addEventListener("mousedown", (event) => {
       event.preventDefault();
     });
-    this.#keyboard.textContent = this.#isTouch ? "Keyboard" : "Input method";
+    this.#keyboard.textContent = this.#isTouch ? words.buttons.keyboard : words.buttons.inputMethod;
     this.#clipboard = button("clipboard", () => {
       this.#showClipboard(this.#panel.hidden !== false);
     });
@@ -76,9 +79,14 @@ export class Controls {
     this.#send = button("clipboard-send", () => {
       this.#handIn(this.#text.value);
     });
-    this.#guest = new GuestKeys(element("layout", HTMLSelectElement), say, () => {
-      this.#showSend();
-    });
+    this.#guest = new GuestKeys(
+      element("layout", HTMLSelectElement),
+      say,
+      () => {
+        this.#showSend();
+      },
+      words,
+    );
     button("clipboard-copy", () => {
       void this.#copy();
     });
@@ -121,28 +129,29 @@ export class Controls {
   /** Text was copied in the machine. */
   copied(text: string): void {
     this.#text.value = text;
-    this.#say("The machine's clipboard has new text.");
+    this.#say(this.#words.said.copied);
   }
 
   /** Text for the machine: to its clipboard, or as keys where it takes nothing else. */
   #handIn(text: string): void {
     if (this.#guest.isBusy) {
       this.#guest.stop();
-      this.#say("The rest of the text is not typed.");
+      this.#say(this.#words.said.stopped);
     } else if (this.#guest.takesKeysOnly) {
-      this.#say("The text is typed into the machine.");
+      this.#say(this.#words.said.typed);
       this.#guest.type(text);
     } else {
       this.#view?.paste(text);
-      this.#say("Text sent to the machine.");
+      this.#say(this.#words.said.sent);
     }
   }
 
   #showSend(): void {
+    const { stopTyping, typeIn, send } = this.#words.buttons;
     if (this.#guest.isBusy) {
-      this.#send.textContent = "Stop typing";
+      this.#send.textContent = stopTyping;
     } else {
-      this.#send.textContent = this.#guest.takesKeysOnly ? "Type into the machine" : "Send to the machine";
+      this.#send.textContent = this.#guest.takesKeysOnly ? typeIn : send;
     }
   }
 
@@ -159,10 +168,10 @@ export class Controls {
   async #copy(): Promise<void> {
     try {
       await navigator.clipboard.writeText(this.#text.value);
-      this.#say("Text copied to this device.");
+      this.#say(this.#words.said.copiedHere);
     } catch {
       this.#text.select();
-      this.#say("The browser does not let this page copy. The text is selected: copy it by hand.");
+      this.#say(this.#words.said.cannotCopy);
     }
   }
 
@@ -170,7 +179,7 @@ export class Controls {
     const toggle = button("full-screen", () => {
       const change = document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen();
       change.catch(() => {
-        this.#say("The browser does not allow full screen here.");
+        this.#say(this.#words.said.noFullScreen);
       });
     });
     // Not on an iPhone.

@@ -61,7 +61,15 @@ export interface About {
 }
 
 /** A token that was not given. */
-export class TokenRefused extends Error {}
+export class TokenRefused extends Error {
+  /** What the embedder said of it, if it said anything. */
+  readonly said: string | undefined;
+
+  constructor(message: string, said?: string) {
+    super(message);
+    this.said = said;
+  }
+}
 
 /** An embedder that did not answer: its own tab may sleep. */
 export class Unanswered extends TokenRefused {}
@@ -130,7 +138,7 @@ export class Embedder {
     if (message.type === "token") {
       this.#waiting?.resolve({ token: message.token, viewOnly: message.viewOnly });
     } else {
-      this.#waiting?.reject(new TokenRefused(message.message || "no new token was given"));
+      this.#waiting?.reject(new TokenRefused(message.message || "no new token was given", message.message || undefined));
     }
   }
 }

@@ -5,6 +5,7 @@ import { LAYOUTS } from "./keyboards.ts";
 import { GuestKeyboard } from "./keystrokes.ts";
 import { TEXT_LIMIT } from "./typing.ts";
 import type { View } from "./view.ts";
+import type { LayoutName, Words } from "./words.ts";
 
 /** What text is typed by while the layout is not known: QEMU takes the same. */
 const ASSUMED = "us";
@@ -17,6 +18,7 @@ export class GuestKeys {
   readonly #choice: HTMLSelectElement;
   readonly #say: (what: string) => void;
   readonly #changed: () => void;
+  readonly #words: Words;
   #view: View | undefined;
   #takesKeysOnly = false;
   #viewOnly = false;
@@ -24,13 +26,14 @@ export class GuestKeys {
   #isChosen = false;
 
   /** `changed` is told when a text begins and ends to be typed. */
-  constructor(choice: HTMLSelectElement, say: (what: string) => void, changed: () => void) {
+  constructor(choice: HTMLSelectElement, say: (what: string) => void, changed: () => void, words: Words) {
     this.#choice = choice;
     this.#say = say;
     this.#changed = changed;
-    choice.append(new Option("Keys by their place", ""));
-    for (const [value, { name }] of KEYBOARDS) {
-      choice.append(new Option(`Guest: ${name}`, value));
+    this.#words = words;
+    choice.append(new Option(words.keysByPlace, ""));
+    for (const value of KEYBOARDS.keys()) {
+      choice.append(new Option(words.guest(this.#name(value)), value));
     }
     choice.addEventListener("change", () => {
       this.#isChosen = true;
@@ -71,7 +74,8 @@ export class GuestKeys {
 
   /** Types a text, and says what of it has no key. */
   type(text: string): void {
-    const keyboard = KEYBOARDS.get(this.#choice.value || ASSUMED);
+    const layout = this.#choice.value || ASSUMED;
+    const keyboard = KEYBOARDS.get(layout);
     if (keyboard === undefined) {
       return;
     }
@@ -80,8 +84,8 @@ export class GuestKeys {
     this.#view?.typing?.add(keys);
     const isLong = keys.length > TEXT_LIMIT;
     const said = [
-      ...(missing === "" ? [] : [keysOnlyWarning(missing, keyboard.name)]),
-      ...(isLong ? [`Only the first ${TEXT_LIMIT} characters are typed.`] : []),
+      ...(missing === "" ? [] : [keysOnlyWarning(missing, this.#name(layout), this.#words)]),
+      ...(isLong ? [this.#words.onlyFirst(TEXT_LIMIT)] : []),
     ];
     if (said.length > 0) {
       this.#say(said.join(" "));
@@ -90,6 +94,10 @@ export class GuestKeys {
 
   stop(): void {
     this.#view?.typing?.stop();
+  }
+
+  #name(layout: string): string {
+    return this.#words.layouts[layout as LayoutName];
   }
 
   #show(): void {

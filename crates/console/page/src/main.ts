@@ -4,6 +4,7 @@ import { Controls, element } from "./controls.ts";
 import { Course, type Entry, type Outcome } from "./course.ts";
 import { allowedOrigins, Embedder, findPeer, TokenRefused, Unanswered } from "./embedder.ts";
 import { type Link, type Protocol, readFragment, readPasted, targetUrl, webSocketUrl, withoutToken } from "./fragment.ts";
+import { label } from "./labels.ts";
 import { Notice } from "./notice.ts";
 import { ABNORMAL, explain, type Explanation, type Retry } from "./reconnect.ts";
 import type { openScreen } from "./screen.ts";
@@ -11,7 +12,7 @@ import { askGateway, type TargetView, TargetWatch } from "./target.ts";
 import type { View } from "./view.ts";
 import { Waiting } from "./waiting.ts";
 import { listenForWaking } from "./wake.ts";
-import { languageOf, WORDS } from "./words.ts";
+import { languageOf, WORDS, wantedLanguages } from "./words.ts";
 
 /** `binary` is what the gateway echoes, so that the token is in no answer. */
 const SUBPROTOCOL = "binary";
@@ -39,8 +40,8 @@ class Page {
   #watch: TargetWatch | undefined;
   /** What was said last about looking only: by the link, by the embedder, or by the gateway. */
   #viewOnly = false;
-  readonly #words = WORDS[languageOf(navigator.languages)];
-  readonly #waiting = new Waiting();
+  readonly #words = WORDS[languageOf(wantedLanguages(location.search, navigator.languages))];
+  readonly #waiting = new Waiting(this.#words);
   readonly #embedder: Embedder | undefined;
   readonly #course: Course;
   readonly #controls: Controls;
@@ -49,6 +50,7 @@ class Page {
   readonly #status = element("status", HTMLElement);
 
   constructor(link: Link, embedder: (about: () => Link) => Embedder | undefined) {
+    label(this.#words);
     this.#link = link;
     this.#embedder = embedder(() => this.#link);
     this.#course = new Course(
@@ -78,16 +80,14 @@ class Page {
       () => {
         this.#leave();
       },
-    );
-    this.#notice = new Notice(
-      {
-        pasted: (text) => this.#pasted(text),
-        pressed: () => {
-          this.#course.pressed();
-        },
-      },
       this.#words,
     );
+    this.#notice = new Notice({
+      pasted: (text) => this.#pasted(text),
+      pressed: () => {
+        this.#course.pressed();
+      },
+    });
   }
 
   /** Connects with the token of the link, or comes back to its session, or gets a token. */
@@ -186,8 +186,8 @@ class Page {
       copied: (text) => {
         this.#controls.copied(text);
       },
-      broken: (why) => {
-        this.#say(`The console broke: ${why}.`);
+      broken: (why, said) => {
+        this.#say(this.#words.broke(why, said));
       },
     });
   }
@@ -236,8 +236,9 @@ class Page {
     this.#state("connected");
     this.#watch?.shown();
     this.#waiting.shown();
-    const hint = this.#link.protocol === "serial" && !this.#viewOnly ? " Press Enter when nothing is shown." : "";
-    this.#say(this.#viewOnly ? "Connected. You look only: keys and pointer do not reach the machine." : `Connected.${hint}`);
+    const { connected, connectedSerial, connectedViewOnly } = this.#words.said;
+    const isReady = this.#link.protocol === "serial" ? connectedSerial : connected;
+    this.#say(this.#viewOnly ? connectedViewOnly : isReady);
     this.#attach();
     this.#view?.focus();
     this.#embedder?.tell({ type: "connected" });
@@ -261,7 +262,7 @@ class Page {
     this.#waiting.told(view, connected);
     if (!connected) {
       // What sleeps or starts may take longer than people expect of a connection.
-      this.#say(view.state === "Running" ? "Connecting." : "Waiting for the desktop.");
+      this.#say(view.state === "Running" ? this.#words.connecting : this.#words.said.waitingForDesktop);
     }
     if (view.viewOnly && !this.#viewOnly) {
       this.#viewOnly = true;
@@ -332,8 +333,9 @@ class Page {
         return;
       }
       this.#course.notRenewed(error instanceof Unanswered);
-      const { title, pasteLink, press } = this.#words;
-      this.#ended(title.noToken, `${error.message}.`, pasteLink, { button: press.renew });
+      const { title, pasteLink, press, unanswered, notGiven } = this.#words;
+      const why = error instanceof Unanswered ? unanswered : error.said === undefined ? notGiven : `${error.said}.`;
+      this.#ended(title.noToken, why, pasteLink, { button: press.renew });
     }
   }
 
@@ -350,12 +352,9 @@ class Page {
   #ssh(): void {
     this.#stop();
     this.#course.left();
-    this.#ended(
-      "This link is for SSH",
-      `A browser cannot speak SSH. Use an SSH client on your computer: its ProxyCommand connects to ${webSocketUrl(location.href)} by WebSocket, with the token of this link.`,
-      "The documentation of the console gateway shows the command. To open a screen here, paste its link.",
-      { reason: "Ssh", button: this.#renewButton() },
-    );
+    const { title, sshText, sshAdvice } = this.#words;
+    const text = sshText(webSocketUrl(location.href));
+    this.#ended(title.ssh, text, sshAdvice, { reason: "Ssh", button: this.#renewButton() });
   }
 
   #leave(): void {
@@ -411,9 +410,10 @@ class Page {
   }
 
   #name(machine?: string): void {
-    const shown = this.#link.session ?? machine ?? "Console";
-    element("name", HTMLElement).textContent = shown;
-    document.title = shown === "Console" ? shown : `${shown} - Console`;
+    const page = this.#words.console;
+    const shown = this.#link.session ?? machine;
+    element("name", HTMLElement).textContent = shown ?? page;
+    document.title = shown === undefined ? page : `${shown} - ${page}`;
   }
 }
 

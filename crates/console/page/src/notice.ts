@@ -1,7 +1,6 @@
 // What is shown in place of a console that is not there, and the field for a new link.
 
 import { element } from "./controls.ts";
-import type { Words } from "./words.ts";
 
 export interface NoticeActions {
   /** A person pasted something; the answer says what is wrong with it. */
@@ -20,10 +19,7 @@ export class Notice {
   readonly #error = element("link-error", HTMLElement);
   readonly #again = element("again", HTMLButtonElement);
 
-  constructor(actions: NoticeActions, words: Words) {
-    this.#section.lang = words.language;
-    element("link-label", HTMLElement).textContent = words.linkLabel;
-    element("link-open", HTMLElement).textContent = words.open;
+  constructor(actions: NoticeActions) {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const wrong = actions.pasted(this.#link.value);

@@ -25,12 +25,12 @@ export function openScreen(target: HTMLElement, socket: WebSocket, viewOnly: boo
     events.copied(event.detail.text);
   });
   rfb.addEventListener("securityfailure", (event) => {
-    events.broken(event.detail.reason ?? "the machine's console refused the connection");
+    events.broken("refused", event.detail.reason);
   });
   rfb.addEventListener("disconnect", (event) => {
     // The socket's own close event says the rest.
     if (!event.detail.clean && socket.readyState === WebSocket.OPEN) {
-      events.broken("the machine's console sent something that is not RFB");
+      events.broken("notRfb");
     }
   });
   const capsLock = (): boolean | undefined => rfb._remoteCapsLock ?? undefined;

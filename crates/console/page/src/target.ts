@@ -48,44 +48,28 @@ export function readTarget(data: unknown): TargetView | undefined {
   };
 }
 
-export interface Words {
-  readonly title: string;
-  readonly text: string;
+/** States in which a desktop's picture is still to come. */
+export type AwaitedState = "Asleep" | "Starting";
+
+export function isAwaited(state: TargetState): state is AwaitedState {
+  return state === "Asleep" || state === "Starting";
 }
 
-/** What is said in place of a picture that is still to come; `undefined` when there is nothing to wait for. */
-export function waitingWords(state: TargetState): Words | undefined {
-  switch (state) {
-    case "Asleep":
-      return {
-        title: "This desktop sleeps. It is being woken…",
-        text: "You need not do anything: it is shown here as soon as it answers.",
-      };
-    case "Starting":
-      return {
-        title: "Its programs are starting…",
-        text: "This desktop is awake and is getting ready. It is shown here as soon as it answers.",
-      };
-    case "Running":
-    case "Stopped":
-      return undefined;
-  }
-}
+/** Why a desktop goes to sleep, as far as it decides what can be done about it. */
+export type SleepCause = "schedule" | "viewOnly" | "idle" | "unused";
 
-/** What is said before it goes to sleep. `time` writes a time of day as the person is used to. */
-export function sleepWarning(view: TargetView, time: (at: Date) => string): string | undefined {
-  if (view.sleepsAt === undefined) {
+/** Why it soon goes to sleep; `undefined` when it does not. */
+export function sleepCause({ sleepsAt, sleepsBecause, viewOnly }: TargetView): SleepCause | undefined {
+  if (sleepsAt === undefined) {
     return undefined;
   }
-  const at = `This desktop goes to sleep at ${time(view.sleepsAt)}`;
-  if (view.sleepsBecause === "Schedule") {
-    return `${at} because of its schedule. Its home is kept; save what is open.`;
+  if (sleepsBecause === "Schedule") {
+    return "schedule";
   }
-  if (view.viewOnly) {
-    return `${at} unless somebody uses it. You only look, which does not keep it awake.`;
+  if (viewOnly) {
+    return "viewOnly";
   }
-  const because = view.sleepsBecause === "Idle" ? "because nobody types" : "unless somebody uses it";
-  return `${at} ${because}. Move the mouse or press a key in it to keep it awake.`;
+  return sleepsBecause === "Idle" ? "idle" : "unused";
 }
 
 /** What a question has led to. `never` when this gateway does not answer such questions. */

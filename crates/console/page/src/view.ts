@@ -31,6 +31,9 @@ export interface View {
   close(): void;
 }
 
+/** What is not as it should be: the machine turned the viewer away, or speaks another protocol. */
+export type Breakage = "refused" | "notRfb";
+
 export interface ViewEvents {
   /** The console is there. */
   opened(): void;
@@ -38,6 +41,6 @@ export interface ViewEvents {
   named(name: string): void;
   /** Text was copied in the machine. */
   copied(text: string): void;
-  /** What comes over the line is not what it should be. */
-  broken(why: string): void;
+  /** What comes over the line is not what it should be. `said`: by the machine. */
+  broken(why: Breakage, said?: string): void;
 }

@@ -1,7 +1,8 @@
 // What is shown beside the console of a desktop that sleeps, starts, or is about to sleep.
 
 import { element } from "./controls.ts";
-import { sleepWarning, type TargetView, waitingWords } from "./target.ts";
+import { isAwaited, sleepCause, type TargetView } from "./target.ts";
+import type { Words } from "./words.ts";
 
 const timeOfDay = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
@@ -19,9 +20,14 @@ export class Waiting {
   readonly #message = element("waiting-message", HTMLElement);
   readonly #seconds = element("waiting-seconds", HTMLElement);
   readonly #warning = element("sleep-warning", HTMLElement);
+  readonly #words: Words;
   #since = 0;
   #timer: number | undefined;
   #expiry: number | undefined;
+
+  constructor(words: Words) {
+    this.#words = words;
+  }
 
   /** A person has begun to wait for the first picture. */
   begin(): void {
@@ -32,15 +38,15 @@ export class Waiting {
   /** The gateway has said how the target is. `connected`: its picture is there. */
   told(view: TargetView, connected: boolean): void {
     document.body.dataset["target"] = view.state;
-    const words = connected ? undefined : waitingWords(view.state);
-    if (words === undefined) {
-      this.#hide();
-    } else {
+    if (!connected && isAwaited(view.state)) {
+      const { title, text } = this.#words.awaited[view.state];
       // First: what changes in an element that is not shown is not read out.
       this.#show();
-      say(this.#title, words.title);
-      say(this.#text, words.text);
+      say(this.#title, title);
+      say(this.#text, text);
       say(this.#message, view.message);
+    } else {
+      this.#hide();
     }
     this.#warn(view);
   }
@@ -67,7 +73,7 @@ export class Waiting {
 
   #count(): void {
     const seconds = Math.floor((performance.now() - this.#since) / 1000);
-    say(this.#seconds, `Waited ${seconds} s.`);
+    say(this.#seconds, this.#words.waited(seconds));
   }
 
   #hide(): void {
@@ -77,13 +83,13 @@ export class Waiting {
   }
 
   #warn(view: TargetView): void {
-    const warning = sleepWarning(view, (at) => timeOfDay.format(at));
-    if (warning === undefined || view.sleepsAt === undefined) {
+    const cause = sleepCause(view);
+    if (cause === undefined || view.sleepsAt === undefined) {
       this.#unwarn();
       return;
     }
     this.#warning.hidden = false;
-    say(this.#warning, warning);
+    say(this.#warning, this.#words.sleeps[cause](timeOfDay.format(view.sleepsAt)));
     window.clearTimeout(this.#expiry);
     // It sleeps then, or it does not: either way it no longer will. The gateway sees input up to a minute late.
     const left = Math.max(0, view.sleepsAt.getTime() - Date.now());

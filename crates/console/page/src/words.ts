@@ -1,7 +1,12 @@
-// What the page says of a connection and its end, in the language of the browser: Chinese, or else English.
+// What the page says, in the language of the person: Chinese, or else English. The texts are in words_en.ts and words_zh.ts. What a
+// machine, a gateway of another version or an embedder says is shown as it is.
 
 import type { Press } from "./course.ts";
 import type { Explanation, Step } from "./reconnect.ts";
+import type { AwaitedState, SleepCause } from "./target.ts";
+import type { Breakage } from "./view.ts";
+import { ENGLISH } from "./words_en.ts";
+import { CHINESE } from "./words_zh.ts";
 
 export type Language = "en" | "zh";
 
@@ -16,14 +21,68 @@ export function languageOf(wanted: readonly string[]): Language {
   return "en";
 }
 
+/** What is asked for: by `?lang=` of the address, with which a portal has the page speak as it does itself, and then by the browser. */
+export function wantedLanguages(query: string, ofBrowser: readonly string[]): readonly string[] {
+  const asked = new URLSearchParams(query).get("lang");
+  return asked === null ? ofBrowser : [asked, ...ofBrowser];
+}
+
+/** Elements of index.html whose text is the same all the time, by their id. */
+export type Label =
+  | "view-only"
+  | "clipboard"
+  | "fit"
+  | "full-screen"
+  | "disconnect"
+  | "clipboard-label"
+  | "clipboard-copy"
+  | "clipboard-close"
+  | "link-label"
+  | "link-open"
+  | "licences";
+
+/** Elements of index.html that have a name for screen readers, by their id. */
+export type Named = "tools" | "layout" | "clipboard-panel" | "view" | "keys";
+
+/** Buttons whose text changes. */
+export type Button = "keyboard" | "inputMethod" | "send" | "typeIn" | "stopTyping";
+
+/** What has just happened. */
+export type Said =
+  | "connected"
+  | "connectedSerial"
+  | "connectedViewOnly"
+  | "waitingForDesktop"
+  | "copied"
+  | "sent"
+  | "typed"
+  | "stopped"
+  | "copiedHere"
+  | "cannotCopy"
+  | "noFullScreen";
+
+/** The keyboard layouts of keyboards.ts. */
+export type LayoutName = "us" | "gb" | "de" | "fr" | "jp" | "es" | "it";
+
+export interface TitledText {
+  readonly title: string;
+  readonly text: string;
+}
+
 export interface Words {
   readonly language: Language;
+  readonly labels: Readonly<Record<Label, string>>;
+  readonly names: Readonly<Record<Named, string>>;
+  readonly buttons: Readonly<Record<Button, string>>;
+  readonly said: Readonly<Record<Said, string>>;
+  /** The page, where nothing else has a name. */
+  readonly console: string;
   /** Why a console ended. */
   sentence(why: Explanation): string;
   /** What is said after that. */
   advice(step: Step, why: Explanation | undefined): string;
   readonly press: Readonly<Record<Press, string>>;
-  readonly title: Readonly<Record<"ended" | "elsewhere" | "needsLink" | "notNow" | "noToken" | "left", string>>;
+  readonly title: Readonly<Record<"ended" | "elsewhere" | "needsLink" | "notNow" | "noToken" | "left" | "ssh", string>>;
   readonly connecting: string;
   readonly comingBack: string;
   readonly askingForToken: string;
@@ -33,140 +92,26 @@ export interface Words {
   readonly pasteLink: string;
   readonly notALink: string;
   readonly connectionClosed: string;
-  readonly linkLabel: string;
-  readonly open: string;
+  /** An embedder did not answer, or gave no token without a word. */
+  readonly unanswered: string;
+  readonly notGiven: string;
+  /** Of a link for SSH, with the address of the WebSocket. */
+  sshText(url: string): string;
+  readonly sshAdvice: string;
+  /** `said`: by the machine. */
+  broke(why: Breakage, said: string | undefined): string;
+  /** In place of the picture of a desktop that is still to come. */
+  readonly awaited: Readonly<Record<AwaitedState, TitledText>>;
+  waited(seconds: number): string;
+  /** Before a desktop goes to sleep at this time of day. */
+  readonly sleeps: Readonly<Record<SleepCause, (at: string) => string>>;
+  readonly layouts: Readonly<Record<LayoutName, string>>;
+  /** No layout of the machine's keyboard is chosen. */
+  readonly keysByPlace: string;
+  guest(layout: string): string;
+  /** Characters that no key of the machine gives: those that are named, and how many more there are. */
+  noKey(layout: string, named: string, more: number): string;
+  onlyFirst(limit: number): string;
 }
-
-const ENGLISH: Words = {
-  language: "en",
-  sentence: (why) => why.sentence,
-  advice: (step, why) => {
-    switch (step.kind) {
-      case "retry":
-      case "return":
-      case "renew":
-        return "This page connects again by itself.";
-      case "rest":
-        return "This page connects again when the network is back or you return to this tab.";
-      case "moved":
-        return "It can be in one tab at a time. Use it here to end it there.";
-      case "over":
-        return "This session cannot be opened again. For another one, paste its link.";
-      case "ask":
-        if (step.again) {
-          return "Connect again, or paste a new link or token.";
-        }
-        return why?.reason === "ResumeRefused"
-          ? "A console waits for a few minutes for the browser that lost it, and for nobody who left it. To go on, paste a new link or token."
-          : "To go on, paste a new link or token. Each one opens the console once, unless it was made for more.";
-    }
-  },
-  press: { return: "Connect again", "take back": "Use it here", renew: "Ask for a new token" },
-  title: {
-    ended: "The console has ended",
-    elsewhere: "This console is open elsewhere",
-    needsLink: "This page needs a link",
-    notNow: "The console is not there now",
-    noToken: "There is no new token",
-    left: "You have left the console",
-  },
-  connecting: "Connecting.",
-  comingBack: "Coming back to the console.",
-  askingForToken: "Asking for a new token.",
-  again: (sentence, seconds) => `${sentence} Trying again in ${seconds} s.`,
-  opensOnce: "A link to a console opens it once.",
-  pasteLink: "Paste a new link or token.",
-  notALink: "This is neither a link to a console nor a token.",
-  connectionClosed: "The connection is closed.",
-  linkLabel: "New link or token",
-  open: "Open",
-};
-
-/** By the reason word. What is missing here is said in English; the tests have all of them. */
-const CHINESE_SENTENCES: ReadonlyMap<string, string> = new Map([
-  ["ViewerLeft", "您已离开。"],
-  ["Internal", "控制台网关出错。请重试；如果一直这样，请告知管理员。"],
-  ["Restarting", "控制台网关正在重启。"],
-  ["Expired", "会话的时间已到。"],
-  ["Revoked", "会话已被撤销。"],
-  ["Deleted", "会话已被删除。"],
-  ["Idle", "在会话的空闲时限内没有人按键或移动鼠标。"],
-  ["TargetGone", "这台机器已被删除，或它的名称现在属于另一台。"],
-  ["PolicyChanged", "这台机器的控制台策略不再允许此会话。"],
-  ["AccessWithdrawn", "您使用此控制台的权限已被收回。"],
-  ["Replaced", "另一位查看者接管了此控制台。"],
-  ["Moved", "此控制台已在另一个标签页或窗口中打开。"],
-  ["CredentialReused", "让您可以返回的凭据被使用了两次，因此已被收回。请索取新链接。"],
-  ["TargetStopped", "这台机器已关机。"],
-  ["TargetDisconnected", "这台机器的控制台关闭了连接。"],
-  ["TargetUnreachable", "无法连接到这台机器的控制台。"],
-  ["TargetRefused", "这台机器的控制台拒绝了网关。"],
-  ["InUse", "此控制台只容纳一位查看者，现在已有他人连接，或为断线者保留着位置。"],
-  ["TargetNotRunning", "这台机器没有运行。"],
-  ["WakeTimeout", "桌面没有及时启动。请重试。"],
-  ["TargetFailed", "桌面无法启动：需要更正它的设置。请告知管理员。"],
-  ["TargetExpired", "桌面的使用期限已到。"],
-  ["TargetHibernated", "桌面已休眠。重新连接即可唤醒。"],
-  ["TooManyWaiting", "等待桌面启动的查看者太多。请一分钟后重试。"],
-  ["TokenRefused", "访问被拒绝。请索取新令牌。"],
-  ["TooManyViewers", "此会话的查看者人数已满。"],
-  ["AddressNotAllowed", "此会话不允许从您的地址连接。"],
-  ["TransportNotAllowed", "此会话不允许这种查看程序。"],
-  ["Unavailable", "现在无法检查令牌。请重试。"],
-  ["InputNotAllowed", "您在这里只能查看，而 SSH 需要输入的权限。请改用屏幕。"],
-  ["ResumeRefused", "没有可以返回的控制台。请用新链接打开。"],
-  ["ProtocolError", "查看程序违反了协议。"],
-  ["MessageNotAllowed", "查看程序发送了未经约定的消息。"],
-  ["MessageTooLarge", "查看程序发送的消息太大。"],
-  ["HandshakeTimeout", "查看程序连接得太慢。"],
-  ["ViewerLost", "查看程序不再应答。"],
-  ["ConnectionLost", "与控制台网关的连接已中断。"],
-  ["NoConnection", "无法连接到控制台网关，或者它拒绝了此页面。"],
-]);
-
-const CHINESE: Words = {
-  language: "zh",
-  sentence: (why) => CHINESE_SENTENCES.get(why.reason) ?? why.sentence,
-  advice: (step, why) => {
-    switch (step.kind) {
-      case "retry":
-      case "return":
-      case "renew":
-        return "此页面会自动重新连接。";
-      case "rest":
-        return "网络恢复或您回到此标签页时，页面会重新连接。";
-      case "moved":
-        return "控制台同时只能在一个标签页中使用。在此处使用会结束另一处的连接。";
-      case "over":
-        return "此会话不能再打开。要打开另一个会话，请粘贴它的链接。";
-      case "ask":
-        if (step.again) {
-          return "请重新连接，或粘贴新的链接或令牌。";
-        }
-        return why?.reason === "ResumeRefused"
-          ? "控制台只为断线的浏览器保留几分钟，主动离开后则不保留。要继续，请粘贴新的链接或令牌。"
-          : "要继续，请粘贴新的链接或令牌。每个链接或令牌只能打开控制台一次，除非另有设定。";
-    }
-  },
-  press: { return: "重新连接", "take back": "在此处使用", renew: "索取新令牌" },
-  title: {
-    ended: "控制台已结束",
-    elsewhere: "此控制台已在别处打开",
-    needsLink: "此页面需要一个链接",
-    notNow: "控制台暂时不可用",
-    noToken: "没有新令牌",
-    left: "您已离开控制台",
-  },
-  connecting: "正在连接。",
-  comingBack: "正在返回控制台。",
-  askingForToken: "正在索取新令牌。",
-  again: (sentence, seconds) => `${sentence}将在 ${seconds} 秒后重试。`,
-  opensOnce: "控制台的链接只能使用一次。",
-  pasteLink: "请粘贴新的链接或令牌。",
-  notALink: "这既不是控制台的链接，也不是令牌。",
-  connectionClosed: "连接已关闭。",
-  linkLabel: "新的链接或令牌",
-  open: "打开",
-};
 
 export const WORDS: Readonly<Record<Language, Words>> = { en: ENGLISH, zh: CHINESE };

@@ -68,7 +68,10 @@ test("an embedder may refuse, in its own words", async () => {
   const portal = new Portal();
   const answer = portal.embedder().askForToken();
   portal.say({ type: "token-refused", request: 1, message: "your shift is over" });
-  await assert.rejects(answer, /your shift is over/);
+  await assert.rejects(answer, { said: "your shift is over" });
+  const again = portal.embedder().askForToken();
+  portal.say({ type: "token-refused", request: 1 });
+  await assert.rejects(again, { said: undefined });
 });
 
 test("only messages of this protocol are read", () => {

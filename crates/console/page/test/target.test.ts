@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import test, { mock } from "node:test";
 
-import { type Answer, readTarget, sleepWarning, type TargetView, TargetWatch, waitingWords } from "../src/target.ts";
+import { type Answer, isAwaited, readTarget, sleepCause, type TargetView, TargetWatch } from "../src/target.ts";
+import { WORDS } from "../src/words.ts";
 
 const RUNNING: TargetView = {
   kind: undefined,
@@ -50,25 +51,28 @@ test("what is malformed counts as absent", () => {
 });
 
 test("a desktop that sleeps or starts is waited for in plain words", () => {
-  assert.equal(waitingWords("Asleep")?.title, "This desktop sleeps. It is being woken…");
-  assert.equal(waitingWords("Starting")?.title, "Its programs are starting…");
-  assert.equal(waitingWords("Running"), undefined);
-  assert.equal(waitingWords("Stopped"), undefined);
+  assert.ok(isAwaited("Asleep") && isAwaited("Starting"));
+  assert.ok(!isAwaited("Running") && !isAwaited("Stopped"));
+  assert.equal(WORDS.en.awaited.Asleep.title, "This desktop sleeps. It is being woken…");
+  assert.equal(WORDS.en.awaited.Starting.title, "Its programs are starting…");
 });
 
 test("a coming sleep is announced, with what helps against it", () => {
-  const time = (at: Date): string => at.toISOString().slice(11, 16);
   const soon = { ...RUNNING, sleepsAt: new Date(Date.UTC(2026, 10, 21, 17, 5)) };
-  assert.equal(sleepWarning(RUNNING, time), undefined);
+  const warning = (view: TargetView): string => {
+    const cause = sleepCause(view);
+    return cause === undefined ? "" : WORDS.en.sleeps[cause]("17:05");
+  };
+  assert.equal(sleepCause(RUNNING), undefined);
   assert.equal(
-    sleepWarning({ ...soon, sleepsBecause: "Idle" }, time),
+    warning({ ...soon, sleepsBecause: "Idle" }),
     "This desktop goes to sleep at 17:05 because nobody types. Move the mouse or press a key in it to keep it awake.",
   );
-  assert.match(sleepWarning(soon, time) ?? "", /at 17:05 unless somebody uses it\. Move the mouse/);
-  const scheduled = sleepWarning({ ...soon, sleepsBecause: "Schedule" }, time) ?? "";
+  assert.match(warning(soon), /at 17:05 unless somebody uses it\. Move the mouse/);
+  const scheduled = warning({ ...soon, sleepsBecause: "Schedule" });
   assert.match(scheduled, /because of its schedule/);
   assert.doesNotMatch(scheduled, /mouse/);
-  assert.match(sleepWarning({ ...soon, sleepsBecause: "Idle", viewOnly: true }, time) ?? "", /does not keep it awake/);
+  assert.match(warning({ ...soon, sleepsBecause: "Idle", viewOnly: true }), /does not keep it awake/);
 });
 
 /** A watch in a time of its own, and when it asked. */

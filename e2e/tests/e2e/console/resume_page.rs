@@ -206,6 +206,10 @@ async fn revoked(context: &Context<'_>, browser: &Browser) -> Result<()> {
     browser.speak("zh-CN").await?;
     browser.reload().await?;
     browser.connected().await?;
+    let speaks = "document.documentElement.lang + document.getElementById('disconnect').textContent";
+    let spoken = browser.evaluate(speaks).await?;
+    // "disconnect"
+    ensure!(spoken == "zh\u{65ad}\u{5f00}\u{8fde}\u{63a5}", "{spoken}");
     revoke(context, "mine").await?;
     let look = browser.ended("Revoked").await?;
     // "was revoked"
