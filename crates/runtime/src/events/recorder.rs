@@ -200,14 +200,8 @@ mod tests {
     /// Method, path and body of each request.
     type Asked = Arc<Mutex<Vec<(Method, String, Value)>>>;
 
-    /// An apiserver that answers 201 to everything but patches of what `is_gone`, and what it was asked.
-    fn apiserver(is_gone: bool) -> (EventRecorder, Asked) {
-        let (recorder, asked, _) = counted_apiserver(is_gone);
-        (recorder, asked)
-    }
-
-    /// The same, and what was counted.
-    fn counted_apiserver(is_gone: bool) -> (EventRecorder, Asked, Metrics) {
+    /// An apiserver that answers 201 to everything but patches of what `is_gone`, what it was asked, and what was counted.
+    fn apiserver(is_gone: bool) -> (EventRecorder, Asked, Metrics) {
         let (service, mut calls) = mock::pair::<Request<Body>, Response<Body>>();
         let asked = Asked::default();
         let log = Arc::clone(&asked);
@@ -241,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_with_the_longest_name_has_events() {
-        let (recorder, asked) = apiserver(false);
+        let (recorder, asked, _) = apiserver(false);
         let name = format!("{}.{}", "a".repeat(226), "b".repeat(26));
         assert_eq!(name.len(), NAME_BYTES_LIMIT);
         recorder.publish(connected("ann"), &about(&name)).await.unwrap();
@@ -273,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_repetition_is_counted_and_another_note_is_another_event() {
-        let (recorder, asked, metrics) = counted_apiserver(false);
+        let (recorder, asked, metrics) = apiserver(false);
         for note in ["ann", "ann", "ben", "ann"] {
             recorder.publish(connected(note), &about("web")).await.unwrap();
         }
@@ -294,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_that_somebody_deleted_is_written_again() {
-        let (recorder, asked, metrics) = counted_apiserver(true);
+        let (recorder, asked, metrics) = apiserver(true);
         for _ in 0..2 {
             recorder.publish(connected("ann"), &about("web")).await.unwrap();
         }
