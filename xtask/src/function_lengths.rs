@@ -58,7 +58,7 @@ fn functions(text: &str) -> Vec<Function<'_>> {
     let program = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let lines: Vec<_> = program.lines().collect();
     let mut found = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
+    for (index, &line) in lines.iter().enumerate() {
         let Some(name) = name_of(line) else { continue };
         let indent = line.len() - line.trim_start().len();
         let rest = lines.iter().enumerate().skip(index);
@@ -70,8 +70,7 @@ fn functions(text: &str) -> Vec<Function<'_>> {
             continue;
         }
         let mut body = rest.skip(head_end - index + 1);
-        let is_end = |line: &str| line.trim_start() == "}" && line.len() == indent + 1;
-        if let Some((end, _)) = body.find(|(_, line)| is_end(line)) {
+        if let Some((end, _)) = body.find(|(_, line)| line.trim_start() == "}" && line.len() == indent + 1) {
             found.push(Function {
                 line: index + 1,
                 name,
