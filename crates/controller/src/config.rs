@@ -3,7 +3,7 @@
 use novasphere_core::{
     allowed_names::AllowedNames, vm_access::limits::MachineLimits, vnc_workspace::allowed_overrides::AllowedOverrides,
 };
-use novasphere_crd::Duration;
+use novasphere_crd::{Cidr, Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +167,11 @@ pub struct WorkspacesConfig {
 
     /// How long a change of a spec that ends a workspace or deletes snapshots at once waits after it was announced by an event. Default `5m`.
     pub expiry_notice: Duration,
+
+    /// The addresses of the cluster itself: of its Pods, Services and nodes, kube-apiserver's included, where that is none of them. A desktop without
+    /// `network.egress` reaches none of these but name resolution. Default: none, so that it reaches all of them. At most 64.
+    #[schemars(length(max = 64))]
+    pub cluster_ranges: Vec<Cidr>,
 }
 
 impl Default for WorkspacesConfig {
@@ -176,6 +181,7 @@ impl Default for WorkspacesConfig {
             allowed_overrides: AllowedOverrides::default(),
             allowed_service_annotations: vec!["*".to_owned()],
             expiry_notice: Duration::from_mins(5),
+            cluster_ranges: Vec::new(),
         }
     }
 }

@@ -312,6 +312,7 @@ impl Role {
                 allowed_overrides: config.allowed_overrides.clone(),
                 service_annotations: AllowedNames::new(&config.allowed_service_annotations),
                 expiry_notice: config.expiry_notice.get(),
+                cluster_ranges: config.cluster_ranges.clone(),
             }),
             routes: Arc::clone(&self.watches.routes),
             paused: self.config.paused,

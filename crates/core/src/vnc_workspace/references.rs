@@ -10,7 +10,7 @@ use k8s_openapi::api::{
     core::v1::{Event, PersistentVolumeClaim, Pod, Service},
     storage::v1::StorageClass,
 };
-use novasphere_crd::VncWorkspace;
+use novasphere_crd::{Cidr, VncWorkspace};
 use novasphere_foreign::volume_snapshot::VolumeSnapshot;
 
 use super::{activity::Activity, allowed_overrides::AllowedOverrides, expiry::EXPIRY_NOTICE, home_name};
@@ -79,6 +79,8 @@ pub struct WorkspaceSettings {
     pub service_annotations: AllowedNames,
     /// How long a change of a spec that ends something soon is announced.
     pub expiry_notice: Duration,
+    /// Addresses of the cluster itself, which desktops reach only where a rule names them.
+    pub cluster_ranges: Vec<Cidr>,
 }
 
 impl Default for WorkspaceSettings {
@@ -87,6 +89,7 @@ impl Default for WorkspaceSettings {
             allowed_overrides: AllowedOverrides::default(),
             service_annotations: AllowedNames::new(["*"]),
             expiry_notice: EXPIRY_NOTICE,
+            cluster_ranges: Vec::new(),
         }
     }
 }

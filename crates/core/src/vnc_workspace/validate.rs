@@ -49,7 +49,7 @@ pub fn validate(workspace: &VncWorkspace, references: &References) -> Result<Val
         pod,
         authorized_keys: authorized_keys(spec),
         service: service(spec, references)?,
-        network: network(spec)?,
+        network: network(spec, references)?,
         lifecycle: lifecycle(workspace)?,
         routes: routes(spec, &owner.name),
         rotation: rotation(workspace),
@@ -202,7 +202,7 @@ fn backup(spec: &VncWorkspaceSpec, references: &References) -> Result<SnapshotPo
     Ok(backup)
 }
 
-fn network(spec: &VncWorkspaceSpec) -> Result<ValidatedNetwork, ValidateError> {
+fn network(spec: &VncWorkspaceSpec, references: &References) -> Result<ValidatedNetwork, ValidateError> {
     let rules = spec.network.egress.as_deref().unwrap_or_default();
     let hidden = rules
         .iter()
@@ -213,6 +213,7 @@ fn network(spec: &VncWorkspaceSpec) -> Result<ValidatedNetwork, ValidateError> {
         None => Ok(ValidatedNetwork {
             ingress: spec.network.ingress,
             egress: spec.network.egress.clone(),
+            cluster_ranges: references.settings.cluster_ranges.clone(),
             route_peers: Vec::new(),
         }),
     }

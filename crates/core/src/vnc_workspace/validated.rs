@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quantity};
-use novasphere_crd::{EgressRule, NetworkIngress, ServiceSettings, ServiceType, VolumeAccessMode};
+use novasphere_crd::{Cidr, EgressRule, NetworkIngress, ServiceSettings, ServiceType, VolumeAccessMode};
 
 use super::lifecycle::ValidatedLifecycle;
 use crate::{
@@ -101,8 +101,10 @@ pub struct ValidatedService {
 pub struct ValidatedNetwork {
     /// Who may connect beside the console gateway.
     pub ingress: NetworkIngress,
-    /// To what it may connect; `None` is everything but metadata addresses.
+    /// To what it may connect; `None` is everything but metadata addresses and [`Self::cluster_ranges`].
     pub egress: Option<Vec<EgressRule>>,
+    /// Addresses of the cluster itself, which the default leaves out.
+    pub cluster_ranges: Vec<Cidr>,
     /// The Pods of the gateways that carry its routes. They are known when these are planned.
     pub route_peers: Vec<RoutePeer>,
 }

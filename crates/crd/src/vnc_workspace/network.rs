@@ -92,8 +92,8 @@ pub struct WorkspaceNetwork {
     #[serde(default)]
     pub ingress: NetworkIngress,
 
-    /// What the Pod may connect to. Default: everything but the cloud's metadata address. An empty list allows name
-    /// resolution alone. At most 32.
+    /// What the Pod may connect to. Default: everything but the metadata addresses of clouds and, where the administrator has
+    /// named them, the addresses of the cluster itself. An empty list allows name resolution alone. At most 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub egress: Option<Vec<EgressRule>>,

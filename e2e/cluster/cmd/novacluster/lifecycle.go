@@ -31,6 +31,7 @@ var components = []component{
 	{"pause", func(ctx context.Context, b *host.Builder) error { return second(addons.Pause(ctx, b)) }},
 	{"coredns", func(ctx context.Context, b *host.Builder) error { return second(addons.CoreDNS(ctx, b)) }},
 	{"crds", buildCRDs},
+	{"network-policy", func(ctx context.Context, b *host.Builder) error { return second(cluster.NetworkPolicy(ctx, b)) }},
 	{"csi", func(ctx context.Context, b *host.Builder) error { return second(cluster.CSI(ctx, b)) }},
 	{"desktop", desktop.Build},
 	{"helm", func(ctx context.Context, b *host.Builder) error { return second(cluster.Helm(ctx, b)) }},
@@ -87,14 +88,15 @@ func (a *app) upCommand() *cobra.Command {
 	command.Flags().BoolVar(&options.node, "node", false, "add a node (needs root)")
 	command.Flags().BoolVar(&options.kubeVirt, "kubevirt", false, "install KubeVirt (implies --node)")
 	command.Flags().BoolVar(&options.csi, "csi", false, "add storage with snapshots: StorageClass and VolumeSnapshotClass \"csi\" (implies --node)")
+	command.Flags().BoolVar(&options.networkPolicy, "network-policy", false, "enforce NetworkPolicies (implies --node)")
 	command.Flags().StringSliceVar(&options.crds, "crds", nil, "install the CRDs of these projects, separated by commas: "+strings.Join(crds.Names(), ", "))
 	a.waitTimeoutFlag(command)
 	return command
 }
 
 type upOptions struct {
-	node, kubeVirt, csi bool
-	crds                []string
+	node, kubeVirt, csi, networkPolicy bool
+	crds                               []string
 }
 
 func (a *app) up(ctx context.Context, options upOptions) error {
@@ -106,7 +108,12 @@ func (a *app) up(ctx context.Context, options upOptions) error {
 	if err != nil {
 		return err
 	}
-	settings := cluster.Options{Node: options.node || options.kubeVirt || options.csi, CSI: options.csi, WaitTimeout: a.timeout}
+	settings := cluster.Options{
+		Node:          options.node || options.kubeVirt || options.csi || options.networkPolicy,
+		CSI:           options.csi,
+		NetworkPolicy: options.networkPolicy,
+		WaitTimeout:   a.timeout,
+	}
 	if options.kubeVirt {
 		settings.Import = func(ctx context.Context, handle *host.Cluster) error {
 			return kubevirt.Import(ctx, builder, handle)

@@ -26,6 +26,8 @@ type programs struct {
 	// csi holds the programs of storage with snapshots, snapshotCRDs their
 	// CRDs. Only with that storage.
 	csi, snapshotCRDs string
+	// networkPolicy holds what enforces NetworkPolicies; only where they are.
+	networkPolicy string
 }
 
 // KubernetesVersion is what components/kube/go.mod requires.
@@ -71,17 +73,30 @@ func CSI(ctx context.Context, b *host.Builder) (string, error) {
 	})
 }
 
-func build(ctx context.Context, b *host.Builder, node, csi bool) (programs, error) {
+// NetworkPolicy builds what enforces NetworkPolicies.
+func NetworkPolicy(ctx context.Context, b *host.Builder) (string, error) {
+	return b.Go(ctx, host.GoBuild{Name: networkPolicy, Dir: "components/network-policy", Out: networkPolicy})
+}
+
+func build(ctx context.Context, b *host.Builder, options Options) (programs, error) {
 	needed := programs{cache: b.Cache}
 	var err error
-	if needed.kube, err = Kube(ctx, b); err != nil || !node {
+	if needed.kube, err = Kube(ctx, b); err != nil || !options.Node {
 		return needed, err
 	}
 	if needed.pause, err = addons.Pause(ctx, b); err != nil {
 		return needed, err
 	}
-	if needed.coreDNS, err = addons.CoreDNS(ctx, b); err != nil || !csi {
+	if needed.coreDNS, err = addons.CoreDNS(ctx, b); err != nil {
 		return needed, err
+	}
+	if options.NetworkPolicy {
+		if needed.networkPolicy, err = NetworkPolicy(ctx, b); err != nil {
+			return needed, err
+		}
+	}
+	if !options.CSI {
+		return needed, nil
 	}
 	if needed.csi, err = CSI(ctx, b); err != nil {
 		return needed, err

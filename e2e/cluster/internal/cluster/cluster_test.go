@@ -40,17 +40,43 @@ func TestUnknownPartSaysWhatThereIs(t *testing.T) {
 	if err := c.checkPart("csi-driver"); err != nil {
 		t.Error(err)
 	}
+	if err := c.checkPart("network-policy"); err == nil || !strings.Contains(err.Error(), "up --network-policy") {
+		t.Errorf("%v", err)
+	}
+	c.state.NetworkPolicy = "/cache/bin/network-policy"
+	if err := c.checkPart("network-policy"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestQueueIsAnsweredWhenTheKernelSaysSo(t *testing.T) {
+	const list = "   12   4032     0 2   128     0     0        0  1\n  100  4033     0 2   128     0     0        7  1\n"
+	for queue, expected := range map[int]bool{12: true, 100: true, 1: false, 2: false, 4033: false} {
+		if answersQueue(list, queue) != expected {
+			t.Errorf("%d: %v expected", queue, expected)
+		}
+	}
 }
 
 func TestEveryPartHasArguments(t *testing.T) {
-	c := &Cluster{dir: "/state/a", state: State{Name: "a", Index: 3, CSI: "/cache/bin/csi", Node: &daemon.Process{}}}
+	c := &Cluster{dir: "/state/a", state: State{
+		Name: "a", Index: 3, CSI: "/cache/bin/csi", NetworkPolicy: "/cache/bin/network-policy", Node: &daemon.Process{},
+	}}
+	if parts := c.Parts(); !slices.Equal(parts, AllParts()) {
+		t.Errorf("not all parts: %v", parts)
+	}
 	for _, part := range c.Parts() {
 		if len(c.arguments(part)) == 0 {
 			t.Errorf("%s has no arguments", part)
 		}
 	}
-	if path := c.spec("csi-snapshotter").Path; path != "/cache/bin/csi/csi-snapshotter" {
-		t.Error(path)
+	for part, expected := range map[string]string{
+		"csi-snapshotter": "/cache/bin/csi/csi-snapshotter",
+		"network-policy":  "/cache/bin/network-policy/network-policy",
+	} {
+		if path := c.spec(part).Path; path != expected {
+			t.Error(path)
+		}
 	}
 }
 

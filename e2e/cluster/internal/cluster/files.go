@@ -18,6 +18,8 @@ const (
 	containerdSocket = "/run/containerd/containerd.sock"
 	cniPlugins       = "/usr/lib/cni"
 	clusterDomain    = "cluster.local"
+	// podBridge is the link of the node that its Pods are on.
+	podBridge = "cni0"
 )
 
 type object = map[string]any
@@ -168,7 +170,7 @@ func (c *Cluster) cniConfiguration() object {
 	return object{
 		"cniVersion": "1.0.0", "name": "novacluster",
 		"plugins": []object{
-			{"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipMasq": false, "mtu": 1400,
+			{"type": "bridge", "bridge": podBridge, "isGateway": true, "hairpinMode": true, "ipMasq": false, "mtu": 1400,
 				"ipam": object{
 					"type": "host-local", "dataDir": "/run/cni",
 					"ranges": [][]object{{{"subnet": c.state.Index.PodNet().String()}}},

@@ -31,17 +31,23 @@ var (
 
 // Parts lists the parts of this cluster in the order in which they start.
 func (c *Cluster) Parts() []string {
-	switch {
-	case c.hasCSI():
-		return AllParts()
-	case c.hasNode():
-		return slices.Concat(planeParts, nodeParts)
+	parts := slices.Clone(planeParts)
+	if c.hasNode() {
+		parts = append(parts, nodeParts...)
 	}
-	return planeParts
+	if c.hasNetworkPolicy() {
+		parts = append(parts, networkPolicy)
+	}
+	if c.hasCSI() {
+		parts = append(parts, csiParts...)
+	}
+	return parts
 }
 
 // AllParts lists the parts that a cluster can have.
-func AllParts() []string { return slices.Concat(planeParts, nodeParts, csiParts) }
+func AllParts() []string {
+	return slices.Concat(planeParts, nodeParts, []string{networkPolicy}, csiParts)
+}
 
 func (c *Cluster) checkPart(part string) error {
 	if slices.Contains(c.Parts(), part) {
@@ -52,6 +58,9 @@ func (c *Cluster) checkPart(part string) error {
 	}
 	if slices.Contains(csiParts, part) {
 		return fmt.Errorf("cluster %q has no %s; add it with: novacluster up --csi --name %s", c.state.Name, part, c.state.Name)
+	}
+	if part == networkPolicy {
+		return fmt.Errorf("cluster %q has no %s; add it with: novacluster up --network-policy --name %s", c.state.Name, part, c.state.Name)
 	}
 	return fmt.Errorf("there is no part %q; the parts are %s", part, strings.Join(c.Parts(), ", "))
 }
@@ -83,6 +92,8 @@ func (c *Cluster) spec(part string) daemon.Spec {
 		spec.Path = containerd
 	case slices.Contains(csiParts, part):
 		spec.Path = filepath.Join(c.state.CSI, part)
+	case part == networkPolicy:
+		spec.Path = filepath.Join(c.state.NetworkPolicy, part)
 	}
 	if c.hasNode() {
 		spec.Namespaces = c.state.Node.Pid
@@ -108,6 +119,8 @@ func (c *Cluster) arguments(part string) []string {
 		return []string{"--config=" + c.path("etc", "kube-proxy.json")}
 	case localStorage:
 		return []string{"--kubeconfig=" + c.kubeconfig("admin"), "--dir=" + c.path("volumes"), "--node=" + c.nodeName()}
+	case networkPolicy:
+		return c.networkPolicyArguments()
 	}
 	return c.csiArguments(part)
 }

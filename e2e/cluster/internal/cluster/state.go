@@ -24,6 +24,9 @@ type State struct {
 	// CSI is the folder with the programs of storage with snapshots; empty
 	// without it.
 	CSI string
+	// NetworkPolicy is the folder with what enforces NetworkPolicies; empty
+	// where nothing does.
+	NetworkPolicy string
 	// Ports of the control plane on loopback; unused with a node, which has
 	// the usual ports in its own namespace.
 	EtcdPort, EtcdPeerPort, APIServerPort int

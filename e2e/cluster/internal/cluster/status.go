@@ -9,15 +9,16 @@ import (
 
 // Status is what `novacluster status --output json` prints.
 type Status struct {
-	Name       string       `json:"name"`
-	Dir        string       `json:"dir"`
-	Kubeconfig string       `json:"kubeconfig"`
-	APIServer  string       `json:"apiserver"`
-	AuditLog   string       `json:"auditLog"`
-	Node       *NodeStatus  `json:"node"`
-	KubeVirt   bool         `json:"kubevirt"`
-	CSI        bool         `json:"csi"`
-	Parts      []PartStatus `json:"parts"`
+	Name          string       `json:"name"`
+	Dir           string       `json:"dir"`
+	Kubeconfig    string       `json:"kubeconfig"`
+	APIServer     string       `json:"apiserver"`
+	AuditLog      string       `json:"auditLog"`
+	Node          *NodeStatus  `json:"node"`
+	KubeVirt      bool         `json:"kubevirt"`
+	CSI           bool         `json:"csi"`
+	NetworkPolicy bool         `json:"networkPolicy"`
+	Parts         []PartStatus `json:"parts"`
 }
 
 // NodeStatus describes the node.
@@ -40,7 +41,7 @@ type PartStatus struct {
 func (c *Cluster) Status() Status {
 	status := Status{
 		Name: c.state.Name, Dir: c.dir, Kubeconfig: c.kubeconfig("admin"), APIServer: c.serverURL(),
-		AuditLog: c.auditLog(), KubeVirt: c.state.KubeVirt, CSI: c.hasCSI(),
+		AuditLog: c.auditLog(), KubeVirt: c.state.KubeVirt, CSI: c.hasCSI(), NetworkPolicy: c.hasNetworkPolicy(),
 	}
 	if c.hasNode() {
 		index := c.state.Index

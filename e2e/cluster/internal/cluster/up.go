@@ -20,6 +20,8 @@ type Options struct {
 	Node bool
 	// CSI adds storage with snapshots; it needs Node.
 	CSI bool
+	// NetworkPolicy adds what enforces NetworkPolicies; it needs Node.
+	NetworkPolicy bool
 	// WaitTimeout bounds each single wait.
 	WaitTimeout time.Duration
 	// Import puts further images into the node while the rest of it starts.
@@ -34,7 +36,11 @@ func (c *Cluster) Up(ctx context.Context, builder *host.Builder, options Options
 			return err
 		}
 	}
-	needed, err := build(ctx, builder, options.Node || c.hasNode(), options.CSI || c.hasCSI())
+	needed, err := build(ctx, builder, Options{
+		Node:          options.Node || c.hasNode(),
+		CSI:           options.CSI || c.hasCSI(),
+		NetworkPolicy: options.NetworkPolicy || c.hasNetworkPolicy(),
+	})
 	if err != nil {
 		return err
 	}
@@ -60,6 +66,11 @@ func (c *Cluster) Up(ctx context.Context, builder *host.Builder, options Options
 	}
 	if err := c.upNode(ctx, needed, options); err != nil {
 		return err
+	}
+	if options.NetworkPolicy || c.hasNetworkPolicy() {
+		if err := c.upNetworkPolicy(ctx, needed, options.WaitTimeout); err != nil {
+			return err
+		}
 	}
 	if !options.CSI && !c.hasCSI() {
 		return nil
@@ -97,6 +108,9 @@ func (c *Cluster) begin(ctx context.Context, needed programs) error {
 		c.state.Kube = needed.kube
 		if c.hasCSI() {
 			c.state.CSI = needed.csi
+		}
+		if c.hasNetworkPolicy() {
+			c.state.NetworkPolicy = needed.networkPolicy
 		}
 	}
 	return c.save()

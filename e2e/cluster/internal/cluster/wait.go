@@ -32,6 +32,8 @@ func (c *Cluster) waitServing(ctx context.Context, part string, timeout time.Dur
 		return c.waitNodeReady(ctx, timeout)
 	case csiDriver:
 		return c.waitDriver(ctx, timeout)
+	case networkPolicy:
+		return c.waitPolicyQueue(ctx, timeout)
 	}
 	return c.checkAlive(part)
 }

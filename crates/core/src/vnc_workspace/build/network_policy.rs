@@ -16,7 +16,10 @@ use k8s_openapi::{
 use novasphere_crd::{Cidr, EgressPort, EgressRule, NetworkIngress, ServiceType};
 
 use super::{
-    super::{KEY_WORKSPACE, SSH_PORT, VNC_PORT, validated::ValidatedWorkspace},
+    super::{
+        KEY_WORKSPACE, SSH_PORT, VNC_PORT,
+        validated::{ValidatedNetwork, ValidatedWorkspace},
+    },
     pod,
 };
 use crate::{label::Component, routes::observed::RoutePeer};
@@ -79,7 +82,7 @@ pub(super) fn build(workspace: &ValidatedWorkspace, gateway: &GatewayLocation) -
             }),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(ingress(workspace, gateway)),
-            egress: Some(egress(workspace.network.egress.as_deref())),
+            egress: Some(egress(&workspace.network)),
         }),
     }
 }
@@ -160,26 +163,31 @@ fn namespace(name: &str) -> LabelSelector {
     }
 }
 
-fn egress(rules: Option<&[EgressRule]>) -> Vec<NetworkPolicyEgressRule> {
-    let Some(rules) = rules else {
-        // All Pods are named beside all addresses: some CNIs match no Pod by its address.
-        let all_pods = NetworkPolicyPeer {
-            namespace_selector: Some(LabelSelector::default()),
-            ..NetworkPolicyPeer::default()
-        };
-        let everything = ["0.0.0.0/0", "::/0"]
-            .into_iter()
-            .filter_map(|all| Some(block(all.parse().ok()?)));
-        let everything = NetworkPolicyEgressRule {
-            to: Some(std::iter::once(all_pods).chain(everything).collect()),
-            ports: None,
-        };
-        // The node-local cache has a link-local address.
-        return vec![name_resolution(), everything];
-    };
-    std::iter::once(name_resolution())
-        .chain(rules.iter().map(rule))
-        .collect()
+fn egress(network: &ValidatedNetwork) -> Vec<NetworkPolicyEgressRule> {
+    // The node-local cache has a link-local address, and Pods that resolve names have one of the cluster.
+    let names = std::iter::once(name_resolution());
+    match &network.egress {
+        Some(rules) => names.chain(rules.iter().map(rule)).collect(),
+        None => names.chain(everything(&network.cluster_ranges)).collect(),
+    }
+}
+
+/// What a desktop may connect to that says nothing of it: all addresses but metadata services and these. `None` is nothing: a rule without
+/// peers would be one for all.
+fn everything(cluster_ranges: &[Cidr]) -> Option<NetworkPolicyEgressRule> {
+    // Where the cluster's addresses are not left out, all Pods are named beside them: some CNIs match no Pod by its address.
+    let all_pods = cluster_ranges.is_empty().then(|| NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector::default()),
+        ..NetworkPolicyPeer::default()
+    });
+    let blocks = ["0.0.0.0/0", "::/0"]
+        .into_iter()
+        .filter_map(|all| block_without(all.parse().ok()?, cluster_ranges));
+    let peers: Vec<_> = all_pods.into_iter().chain(blocks).collect();
+    (!peers.is_empty()).then(|| NetworkPolicyEgressRule {
+        to: Some(peers),
+        ports: None,
+    })
 }
 
 fn name_resolution() -> NetworkPolicyEgressRule {
@@ -224,7 +232,18 @@ fn port(port: EgressPort) -> NetworkPolicyPort {
 
 /// An address range without the metadata addresses in it.
 fn block(net: IpNet) -> NetworkPolicyPeer {
-    let except: Vec<_> = metadata()
+    peer(net, metadata())
+}
+
+/// [`block`] without these ranges, either; `None` when nothing is left.
+fn block_without(net: IpNet, ranges: &[Cidr]) -> Option<NetworkPolicyPeer> {
+    let ranges = ranges.iter().map(|range| range.get());
+    let is_left = !ranges.clone().any(|range| range.contains(&net));
+    is_left.then(|| peer(net, metadata().chain(ranges)))
+}
+
+fn peer(net: IpNet, hidden: impl Iterator<Item = IpNet>) -> NetworkPolicyPeer {
+    let except: Vec<_> = hidden
         .filter(|hidden| net.contains(hidden))
         .map(|hidden| hidden.to_string())
         .collect();
@@ -254,9 +273,55 @@ mod tests {
         blocks.any(|block| is_in(&block.cidr) && !block.except.iter().flatten().any(is_in))
     }
 
+    fn network(egress: Option<Vec<EgressRule>>, cluster_ranges: &[&str]) -> ValidatedNetwork {
+        ValidatedNetwork {
+            ingress: NetworkIngress::GatewayOnly,
+            egress,
+            cluster_ranges: cluster_ranges.iter().map(|range| range.parse().unwrap()).collect(),
+            route_peers: Vec::new(),
+        }
+    }
+
+    fn names_all_pods(rules: &[NetworkPolicyEgressRule]) -> bool {
+        let mut peers = rules.iter().flat_map(|rule| rule.to.iter().flatten());
+        peers.any(|peer| peer.namespace_selector == Some(LabelSelector::default()))
+    }
+
+    #[test]
+    fn a_desktop_reaches_nothing_of_the_cluster_by_default_where_its_ranges_are_known() {
+        let rules = egress(&network(
+            None,
+            &["10.96.0.0/12", "10.244.0.0/16", "fd00:10::/32", "192.0.2.8/32"],
+        ));
+        for own in ["10.96.0.1", "10.244.3.7", "fd00:10::1", "192.0.2.8", "169.254.169.254"] {
+            assert!(!reaches(&rules, own), "{own}");
+        }
+        for other in ["10.1.2.3", "10.112.0.1", "fd00:11::1", "192.0.2.9", "2001:db8::1"] {
+            assert!(reaches(&rules, other), "{other}");
+        }
+        assert!(!names_all_pods(&rules), "a Pod is reached by its labels");
+        assert!(names_all_pods(&egress(&network(None, &[]))));
+    }
+
+    #[test]
+    fn a_rule_that_names_addresses_of_the_cluster_opens_them() {
+        let named = serde_json::from_value(serde_json::json!([{"cidr": "10.96.0.0/16"}])).unwrap();
+        let rules = egress(&network(named, &["10.96.0.0/12"]));
+        assert!(reaches(&rules, "10.96.0.1") && !reaches(&rules, "10.97.0.1"));
+    }
+
+    #[test]
+    fn where_all_addresses_are_the_clusters_none_is_open() {
+        // No `except` may be all of its block, and a rule without peers is one for all.
+        let one_family = egress(&network(None, &["0.0.0.0/0"]));
+        assert!(!reaches(&one_family, "192.0.2.1") && reaches(&one_family, "2001:db8::1"));
+        let both = egress(&network(None, &["0.0.0.0/0", "::/0"]));
+        assert_eq!(both, [name_resolution()]);
+    }
+
     #[test]
     fn a_desktop_reaches_no_metadata_service_by_default() {
-        let rules = egress(None);
+        let rules = egress(&network(None, &[]));
         for service in [
             "169.254.169.254",
             "169.254.170.2",
@@ -298,7 +363,12 @@ mod tests {
 
     #[test]
     fn names_are_resolved_whatever_else_is_allowed() {
-        for rules in [egress(None), egress(Some(&[]))] {
+        let allowed = [
+            network(None, &[]),
+            network(None, &["10.96.0.0/12"]),
+            network(Some(Vec::new()), &[]),
+        ];
+        for rules in allowed.iter().map(egress) {
             let dns = rules.first().unwrap();
             let ports: Vec<_> = dns
                 .ports
