@@ -29,6 +29,7 @@ pub mod kubevirt;
 pub mod late_watch;
 pub mod link;
 pub mod namespace;
+pub mod neighbour;
 pub mod network;
 pub mod paths;
 pub mod pod;

@@ -5,4 +5,5 @@ pub(crate) mod disruption;
 pub(crate) mod fault_points;
 pub(crate) mod killed;
 pub(crate) mod leadership;
+pub(crate) mod network;
 pub(crate) mod pause;

@@ -12,6 +12,7 @@ pub(crate) mod fault_points;
 pub(crate) mod image;
 pub(crate) mod killed;
 pub(crate) mod lifecycle;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod reclaim;
 pub(crate) mod recovers;
