@@ -176,7 +176,7 @@ impl Scene<'_> {
         try_connections(context, DESK, &opened).await?;
         try_connections(context, DESK, &all).await?;
         resolves_names(context, DESK).await?;
-        let vnc = (self.desk().await?, VNC).into();
+        let vnc: SocketAddr = (self.desk().await?, VNC).into();
         try_connections(context, NEIGHBOUR, &[("VNC", vnc, true)]).await?;
         try_connections(self.tenant, NEIGHBOUR, &[("VNC", vnc, false)]).await
     }
