@@ -49,12 +49,9 @@ mod tests {
     use kube::api::ObjectMeta;
     use serde_json::json;
 
-    use super::{
-        super::{
-            ApiReason,
-            tests::{applier, expect, status},
-        },
-        *,
+    use super::super::{
+        ApiReason,
+        tests::{applier, expect, status},
     };
 
     fn secret() -> Secret {
