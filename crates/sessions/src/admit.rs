@@ -8,7 +8,8 @@ mod grant;
 mod late_target;
 mod lookup;
 mod resume;
+mod resume_budget;
 mod target_view;
 
 pub use self::{admission::SessionAdmission, target_view::TargetView};
-pub(crate) use self::{late_target::TargetReader, lookup::TokenLookup};
+pub(crate) use self::{late_target::TargetReader, lookup::TokenLookup, resume_budget::ResumeBudget};

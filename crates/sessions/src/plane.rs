@@ -13,7 +13,7 @@ use novasphere_wire::close::EndReason;
 
 use crate::{
     active::ActiveStreams,
-    admit::{TargetReader, TokenLookup},
+    admit::{ResumeBudget, TargetReader, TokenLookup},
     locate::{DesktopWaker, Explainer, Locator, TargetLocator},
     view::SessionView,
     write::{SessionReporter, SessionWriter},
@@ -49,6 +49,7 @@ pub(crate) struct SessionPlane {
     pub(crate) view: SessionView,
     pub(crate) tokens: TokenLookup,
     pub(crate) target_reader: TargetReader,
+    pub(crate) resume_budget: ResumeBudget,
     pub(crate) active: ActiveStreams,
     pub(crate) registry: Registry,
     pub(crate) writer: SessionWriter,
@@ -85,6 +86,7 @@ impl SessionPlane {
             registry: Registry::default(),
             tokens: TokenLookup::new(client.clone(), view.clone()),
             target_reader: TargetReader::new(client.clone(), view.clone()),
+            resume_budget: ResumeBudget::default(),
             access: AccessReviewer::new(client),
             targets: TargetLocator {
                 desktops: DesktopWaker::new(

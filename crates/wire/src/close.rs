@@ -68,6 +68,8 @@ pub enum EndReason {
     InputNotAllowed,
     /// The viewer cannot come back: they were not here, left for good, or stayed away too long. It is not said which.
     ResumeRefused,
+    /// The viewer has come back too often within a short time, or has too many consoles of the target.
+    TooManyAttempts,
     /// The viewer broke the protocol.
     ProtocolError,
     /// The viewer sent a message that is unknown or was not agreed on.
@@ -153,6 +155,7 @@ impl EndReason {
                 "You may only look here, and SSH needs the right to type. Use the screen instead.",
             ),
             Self::ResumeRefused => (4046, "There is no console to come back to. Open it by a new link."),
+            Self::TooManyAttempts => (4047, "You connected too often in a short time. Try again in a minute."),
             Self::ProtocolError => (4060, "The viewer broke the protocol."),
             Self::MessageNotAllowed => (4061, "The viewer sent a message that was not agreed on."),
             Self::MessageTooLarge => (4062, "The viewer sent a message that is too large."),

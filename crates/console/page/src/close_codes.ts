@@ -37,6 +37,7 @@ export const CLOSE_CODES: ReadonlyMap<number, CloseCode> = new Map([
   [4044, { reason: "Unavailable", sentence: "The token cannot be checked now. Try again." }],
   [4045, { reason: "InputNotAllowed", sentence: "You may only look here, and SSH needs the right to type. Use the screen instead." }],
   [4046, { reason: "ResumeRefused", sentence: "There is no console to come back to. Open it by a new link." }],
+  [4047, { reason: "TooManyAttempts", sentence: "You connected too often in a short time. Try again in a minute." }],
   [4060, { reason: "ProtocolError", sentence: "The viewer broke the protocol." }],
   [4061, { reason: "MessageNotAllowed", sentence: "The viewer sent a message that was not agreed on." }],
   [4062, { reason: "MessageTooLarge", sentence: "The viewer sent a message that is too large." }],

@@ -25,6 +25,7 @@ const MAY_COME_BACK: ReadonlyMap<string, Away> = new Map([
   ["TargetNotRunning", "target"],
   ["WakeTimeout", "target"],
   ["TooManyWaiting", "target"],
+  ["TooManyAttempts", "target"],
 ]);
 
 /** Nothing opens this session any more. */

@@ -47,6 +47,7 @@ const CHINESE_SENTENCES: ReadonlyMap<string, string> = new Map([
   ["MessageNotAllowed", "查看程序发送了未经约定的消息。"],
   ["MessageTooLarge", "查看程序发送的消息太大。"],
   ["HandshakeTimeout", "查看程序连接得太慢。"],
+  ["TooManyAttempts", "您在短时间内连接次数过多。请一分钟后重试。"],
   ["ViewerLost", "查看程序不再应答。"],
   ["ConnectionLost", "与控制台网关的连接已中断。"],
   ["NoConnection", "无法连接到控制台网关，或者它拒绝了此页面。"],

@@ -26,6 +26,7 @@ const MAY_COME_BACK = [
   "TargetNotRunning",
   "WakeTimeout",
   "TooManyWaiting",
+  "TooManyAttempts",
   "ViewerLost",
 ];
 

@@ -16,6 +16,7 @@ use novasphere_dataplane::{
     registry::{StreamInfo, Transport},
 };
 use novasphere_wire::{close::StreamEnd, resume::ResumeHash, token::TokenHash};
+use tokio::time::Instant;
 
 use super::{
     SessionAdmission, TargetView,
@@ -67,6 +68,8 @@ impl Admission for SessionAdmission {
 
     async fn resume(&self, request: &ResumeRequest) -> Result<Admitted, StreamEnd> {
         let id = session_id(&*self.0.tokens.session_of_place(request).await?);
+        // Without an event, which would be a write, too.
+        self.0.resume_budget.take(&request.presented, Instant::now())?;
         let credential = Credential::Resume {
             presented: request.presented,
             successor: request.successor,

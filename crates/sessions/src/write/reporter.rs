@@ -100,6 +100,7 @@ impl Departure {
             | EndReason::TooManyViewers
             | EndReason::AddressNotAllowed
             | EndReason::TransportNotAllowed
+            | EndReason::TooManyAttempts
             | EndReason::InputNotAllowed => false,
             EndReason::ViewerLeft => matches!(self, Self::MayReturn),
             EndReason::Internal

@@ -127,6 +127,23 @@ async fn each_use_replaces_what_is_shown_and_a_lost_answer_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_back_again_and_again_has_to_pause() {
+    let stage = Stage::new(1);
+    let mut streams = vec![stage.enter_by_page(&credential(1), None).await.unwrap()];
+    for number in 1..=20 {
+        streams.push(stage.back(number, number + 1).await.unwrap());
+    }
+    let writes = stage.server.writes();
+    for _ in 0..100 {
+        assert_eq!(stage.told(21).await, EndReason::TooManyAttempts);
+    }
+    assert_eq!(stage.server.writes(), writes);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    streams.push(stage.back(21, 22).await.unwrap());
+    assert_eq!(stage.connections(), 1, "what was refused took nothing from it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_used_before_ends_the_stream_and_opens_nothing_more() {
     let stage = Stage::new(1);
     let _first = stage.enter_by_page(&credential(1), None).await.unwrap();
