@@ -17,6 +17,7 @@ use kube::{Api, Client, ResourceExt};
 use novasphere_core::console_session::{
     access::{ConsoleRight, console_right, token_right},
     session::is_started,
+    single_use::{SESSIONS_PER_USER_LIMIT, is_made_for},
 };
 use novasphere_crd::{ConsoleInput, ConsoleProtocol, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_dataplane::{
@@ -31,7 +32,7 @@ use novasphere_runtime::{
     serve::status::{ResponseBody, StatusError},
     shares::Shares,
 };
-use novasphere_sessions::SessionGateway;
+use novasphere_sessions::{SessionGateway, admit::too_many_of_user};
 use novasphere_wire::{close::StreamEnd, websocket::opening::Handshake};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -41,7 +42,7 @@ use tracing::Instrument;
 
 pub use self::options::ConsoleOptions;
 use self::{
-    made_session::{SESSIONS_PER_USER_LIMIT, is_made_for, session_for},
+    made_session::session_for,
     refusal::refused,
 };
 use crate::{
@@ -245,7 +246,8 @@ impl ConsoleHandler {
     }
 
     /// Refuses a user who has as many sessions for connections to the target as they may have, those that are over and not deleted yet
-    /// included: each is an object that every process caches.
+    /// included: each is an object that every process caches. Other replicas may make some at the same moment, so they are counted again
+    /// before the console opens.
     fn within_limit(&self, user: &UserInfo, wanted: &ConsoleSession, namespace: &str) -> Result<(), StatusError> {
         let target = &wanted.spec.target_ref;
         let sessions = self
@@ -259,13 +261,7 @@ impl ConsoleHandler {
         if own < SESSIONS_PER_USER_LIMIT {
             return Ok(());
         }
-        Err(StatusError::TooManyRequests(format!(
-            "user {:?} has opened {} {} {own} times within about a minute or has as many consoles of it open; at most \
-             {SESSIONS_PER_USER_LIMIT} are allowed. Close some, or try again in a minute",
-            user.name,
-            target.kind.as_str(),
-            target.name
-        )))
+        Err(StatusError::TooManyRequests(too_many_of_user(wanted, &user.name, own)))
     }
 
     /// Returns when the watch has seen the target, which may just have been created.

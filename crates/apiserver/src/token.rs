@@ -374,7 +374,8 @@ fn not_granted(error: &UpdateError<IssueError>, session: &ConsoleSession) -> Sta
 
 fn refused(error: IssueError, status: &ConsoleSessionStatus) -> StatusError {
     match error {
-        IssueError::Over => StatusError::Conflict(error.to_string()),
+        IssueError::Over | IssueError::TooManySessions => StatusError::Conflict(error.to_string()),
+        IssueError::Undecided => StatusError::Unavailable(error.to_string()),
         IssueError::NotReady => {
             let ready = status.conditions.iter().find(|found| found.type_ == condition::READY);
             let why = ready.map_or(
@@ -450,6 +451,8 @@ mod tests {
         assert_eq!(not_ready.code(), 409);
         assert!(not_ready.to_string().contains("controller"), "{not_ready}");
         assert_eq!(refused(IssueError::Over, &status).code(), 409);
+        assert_eq!(refused(IssueError::TooManySessions, &status).code(), 409);
+        assert_eq!(refused(IssueError::Undecided, &status).code(), 503);
         assert_eq!(refused(IssueError::TooManyGrants, &status).code(), 429);
     }
 }

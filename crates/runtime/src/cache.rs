@@ -14,7 +14,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
 use self::stored::{Codec, Stored};
-use crate::{read_your_writes::ReadYourWrites, watch::WatchEvent};
+use crate::{
+    read_your_writes::{ReadYourWrites, is_older},
+    watch::WatchEvent,
+};
 
 /// What one watch has seen of one kind.
 ///
@@ -47,6 +50,8 @@ struct Contents<K> {
     lists: u32,
     /// When the last of them was asked for, at the earliest.
     list_began: Option<Instant>,
+    /// Whether it has not ended.
+    is_listing: bool,
 }
 
 struct Entry<K> {
@@ -153,6 +158,7 @@ where
                 index: HashMap::new(),
                 lists: 0,
                 list_began: None,
+                is_listing: false,
             }),
             filled: watch::Sender::new(false),
             own_writes: ReadYourWrites::default(),
@@ -199,6 +205,7 @@ where
                 let mut contents = self.write();
                 contents.lists = contents.lists.wrapping_add(1);
                 contents.list_began = Some(Instant::now());
+                contents.is_listing = true;
             }
             WatchEvent::InitDone => self.end_list(),
         }
@@ -208,6 +215,7 @@ where
     fn end_list(&self) {
         let mut contents = self.write();
         contents.end_list();
+        contents.is_listing = false;
         let began = contents.list_began;
         drop(contents);
         if let Some(began) = began {
@@ -233,6 +241,20 @@ where
     #[must_use]
     pub fn newest(&self, key: &ObjectRef<K>) -> Option<Arc<K>> {
         self.own_writes.read(key, self.store().get(key), Instant::now())
+    }
+
+    /// Whether the watch has shown this state of an object or a newer one, and so everything that was stored before it of any object of the
+    /// kind: a watch tells of all in the order in which it was stored. A list does not, so it is `false` until the list has ended.
+    #[must_use]
+    pub fn has_shown(&self, object: &K) -> bool {
+        let contents = self.read();
+        if contents.is_listing {
+            return false;
+        }
+        let entry = contents.objects.get(key_of(object).as_str());
+        let seen = entry.and_then(|entry| entry.object.get());
+        drop(contents);
+        seen.is_some_and(|seen| seen.meta().uid == object.meta().uid && !is_older(Some(seen.as_ref()), object))
     }
 
     /// All objects with this index key, newest state each.
@@ -432,6 +454,29 @@ mod tests {
             "it was deleted while the watch was down"
         );
         assert!(cache.get("ns", "b").is_some(), "the list need not have seen it");
+    }
+
+    #[test]
+    fn what_was_written_is_shown_when_the_watch_has_come_so_far_and_not_within_a_list() {
+        let cache = cache();
+        let version = |version: &str| {
+            let mut object = config_map("a", "x");
+            object.metadata.resource_version = Some(version.into());
+            object
+        };
+        cache.observe(&WatchEvent::Apply(version("6")));
+        cache.written(version("10"));
+        assert!(cache.has_shown(&version("6")) && !cache.has_shown(&version("10")));
+        cache.observe(&WatchEvent::Init);
+        cache.observe(&WatchEvent::InitApply(version("11")));
+        assert!(!cache.has_shown(&version("10")), "the rest of the list is to come");
+        cache.observe(&WatchEvent::InitDone);
+        assert!(cache.has_shown(&version("10")));
+        let mut another = version("10");
+        another.metadata.uid = Some("another".into());
+        assert!(!cache.has_shown(&another));
+        cache.observe(&WatchEvent::Delete(version("12")));
+        assert!(!cache.has_shown(&version("10")));
     }
 
     #[test]

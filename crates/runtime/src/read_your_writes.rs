@@ -152,7 +152,7 @@ where
 
 /// Resource versions of one kind may be compared as integers (Kubernetes API concepts, "Comparing
 /// resource versions", since 1.35; etcd's revisions have always been integers).
-fn is_older<K: Resource>(cached: Option<&K>, written: &K) -> bool {
+pub(crate) fn is_older<K: Resource>(cached: Option<&K>, written: &K) -> bool {
     let version = |object: &K| {
         object
             .meta()

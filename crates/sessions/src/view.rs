@@ -1,5 +1,6 @@
 //! What the watches have seen of sessions and of their targets, and which session a token belongs to.
 
+mod places;
 mod streams;
 mod used_tokens;
 mod watch_delay;
@@ -10,13 +11,14 @@ use std::{borrow::Cow, collections::HashMap, fmt::Debug, sync::Arc, time::Durati
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use novasphere_core::{
     console_session::{
-        references::{References, is_queued_ahead_of, machine_name, target_input},
+        references::{References, machine_name, target_input},
         session::is_started,
+        start::{StartCheck, awaits_entry},
     },
     label,
     vm_access::virtual_machine_name,
 };
-use novasphere_crd::{Connection, ConsoleInput, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
+use novasphere_crd::{Connection, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_dataplane::registry::SessionId;
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use novasphere_runtime::{
@@ -259,18 +261,14 @@ impl SessionView {
             sessions_ahead: if is_started(session) {
                 0
             } else {
-                self.sessions_before(session, &namespace, input)
+                self.sessions_before(session, input)
+            },
+            start: if awaits_entry(session) {
+                self.start_check(session, input)
+            } else {
+                StartCheck::Unseen
             },
         }
-    }
-
-    fn sessions_before(&self, session: &ConsoleSession, namespace: &str, input: ConsoleInput) -> usize {
-        let target = &session.spec.target_ref;
-        let of_target = self.sessions_of(namespace, target.kind, &target.name);
-        of_target
-            .iter()
-            .filter(|other| is_queued_ahead_of(other, session, input))
-            .count()
     }
 
     /// All sessions of a target.

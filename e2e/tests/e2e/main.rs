@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         aggregated::console::cases(),
         aggregated::contract::cases(),
         aggregated::installed::cases(),
+        aggregated::limits::cases(),
         aggregated::user::cases(),
         vm_access::traefik::cases(),
         workspace::storage::cases(),

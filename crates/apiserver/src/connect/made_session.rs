@@ -12,16 +12,8 @@ use super::options::ConsoleOptions;
 /// How long a session for a connection stays when it is over. What it has to say is in the audit log and in events.
 const SESSION_TTL: Duration = Duration::from_mins(1);
 
-/// Sessions for connections of one user to one target, those that are over and not deleted yet included.
-pub(super) const SESSIONS_PER_USER_LIMIT: usize = 32;
-
 /// Characters of the target's name in the name of a session for it; with what is added a name has at most 63.
 const NAME_PREFIX_LIMIT: usize = 40;
-
-/// Whether a session was made for a connection of this user.
-pub(super) fn is_made_for(session: &ConsoleSession, user: &str) -> bool {
-    single_use::is_single_use(session) && matches!(session.spec.users.as_slice(), [only] if only == user)
-}
 
 /// A session for one connection of this user, and for nobody else.
 pub(super) fn session_for(
@@ -84,7 +76,7 @@ mod tests {
         );
         assert_eq!(session.spec.target_ref.kind, SessionTargetKind::VncWorkspace);
         assert_eq!(session.spec.users, ["jane"]);
-        assert!(is_made_for(&session, "jane") && !is_made_for(&session, "joe"));
+        assert!(single_use::is_made_for(&session, "jane") && !single_use::is_made_for(&session, "joe"));
         assert_eq!(session.spec.ttl_after_finished, FinishedTtl::After(SESSION_TTL.into()));
         assert!(single_use::is_single_use(&session));
         let prefix = session.metadata.generate_name.unwrap();

@@ -18,6 +18,8 @@ pub(super) fn refused(refusal: &StreamEnd, target: &str, was_ready: bool) -> Sta
         }
         EndReason::Internal => StatusError::Internal(detail),
         EndReason::TooManyWaiting => StatusError::TooManyRequests(sentence),
+        // It names the limit.
+        EndReason::TooManyAttempts => StatusError::TooManyRequests(detail),
         // It says to ask for a token, of which there is none here.
         EndReason::TokenRefused => StatusError::Conflict(format!("the session cannot be joined: {detail}")),
         // Nobody has asked the machine yet: the target has no such console, or no place for another session.
@@ -47,6 +49,7 @@ mod tests {
         assert_eq!(code(EndReason::TargetNotRunning), 409);
         assert_eq!(code(EndReason::TargetFailed), 409);
         assert_eq!(code(EndReason::TooManyWaiting), 429);
+        assert_eq!(code(EndReason::TooManyAttempts), 429);
         assert_eq!(code(EndReason::TokenRefused), 409);
         assert_eq!(code(EndReason::Unavailable), 503);
         assert_eq!(code(EndReason::Internal), 500);

@@ -57,6 +57,14 @@ pub enum IssueError {
     /// The session waits for its target, or was refused.
     #[error("the session is not ready; its conditions say why")]
     NotReady,
+    /// Others of the target were started at the same moment, and came first.
+    #[error(
+        "the target has as many open sessions as its console.maxConcurrentSessions allows; end one, or raise the limit"
+    )]
+    TooManySessions,
+    /// It is not known in time whether the target has room for the session.
+    #[error("it cannot be known yet whether the target has room for the session; try again")]
+    Undecided,
     /// Too many tokens are good at once.
     #[error("the session has {GRANTS_LIMIT} tokens that are still good; wait until one of them expires")]
     TooManyGrants,
@@ -78,6 +86,8 @@ impl IssueError {
         match self {
             Self::Over => "SessionOver",
             Self::NotReady => "SessionNotReady",
+            Self::TooManySessions => "TooManySessions",
+            Self::Undecided => "Undecided",
             Self::TooManyGrants => "TooManyGrants",
             Self::UserTooLarge => "UserTooLarge",
             Self::Duplicate => "Duplicate",

@@ -20,6 +20,7 @@ pub mod references;
 pub mod resume;
 pub mod session;
 pub mod single_use;
+pub mod start;
 pub mod status;
 pub mod target;
 pub mod target_state;

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use novasphere_crd::{ConsoleInput, ConsoleSession, SessionTargetKind, VmAccess, VncWorkspace};
 use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
 
-use super::session::is_started;
+use super::{session::is_started, start::StartCheck};
 use crate::{time::creation_order, vm_access};
 
 /// The objects that a session refers to, as the watch caches have them. What was not found is `None`.
@@ -25,6 +25,9 @@ pub struct References {
     /// How many other sessions of the target [are ahead](is_queued_ahead_of). It is used for sessions alone that have not started,
     /// so for others it need not be counted.
     pub sessions_ahead: usize,
+    /// Those that hold a place beside a session that [nobody was let into yet](super::start::awaits_entry). It is used for such a session
+    /// alone.
+    pub start: StartCheck,
 }
 
 /// The name of the machine whose console a session opens, in the session's namespace. `vm_access` is its target, when it has
@@ -47,13 +50,19 @@ pub fn target_input(vm_access: Option<&VmAccess>, vnc_workspace: Option<&VncWork
     of_vm.or_else(of_desktop).unwrap_or_default()
 }
 
+/// Whether both name the same target.
+#[must_use]
+pub fn is_of_one_target(other: &ConsoleSession, session: &ConsoleSession) -> bool {
+    other.namespace() == session.namespace() && other.spec.target_ref == session.spec.target_ref
+}
+
 /// Whether `other` counts against `maxConcurrentSessions` before `session` does: it has started, or it waits to start as well and
 /// is older. A session whose spec was refused does not count, and one that only views does not count before one with control, so that
 /// those who may only look cannot keep out those who work. `input` is that of [`target_input`].
 #[must_use]
 pub fn is_queued_ahead_of(other: &ConsoleSession, session: &ConsoleSession, input: ConsoleInput) -> bool {
     let is_same = other.metadata.uid == session.metadata.uid;
-    if is_same || other.namespace() != session.namespace() || other.spec.target_ref != session.spec.target_ref {
+    if is_same || !is_of_one_target(other, session) {
         return false;
     }
     let is_leaving = other.metadata.deletion_timestamp.is_some() || other.spec.revoked;
@@ -74,7 +83,7 @@ pub fn is_queued_ahead_of(other: &ConsoleSession, session: &ConsoleSession, inpu
 }
 
 /// Whether the viewers of a session may view and not control, as it was granted or else as it asks.
-fn only_views(session: &ConsoleSession, of_target: ConsoleInput) -> bool {
+pub(super) fn only_views(session: &ConsoleSession, of_target: ConsoleInput) -> bool {
     let granted = session.status.as_ref().and_then(|status| status.policy.as_ref());
     let input = granted.map(|policy| policy.input).or(session.spec.input);
     input.unwrap_or(of_target) == ConsoleInput::ViewOnly

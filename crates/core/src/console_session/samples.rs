@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     endpoints::Endpoints,
     references::References,
+    start::StartCheck,
     status::{Observed, Outcome, status},
     validate::validate,
 };
@@ -95,6 +96,7 @@ pub(super) fn references(console: &Value) -> References {
         virtual_machine_instance: Some(Arc::new(instance("Running"))),
         kubevirt: true,
         sessions_ahead: 0,
+        start: StartCheck::Unseen,
     }
 }
 

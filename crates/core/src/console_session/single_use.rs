@@ -27,6 +27,15 @@ pub fn is_single_use(session: &ConsoleSession) -> bool {
         .is_some_and(|value| value == MADE_FOR_CONSOLE)
 }
 
+/// Sessions for connections of one user to one target, those that are over and not deleted yet included.
+pub const SESSIONS_PER_USER_LIMIT: usize = 32;
+
+/// Whether the session was made for one connection of this user.
+#[must_use]
+pub fn is_made_for(session: &ConsoleSession, user: &str) -> bool {
+    is_single_use(session) && matches!(session.spec.users.as_slice(), [only] if only == user)
+}
+
 /// Until when the controller leaves the session alone, because the aggregated API starts it and connects with one write.
 #[must_use]
 pub fn start_deadline(session: &ConsoleSession, now: Timestamp) -> Option<Timestamp> {

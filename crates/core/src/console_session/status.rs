@@ -132,6 +132,9 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
                 Some(observed.endpoints.session(&valid.policy)).filter(|some| *some != SessionEndpoints::default());
         }
     }
+    if let Err(SessionError::TooManySessions { .. }) = observed.validated {
+        status = without_start(status);
+    }
     let refusal = observed.validated.err().filter(|error| error.is_terminal());
     status.phase = Some(match refusal {
         _ if is_ready => SessionPhase::Ready,
@@ -142,6 +145,18 @@ fn open(observed: &Observed<'_>, mut status: ConsoleSessionStatus) -> ConsoleSes
     let stalled = refusal.map(|error| NewCondition::new_true(STALLED, error.reason(), error.to_string()));
     let findings = [ready, target(observed), closed].into_iter().chain(stalled).collect();
     written(observed.session, with_viewer_count(status), findings, observed.now)
+}
+
+/// Others were started first, and nobody was let into this one: it waits like one that was not started.
+fn without_start(status: ConsoleSessionStatus) -> ConsoleSessionStatus {
+    ConsoleSessionStatus {
+        started_at: None,
+        expires_at: None,
+        target_uid: None,
+        policy: None,
+        endpoints: None,
+        ..status
+    }
 }
 
 /// The policy of a session that started then, with a duration that ends at the absolute end.

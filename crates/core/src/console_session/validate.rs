@@ -7,6 +7,7 @@ use super::{
     reason::{ReadyReason, TargetReason},
     references::References,
     session::granted_policy,
+    start::{StartVerdict, awaits_entry},
     target::{self, Console, ResolvedTarget, Target},
 };
 
@@ -19,6 +20,8 @@ pub struct ValidatedSession {
     pub target: Target,
     /// Whether more viewers are asked for than the console carries: `KubeVirt` carries one.
     pub wants_more_viewers: bool,
+    /// How many sessions of the target may run at once.
+    pub session_limit: u16,
 }
 
 /// Why a session cannot open its console.
@@ -149,6 +152,7 @@ pub fn validate(session: &ConsoleSession, references: &References) -> Result<Val
     let found = target::resolve(session, references)?;
     let granted = granted_policy(session);
     let is_granted = granted.is_some();
+    let session_limit = found.policy.max_concurrent_sessions;
     let mut policy = if let Some(granted) = granted {
         let uid = session.status.as_ref().and_then(|status| status.target_uid.as_deref());
         if uid != Some(found.uid.as_str()) {
@@ -156,11 +160,12 @@ pub fn validate(session: &ConsoleSession, references: &References) -> Result<Val
         }
         check_machine_has(&found, Some(granted.protocol))?;
         check(&found.policy, found.protocols, &granted)?;
+        check_start(session, session_limit, references)?;
         granted
     } else {
         check_machine_has(&found, spec.protocol)?;
         let policy = narrow(&found.policy, found.protocols, spec)?;
-        check_session_limit(found.policy.max_concurrent_sessions, references)?;
+        check_session_limit(session_limit, references)?;
         policy
     };
     let target = found.target(session, references, policy.protocol)?;
@@ -173,6 +178,7 @@ pub fn validate(session: &ConsoleSession, references: &References) -> Result<Val
         policy,
         target,
         wants_more_viewers,
+        session_limit,
     })
 }
 
@@ -214,6 +220,14 @@ fn check_session_limit(limit: u16, references: &References) -> Result<(), Sessio
         Ok(())
     } else {
         Err(SessionError::TooManySessions { limit, open })
+    }
+}
+
+/// Refuses a session that was started together with others for which there is no room, before anybody is let in.
+fn check_start(session: &ConsoleSession, limit: u16, references: &References) -> Result<(), SessionError> {
+    match references.start.verdict(usize::from(limit)) {
+        StartVerdict::Full { open } if awaits_entry(session) => Err(SessionError::TooManySessions { limit, open }),
+        StartVerdict::Full { .. } | StartVerdict::Begins | StartVerdict::Undecided => Ok(()),
     }
 }
 

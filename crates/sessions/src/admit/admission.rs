@@ -6,16 +6,13 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use novasphere_core::console_session::{
-    access::{ConsoleRight, console_right},
     close::close_reason,
     connection::NewConnection,
     desktop,
     grant::{IssueError, NewGrant},
     policy::SessionPolicy,
-    references::{References, machine_name},
+    references::References,
     resume::withdraw,
-    session::is_started,
-    single_use::is_single_use,
     status::{Observed, status},
     target_state::TargetState,
     validate::{ValidatedSession, validate},
@@ -28,7 +25,7 @@ use novasphere_dataplane::{
     registry::{Protocol, SessionId, Transport},
 };
 use novasphere_runtime::{
-    access::{FRESH_TTL, UserInfo, missing_right},
+    access::UserInfo,
     optimistic::{Decide, UpdateError},
 };
 use novasphere_wire::{
@@ -41,6 +38,7 @@ use tracing::Instrument;
 use crate::{
     active::ActiveStream,
     admit::{
+        authorized::{AuthorizedViewer, check_running},
         claim::{Displaced, PlaceClaim},
         entry::{
             Credential, EntryRequest, check_policy, close_of_error, nothing_kept, refuse, rules, target_name, unknown,
@@ -48,13 +46,10 @@ use crate::{
         },
         grant::GrantDecision,
         resume::own_place,
+        start::{PendingStart, starts},
     },
     enforce::end_reason,
-    locate::{
-        LocatedTarget,
-        desktops::{asleep, unavailable_reason},
-        instance_ref,
-    },
+    locate::{LocatedTarget, desktops::asleep},
     plane::SessionPlane,
     view::{OpenStream, session_id},
     write::{Departure, StatusDecision},
@@ -67,6 +62,8 @@ pub struct SessionAdmission(pub(super) Arc<SessionPlane>);
 /// A viewer who was authorized and may enter, once the claim is written.
 struct PendingEntry {
     live: ActiveStream,
+    /// Its session begins with it, if it may.
+    start: Option<PendingStart>,
     rules: Rules,
     policy: SessionPolicy,
     found: LocatedTarget,
@@ -142,7 +139,7 @@ impl SessionAdmission {
         self.0.view.insert_own_write(session.clone());
         self.0
             .writer
-            .update(&session_id(session), &mut GrantDecision(grant))
+            .update(&session_id(session), &mut GrantDecision { admission: self, grant })
             .await
     }
 
@@ -190,7 +187,12 @@ impl SessionAdmission {
             }
         });
         match (written, outcome) {
-            (Ok(session), Some(ClaimOutcome::Enter(entry))) => Ok(self.admitted(id, &session, *entry)),
+            (Ok(session), Some(ClaimOutcome::Enter(entry))) => {
+                if let Some(start) = entry.start {
+                    self.begin(&session, &entry.live, start).await?;
+                }
+                Ok(self.admitted(id, &session, *entry))
+            }
             (Ok(session), Some(ClaimOutcome::Withdraw(place))) => Err(self.withdrawn(&session, &place, &request)),
             (Ok(_), None) => Err(refuse(EndReason::Internal, "a claim without an entry")),
             (Err(refusal), _) => Err(refusal),
@@ -226,26 +228,10 @@ impl SessionAdmission {
     ) -> Result<(PendingEntry, ConsoleSessionStatus), StreamEnd> {
         let references = self.0.target_reader.references(session).await?;
         let (valid, before) = self.effective_status(session, &references, &request.credential, now)?;
-        let policy = &valid.policy;
-        check_policy(policy, request)?;
-        if !valid.target.state.admits_viewers() {
-            return Err(match &references.vnc_workspace {
-                Some(workspace) => unavailable_reason(workspace),
-                None => refuse(EndReason::TargetNotRunning, "the machine does not run"),
-            });
-        }
-        let namespace = &session_id(session).namespace;
-        let has_control = self.rights(&valid, &user, namespace).await?;
-        if policy.protocol == ConsoleProtocol::Ssh && !has_control {
-            let control = console_right(
-                valid.target.kind,
-                policy.protocol,
-                namespace,
-                &valid.target.name,
-                ConsoleRight::Control,
-            );
-            return Err(refuse(EndReason::InputNotAllowed, missing_right(&user.name, &control)));
-        }
+        check_policy(&valid.policy, request)?;
+        self.check_room(session, valid.session_limit).await?;
+        check_running(&valid, &references)?;
+        let has_control = self.rights(&valid, &user, &session_id(session).namespace).await?;
         let workspace = references.vnc_workspace.as_deref();
         let may_wake = has_control || workspace.is_some_and(desktop::wakes_on_view);
         if valid.target.state == TargetState::Asleep && !may_wake {
@@ -260,7 +246,7 @@ impl SessionAdmission {
             before: &before,
             request,
             connection: &connection,
-            policy,
+            policy: &valid.policy,
             displaced,
             window: self.0.times.resume_window,
             now,
@@ -268,28 +254,19 @@ impl SessionAdmission {
         let claimed = claim.claimed()?;
         let after = claimed.status;
         let expires = after.expires_at.as_ref().map_or(now, |expires| expires.0);
+        let viewer = AuthorizedViewer {
+            session,
+            request,
+            references: &references,
+            valid: &valid,
+            user,
+            has_control,
+            now,
+        };
         let entry = PendingEntry {
-            live: ActiveStream {
-                session: session_id(session),
-                connection,
-                user,
-                kind: valid.target.kind,
-                target: valid.target.name.clone(),
-                target_uid: valid.target.uid.clone(),
-                token: match &request.credential {
-                    Credential::Token(token) => Some(*token),
-                    Credential::Resume { .. } | Credential::User(_) => None,
-                },
-                place: claimed.place,
-                console: valid.target.console.clone(),
-                machine: machine_name(session, references.vm_access.as_deref()),
-                protocol: policy.protocol,
-                has_control,
-                opened_at: now,
-                expires,
-                run: references.virtual_machine_instance.as_deref().and_then(instance_ref),
-            },
-            rules: rules(policy, has_control),
+            live: viewer.stream(connection, claimed.place, expires),
+            start: starts(session, &request.credential).then(|| PendingStart::of(&valid, &references)),
+            rules: rules(&valid.policy, has_control),
             policy: valid.policy,
             found,
             displaced: claimed.displaced,
@@ -306,8 +283,7 @@ impl SessionAdmission {
         credential: &Credential,
         now: Timestamp,
     ) -> Result<(ValidatedSession, ConsoleSessionStatus), StreamEnd> {
-        let is_to_be_started =
-            matches!(credential, Credential::User(_)) && is_single_use(session) && !is_started(session);
+        let is_to_be_started = starts(session, credential);
         if let Some(reason) = close_reason(session, references, now).filter(|_| !is_to_be_started) {
             return Err(match (reason, credential) {
                 (CloseReason::Expired, Credential::Token(_)) => unknown("the session's time is over"),
@@ -330,27 +306,6 @@ impl SessionAdmission {
         };
         let valid = validated.map_err(|error| refuse(close_of_error(&error), error.to_string()))?;
         Ok((valid, status))
-    }
-
-    /// Whether the user may control the console; an error when they may not even view it.
-    async fn rights(&self, valid: &ValidatedSession, user: &UserInfo, namespace: &str) -> Result<bool, StreamEnd> {
-        let target = &valid.target;
-        let right = |right| console_right(target.kind, valid.policy.protocol, namespace, &target.name, right);
-        let allows = async |attributes| {
-            let allowed = self.0.access.allows(user, attributes, FRESH_TTL).await;
-            allowed.map_err(|error| refuse(EndReason::Unavailable, error.to_string()))
-        };
-        let view_right = right(ConsoleRight::View);
-        if !allows(&view_right).await? {
-            return Err(refuse(
-                EndReason::AccessWithdrawn,
-                missing_right(&user.name, &view_right),
-            ));
-        }
-        if valid.policy.input == ConsoleInput::ViewOnly {
-            return Ok(false);
-        }
-        allows(&right(ConsoleRight::Control)).await
     }
 
     /// The viewers who have to go first: KubeVirt carries one stream of each kind per machine, and does not say no to a
@@ -429,6 +384,7 @@ impl SessionAdmission {
     fn admitted(&self, id: &SessionId, session: &ConsoleSession, entry: PendingEntry) -> Admitted {
         let PendingEntry {
             live,
+            start: _,
             rules,
             policy,
             found,

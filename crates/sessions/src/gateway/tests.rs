@@ -4,6 +4,7 @@ mod claims;
 mod desktops;
 mod ends;
 mod late;
+mod limits;
 mod refused;
 mod resume;
 mod targets;
