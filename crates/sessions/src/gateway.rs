@@ -117,16 +117,7 @@ impl SessionGateway {
         let holder = lease::identity(&options.instance)?;
         let client = client::Builder::new(options.kube_config.clone())?.build()?;
         let console_client = client::Builder::new(options.kube_config)?.without_retries().build()?;
-        let apis = OptionalApis::watch(
-            client.clone(),
-            OPTIONAL_APIS,
-            options.runtime_metrics.clone(),
-            options.shutdown.clone(),
-        )
-        .await
-        .map_err(|error| StartError::Discovery(Box::new(error)))?;
-        let view = SessionView::new(SessionCaches::new(), apis);
-        view.caches().show(&options.runtime_metrics);
+        let view = view_of_cluster(&client, &options.runtime_metrics, &options.shutdown).await?;
         let watches = Watches {
             client: client.clone(),
             namespace: options.watch_namespace,
@@ -156,20 +147,8 @@ impl SessionGateway {
         );
         let enforcer = Enforcer::new(Arc::clone(&plane));
         let lease = GatewayLease::new(&applier, &options.namespace, &holder);
-        let follow = readiness::follow(options.ready.clone(), plane.view.clone(), watches.guard.denied.clone());
-        tasks.spawn("readiness of sessions", follow);
-        let changed = enforcer.clone();
-        watches.spawn(tasks, move |change| changed.changed(&change));
-        tasks.spawn("usage writer", UsageWriter::new(Arc::clone(&plane)).run());
-        tasks.spawn("enforcer", enforcer.clone().watch_rights());
-        tasks.spawn("gateway lease", lease.clone().keep());
-        let observers: Vec<Box<dyn Observer>> = vec![
-            Box::new(audit),
-            Box::new(options.metrics),
-            Box::new(plane.reporter.clone()),
-            // Last: it may end the stream at once.
-            Box::new(enforcer),
-        ];
+        follow(&plane, &watches, &enforcer, &lease, options.ready.clone(), tasks);
+        let observers = observers(audit, options.metrics, &plane, enforcer);
         let admission = SessionAdmission::new(Arc::clone(&plane));
         let registry = plane.registry.clone();
         let this = Self {
@@ -300,6 +279,53 @@ impl SessionGateway {
         self.plane.audit.stop();
         self.lease.release().await;
     }
+}
+
+/// The caches, not filled yet, and which optional APIs the cluster serves.
+async fn view_of_cluster(
+    client: &Client,
+    metrics: &RuntimeMetrics,
+    shutdown: &Shutdown,
+) -> Result<SessionView, StartError> {
+    let apis = OptionalApis::watch(client.clone(), OPTIONAL_APIS, metrics.clone(), shutdown.clone())
+        .await
+        .map_err(|error| StartError::Discovery(Box::new(error)))?;
+    let view = SessionView::new(SessionCaches::new(), apis);
+    view.caches().show(metrics);
+    Ok(view)
+}
+
+/// Starts what follows the cluster and the streams as tasks of `tasks`.
+fn follow(
+    plane: &Arc<SessionPlane>,
+    watches: &Watches,
+    enforcer: &Enforcer,
+    lease: &GatewayLease,
+    ready: GateHandle,
+    tasks: &mut Tasks,
+) {
+    let readiness = readiness::follow(ready, plane.view.clone(), watches.guard.denied.clone());
+    tasks.spawn("readiness of sessions", readiness);
+    let changed = enforcer.clone();
+    watches.spawn(tasks, move |change| changed.changed(&change));
+    tasks.spawn("usage writer", UsageWriter::new(Arc::clone(plane)).run());
+    tasks.spawn("enforcer", enforcer.clone().watch_rights());
+    tasks.spawn("gateway lease", lease.clone().keep());
+}
+
+fn observers(
+    audit: AuditLog,
+    metrics: StreamMetrics,
+    plane: &SessionPlane,
+    enforcer: Enforcer,
+) -> Vec<Box<dyn Observer>> {
+    vec![
+        Box::new(audit),
+        Box::new(metrics),
+        Box::new(plane.reporter.clone()),
+        // Last: it may end the stream at once.
+        Box::new(enforcer),
+    ]
 }
 
 #[cfg(test)]
