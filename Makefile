@@ -19,6 +19,8 @@ DOCKER ?= docker
 DEV_CLUSTER ?= --kubevirt
 # Busy loops beside `test-e2e`.
 LOAD ?= 0
+# The version of Kubernetes that `test-kubernetes` takes: not the default of the test bed (docs/versions.md).
+KUBERNETES ?= 1.37
 # Seconds for each target of `fuzz`.
 FUZZ_TIME ?= 60
 
@@ -209,7 +211,7 @@ test: build test-bed test-go test-storage test-manifests test-unit test-bench ##
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-sbom test-monitoring test-autobahn test-dev test-deploy test-demo test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-monitoring test-autobahn test-dev test-deploy test-demo test-kubernetes test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -221,6 +223,11 @@ test-unit: console-page ## Run the tests that need no cluster
 .PHONY: test-e2e
 test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> chooses; LOAD=4: beside four busy loops)
 	@$(STEP) "cluster tests" hack/with-load $(LOAD) $(CLUSTER_TESTS) -- $(T)
+
+.PHONY: test-kubernetes
+test-kubernetes: build ## Run the tests on clusters of the other version of Kubernetes that is supported, KUBERNETES
+	@$(STEP) "test bed $(KUBERNETES)" env NOVACLUSTER_KUBERNETES=$(KUBERNETES) $(NOVACLUSTER) build
+	@$(STEP) "cluster tests $(KUBERNETES)" env NOVACLUSTER_KUBERNETES=$(KUBERNETES) $(CLUSTER_TESTS)
 
 .PHONY: test-go
 test-go: packages ## Run the tests of the test bed that need no cluster

@@ -20,6 +20,7 @@ mod reference;
 mod roles;
 mod samples;
 mod source_map;
+mod tested_versions;
 mod type_names;
 mod versions;
 mod write_door;
@@ -105,6 +106,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             source_map::missing_folders(&root)?,
             named_tests::missing(&root)?,
             versions::differing(&root)?,
+            tested_versions::unsaid(&root)?,
         ]
         .concat(),
         Task::CompareRenders { helm, kustomize } => compare_renders::differences(helm, kustomize)?,

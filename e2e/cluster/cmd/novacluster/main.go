@@ -61,10 +61,11 @@ kube-scheduler on loopback. With --node, as root, it adds containerd, kubelet,
 kube-proxy, DNS and storage in namespaces of their own, with --kubevirt KubeVirt.
 
 Environment:
-  NOVACLUSTER_NAME    cluster to work on when --name is not given (default "default")
-  NOVACLUSTER_HOME    folder of all clusters (default ~/.local/state/novacluster)
-  NOVASPHERE_CACHE    folder of what was built (default ~/.cache/novasphere)
-  NOVACLUSTER_SOURCE  folder e2e/cluster of the repository (default: found)`,
+  NOVACLUSTER_NAME        cluster to work on when --name is not given (default "default")
+  NOVACLUSTER_HOME        folder of all clusters (default ~/.local/state/novacluster)
+  NOVACLUSTER_KUBERNETES  version of Kubernetes, such as 1.37; that of a cluster that runs stays (docs/versions.md)
+  NOVACLUSTER_SOURCE      folder e2e/cluster of the repository (default: found)
+  NOVASPHERE_CACHE        folder of what was built (default ~/.cache/novasphere)`,
 		SilenceUsage: true, SilenceErrors: true,
 		// Flags before "kubectl" and "helm" are ours, those after it are theirs.
 		TraverseChildren: true,

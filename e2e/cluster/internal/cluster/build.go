@@ -30,21 +30,6 @@ type programs struct {
 	networkPolicy string
 }
 
-// KubernetesVersion is what components/kube/go.mod requires.
-const KubernetesVersion = "1.35.4"
-
-// Kube builds the programs of Kubernetes.
-func Kube(ctx context.Context, b *host.Builder) (string, error) {
-	const server, client = "k8s.io/component-base/version.", "k8s.io/client-go/pkg/version."
-	numbers := strings.Split(KubernetesVersion, ".")
-	return b.Go(ctx, host.GoBuild{
-		Name: "kube", Dir: "components/kube", Out: "kube",
-		Links: append(AllProgramsOfKube(), "kubectl"),
-		Ldflags: fmt.Sprintf("-X %[1]sgitVersion=v%[3]s -X %[1]sgitMajor=%[4]s -X %[1]sgitMinor=%[5]s -X %[2]sgitVersion=v%[3]s",
-			server, client, KubernetesVersion, numbers[0], numbers[1]),
-	})
-}
-
 // AllProgramsOfKube are the parts that the one program of Kubernetes holds.
 func AllProgramsOfKube() []string {
 	return []string{etcd, apiserver, controllerManager, scheduler, kubelet, kubeProxy, localStorage}
