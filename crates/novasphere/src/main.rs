@@ -147,6 +147,7 @@ async fn run(arguments: Arguments, configuration: Configuration, process: Proces
         process,
         running: JoinSet::new(),
     };
+    roles.follow_kubernetes_version(&mut tasks)?;
     let gateway = match roles.gateway(&mut tasks).await? {
         Start::Ready(gateway) => Some(gateway),
         Start::NotNeeded => None,

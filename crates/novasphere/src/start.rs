@@ -6,7 +6,7 @@ use anyhow::Context;
 use kube::Config;
 use novasphere::{Configuration, GatewaySettings, Role, RoleSelection, follow_gateways};
 use novasphere_dataplane::audit::output::{AuditFile, AuditSocket};
-use novasphere_runtime::{client, health::ReadinessGate, shutdown::Shutdown, tasks::Tasks};
+use novasphere_runtime::{client, health::ReadinessGate, kubernetes_version, shutdown::Shutdown, tasks::Tasks};
 use novasphere_sessions::{ServingOptions, SessionGateway, SessionGatewayOptions, StartError};
 use tokio::task::JoinSet;
 
@@ -35,6 +35,20 @@ pub(crate) enum Start {
 }
 
 impl Roles {
+    /// Says in the log and in `/readyz` when the cluster is too old.
+    ///
+    /// # Errors
+    ///
+    /// When the connection to the cluster cannot be configured.
+    pub(crate) fn follow_kubernetes_version(&self, tasks: &mut Tasks) -> anyhow::Result<()> {
+        let client = client::Builder::new(self.kube_config.clone())?.build()?;
+        let gate = self.process.health.gate(ReadinessGate::KubernetesVersion);
+        // The task opens it as well, but may begin later.
+        gate.ready();
+        tasks.spawn("version of Kubernetes", kubernetes_version::follow(client, gate));
+        Ok(())
+    }
+
     /// Starts what carries streams, when a role of this process does.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ pub enum ReadinessGate {
     ApiListener,
     /// It is known by which certificate kube-apiserver is recognised.
     FrontProxy,
+    /// Never closed: says in `/readyz` when the cluster is too old.
+    KubernetesVersion,
 }
 
 impl ReadinessGate {
@@ -173,6 +175,7 @@ mod tests {
             ReadinessGate::ConsoleListeners,
             ReadinessGate::ApiListener,
             ReadinessGate::FrontProxy,
+            ReadinessGate::KubernetesVersion,
         ]
         .map(ReadinessGate::name);
         assert_eq!(
@@ -182,7 +185,8 @@ mod tests {
                 "sessions",
                 "console-listeners",
                 "api-listener",
-                "front-proxy"
+                "front-proxy",
+                "kubernetes-version"
             ]
         );
     }

@@ -4,7 +4,7 @@
 //! [`config`]), logs ([`telemetry`]), health and metrics ([`health`], [`admin`], [`metrics`]), background
 //! tasks that have names ([`tasks`]), a server with certificate, limits and a slow end ([`serve`]), an end ([`shutdown`]), a client whose
 //! writes need leadership ([`client`], [`lease`]), writes that happen only when something changes ([`apply`]), APIs that may
-//! come and go ([`optional_api`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
+//! come and go ([`optional_api`]), a look at the cluster's version ([`kubernetes_version`]), watches that survive a bad object ([`watch`]), caches that know this process's own writes
 //! ([`cache`], [`read_your_writes`]), what waits to be reconciled or is remembered of each object ([`queue`], [`backoff`],
 //! [`per_object`]), certificates ([`tls`], [`ca`]),
 //! room for many connections ([`open_files`]), shares of what is waited in ([`shares`]), what people see of it all ([`events`]), how a role's permissions are
@@ -22,6 +22,7 @@ pub mod config;
 pub mod events;
 pub mod health;
 pub mod keyed_lock;
+pub mod kubernetes_version;
 pub mod lease;
 pub mod metrics;
 pub mod namespaced;
