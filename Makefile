@@ -36,8 +36,8 @@ CARGO_SHEAR := $(call tool,cargo-shear)
 HADOLINT := $(call tool,hadolint)
 KOSOKU := $(call tool,kosoku)
 SYFT := $(call tool,syft)
-# Out of Debian's package, without a version of ours.
-PROMTOOL := $(NOVASPHERE_CACHE)/tools/promtool/promtool
+# Out of Debian's package, without a version of ours; the server lies beside it.
+PROMTOOL := $(NOVASPHERE_CACHE)/tools/prometheus/promtool
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
@@ -52,7 +52,7 @@ LOCKED := $(if $(CI),--locked,)
 # compiled once; with --package they would be compiled again. The tests find what
 # `rust` has built.
 CLUSTER_TESTS := env NOVASPHERE=$(CURDIR)/target/debug/novasphere NOVASPHERE_PROBE=$(CURDIR)/target/debug/novasphere-probe \
-  NOVACLUSTER=$(CURDIR)/$(NOVACLUSTER) cargo test $(LOCKED) --workspace --test e2e
+  NOVACLUSTER=$(CURDIR)/$(NOVACLUSTER) PROMETHEUS_DIR=$(dir $(PROMTOOL)) cargo test $(LOCKED) --workspace --test e2e
 
 ##@ General
 
@@ -194,7 +194,7 @@ verify-links: rust ## Check the links of the documents
 	@$(STEP) "links" $(XTASK) links
 
 $(PROMTOOL): | packages
-	@$(STEP) "install $(@F)" hack/install-promtool $(@D)
+	@$(STEP) "install prometheus" hack/install-prometheus $(@D)
 
 .PHONY: audit
 audit: $(CARGO_DENY) ## Look for known vulnerabilities (needs the advisory database from the internet)
@@ -206,7 +206,7 @@ $(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_SHEAR) $(HADOLINT) $(KOSOKU) $(SYFT): | pack
 ##@ Test
 
 .PHONY: test
-test: build test-bed test-go test-storage test-manifests test-unit test-bench ## Run all tests that this machine can carry
+test: build test-bed $(PROMTOOL) test-go test-storage test-manifests test-unit test-bench ## Run all tests that this machine can carry
 	@# Last, because its last lines say what this machine could not run.
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
@@ -221,11 +221,11 @@ test-unit: console-page ## Run the tests that need no cluster
 	@$(STEP) "tests of crates" cargo test $(LOCKED) --workspace --exclude novasphere-e2e --test '*'
 
 .PHONY: test-e2e
-test-e2e: build test-bed ## Run the tests on clusters (T=<part of a name> chooses; LOAD=4: beside four busy loops)
+test-e2e: build test-bed $(PROMTOOL) ## Run the tests on clusters (T=<part of a name> chooses; LOAD=4: beside four busy loops)
 	@$(STEP) "cluster tests" hack/with-load $(LOAD) $(CLUSTER_TESTS) -- $(T)
 
 .PHONY: test-kubernetes
-test-kubernetes: build ## Run the tests on clusters of the other version of Kubernetes that is supported, KUBERNETES
+test-kubernetes: build $(PROMTOOL) ## Run the tests on clusters of the other version of Kubernetes that is supported, KUBERNETES
 	@$(STEP) "test bed $(KUBERNETES)" env NOVACLUSTER_KUBERNETES=$(KUBERNETES) $(NOVACLUSTER) build
 	@$(STEP) "cluster tests $(KUBERNETES)" env NOVACLUSTER_KUBERNETES=$(KUBERNETES) $(CLUSTER_TESTS)
 

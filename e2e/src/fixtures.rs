@@ -34,6 +34,7 @@ pub mod network;
 pub mod paths;
 pub mod pod;
 pub mod program;
+pub mod prometheus;
 pub mod rfb;
 pub mod rights;
 pub mod secrecy;

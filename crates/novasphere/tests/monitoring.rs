@@ -9,9 +9,12 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// What alerts use of other programs, and from where.
-const FOREIGN: [&str; 1] = [
+const FOREIGN: [&str; 3] = [
     // kube-apiserver's own.
     "aggregator_unavailable_apiservice",
+    // The kubelet's own.
+    "kubelet_volume_stats_capacity_bytes",
+    "kubelet_volume_stats_used_bytes",
 ];
 
 fn repository() -> PathBuf {
@@ -36,7 +39,7 @@ fn named(text: &str) -> BTreeSet<String> {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     text.split(|letter| !is_part(letter))
         .filter(|word| {
-            ["novasphere_", "http_request_", "aggregator_"]
+            ["novasphere_", "http_request_", "aggregator_", "kubelet_"]
                 .iter()
                 .any(|start| word.starts_with(start))
         })

@@ -6,6 +6,7 @@ mod aggregated;
 mod api;
 mod console;
 mod controller;
+mod monitoring;
 mod vm_access;
 mod workspace;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         workspace::failures::cases(),
         workspace::killed::cases(),
         workspace::image::cases(),
+        monitoring::queries::cases(),
         vm_access::bad_input::cases(),
         console::disruption::cases(),
         console::kubevirt::cases(),

@@ -1,0 +1,3 @@
+//! What people see of an installed novasphere in Prometheus and Grafana.
+
+pub(crate) mod queries;
