@@ -211,7 +211,7 @@ test: build test-bed $(PROMTOOL) test-go test-storage test-manifests test-unit t
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-sbom test-monitoring test-autobahn test-dev test-deploy test-demo test-kubernetes test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-monitoring test-autobahn test-dev test-deploy test-demo test-first-steps test-kubernetes test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -277,10 +277,14 @@ test-deploy: build ## Test `deploy` and `undeploy` on a cluster with a node
 	@$(STEP) "make deploy, undeploy" hack/test-deploy localhost/novasphere:$(VERSION)
 
 .PHONY: test-demo
-test-demo: packages ## Run the demo and the commands of docs/first-steps.md, and take its cluster down
-	@$(STEP) "demo" hack/demo $(VERSION)
-	@$(STEP) "first steps" hack/test-first-steps
-	@$(NOVACLUSTER) --name demo down
+test-demo: packages ## Run the commands of README.md, which begin and end the demo, and those of docs/first-steps.md on its cluster
+	@$(STEP) "demo" hack/test-readme begin
+	@$(STEP) "first steps" hack/test-first-steps demo
+	@$(STEP) "end of the demo" hack/test-readme end
+
+.PHONY: test-first-steps
+test-first-steps: build test-bed ## Run the commands of docs/first-steps.md as on a cluster of one's own
+	@$(STEP) "first steps, own" hack/test-first-steps own
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Throw random bytes at every parser of foreign bytes, FUZZ_TIME seconds each

@@ -10,6 +10,7 @@ mod function_lengths;
 mod headings;
 mod helm;
 mod imports;
+mod index;
 mod kustomize;
 mod links;
 mod metric_labels;
@@ -21,6 +22,7 @@ mod roles;
 mod samples;
 mod source_map;
 mod tested_versions;
+mod translations;
 mod type_names;
 mod versions;
 mod write_door;
@@ -54,8 +56,8 @@ enum Task {
         #[arg(long, env = "HELM")]
         helm: Option<PathBuf>,
     },
-    /// Check that relative links of Markdown files name files and their headings, that the source map is complete, that tests that are named exist, and that
-    /// versions agree
+    /// Check that relative links of Markdown files name files and their headings, that source map and index are complete, that tests that are named exist,
+    /// that versions agree, and that translations have the same commands and links
     Links,
     /// Check that no crate imports what the map of crates forbids, that type names are unique, that labels of metrics are known, that writes are
     /// counted, and that functions fit a screen
@@ -107,6 +109,8 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             named_tests::missing(&root)?,
             versions::differing(&root)?,
             tested_versions::unsaid(&root)?,
+            translations::differing(&root)?,
+            index::unlisted(&root)?,
         ]
         .concat(),
         Task::CompareRenders { helm, kustomize } => compare_renders::differences(helm, kustomize)?,
