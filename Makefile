@@ -39,6 +39,8 @@ KOSOKU := $(call tool,kosoku)
 SYFT := $(call tool,syft)
 # Out of Debian's package, without a version of ours; the server lies beside it.
 PROMTOOL := $(NOVASPHERE_CACHE)/tools/prometheus/promtool
+# By its Go module.
+ACTIONLINT := $(NOVASPHERE_CACHE)/tools/actionlint-$(shell sed -n 's/^.*rhysd\/actionlint v\([^ ]*\).*/\1/p' hack/actionlint/go.mod)/actionlint
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
@@ -147,7 +149,7 @@ container-engine: ## Check that the container engine DOCKER is there
 ##@ Check
 
 .PHONY: verify
-verify: verify-makefile verify-format verify-lint verify-doc verify-generated verify-dependencies verify-images verify-go verify-structure verify-links ## Check format, lints, generated files, dependencies, documentation
+verify: verify-makefile verify-format verify-lint verify-doc verify-generated verify-dependencies verify-images verify-go verify-structure verify-links verify-workflows ## Check format, lints, generated files, dependencies, documentation
 
 .PHONY: verify-makefile
 verify-makefile: ## Check that `make help` lists every target
@@ -193,6 +195,15 @@ verify-structure: rust ## Check which crate imports which, and that type names a
 .PHONY: verify-links
 verify-links: rust ## Check the links of the documents
 	@$(STEP) "links" $(XTASK) links
+
+.PHONY: verify-workflows
+verify-workflows: rust $(ACTIONLINT) ## Lint the files for CI services, and check that what they call exists
+	@$(STEP) "actionlint" $(ACTIONLINT) -shellcheck= -pyflakes= $(wildcard .github/workflows/*.yaml)
+	@$(STEP) "workflows" $(XTASK) workflows
+
+$(ACTIONLINT): | packages
+	@$(STEP) "go build actionlint" env CGO_ENABLED=0 GOWORK=off go build -C hack/actionlint -trimpath -buildvcs=false -o $(abspath $@) \
+	  github.com/rhysd/actionlint/cmd/actionlint
 
 $(PROMTOOL): | packages
 	@$(STEP) "install prometheus" hack/install-prometheus $(@D)

@@ -26,6 +26,7 @@ mod translations;
 mod type_names;
 mod versions;
 mod write_door;
+mod workflows;
 mod yaml;
 
 use std::{
@@ -62,6 +63,8 @@ enum Task {
     /// Check that no crate imports what the map of crates forbids, that type names are unique, that labels of metrics are known, that writes are
     /// counted, and that functions fit a screen
     Structure,
+    /// Check that the files for CI services call targets and scripts that exist, and that the one for GitLab has known keywords
+    Workflows,
     /// Compare the objects of the chart with those of config/
     ///
     /// Both files hold YAML documents, as `helm template` and `kubectl kustomize` print them.
@@ -113,6 +116,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             index::unlisted(&root)?,
         ]
         .concat(),
+        Task::Workflows => workflows::wrong(&root)?,
         Task::CompareRenders { helm, kustomize } => compare_renders::differences(helm, kustomize)?,
     };
     for complaint in &complaints {
