@@ -223,7 +223,7 @@ test: build test-bed $(PROMTOOL) test-go test-storage test-manifests test-unit t
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-sbom test-monitoring test-autobahn test-dev test-deploy test-demo test-first-steps test-kubernetes test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-monitoring test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -297,6 +297,11 @@ test-demo: packages ## Run the commands of README.md, which begin and end the de
 .PHONY: test-first-steps
 test-first-steps: build test-bed ## Run the commands of docs/first-steps.md as on a cluster of one's own
 	@$(STEP) "first steps, own" hack/test-first-steps own
+
+.PHONY: test-helm4
+test-helm4: build test-bed ## Test the chart, and the commands of docs/first-steps.md, with Helm 4
+	@$(STEP) "helm 4" env NOVACLUSTER_HELM=4 hack/test-manifests
+	@$(STEP) "first steps, helm 4" env NOVACLUSTER_HELM=4 hack/test-first-steps own
 
 .PHONY: coverage
 coverage: console-page $(CARGO_LLVM_COV) ## Measure which lines the tests run that need no cluster; the pure crates have a bound

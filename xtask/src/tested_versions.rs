@@ -7,7 +7,7 @@ use anyhow::Context;
 const PAGE: &str = "docs/versions.md";
 
 /// A first cell of the table, the file that has the version, and the word before it there.
-const PARTS: [(&str, &str, &str); 9] = [
+const PARTS: [(&str, &str, &str); 10] = [
     (
         "Kubernetes",
         "e2e/cluster/components/kube/go.mod",
@@ -19,6 +19,7 @@ const PARTS: [(&str, &str, &str); 9] = [
         "k8s.io/kubernetes v",
     ),
     ("Helm", "e2e/cluster/components/helm/go.mod", "helm.sh/helm/v3 v"),
+    ("Helm", "e2e/cluster/components/helm4/go.mod", "helm.sh/helm/v4 v"),
     (
         "KubeVirt",
         "e2e/cluster/components/kubevirt/go.mod",

@@ -62,6 +62,7 @@ kube-proxy, DNS and storage in namespaces of their own, with --kubevirt KubeVirt
 
 Environment:
   NOVACLUSTER_NAME        cluster to work on when --name is not given (default "default")
+  NOVACLUSTER_HELM        major version of Helm, 3 (default) or 4
   NOVACLUSTER_HOME        folder of all clusters (default ~/.local/state/novacluster)
   NOVACLUSTER_KUBERNETES  version of Kubernetes, such as 1.37; that of a cluster that runs stays (docs/versions.md)
   NOVACLUSTER_SOURCE      folder e2e/cluster of the repository (default: found)

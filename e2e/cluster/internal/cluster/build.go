@@ -35,13 +35,6 @@ func AllProgramsOfKube() []string {
 	return []string{etcd, apiserver, controllerManager, scheduler, kubelet, kubeProxy, localStorage}
 }
 
-// Helm builds helm.
-func Helm(ctx context.Context, b *host.Builder) (string, error) {
-	return b.Go(ctx, host.GoBuild{
-		Name: "helm", Dir: "components/helm", Out: "helm", Packages: []string{"helm.sh/helm/v3/cmd/helm"},
-	})
-}
-
 // CSI builds the test bed's driver and the programs that Kubernetes puts beside
 // a driver.
 func CSI(ctx context.Context, b *host.Builder) (string, error) {
