@@ -39,7 +39,13 @@ What the program refuses when it starts and no schema says: settings that belong
 {{- if gt (int $defaults) 1 -}}
 {{- fail "config.gateways: two have default: true; a route that names none goes to one alone" -}}
 {{- end -}}
-{{- range $range := dig "console" "trustedProxies" list $config -}}
+{{- $proxies := dig "console" "trustedProxies" list $config -}}
+{{- range $listener := list "http" "vnc" -}}
+{{- if and (dig "console" $listener "proxyProtocol" false $config) (empty $proxies) -}}
+{{- fail (printf "config.console.%s.proxyProtocol: no proxy is named that sends the header; name those that do in config.console.trustedProxies" $listener) -}}
+{{- end -}}
+{{- end -}}
+{{- range $range := $proxies -}}
 {{- include "novasphere.checkRange" (dict "setting" "config.console.trustedProxies" "range" $range) -}}
 {{- end -}}
 {{- end -}}

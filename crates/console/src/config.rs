@@ -7,7 +7,7 @@ use std::{
 
 use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_crd::{Cidr, Duration};
-use novasphere_dataplane::limits::Limits;
+use novasphere_dataplane::{limits::Limits, registry::Transport};
 use novasphere_runtime::config::SOCKET_ADDRESS_PATTERN;
 use novasphere_wire::websocket::opening::{NotAnOrigin, Origins};
 use schemars::JsonSchema;
@@ -32,8 +32,9 @@ pub struct ConsoleConfig {
     /// Limits on those who are not authenticated yet.
     pub limits: LimitsConfig,
 
-    /// Addresses of gateways and load balancers that are believed when they say in `X-Forwarded-For` where a client connects
-    /// from, in CIDR notation; they are also not limited as one client. Name no range of Pods that others may have. Default: none. At most 64.
+    /// Addresses of gateways and load balancers that are believed when they say in `X-Forwarded-For`, or by the PROXY protocol where
+    /// `proxyProtocol` is set, where a client connects from, in CIDR notation; they are also not limited as one client. Name no range of Pods
+    /// that others may have. Default: none. At most 64.
     #[schemars(length(max = 64))]
     pub trusted_proxies: Vec<Cidr>,
 
@@ -75,6 +76,11 @@ pub struct HttpConfig {
     /// can read. Tokens pass here. Default `false`.
     pub plain: bool,
 
+    /// Whether connections from `console.trustedProxies` begin with a header of the PROXY protocol, version 1 or 2, before TLS. From there it
+    /// is required, because a receiver may not guess; from other addresses it is refused. For a gateway or load balancer that passes TCP on;
+    /// one that speaks HTTP sends `X-Forwarded-For`. Default `false`.
+    pub proxy_protocol: bool,
+
     /// Origins of the pages that may open consoles, such as `https://portal.example.org`, beside that of
     /// `endpoints.publicUrl`. At most 64.
     #[schemars(length(max = 64), inner(regex(pattern = ORIGIN_PATTERN)))]
@@ -95,6 +101,9 @@ pub struct VncConfig {
     /// Where to listen. Default `0.0.0.0:5900`.
     #[schemars(with = "String", extend("pattern" = SOCKET_ADDRESS_PATTERN))]
     pub address: SocketAddr,
+
+    /// The same as `console.http.proxyProtocol`, for this port. Default `false`.
+    pub proxy_protocol: bool,
 }
 
 /// A certificate from files, such as those of a Secret that cert-manager keeps. Both or none; without them the process gets
@@ -138,6 +147,7 @@ impl Default for HttpConfig {
         Self {
             address: SocketAddr::from(([0, 0, 0, 0], 8443)),
             plain: false,
+            proxy_protocol: false,
             allowed_origins: Vec::new(),
             embedders: Vec::new(),
         }
@@ -149,6 +159,7 @@ impl Default for VncConfig {
         Self {
             enabled: true,
             address: SocketAddr::from(([0, 0, 0, 0], 5900)),
+            proxy_protocol: false,
         }
     }
 }
@@ -180,8 +191,23 @@ impl ConsoleConfig {
             half_open_per_address: count(self.limits.half_open_per_address),
             handshake: self.limits.handshake_timeout.get(),
             trusted_proxies: self.trusted_proxies.iter().map(|range| range.get()).collect(),
+            proxy_protocol: self.proxy_protocol().map(|(_, transport)| transport).collect(),
             ..Limits::default()
         }
+    }
+
+    /// The ways in on which proxies send a header of the PROXY protocol, each with its setting.
+    fn proxy_protocol(&self) -> impl Iterator<Item = (&'static str, Transport)> {
+        [
+            (
+                self.http.proxy_protocol,
+                "console.http.proxyProtocol",
+                Transport::WebSocket,
+            ),
+            (self.vnc.proxy_protocol, "console.vnc.proxyProtocol", Transport::Rfb),
+        ]
+        .into_iter()
+        .filter_map(|(is_set, setting, transport)| is_set.then_some((setting, transport)))
     }
 
     /// Whether the process can start with it.
@@ -196,6 +222,13 @@ impl ConsoleConfig {
         embedders.map_err(|error| format!("console.http.embedders: {error}"))?;
         if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
             return Err("console.tls: certificateFile and keyFile belong together; set both or none".to_owned());
+        }
+        if let Some((setting, _)) = self.proxy_protocol().next()
+            && self.trusted_proxies.is_empty()
+        {
+            return Err(format!(
+                "{setting}: no proxy is named that sends the header; name those that do in console.trustedProxies"
+            ));
         }
         Ok(())
     }
@@ -238,6 +271,23 @@ mod tests {
     #[test]
     fn the_default_limits_are_those_of_the_library() {
         assert_eq!(ConsoleConfig::default().limits(), Limits::default());
+    }
+
+    #[test]
+    fn headers_of_proxies_are_read_where_it_is_set_and_proxies_are_named() {
+        let mut config = ConsoleConfig::default();
+        assert!(config.limits().proxy_protocol.is_empty());
+        config.vnc.proxy_protocol = true;
+        let error = config.check(&Endpoints::default()).unwrap_err();
+        assert!(
+            error.starts_with("console.vnc.proxyProtocol: no proxy is named"),
+            "{error}"
+        );
+        config.trusted_proxies.push("192.0.2.10/32".parse().unwrap());
+        assert_eq!(config.check(&Endpoints::default()), Ok(()));
+        assert_eq!(config.limits().proxy_protocol, [Transport::Rfb]);
+        config.http.proxy_protocol = true;
+        assert_eq!(config.limits().proxy_protocol, [Transport::WebSocket, Transport::Rfb]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-pub(crate) use self::failure::EntryFailure;
+pub(crate) use self::failure::{EntryFailure, PROXY_HEADER_REASON};
 use crate::{
     admission::{Admission, AdmissionRequest, Admitted, HttpAnswer, Observer, ResumeRequest, TokenSubject},
     limits::{ConnectionLimiter, HalfOpen, LimitReached},

@@ -6,9 +6,12 @@ use ipnet::IpNet;
 use novasphere_runtime::serve::{Place, PlaceLimit, PlaceLimits, Places};
 use tokio::time::Instant;
 
+use crate::registry::Transport;
+
 /// Limits before authentication.
 ///
-/// Bytes need no setting: the RFB handshake reads at most 795 bytes and TLS bounds its own messages.
+/// Bytes need no setting: the RFB handshake reads at most 795 bytes, a header of the PROXY protocol at most
+/// [`HEADER_BYTES_LIMIT`](novasphere_wire::proxy_protocol::HEADER_BYTES_LIMIT), and TLS bounds its own messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections that are not authenticated yet, over all. One more takes the place of the oldest from the address that has most.
@@ -27,6 +30,8 @@ pub struct Limits {
     /// Addresses of gateways through which many clients come. They are believed when they say in `X-Forwarded-For` where a
     /// client connects from. Default: none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Ways in on which connections from `trusted_proxies` begin with a header of the PROXY protocol, and others do not. Default: none.
+    pub proxy_protocol: Vec<Transport>,
 }
 
 impl Limits {
@@ -36,6 +41,12 @@ impl Limits {
         self.trusted_proxies
             .iter()
             .any(|net| net.contains(&address.to_canonical()))
+    }
+
+    /// Whether a connection from this address has to begin with a header of the PROXY protocol.
+    #[must_use]
+    pub fn wants_proxy_header(&self, address: IpAddr, transport: Transport) -> bool {
+        self.proxy_protocol.contains(&transport) && self.is_trusted_proxy(address)
     }
 }
 
@@ -48,6 +59,7 @@ impl Default for Limits {
             login: Duration::from_mins(2),
             http_head: 16 * 1024,
             trusted_proxies: Vec::new(),
+            proxy_protocol: Vec::new(),
         }
     }
 }
@@ -150,6 +162,11 @@ impl HalfOpen {
         async move { cut.await.into() }
     }
 
+    /// Counts the connection for the client that a proxy has named.
+    pub(crate) fn pass_to(&mut self, client: IpAddr) {
+        self.place.pass_to(client);
+    }
+
     /// Does `work` for the connection, unless a newcomer gets its place first.
     pub(crate) async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Result<T, LimitReached> {
         Ok(self.place.unless_cut(work).await?)
@@ -191,5 +208,19 @@ mod tests {
             Some(LimitReached::HalfOpenPerAddress)
         );
         assert_eq!(cut_for(limits(9, 1), &[proxy, proxy, proxy]), None);
+    }
+
+    #[test]
+    fn a_header_is_wanted_from_named_proxies_on_named_ways_in_alone() {
+        let limits = Limits {
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            proxy_protocol: vec![Transport::Rfb],
+            ..Limits::default()
+        };
+        let wants = |address: &str, transport| limits.wants_proxy_header(address.parse().unwrap(), transport);
+        assert!(wants("10.1.2.3", Transport::Rfb) && wants("::ffff:10.1.2.3", Transport::Rfb));
+        assert!(!wants("10.1.2.3", Transport::WebSocket));
+        assert!(!wants("192.0.2.1", Transport::Rfb));
+        assert!(!Limits::default().wants_proxy_header("10.1.2.3".parse().unwrap(), Transport::Rfb));
     }
 }

@@ -1,15 +1,16 @@
 //! The listeners: RFB over TCP, WebSocket, and the target's state for pages.
 
 mod http;
+mod identify;
 mod resume_cookie;
 pub mod rfb_tcp;
 pub mod target;
 pub mod websocket;
 
-use std::{io, net::IpAddr};
+use std::net::IpAddr;
 
 use novasphere_runtime::serve;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::{admission::Admission, gateway::Gateway, limits::HalfOpen, peer::prepare, registry::Transport, workers};
 
@@ -20,7 +21,7 @@ async fn accept<A: Admission, F>(
     gateway: &Gateway<A>,
     transport: Transport,
     stop: impl Future<Output = ()>,
-    mut connection: impl FnMut(Accepted, IpAddr, HalfOpen) -> F,
+    mut connection: impl FnMut(Accepted, HalfOpen) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -30,14 +31,14 @@ async fn accept<A: Admission, F>(
             Ok(accepted) => accepted,
             Err(error) => return tracing::debug!(%error, "a connection broke at once"),
         };
-        let (half_open, client) = (limiter.begin(place), peer.ip().to_canonical());
+        let (half_open, peer) = (limiter.begin(place), peer.ip().to_canonical());
         let cut = half_open.cut();
-        let served = connection(Accepted(stream), client, half_open);
+        let served = connection(Accepted { stream, peer }, half_open);
         let gateway = gateway.clone();
         workers::spawn(async move {
             tokio::select! {
                 biased;
-                limit = cut => gateway.dropped(client, transport, limit),
+                limit = cut => gateway.dropped(peer, transport, limit),
                 () = served => {}
             }
         });
@@ -45,12 +46,9 @@ async fn accept<A: Admission, F>(
     .await;
 }
 
-/// A connection that belongs to no thread yet.
-struct Accepted(std::net::TcpStream);
-
-impl Accepted {
-    /// Gives it to the thread that this is called on.
-    fn here(self) -> io::Result<TcpStream> {
-        TcpStream::from_std(self.0)
-    }
+/// A connection that belongs to no thread yet, and of which it is not known whose it is.
+struct Accepted {
+    stream: std::net::TcpStream,
+    /// The other end, which may be a proxy.
+    peer: IpAddr,
 }

@@ -5,6 +5,7 @@
 
 pub mod close;
 pub mod front_proxy;
+pub mod proxy_protocol;
 pub mod resume;
 pub mod rfb;
 pub mod rules;

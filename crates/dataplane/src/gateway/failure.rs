@@ -4,6 +4,7 @@ use std::{io, net::IpAddr};
 
 use novasphere_wire::{
     close::{EndReason, StreamEnd},
+    proxy_protocol::ProxyHeaderError,
     rfb::server::HandshakeError,
 };
 
@@ -11,6 +12,9 @@ use crate::{
     admission::{Admitted, ConnectionSlot, EntryRejected, TokenSubject},
     registry::Transport,
 };
+
+/// How metrics count connections without the header of the PROXY protocol that they need, or with one that they may not have.
+pub(crate) const PROXY_HEADER_REASON: &str = "ProxyHeader";
 
 /// Why a viewer gets no stream, and who they are as far as it is known.
 pub(crate) struct EntryFailure {
@@ -122,7 +126,17 @@ impl From<io::Error> for EntryFailure {
 
 impl From<HandshakeError> for EntryFailure {
     fn from(error: HandshakeError) -> Self {
-        Self::new(error.close(), error.to_string())
+        let failure = Self::new(error.close(), error.to_string());
+        match error {
+            HandshakeError::ProxyHeader => failure.counted_as(PROXY_HEADER_REASON),
+            _ => failure,
+        }
+    }
+}
+
+impl From<ProxyHeaderError> for EntryFailure {
+    fn from(error: ProxyHeaderError) -> Self {
+        Self::new(EndReason::ProtocolError, error.to_string()).counted_as(PROXY_HEADER_REASON)
     }
 }
 

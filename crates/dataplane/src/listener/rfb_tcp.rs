@@ -17,6 +17,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+use super::Accepted;
 use crate::{
     admission::{Admission, AdmissionRequest, Admitted},
     gateway::{
@@ -44,30 +45,23 @@ pub async fn serve<A: Admission>(
     tls.send_tls13_tickets = 0;
     tls.alpn_protocols.clear();
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    super::accept(listener, &gateway, Transport::Rfb, stop, |stream, client, half_open| {
+    super::accept(listener, &gateway, Transport::Rfb, stop, |accepted, half_open| {
         let (gateway, acceptor) = (gateway.clone(), acceptor.clone());
-        async move {
-            match stream.here() {
-                Ok(stream) => connection(&gateway, stream, &acceptor, client, half_open).await,
-                Err(error) => gateway.refused(
-                    EntryFailure::new(EndReason::Unavailable, error.to_string()),
-                    client,
-                    Transport::Rfb,
-                ),
-            }
-        }
+        async move { connection(&gateway, accepted, &acceptor, half_open).await }
     })
     .await;
 }
 
 async fn connection<A: Admission>(
     gateway: &Gateway<A>,
-    stream: TcpStream,
+    accepted: Accepted,
     acceptor: &TlsAcceptor,
-    client: IpAddr,
-    half_open: HalfOpen,
+    mut half_open: HalfOpen,
 ) {
     gateway.began(Transport::Rfb);
+    let Some((stream, client)) = accepted.identify(gateway, Transport::Rfb, &mut half_open).await else {
+        return;
+    };
     let until = half_open.until();
     // Boxed, so that the stream's task does not keep room for its opening.
     let admitted = Box::pin(open(gateway, stream, acceptor, client, until)).await;

@@ -94,22 +94,22 @@ pub async fn serve_with_page<A: Admission>(
         &gateway,
         Transport::WebSocket,
         stop,
-        |stream, peer, half_open| {
-            let connection = Connection {
-                gateway: gateway.clone(),
-                origins: Arc::clone(&origins),
-                page: page.clone(),
-                peer,
-                until: half_open.until(),
-                half_open: Some(half_open),
-                extra: Duration::ZERO,
-            };
+        |accepted, mut half_open| {
+            let (gateway, origins, page) = (gateway.clone(), Arc::clone(&origins), page.clone());
             let acceptor = acceptor.clone();
             async move {
-                match stream.here() {
-                    Ok(stream) => connection.start(stream, acceptor).await,
-                    Err(error) => connection.refuse(peer, EntryFailure::new(EndReason::Unavailable, error.to_string())),
-                }
+                let identified = accepted.identify(&gateway, Transport::WebSocket, &mut half_open).await;
+                let Some((stream, peer)) = identified else { return };
+                let connection = Connection {
+                    gateway,
+                    origins,
+                    page,
+                    peer,
+                    until: half_open.until(),
+                    half_open: Some(half_open),
+                    extra: Duration::ZERO,
+                };
+                connection.start(stream, acceptor).await;
             }
         },
     )
@@ -152,7 +152,7 @@ struct Connection<A> {
     gateway: Gateway<A>,
     origins: Arc<Origins>,
     page: Option<Arc<dyn PageSource>>,
-    /// The other end, which may be a proxy.
+    /// The other end as far as it is known before a request, which may be a proxy.
     peer: IpAddr,
     /// When its stream has to be open.
     until: Instant,

@@ -15,6 +15,7 @@ mod kubevirt;
 mod limits;
 mod memory;
 mod page_resume;
+mod proxy_protocol;
 mod restart;
 mod rfb_tcp;
 mod setup;

@@ -31,7 +31,11 @@ impl Browser {
         Self::connect_over(TcpStream::connect(to).await.unwrap(), path, headers).await
     }
 
-    async fn connect_over(stream: TcpStream, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, Error> {
+    pub(crate) async fn connect_over(
+        stream: TcpStream,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Error> {
         let to = stream.peer_addr().unwrap();
         let mut request = format!("ws://{to}{path}").into_client_request().unwrap();
         for (name, value) in headers {

@@ -223,6 +223,27 @@ impl Place {
             done = work => Ok(done),
         }
     }
+
+    /// Counts the connection for another address than the one that it was made from: a proxy has said whose it is. At the limit of that
+    /// address its oldest connection is cut.
+    pub fn pass_to(&mut self, address: IpAddr) {
+        let limits = &self.places.limits;
+        let is_shared = limits.is_shared(address.to_canonical());
+        let address = network(address);
+        if address == self.address {
+            return;
+        }
+        let mut taken = self.places.taken.lock();
+        // One that is cut has no place to pass on.
+        let Some(signal) = taken.change(self.address, |places| places.remove(&self.number)) else {
+            return;
+        };
+        if !is_shared && taken.of(address) >= limits.per_address.max(1) {
+            taken.cut_oldest(address, PlaceLimit::PerAddress);
+        }
+        taken.change(address, |places| places.insert(self.number, signal));
+        self.address = address;
+    }
 }
 
 impl Drop for Place {
@@ -351,6 +372,49 @@ mod tests {
         let other = places.enter(PROBE);
         assert_eq!((held(&clients), is_cut(&other)), (7, false));
         assert_eq!(clients.first().unwrap().cut().now_or_never(), Some(PlaceLimit::Total));
+    }
+
+    #[test]
+    fn a_connection_through_a_proxy_counts_for_the_client() {
+        let places = Places::new(PlaceLimits {
+            total: 8,
+            per_address: 2,
+            shared_addresses: vec!["10.0.0.0/8".parse().unwrap()],
+        });
+        let proxy = address("10.1.2.3");
+        let through = |client: IpAddr| {
+            let mut place = places.enter(proxy);
+            place.pass_to(client);
+            place
+        };
+        let direct = places.enter(OTHER);
+        let flood: Vec<Place> = (0..4).map(|_| through(OTHER)).collect();
+        assert!(is_cut(&direct), "its address is at its limit, whichever way it comes");
+        assert_eq!((held(&flood), places.taken()), (2, 2));
+        assert_eq!(
+            flood.first().unwrap().cut().now_or_never(),
+            Some(PlaceLimit::PerAddress)
+        );
+        let other = through(PROBE);
+        assert!(!is_cut(&other));
+        // Another proxy is no client.
+        let chained: Vec<Place> = (0..4).map(|_| through(address("10.4.5.6"))).collect();
+        assert_eq!((held(&chained), places.taken()), (4, 7));
+        drop((direct, flood, other, chained));
+        let taken = places.0.taken.lock();
+        assert_eq!((taken.total, taken.by_address.len(), taken.ranks.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_passes_no_place_on() {
+        let places = places(1, 1);
+        let mut first = places.enter(OTHER);
+        let second = places.enter(OTHER);
+        first.pass_to(PROBE);
+        assert!(is_cut(&first) && !is_cut(&second));
+        assert_eq!(places.taken(), 1);
+        drop(first);
+        assert_eq!(places.taken(), 1);
     }
 
     #[tokio::test(start_paused = true)]

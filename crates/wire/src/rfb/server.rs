@@ -10,7 +10,10 @@ use super::{
     },
     version::{self, NotRfb, Version},
 };
-use crate::close::EndReason;
+use crate::{
+    close::EndReason,
+    proxy_protocol::{UNEXPECTED_HEADER, begins_with_header},
+};
 
 /// What is offered to the viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,9 @@ pub enum HandshakeError {
     /// The first bytes are not RFB.
     #[error(transparent)]
     NotRfb(#[from] NotRfb),
+    /// The first bytes are a proxy's, from where none is expected.
+    #[error("{UNEXPECTED_HEADER}")]
+    ProxyHeader,
     /// RFB 3.3 cannot choose `VeNCrypt`.
     #[error("the viewer speaks RFB 3.3, which knows no encryption; use one that speaks 3.7 or later")]
     VersionTooOld,
@@ -170,7 +176,13 @@ impl ServerHandshake {
     }
 
     fn version(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<Progress, HandshakeError> {
-        self.version = Version::parse(input)?;
+        self.version = Version::parse(input).map_err(|error| {
+            if begins_with_header(input) {
+                HandshakeError::ProxyHeader
+            } else {
+                error.into()
+            }
+        })?;
         match (self.offer, self.version) {
             (Offer::X509Plain, Version::V3_3) => {
                 let error = HandshakeError::VersionTooOld;

@@ -132,6 +132,19 @@ fn too_long_credentials_are_refused_unread_and_without_a_hint() {
 }
 
 #[test]
+fn a_proxy_that_nobody_expects_is_told_of() {
+    for (viewer, error) in [
+        (b"\r\n\r\n\0\r\nQUIT\n", HandshakeError::ProxyHeader),
+        (b"PROXY TCP4 1", HandshakeError::ProxyHeader),
+        (b"GET / HTTP/1", HandshakeError::NotRfb(NotRfb)),
+    ] {
+        let (_, _, told) = play(Offer::X509Plain, viewer);
+        assert_eq!(told, Some(error));
+        assert_eq!(error.close(), EndReason::ProtocolError);
+    }
+}
+
+#[test]
 fn a_refusal_says_why_where_the_viewer_listens() {
     let mut output = Vec::new();
     let mut handshake = ServerHandshake::start(Offer::None, &mut output);
