@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use crate::{
     charts, crds,
     files::{Files, is_marked, read, walk},
-    helm::Helm,
+    helm::{Helm, OWN_ROUTES},
     imports, kustomize, program, rbac, reference, roles, samples,
 };
 
@@ -36,7 +36,12 @@ pub(crate) fn all(root: &Path, helm: &Helm) -> anyhow::Result<BTreeMap<PathBuf, 
     ]
     .concat();
     // The last, because Helm renders templates that are among the others.
-    files.extend(kustomize::files(&helm.template(root, &files)?)?);
+    let mut rendered = kustomize::files(&helm.template(root, &files)?)?;
+    for routes in OWN_ROUTES {
+        let text = helm.template_routes(root, &files, routes)?;
+        rendered.extend(kustomize::routes(routes.folder, &text)?);
+    }
+    files.extend(rendered);
     let mut all = BTreeMap::new();
     for (path, content) in files {
         if all.insert(path.clone(), content).is_some() {

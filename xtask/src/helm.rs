@@ -22,6 +22,55 @@ const KUBE_VERSION: &str = "1.33.0";
 
 const NOVACLUSTER: &str = "target/novacluster";
 
+/// The host of routes that people change to their own.
+const EXAMPLE_HOST: &str = "vms.example.com";
+
+/// The routes of one kind of gateway to novasphere itself.
+pub(crate) struct OwnRoutes {
+    /// Below `config/gateway`.
+    pub(crate) folder: &'static str,
+    /// The value of the chart's `routes.gateway`.
+    gateway: &'static str,
+    /// What the product needs.
+    settings: &'static str,
+    templates: &'static [&'static str],
+}
+
+const PLAIN: &str = "config.console.http.plain=true";
+const SERVICE: &str = "templates/gateway/service.yaml";
+
+/// Those of all products.
+pub(crate) const OWN_ROUTES: &[OwnRoutes] = &[
+    OwnRoutes {
+        folder: "traefik",
+        gateway: "traefik",
+        settings: "config.console.http.plain=false",
+        templates: &[SERVICE, "templates/gateway/traefik.yaml"],
+    },
+    OwnRoutes {
+        folder: "kong",
+        gateway: "kong",
+        settings: PLAIN,
+        templates: &[
+            SERVICE,
+            "templates/gateway/kong.yaml",
+            "templates/gateway/kong-vnc.yaml",
+        ],
+    },
+    OwnRoutes {
+        folder: "gateway-api",
+        gateway: "gatewayApi",
+        settings: "config.console.http.plain=true,routes.gatewayApi.gateway=novasphere",
+        templates: &[SERVICE, "templates/gateway/gateway-api.yaml"],
+    },
+    OwnRoutes {
+        folder: "nginx",
+        gateway: "nginx",
+        settings: PLAIN,
+        templates: &[SERVICE, "templates/gateway/nginx.yaml"],
+    },
+];
+
 /// The program `helm`.
 pub(crate) struct Helm(PathBuf);
 
@@ -41,9 +90,25 @@ impl Helm {
         Ok(Self(Path::new(folder.trim()).join("helm")))
     }
 
-    /// The chart with default values and all optional parts but the CRDs, as `generated` will make it: what is in the
-    /// working tree may be older.
+    /// The chart with default values and all optional parts but the CRDs and the routes of a gateway, as `generated` will make it: what is in
+    /// the working tree may be older.
     pub(crate) fn template(&self, root: &Path, generated: &Files) -> anyhow::Result<String> {
+        const SETTINGS: &str =
+            "crds.install=false,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true";
+        self.render(root, generated, &["--set", SETTINGS])
+    }
+
+    /// The routes of a gateway to novasphere itself, for a host of the documentation.
+    pub(crate) fn template_routes(&self, root: &Path, generated: &Files, routes: &OwnRoutes) -> anyhow::Result<String> {
+        let settings = format!("routes.gateway={},routes.host={EXAMPLE_HOST}", routes.gateway);
+        let mut arguments = vec!["--set", settings.as_str(), "--set", routes.settings];
+        for template in routes.templates.iter().copied() {
+            arguments.extend(["--show-only", template]);
+        }
+        self.render(root, generated, &arguments)
+    }
+
+    fn render(&self, root: &Path, generated: &Files, arguments: &[&str]) -> anyhow::Result<String> {
         let folder = tempfile::tempdir().context("make a folder for the chart")?;
         let chart = folder.path().join("chart");
         for path in files::walk(&root.join(CHART))? {
@@ -62,10 +127,7 @@ impl Helm {
             .args(["template", RELEASE])
             .arg(&chart)
             .args(["--namespace", NAMESPACE, "--kube-version", KUBE_VERSION])
-            .args([
-                "--set",
-                "crds.install=false,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true",
-            ]);
+            .args(arguments);
         // Settings and plug-ins of the user change nothing.
         for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(home, folder.path().join(home));

@@ -3,6 +3,7 @@ What the program refuses when it starts and no schema says: settings that belong
 `Configuration::check` is the other side, and hack/bad-values has examples.
 */}}
 {{- define "novasphere.checks" -}}
+{{- include "novasphere.routes.checks" . -}}
 {{- $config := .Values.config -}}
 {{- range $section := list "console" "apiserver" -}}
 {{- $tls := dig $section "tls" dict $config -}}
