@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         aggregated::limits::cases(),
         aggregated::user::cases(),
         vm_access::traefik::cases(),
+        console::proxy_protocol::cases(),
         workspace::storage::cases(),
         workspace::node::cases(),
         workspace::network::cases(),

@@ -6,6 +6,7 @@ pub(crate) mod guest;
 pub(crate) mod kubevirt;
 pub(crate) mod page;
 pub(crate) mod page_keys;
+pub(crate) mod proxy_protocol;
 pub(crate) mod repeated;
 pub(crate) mod resume;
 pub(crate) mod resume_page;
