@@ -17,6 +17,8 @@ KUBECTL ?= kubectl
 DOCKER ?= docker
 # What `dev` starts: "" (control plane), --node or --kubevirt.
 DEV_CLUSTER ?= --kubevirt
+# The host for browsers in the routes that `deploy-gateway-...` installs.
+GATEWAY_HOST ?= vms.example.com
 # Busy loops beside `test-e2e`.
 LOAD ?= 0
 # The version of Kubernetes that `test-kubernetes` takes: not the default of the test bed (docs/versions.md).
@@ -41,6 +43,8 @@ SYFT := $(call tool,syft)
 PROMTOOL := $(NOVASPHERE_CACHE)/tools/prometheus/promtool
 # By its Go module.
 ACTIONLINT := $(NOVASPHERE_CACHE)/tools/actionlint-$(shell sed -n 's/^.*rhysd\/actionlint v\([^ ]*\).*/\1/p' hack/actionlint/go.mod)/actionlint
+# Out of Debian's package, too.
+NGINX := $(NOVASPHERE_CACHE)/tools/nginx/nginx
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
@@ -205,6 +209,9 @@ $(ACTIONLINT): | packages
 	@$(STEP) "go build actionlint" env CGO_ENABLED=0 GOWORK=off go build -C hack/actionlint -trimpath -buildvcs=false -o $(abspath $@) \
 	  github.com/rhysd/actionlint/cmd/actionlint
 
+$(NGINX): | packages
+	@$(STEP) "install $(@F)" hack/install-nginx $(@D)
+
 $(PROMTOOL): | packages
 	@$(STEP) "install prometheus" hack/install-prometheus $(@D)
 
@@ -223,7 +230,7 @@ test: build test-bed $(PROMTOOL) test-go test-storage test-manifests test-unit t
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-sbom test-monitoring test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-monitoring test-nginx test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -279,6 +286,10 @@ test-sbom: build $(SYFT) ## Test `sbom` with the program and its image
 .PHONY: test-monitoring
 test-monitoring: $(PROMTOOL) ## Test the alerts with promtool, and the queries of the dashboard
 	@$(STEP) "alerts, dashboard" hack/test-monitoring $(PROMTOOL)
+
+.PHONY: test-nginx
+test-nginx: $(NGINX) ## Have `nginx -t` read config/gateway/nginx/nginx.conf
+	@$(STEP) "nginx" hack/test-nginx $(NGINX)
 
 .PHONY: test-dev
 test-dev: packages ## Test `dev` on a control plane
@@ -345,6 +356,22 @@ undeploy: ## Remove the roles of novasphere and their rights; definitions and ob
 	$(KUBECTL) delete --ignore-not-found -k config/network-policy
 	@# The optional part; a cluster need not know a ServiceMonitor.
 	$(KUBECTL) delete --ignore-not-found -k config/prometheus || true
+
+.PHONY: deploy-gateway-traefik
+deploy-gateway-traefik: ## Install the routes of your Traefik to novasphere at GATEWAY_HOST, and the controller's rights for routes of it
+	hack/gateway-routes traefik '$(GATEWAY_HOST)' "$(KUBECTL)"
+
+.PHONY: undeploy-gateway-traefik
+undeploy-gateway-traefik: ## Remove the routes of your Traefik to novasphere, and those rights
+	hack/gateway-routes --remove traefik '$(GATEWAY_HOST)' "$(KUBECTL)"
+
+.PHONY: deploy-gateway-kong
+deploy-gateway-kong: ## Install the routes of your Kong to novasphere at GATEWAY_HOST, and the controller's rights for routes of it
+	hack/gateway-routes kong '$(GATEWAY_HOST)' "$(KUBECTL)"
+
+.PHONY: undeploy-gateway-kong
+undeploy-gateway-kong: ## Remove the routes of your Kong to novasphere, and those rights
+	hack/gateway-routes --remove kong '$(GATEWAY_HOST)' "$(KUBECTL)"
 
 ##@ Clean
 

@@ -66,7 +66,8 @@ impl Admission for AddressNotes {
 async fn through_traefik() -> Result<()> {
     let cluster = Cluster::with_novasphere()?;
     traefik::start(cluster).await?;
-    Box::pin(with_namespace(cluster, CASE, PodSecurity::Restricted, known_by_address)).await
+    let story = async |context: &Context<'_>| known_by_address(context).await;
+    Box::pin(with_namespace(cluster, CASE, PodSecurity::Restricted, story)).await
 }
 
 async fn known_by_address(context: &Context<'_>) -> Result<()> {
