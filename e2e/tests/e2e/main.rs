@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         aggregated::user::cases(),
         vm_access::traefik::cases(),
         console::proxy_protocol::cases(),
+        console::routes::cases(),
         workspace::storage::cases(),
         workspace::node::cases(),
         workspace::network::cases(),

@@ -12,6 +12,7 @@ pub(crate) mod resume;
 pub(crate) mod resume_page;
 pub(crate) mod resume_roll;
 pub(crate) mod revoke;
+pub(crate) mod routes;
 pub(crate) mod session;
 pub(crate) mod session_status;
 pub(crate) mod ssh;
