@@ -92,7 +92,7 @@ Host(`{{ .host }}`) && ({{ join " || " $matches }})
 {{- if dig "console" "http" "proxyProtocol" false $.Values.config -}}
 {{- fail "config.console.http.proxyProtocol: the gateway of routes.gateway speaks HTTP and sends X-Forwarded-For, no PROXY protocol; remove the setting" -}}
 {{- end -}}
-{{- if and (eq . "traefik") (dig "console" "tls" "certificateFile" "" $.Values.config) (eq $routes.traefik.caSecretName "novasphere-ca") -}}
+{{- if and (eq . "traefik") (not (dig "console" "http" "plain" false $.Values.config)) (dig "console" "tls" "certificateFile" "" $.Values.config) (eq $routes.traefik.caSecretName "novasphere-ca") -}}
 {{- fail "routes.traefik.caSecretName: the certificate of config.console.tls.certificateFile is not of novasphere's own authority; name a Secret that has its issuer as ca.crt, and a name that it is for in routes.traefik.serverName" -}}
 {{- end -}}
 {{- if ne . "traefik" -}}
