@@ -1,4 +1,4 @@
-//! The aggregated API as the chart installs it on a node, and what is left when it is removed.
+//! The chart on a node: from the first release to what is here, the aggregated API as it installs it, and what is left when it is removed.
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::{
@@ -24,18 +24,23 @@ use novasphere_e2e::{
 use novasphere_runtime::ca::SECRET_NAME;
 use serde_json::json;
 
+use super::upgraded;
+
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new("aggregated::installed::chart", Needs::Node, chart)]
 }
 
 async fn chart() -> Result<()> {
     let cluster = Cluster::own_node("agg-chart")?;
-    install::install(&cluster)?;
+    install::install_released(&cluster)?;
     with_namespace(
         &cluster,
         "aggregated::installed::chart",
         PodSecurity::Restricted,
         async |context| {
+            Box::pin(upgraded::there_and_back(context))
+                .await
+                .context("upgrade and rollback")?;
             answered(context, BASE, "discovery", |list| {
                 text(list, "/kind") == "APIResourceList"
             })
@@ -163,10 +168,17 @@ async fn removed(context: &Context<'_>) -> Result<()> {
         left.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
     );
     context.cluster.kubectl(&["api-resources"])?;
-    // A namespace can be deleted.
-    context.cluster.kubectl(&["create", "namespace", "after"])?;
+    nothing_is_stuck(context)
+}
+
+/// In the order of docs/install.md no namespace and no definition waits for somebody who is gone.
+fn nothing_is_stuck(context: &Context<'_>) -> Result<()> {
     context
         .cluster
-        .kubectl(&["delete", "namespace", "after", "--timeout=60s"])?;
-    Ok(())
+        .kubectl(&["delete", "namespace", NAMESPACE, "--timeout=120s"])?;
+    let definitions = novasphere_crd::crds();
+    let names: Vec<String> = definitions.iter().map(ResourceExt::name_any).collect();
+    let mut arguments = vec!["delete", "crd", "--timeout=60s"];
+    arguments.extend(names.iter().map(String::as_str));
+    context.cluster.kubectl(&arguments).map(drop)
 }
