@@ -12,7 +12,7 @@ use crate::{
     charts, crds,
     files::{Files, is_marked, read, walk},
     helm::{Helm, OWN_ROUTES},
-    imports, kustomize, program, rbac, reference, roles, samples,
+    imports, kustomize, program, rbac, reference, roles, samples, values,
 };
 
 /// Folders that hold generated files, searched for files that are left over.
@@ -33,6 +33,7 @@ pub(crate) fn all(root: &Path, helm: &Helm) -> anyhow::Result<BTreeMap<PathBuf, 
         reference::files()?,
         program::files()?,
         imports::files(root)?,
+        values::files(root)?,
     ]
     .concat();
     // The last, because Helm renders templates that are among the others.

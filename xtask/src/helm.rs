@@ -126,7 +126,8 @@ impl Helm {
         command
             .args(["template", RELEASE])
             .arg(&chart)
-            .args(["--namespace", NAMESPACE, "--kube-version", KUBE_VERSION])
+            // Tests are Helm's own.
+            .args(["--namespace", NAMESPACE, "--kube-version", KUBE_VERSION, "--skip-tests"])
             .args(arguments);
         // Settings and plug-ins of the user change nothing.
         for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {

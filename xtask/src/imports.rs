@@ -116,6 +116,12 @@ const WALLS: &[Wall] = &[
         forbidden: &[],
     },
     Wall {
+        name: "check",
+        holds: "looks at an installation",
+        ours: &["crd", "runtime", "wire", "dataplane"],
+        forbidden: &[],
+    },
+    Wall {
         name: "novasphere",
         holds: "the program",
         ours: &[
@@ -127,6 +133,7 @@ const WALLS: &[Wall] = &[
             "controller",
             "console",
             "apiserver",
+            "check",
         ],
         forbidden: &[],
     },

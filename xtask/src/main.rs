@@ -24,6 +24,7 @@ mod source_map;
 mod tested_versions;
 mod translations;
 mod type_names;
+mod values;
 mod versions;
 mod write_door;
 mod workflows;

@@ -11,6 +11,24 @@ What the program refuses when it starts and no schema says: settings that belong
 {{- fail (printf "config.%s.tls: certificateFile and keyFile belong together; set both or none" $section) -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.certManager.enabled -}}
+{{- if not .Values.certManager.issuerRef.name -}}
+{{- fail "certManager.issuerRef.name is empty; name the issuer that signs the certificates" -}}
+{{- end -}}
+{{- range $section := list "console" "apiserver" -}}
+{{- if and (dig $section "tls" "certificateFile" "" $config) (include "novasphere.role.certificate" (dict "root" $ "role" $section)) -}}
+{{- fail (printf "certManager.enabled and config.%s.tls.certificateFile name two certificates; remove one of them" $section) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.apiserver.apiService.caBundle (include "novasphere.role.certificate" (dict "root" . "role" "apiserver")) -}}
+{{- fail "certManager writes apiserver.apiService.caBundle itself; remove it, or set certManager.apiserver to false" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.console.autoscaling -}}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
+{{- fail (printf "console.autoscaling: minReplicas is %d and maxReplicas %d; write maxReplicas not below minReplicas" (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name := list "watchNamespace" "wakeTimeout" "auditLog" "metricsPerSession" "drainGrace" -}}
 {{- if and (hasKey (default dict $config.gateway) $name) (hasKey (default dict $config.console) $name) -}}
 {{- fail (printf "config.gateway.%s and config.console.%s are the same setting; remove config.console.%s, its old name" $name $name $name) -}}

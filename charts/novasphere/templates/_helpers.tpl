@@ -63,5 +63,47 @@ release of another name has.
 {{- $_ := set $console "tls" $tls -}}
 {{- $_ := set $config "console" $console -}}
 {{- end -}}
+{{- range $role := list "console" "apiserver" -}}
+{{- if include "novasphere.role.certificate" (dict "root" $ "role" $role) -}}
+{{- $section := default dict (index $config $role) -}}
+{{- $folder := include "novasphere.certificate.folder" $ -}}
+{{- $files := dict "certificateFile" (printf "%s/tls.crt" $folder) "keyFile" (printf "%s/tls.key" $folder) -}}
+{{- $_ := set $section "tls" (merge $files (default dict $section.tls)) -}}
+{{- $_ := set $config $role $section -}}
+{{- end -}}
+{{- end -}}
 {{- toJson $config -}}
+{{- end -}}
+
+{{/* Where the certificate of cert-manager is in the container of a role. */}}
+{{- define "novasphere.certificate.folder" -}}
+/etc/novasphere-certificate
+{{- end -}}
+
+{{/* The address of the console's Service in the cluster, as a URL. */}}
+{{- define "novasphere.console.url" -}}
+{{- $plain := dig "console" "http" "plain" false .Values.config -}}
+{{- $host := printf "%s.%s.svc" (include "novasphere.role.name" (dict "root" . "role" "console")) .Release.Namespace -}}
+{{ ternary "http" "https" $plain }}://{{ $host }}:{{ default (ternary 80 443 $plain) .Values.console.service.webPort }}
+{{- end -}}
+
+{{/*
+The Secret whose ca.crt signed the certificate of the console gateway; empty when nobody says which that is.
+*/}}
+{{- define "novasphere.tests.authority" -}}
+{{- if .Values.tests.authoritySecret -}}
+{{ .Values.tests.authoritySecret }}
+{{- else if .Values.certManager.enabled -}}
+{{ include "novasphere.role.certificate" (dict "root" . "role" "console") }}
+{{- else if not (dig "console" "tls" "certificateFile" "" .Values.config) -}}
+novasphere-ca
+{{- end -}}
+{{- end -}}
+
+{{/* Not empty when `helm test` has something to look at. */}}
+{{- define "novasphere.tests.run" -}}
+{{- $plain := dig "console" "http" "plain" false .Values.config -}}
+{{- if and .Values.tests.enabled .Values.console.enabled (or $plain (include "novasphere.tests.authority" .)) -}}
+true
+{{- end -}}
 {{- end -}}

@@ -46,3 +46,11 @@ system:serviceaccount:{{ .root.Release.Namespace }}:{{ include "novasphere.role.
 {{- define "novasphere.roles.isUser" -}}
 request.userInfo.username in {{ include "novasphere.roles.users" (dict "root" . "roles" (list "controller" "console" "apiserver")) }}
 {{- end -}}
+
+{{/* The Secret with the certificate that cert-manager issues for a role; empty when it issues none. */}}
+{{- define "novasphere.role.certificate" -}}
+{{- $certificates := .root.Values.certManager -}}
+{{- if and $certificates.enabled (or (eq .role "console") (and (eq .role "apiserver") $certificates.apiserver)) -}}
+{{ include "novasphere.role.name" . }}-certificate
+{{- end -}}
+{{- end -}}

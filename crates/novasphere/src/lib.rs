@@ -4,8 +4,11 @@ mod gateway;
 mod reload;
 mod role;
 
-use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use novasphere_apiserver::config::ApiserverConfig;
+use novasphere_check::CheckArguments;
 use novasphere_console::config::ConsoleConfig;
 use novasphere_controller::config::ControllerConfig;
 use novasphere_core::{
@@ -75,10 +78,47 @@ impl Configuration {
     }
 }
 
-/// The command line as clap sees it, for the generated documentation.
+/// What is asked for on the command line.
+#[derive(Debug)]
+pub enum Invocation {
+    /// To run as a part of novasphere.
+    Role(Arguments),
+    /// To look whether an installation works. Of what every role takes, it needs the way to the cluster.
+    CheckConsole(CommonArgs, CheckArguments),
+}
+
+/// The subcommand that is no role.
+const CHECK_CONSOLE: &str = "check-console";
+const CHECK_CONSOLE_ABOUT: &str =
+    "Looks whether an installation works, up to the screen of a console that it opens: what `helm test` runs";
+
+impl Invocation {
+    /// Reads a command line.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, or the text that it asks for, such as the help.
+    pub fn try_parse_from<I, T>(line: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let matches = command().try_get_matches_from(line)?;
+        let parsed = match matches.subcommand() {
+            Some((CHECK_CONSOLE, check)) => CommonArgs::from_arg_matches(&matches).and_then(|common| {
+                CheckArguments::from_arg_matches(check).map(|check| Self::CheckConsole(common, check))
+            }),
+            _ => Arguments::from_arg_matches(&matches).map(Self::Role),
+        };
+        parsed.map_err(|error| error.format(&mut command()))
+    }
+}
+
+/// The command line as clap sees it, also for the generated documentation.
 #[must_use]
 pub fn command() -> clap::Command {
-    Arguments::command()
+    let check = CheckArguments::augment_args(clap::Command::new(CHECK_CONSOLE));
+    Arguments::command().subcommand(check.about(CHECK_CONSOLE_ABOUT))
 }
 
 #[cfg(test)]
@@ -88,6 +128,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn a_check_is_no_role() {
+        let line = [
+            "novasphere",
+            "--kubeconfig",
+            "/k",
+            "check-console",
+            "--url",
+            "http://a.example.com",
+        ];
+        let Invocation::CheckConsole(common, check) = Invocation::try_parse_from(line).unwrap() else {
+            panic!("{line:?} is a role");
+        };
+        assert_eq!(common.kubeconfig.unwrap().to_str(), Some("/k"));
+        assert_eq!(check.url.host(), Some("a.example.com"));
+        Invocation::try_parse_from(["novasphere", "check-console"]).unwrap_err();
+        let role = Invocation::try_parse_from(["novasphere", "console"]).unwrap();
+        assert!(matches!(role, Invocation::Role(arguments) if arguments.role.name() == "console"));
     }
 
     #[test]

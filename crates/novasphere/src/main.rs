@@ -1,19 +1,20 @@
-//! `novasphere`: arguments to roles, nothing else.
+//! `novasphere`: arguments to roles or to a check, nothing else.
 
 mod start;
 
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::Parser;
-use novasphere::{Arguments, Configuration, GatewaySettings, Role, RoleSelection};
+use novasphere::{Arguments, Configuration, GatewaySettings, Invocation, Role, RoleSelection};
 use novasphere_apiserver::metrics::ApiMetrics;
+use novasphere_check::CheckArguments;
 use novasphere_dataplane::{
     limits::{ConnectionLimiter, Limits},
     metrics::StreamMetrics,
 };
 use novasphere_runtime::{
     admin::AdminServer,
+    args::CommonArgs,
     client, config,
     health::Health,
     metrics::{HttpMetrics, Metrics},
@@ -32,7 +33,33 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    match Invocation::try_parse_from(std::env::args_os()) {
+        Ok(Invocation::Role(arguments)) => serve(arguments).await,
+        Ok(Invocation::CheckConsole(common, check)) => match check_console(&common, check).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("novasphere check-console: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(error) => error.exit(),
+    }
+}
+
+/// Looks at an installation, with the rights of who runs it.
+async fn check_console(common: &CommonArgs, check: CheckArguments) -> anyhow::Result<()> {
+    install_tls_provider()?;
+    novasphere_check::run(check, common).await
+}
+
+fn install_tls_provider() -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))
+}
+
+/// Runs one or all roles until they end.
+async fn serve(arguments: Arguments) -> ExitCode {
     let endpoint = arguments.common.otlp_endpoint();
     let traces = match telemetry::init(TelemetryOptions {
         format: arguments.common.log_format,
@@ -61,9 +88,7 @@ async fn main() -> ExitCode {
 }
 
 async fn start(arguments: Arguments) -> anyhow::Result<()> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
+    install_tls_provider()?;
     if arguments.role.carries_streams() {
         open_files::raise();
     }

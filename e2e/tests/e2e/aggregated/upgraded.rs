@@ -13,6 +13,7 @@ use kube::{
 use novasphere_crd::{ConsoleSession, VmAccess, VncWorkspace};
 use novasphere_e2e::fixtures::{
     apiserver::{BASE, answered, text},
+    audit::{Write, describe},
     console::{ANN, add_target_at},
     console_session::{TARGET, open_session},
     console_socket::{BINARY_SUBPROTOCOL, ConsoleSocket},
@@ -88,7 +89,9 @@ pub(super) async fn there_and_back(context: &Context<'_>) -> Result<()> {
     before.is_kept(context).await.context("rolled back")?;
     streams.fare(context, &vnc).await.context("rolled back")?;
 
-    install::upgrade(context.cluster, &[])?;
+    let target = format!("tests.target=VmAccess/{}/{TARGET}", context.namespace);
+    install::upgrade(context.cluster, &["--set", &target])?;
+    tested(context).await.context("helm test")?;
     before.is_kept(context).await.context("upgraded again")?;
     for deleted in [
         context
@@ -112,6 +115,44 @@ pub(super) async fn there_and_back(context: &Context<'_>) -> Result<()> {
     // While the controller runs: docs/install.md.
     wait::gone(&context.api::<VncWorkspace>(), DESKTOP, wait::SHORT).await?;
     wait::gone(&context.api::<VmAccess>(), TARGET, wait::SHORT).await
+}
+
+/// `helm test` opens the console of the target by an account of its own, and leaves nothing behind.
+async fn tested(context: &Context<'_>) -> Result<()> {
+    let mark = context.cluster.audit().mark()?;
+    context
+        .cluster
+        .helm(&["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "120s"])?;
+    let user = format!("system:serviceaccount:{NAMESPACE}:{RELEASE}-test-console");
+    let writes = context.cluster.audit().by(&user, mark)?;
+    for (verb, resource) in [
+        ("create", "consolesessions"),
+        ("create", "consolesessions/token"),
+        ("delete", "consolesessions"),
+    ] {
+        let is_it = |write: &Write| write.verb == verb && write.resource() == resource && write.code() < 300;
+        ensure!(
+            writes.iter().any(is_it),
+            "no {verb} of {resource}:{}",
+            describe(&writes)
+        );
+    }
+    for namespace in [NAMESPACE, context.namespace.as_str()] {
+        let kinds = "pods,serviceaccounts,roles,rolebindings";
+        let selector = "app.kubernetes.io/component=test";
+        let left = context.cluster.kubectl(&[
+            "--namespace",
+            namespace,
+            "get",
+            kinds,
+            "--selector",
+            selector,
+            "--output",
+            "name",
+        ])?;
+        ensure!(left.trim().is_empty(), "left in {namespace}: {left}");
+    }
+    Ok(())
 }
 
 /// Gives the objects marks of people, which nobody else may take away.
