@@ -44,6 +44,7 @@ pub mod ssh;
 pub mod stock_viewer;
 pub mod tls;
 pub mod traefik;
+pub mod used_rights;
 pub mod users;
 pub mod vm_access;
 pub mod vnc;

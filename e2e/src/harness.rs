@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::fixtures::{
     cluster::{self, Cluster},
-    secrecy,
+    secrecy, used_rights,
 };
 
 /// Cases mostly wait, so run more than there are processors.
@@ -92,10 +92,22 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
             trial(case, ignored)
         })
         .collect();
+    // A part of the cases needs a part of the rights.
+    let is_whole =
+        left_out.is_empty() && arguments.filter.as_deref().is_none_or(str::is_empty) && arguments.skip.is_empty();
+    if is_whole {
+        used_rights::record();
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     list_slowest();
     let secrecy = secrecy::check_installed();
     let end = Cluster::end_shared();
+    // A case that failed may be the one that needs a right.
+    let rights = if conclusion.has_failed() {
+        Ok(())
+    } else {
+        used_rights::check()
+    };
     if !left_out.is_empty() {
         let names = left_out.join("\n  ");
         eprintln!(
@@ -106,6 +118,7 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
     for result in [
         secrecy.context("what the installed programs said"),
         end.context("the shared clusters are not down"),
+        rights,
     ] {
         if let Err(error) = result {
             eprintln!("{error:#}");

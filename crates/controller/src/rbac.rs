@@ -12,6 +12,7 @@ pub use novasphere_runtime::rbac::Rule;
 pub const LEASE_NAME: &str = "novasphere-controller";
 
 const READ: &[&str] = &["get", "list", "watch"];
+const FOLLOW: &[&str] = &["list", "watch"];
 const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Permissions in every namespace, for a `ClusterRole`.
@@ -55,7 +56,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         group: "kubevirt.io",
         resources: &["virtualmachineinstances"],
         names: &[],
-        verbs: READ,
+        verbs: FOLLOW,
         reason: "Report where a virtual machine runs and its addresses.",
     },
     Rule {
@@ -136,7 +137,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         group: "storage.k8s.io",
         resources: &["storageclasses"],
         names: &[],
-        verbs: READ,
+        verbs: FOLLOW,
         reason: "Say why a home is not bound.",
     },
     Rule {
@@ -150,7 +151,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         group: "",
         resources: &["nodes"],
         names: &[],
-        verbs: READ,
+        verbs: FOLLOW,
         reason: "Addresses at which a NodePort answers.",
     },
     optional_api::DEFINITIONS,

@@ -117,8 +117,10 @@ func (c *Cluster) writeKubeconfig(user string) error {
 	}, 0o600)
 }
 
-// auditPolicy logs every write and no read, and of questions about rights what was asked.
+// auditPolicy logs every write, of questions about rights what was asked, and of reads those of the programs that novasphere's chart
+// installs: a test compares them with their rights.
 func auditPolicy() object {
+	const account = "system:serviceaccount:novasphere-system:novasphere-"
 	return object{
 		"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
 		"omitStages": []string{"RequestReceived"},
@@ -128,6 +130,10 @@ func auditPolicy() object {
 				"resources": []object{{"group": "authorization.k8s.io", "resources": []string{"subjectaccessreviews"}}},
 			},
 			{"level": "Metadata", "verbs": []string{"create", "update", "patch", "delete", "deletecollection"}},
+			{
+				"level": "Metadata", "verbs": []string{"get", "list", "watch"},
+				"users": []string{account + "controller", account + "console", account + "apiserver"},
+			},
 			{"level": "None"},
 		},
 	}
