@@ -48,6 +48,7 @@ NGINX := $(NOVASPHERE_CACHE)/tools/nginx/nginx
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
 IMAGE_ARCHIVE := target/images/novasphere.tar
+DIST_ARCHIVES := $(addprefix target/dist-images/,novasphere.tar desktop.tar desktop-ide.tar)
 # Not `cargo xtask`: that would build the dependencies again for its features alone.
 XTASK := target/debug/xtask
 PAGE := crates/console/page
@@ -146,6 +147,16 @@ docker-pin: container-engine ## Ask the registry for the digests of the base ima
 sbom: images $(SYFT) ## Write what programs and images consist of into target/sbom, as CycloneDX
 	@$(STEP) "sbom" hack/sbom $(SYFT) $(VERSION) $(IMAGE_ARCHIVE) target/images/desktop.tar target/images/desktop-ide.tar
 
+# The programs of the release build; `images` has those of the debug build. Goal of the project for the image: 40 MB.
+.PHONY: dist
+dist: console-page $(NOVACLUSTER) $(SYFT) ## Write all that a machine without internet needs into target/dist (see docs/offline.md)
+	@$(STEP) "cargo build --release" cargo build $(LOCKED) --release --package novasphere --package novasphere-probe
+	@$(STEP) "image" $(NOVACLUSTER) image --image localhost/novasphere:$(VERSION) --binary target/release/novasphere --out target/dist-images/novasphere.tar
+	@for variant in desktop desktop-ide; do $(STEP) "image $$variant" $(NOVACLUSTER) desktop-image --variant $$variant \
+	  --image localhost/novasphere-$$variant:$(VERSION) --probe target/release/novasphere-probe --out target/dist-images/$$variant.tar; done
+	@$(STEP) "sbom" hack/sbom $(SYFT) $(VERSION) $(DIST_ARCHIVES)
+	@IMAGE_LIMIT_MB=40 $(STEP) "dist" hack/dist $(VERSION) target/dist $(DIST_ARCHIVES)
+
 .PHONY: container-engine
 container-engine: ## Check that the container engine DOCKER is there
 	@command -v $(firstword $(DOCKER)) >/dev/null || { echo "$(firstword $(DOCKER)) is missing: install a container engine, or name yours: make docker-build DOCKER=podman. Without one, \`make images\` makes the same images" >&2; exit 1; }
@@ -230,7 +241,7 @@ test: build test-bed $(PROMTOOL) test-go test-storage test-manifests test-unit t
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-sbom test-monitoring test-nginx test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-dist test-monitoring test-nginx test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -282,6 +293,10 @@ test-docker: $(HADOLINT) ## Test `docker-build` as far as it goes without a cont
 .PHONY: test-sbom
 test-sbom: build $(SYFT) ## Test `sbom` with the program and its image
 	@$(STEP) "sbom in small" hack/sbom $(SYFT) $(VERSION) $(IMAGE_ARCHIVE)
+
+.PHONY: test-dist
+test-dist: test-sbom ## Test `dist` with the debug build
+	@$(STEP) "dist in small" hack/test-dist $(VERSION) $(IMAGE_ARCHIVE)
 
 .PHONY: test-monitoring
 test-monitoring: $(PROMTOOL) ## Test the alerts with promtool, and the queries of the dashboard
