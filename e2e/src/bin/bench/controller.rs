@@ -12,7 +12,7 @@ use novasphere_e2e::fixtures::{
     controller::program,
     wait::{self, Seen},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     process::{self, Process, free_port},
@@ -36,11 +36,17 @@ impl Controller {
     /// Starts it against the cluster of `kubeconfig`, for all namespaces or for the one where its account has rights. Its log
     /// goes to `target/bench/`.
     pub(crate) fn start(kubeconfig: &Path, namespace: Option<&str>, log: &str) -> Result<Self> {
+        Self::start_with(kubeconfig, namespace, &json!([]), log)
+    }
+
+    /// The same with a section `gateways` in its configuration.
+    pub(crate) fn start_with(kubeconfig: &Path, namespace: Option<&str>, gateways: &Value, log: &str) -> Result<Self> {
         let program = program()?;
         let directory = settings::output()?;
         let configuration = directory.join("controller.yaml");
         let controller = json!({"watchNamespace": namespace, "leaderElection": {"leaseDuration": LEASE_DURATION}});
-        fs::write(&configuration, json!({"controller": controller}).to_string())?;
+        let settings = json!({"controller": controller, "gateways": gateways});
+        fs::write(&configuration, settings.to_string())?;
         let admin = free_port()?;
         let child = Command::new(program)
             .arg("controller")

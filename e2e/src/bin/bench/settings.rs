@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use novasphere_e2e::fixtures::paths;
 
 /// What can be measured. What takes longest comes last.
-pub(crate) const PARTS: &str = "relay,sessions,workspaces,kubevirt,vm-access";
+pub(crate) const PARTS: &str = "relay,sessions,workspaces,kubevirt,image,vm-access";
 
 /// Whether each part is run only as long as it takes to see that it works (`BENCH_SMALL=1`).
 pub(crate) fn is_small() -> bool {

@@ -1,16 +1,21 @@
-//! Many VmAccess objects with one Service each: time, writes, memory, and the start of a successor.
+//! Many VmAccess objects with one Service each, and with a route each: time, writes, memory, and the start of a successor.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::core::v1::Service;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
 use novasphere_crd::VmAccess;
 use novasphere_e2e::fixtures::{
     audit::{Mark, Write},
     cluster::Cluster,
     wait::{self, Seen},
 };
+use serde_json::{Value, json};
 
 use crate::{
     controller::Controller,
@@ -37,39 +42,141 @@ const STOPPED_PARTS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
 const RESIDENT_GOAL: f64 = 150.0;
 const RESTART_GOAL: f64 = 30.0;
 
+/// What each object has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Children {
+    /// A virtual machine and a Service.
+    Services,
+    /// Beside them a route through Traefik, by a host name.
+    ServicesAndRoutes,
+}
+
+/// The namespace of the objects, and of the Service of the gateway.
+const NAMESPACE: &str = "default";
+
+impl Children {
+    /// What is waited for: each object has one of it, and it is made last.
+    const fn last_resource(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+            Self::ServicesAndRoutes => "ingressroutes",
+        }
+    }
+
+    /// The section `gateways` of the controller's configuration.
+    fn gateways(self) -> Value {
+        match self {
+            Self::Services => json!([]),
+            Self::ServicesAndRoutes => json!([{
+                "name": "edge",
+                "traefik": {"namespace": NAMESPACE, "service": "traefik"},
+                "https": {"name": "websecure", "port": 443},
+                "allowedHosts": ["*.bench.example.org"],
+            }]),
+        }
+    }
+
+    /// Definitions of others that the cluster has.
+    const fn definitions(self) -> &'static [&'static str] {
+        match self {
+            Self::Services => &["kubevirt"],
+            Self::ServicesAndRoutes => &["kubevirt", "traefik"],
+        }
+    }
+
+    fn object(self, number: u32) -> Result<VmAccess> {
+        let routes = match self {
+            Self::Services => json!([]),
+            Self::ServicesAndRoutes => json!([{
+                "name": "web", "service": "ssh", "port": 22, "http": {"host": format!("vm-{number}.bench.example.org")},
+            }]),
+        };
+        Ok(serde_json::from_value(json!({
+            "apiVersion": "novasphere.io/v1alpha1",
+            "kind": "VmAccess",
+            "metadata": {"name": format!("vm-{number}")},
+            "spec": {
+                "virtualMachine": {"template": {
+                    "cpu": {"cores": 1},
+                    "memory": "128Mi",
+                    "rootDisk": {"containerDisk": {"image": "bench.invalid/guest:v1"}},
+                }},
+                "power": {"state": "Stopped"},
+                "services": [{"name": "ssh", "ports": [{"name": "ssh", "port": 22}]}],
+                "routes": routes,
+            },
+        }))?)
+    }
+}
+
 /// A run with so many objects.
 struct Run {
     count: u32,
+    children: Children,
     how: String,
 }
 
 impl Run {
     fn figure(&self, name: &str, value: f64, unit: &'static str) -> Figure {
-        Figure::new(format!("{} VmAccess: {name}", self.count), value, unit, &self.how)
+        let with = match self.children {
+            Children::Services => "",
+            Children::ServicesAndRoutes => " with a route each",
+        };
+        Figure::new(format!("{} VmAccess{with}: {name}", self.count), value, unit, &self.how)
     }
 
     /// A figure with a goal for 10,000 objects.
     fn figure_at_most(&self, name: &str, value: f64, unit: &'static str, goal: f64) -> Figure {
         let figure = self.figure(name, value, unit);
-        if self.count == 10_000 {
+        if self.count == 10_000 && self.children == Children::Services {
             figure.at_most(goal)
         } else {
             figure
         }
     }
+
+    fn start(&self, cluster: &Cluster, start: &str) -> Result<Controller> {
+        let log = format!("controller-{}-{:?}-{start}.log", self.count, self.children);
+        Controller::start_with(&cluster.kubeconfig, None, &self.children.gateways(), &log)
+    }
 }
 
-pub(crate) async fn run(count: u32, summary: &mut Summary) -> Result<()> {
+pub(crate) async fn run(count: u32, children: Children, summary: &mut Summary) -> Result<()> {
     let run = Run {
         count,
-        how: format!("BENCH_SIZES={count} make bench"),
+        children,
+        how: format!("BENCH_PARTS=vm-access BENCH_SIZES={count} make bench"),
     };
-    let cluster = Cluster::control_plane(&format!("bench-{count}"), &["kubevirt"])?;
+    let kind = match children {
+        Children::Services => "",
+        Children::ServicesAndRoutes => "routes-",
+    };
+    let cluster = Cluster::control_plane(&format!("bench-{kind}{count}"), children.definitions())?;
     for part in STOPPED_PARTS {
         cluster.stop(part)?;
     }
+    if children == Children::ServicesAndRoutes {
+        gateway(&cluster).await?;
+    }
     run.first(&cluster, summary).await?;
     run.successor(&cluster, summary).await
+}
+
+/// The Service of a gateway that does not run, with an address.
+async fn gateway(cluster: &Cluster) -> Result<()> {
+    let services: Api<Service> = Api::namespaced(cluster.client().await?, NAMESPACE);
+    let service = json!({
+        "metadata": {"name": "traefik"},
+        "spec": {"type": "LoadBalancer", "ports": [{"name": "websecure", "port": 443}]},
+    });
+    services
+        .create(&PostParams::default(), &serde_json::from_value(service)?)
+        .await?;
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    services
+        .patch_status("traefik", &PatchParams::default(), &Patch::Merge(status))
+        .await?;
+    Ok(())
 }
 
 impl Run {
@@ -78,12 +185,12 @@ impl Run {
         let count = self.count;
         let client = cluster.client().await?;
         let mark = cluster.audit().mark()?;
-        let mut controller = Controller::start(&cluster.kubeconfig, None, &format!("controller-{count}.log"))?;
+        let mut controller = self.start(cluster, "first")?;
 
         let began = Instant::now();
-        create(&client, count).await?;
+        create(&client, count, self.children).await?;
         let created = began.elapsed();
-        let writes = settle(cluster, mark, count, &mut controller).await?;
+        let writes = settle(cluster, mark, self, &mut controller).await?;
         let first = writes
             .first()
             .context("the controller wrote nothing")?
@@ -122,7 +229,7 @@ impl Run {
         let count = self.count;
         let mark = cluster.audit().mark()?;
         let began = Instant::now();
-        let successor = Controller::start(&cluster.kubeconfig, None, &format!("controller-{count}-restarted.log"))?;
+        let successor = self.start(cluster, "restarted")?;
         wait::until(
             "every object to be reconciled by the successor",
             WAIT_TIMEOUT,
@@ -162,13 +269,13 @@ impl Run {
     }
 }
 
-async fn create(client: &Client, count: u32) -> Result<()> {
-    let api: Api<VmAccess> = Api::namespaced(client.clone(), "default");
+async fn create(client: &Client, count: u32, children: Children) -> Result<()> {
+    let api: Api<VmAccess> = Api::namespaced(client.clone(), NAMESPACE);
     stream::iter(0..count)
         .map(|number| {
             let api = api.clone();
             async move {
-                api.create(&PostParams::default(), &object(number)?)
+                api.create(&PostParams::default(), &children.object(number)?)
                     .await
                     .map_err(anyhow::Error::from)
             }
@@ -178,25 +285,9 @@ async fn create(client: &Client, count: u32) -> Result<()> {
         .await
 }
 
-fn object(number: u32) -> Result<VmAccess> {
-    Ok(serde_json::from_value(serde_json::json!({
-        "apiVersion": "novasphere.io/v1alpha1",
-        "kind": "VmAccess",
-        "metadata": {"name": format!("vm-{number}")},
-        "spec": {
-            "virtualMachine": {"template": {
-                "cpu": {"cores": 1},
-                "memory": "128Mi",
-                "rootDisk": {"containerDisk": {"image": "bench.invalid/guest:v1"}},
-            }},
-            "power": {"state": "Stopped"},
-            "services": [{"name": "ssh", "ports": [{"name": "ssh", "port": 22}]}],
-        },
-    }))?)
-}
-
 /// Waits until all objects have their children and the controller writes nothing more; returns its writes.
-async fn settle(cluster: &Cluster, mut mark: Mark, count: u32, controller: &mut Controller) -> Result<Vec<Write>> {
+async fn settle(cluster: &Cluster, mut mark: Mark, run: &Run, controller: &mut Controller) -> Result<Vec<Write>> {
+    let (count, resource) = (run.count as usize, run.children.last_resource());
     let mut looks = tokio::time::interval(POLL_INTERVAL);
     let (mut writes, mut last_change) = (Vec::new(), Instant::now());
     let settled = async {
@@ -208,9 +299,9 @@ async fn settle(cluster: &Cluster, mut mark: Mark, count: u32, controller: &mut 
                 last_change = Instant::now();
             }
             writes.extend(new);
-            let is_service = |write: &&Write| write.resource() == "services" && write.code() < 400;
-            let services = writes.iter().filter(is_service).count();
-            if services >= count as usize && last_change.elapsed() >= full_or_small(SETTLED_AFTER, SETTLED_AFTER / 5) {
+            let is_last = |write: &&Write| write.resource() == resource && write.code() < 400;
+            let made = writes.iter().filter(is_last).count();
+            if made >= count && last_change.elapsed() >= full_or_small(SETTLED_AFTER, SETTLED_AFTER / 5) {
                 return Ok(writes);
             }
         }
