@@ -311,8 +311,8 @@ test-dev: packages ## Test `dev` on a control plane
 	@$(STEP) "make dev" hack/test-dev
 
 .PHONY: test-deploy
-test-deploy: build ## Test `deploy` and `undeploy` on a cluster with a node
-	@$(STEP) "make deploy, undeploy" hack/test-deploy localhost/novasphere:$(VERSION)
+test-deploy: build ## Test `deploy` and `undeploy`, and the chart with its defaults, on a cluster with a node
+	@$(STEP) "make deploy, undeploy, helm" hack/test-deploy localhost/novasphere:$(VERSION)
 
 .PHONY: test-demo
 test-demo: packages ## Run the commands of README.md, which begin and end the demo, and those of docs/first-steps.md on its cluster

@@ -1,7 +1,7 @@
 //! An installation of a released chart that is upgraded and rolled back: what people made is there as they made it, novasphere's authority as well, and
 //! a stream ends only where its Pod is replaced, with the announced code.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -14,6 +14,7 @@ use novasphere_crd::{ConsoleSession, VmAccess, VncWorkspace};
 use novasphere_e2e::fixtures::{
     apiserver::{BASE, answered, text},
     audit::{Write, describe},
+    cluster::Cluster,
     console::{ANN, add_target_at},
     console_session::{TARGET, open_session},
     console_socket::{BINARY_SUBPROTOCOL, ConsoleSocket},
@@ -44,15 +45,66 @@ const NEW_APISERVER: &[&str] = &[
     "controller.replicas=1",
 ];
 
+/// To the release that was installed first.
+const ROLLBACK: &[&str] = &[
+    "rollback",
+    RELEASE,
+    "1",
+    "--namespace",
+    NAMESPACE,
+    "--wait",
+    "--timeout",
+    "180s",
+];
+
+/// Of a stream, longer than any step of the case.
+const STREAM_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Does what blocks aside: the VNC server of the case and the stand-in for KubeVirt have this thread.
+async fn aside<F>(context: &Context<'_>, work: F) -> Result<()>
+where
+    F: FnOnce(&Cluster) -> Result<()> + Send + 'static,
+{
+    let cluster = context.cluster.clone();
+    tokio::task::spawn_blocking(move || work(&cluster)).await?
+}
+
 /// Upgrades the release that is installed to the chart of this tree, back, and to it again.
 pub(super) async fn there_and_back(context: &Context<'_>) -> Result<()> {
     let _kubevirt = KubeVirtStandIn::start(context).await?;
     let vnc = VncServer::start().await?;
+    make(context, &vnc).await.context("objects of people")?;
+    let before = Made::read(context).await?;
+
+    let mut streams = Streams::open(context, &vnc).await.context("streams of the release")?;
+    let upgrade = aside(context, |cluster| install::upgrade(cluster, NEW_APISERVER));
+    streams.meanwhile(upgrade).await?;
+    before.is_kept(context).await.context("upgraded")?;
+    let left = streams.fare(context, &vnc).await.context("upgraded")?;
+    ensure!(left < 2, "the upgrade replaced the Pods of no role");
+
+    let mut streams = Streams::open(context, &vnc)
+        .await
+        .context("streams after the upgrade")?;
+    let rollback = aside(context, |cluster| cluster.helm(ROLLBACK).map(drop));
+    streams.meanwhile(rollback).await?;
+    before.is_kept(context).await.context("rolled back")?;
+    streams.fare(context, &vnc).await.context("rolled back")?;
+
+    let target = format!("tests.target=VmAccess/{}/{TARGET}", context.namespace);
+    aside(context, move |cluster| install::upgrade(cluster, &["--set", &target])).await?;
+    tested(context).await.context("helm test")?;
+    before.is_kept(context).await.context("upgraded again")?;
+    delete(context).await
+}
+
+/// A machine that runs, a desktop that sleeps, and a session, with somebody who may use it.
+async fn make(context: &Context<'_>, vnc: &VncServer) -> Result<()> {
     add_target_at(
         context,
         TARGET,
         &json!({"maxViewers": 8, "maxConcurrentSessions": 8}),
-        &vnc,
+        vnc,
     )
     .await?;
     let asleep = json!({"lifecycle": {"state": "Hibernated"}});
@@ -63,66 +115,30 @@ pub(super) async fn there_and_back(context: &Context<'_>) -> Result<()> {
     answered(context, BASE, "discovery by the released chart", |list| {
         text(list, "/kind") == "APIResourceList"
     })
-    .await?;
-    let before = Made::read(context).await?;
+    .await
+    .map(drop)
+}
 
-    let streams = Streams::open(context, &vnc).await.context("streams of the release")?;
-    install::upgrade(context.cluster, NEW_APISERVER)?;
-    before.is_kept(context).await.context("upgraded")?;
-    let left = streams.fare(context, &vnc).await.context("upgraded")?;
-    ensure!(left < 2, "the upgrade replaced the Pods of no role");
-
-    let streams = Streams::open(context, &vnc)
-        .await
-        .context("streams after the upgrade")?;
-    let rollback = [
-        "rollback",
-        RELEASE,
-        "1",
-        "--namespace",
-        NAMESPACE,
-        "--wait",
-        "--timeout",
-        "180s",
-    ];
-    context.cluster.helm(&rollback)?;
-    before.is_kept(context).await.context("rolled back")?;
-    streams.fare(context, &vnc).await.context("rolled back")?;
-
-    let target = format!("tests.target=VmAccess/{}/{TARGET}", context.namespace);
-    install::upgrade(context.cluster, &["--set", &target])?;
-    tested(context).await.context("helm test")?;
-    before.is_kept(context).await.context("upgraded again")?;
-    for deleted in [
-        context
-            .api::<ConsoleSession>()
-            .delete(SESSION, &DeleteParams::default())
-            .await
-            .map(drop),
-        context
-            .api::<VmAccess>()
-            .delete(TARGET, &DeleteParams::default())
-            .await
-            .map(drop),
-        context
-            .api::<VncWorkspace>()
-            .delete(DESKTOP, &DeleteParams::default())
-            .await
-            .map(drop),
-    ] {
-        deleted?;
-    }
-    // While the controller runs: docs/install.md.
-    wait::gone(&context.api::<VncWorkspace>(), DESKTOP, wait::SHORT).await?;
-    wait::gone(&context.api::<VmAccess>(), TARGET, wait::SHORT).await
+/// While the controller runs: docs/install.md.
+async fn delete(context: &Context<'_>) -> Result<()> {
+    let parameters = DeleteParams::default();
+    let (sessions, machines, desktops) = (
+        context.api::<ConsoleSession>(),
+        context.api::<VmAccess>(),
+        context.api::<VncWorkspace>(),
+    );
+    sessions.delete(SESSION, &parameters).await?;
+    machines.delete(TARGET, &parameters).await?;
+    desktops.delete(DESKTOP, &parameters).await?;
+    wait::gone(&desktops, DESKTOP, wait::SHORT).await?;
+    wait::gone(&machines, TARGET, wait::SHORT).await
 }
 
 /// `helm test` opens the console of the target by an account of its own, and leaves nothing behind.
 async fn tested(context: &Context<'_>) -> Result<()> {
     let mark = context.cluster.audit().mark()?;
-    context
-        .cluster
-        .helm(&["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "120s"])?;
+    let test = ["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "120s"];
+    aside(context, move |cluster| cluster.helm(&test).map(drop)).await?;
     let user = format!("system:serviceaccount:{NAMESPACE}:{RELEASE}-test-console");
     let writes = context.cluster.audit().by(&user, mark)?;
     for (verb, resource) in [
@@ -226,6 +242,27 @@ struct Stream {
     role: &'static str,
     socket: ConsoleSocket,
     pods: BTreeSet<String>,
+    /// How it ended, when it has.
+    ended: Option<Result<(u16, String)>>,
+}
+
+impl Stream {
+    async fn open_with(context: &Context<'_>, role: &'static str, socket: ConsoleSocket) -> Result<Self> {
+        Ok(Self {
+            role,
+            socket,
+            pods: pods(&context.client, role).await?,
+            ended: None,
+        })
+    }
+
+    /// Reads until it ends, and waits for ever.
+    async fn read(&mut self) {
+        if self.ended.is_none() {
+            self.ended = Some(self.socket.closed(STREAM_TIMEOUT).await);
+        }
+        std::future::pending().await
+    }
 }
 
 /// One stream by each role that carries them.
@@ -236,37 +273,42 @@ impl Streams {
         let token = request_token(context, ANN, SESSION).await?;
         let node = node_address(context.cluster)?.parse()?;
         let gateway = SocketAddr::new(node, PAGE_PORT);
-        let console = Stream {
-            role: "console",
-            pods: pods(&context.client, "console").await?,
-            socket: ConsoleSocket::open_by_tls(gateway, &token.token)
-                .await?
-                .entered()
-                .await?,
-        };
+        let socket = ConsoleSocket::open_by_tls(gateway, &token.token)
+            .await?
+            .entered()
+            .await?;
+        let console = Stream::open_with(context, "console", socket).await?;
         let path = format!("{BASE}/namespaces/{}/vmaccesses/{TARGET}/console", context.namespace);
-        let apiserver = Stream {
-            role: "apiserver",
-            pods: pods(&context.client, "apiserver").await?,
-            socket: ConsoleSocket::connect(&context.client, &path, BINARY_SUBPROTOCOL)
-                .await?
-                .entered()
-                .await?,
-        };
+        let socket = ConsoleSocket::connect(&context.client, &path, BINARY_SUBPROTOCOL).await?;
+        let apiserver = Stream::open_with(context, "apiserver", socket.entered().await?).await?;
         let mut streams = Self(vec![console, apiserver]);
         ring(vnc, streams.0.iter_mut()).await?;
         Ok(streams)
+    }
+
+    /// Does something while the streams are read, as viewers do: one that answers no ping is taken for lost.
+    async fn meanwhile(&mut self, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let reading = futures::future::join_all(self.0.iter_mut().map(Stream::read));
+        tokio::select! {
+            result = work => result,
+            _ = reading => bail!("the streams are read for ever"),
+        }
     }
 
     /// Looks what became of each, and returns how many are open.
     async fn fare(self, context: &Context<'_>, vnc: &VncServer) -> Result<usize> {
         let mut open = Vec::new();
         for mut stream in self.0 {
+            let ended = stream.ended.take();
             if !replaced(context, &stream).await? {
+                ensure!(ended.is_none(), "{}: {ended:?}, and its Pods are there", stream.role);
                 open.push(stream);
                 continue;
             }
-            let (code, reason) = stream.socket.closed(wait::LONG).await?;
+            let (code, reason) = match ended {
+                Some(ended) => ended?,
+                None => stream.socket.closed(wait::LONG).await?,
+            };
             let announced = EndReason::Restarting;
             ensure!(
                 (code, reason.as_str()) == (announced.code(), announced.reason()),
