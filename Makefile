@@ -47,6 +47,7 @@ ACTIONLINT := $(NOVASPHERE_CACHE)/tools/actionlint-$(shell sed -n 's/^.*rhysd\/a
 NGINX := $(NOVASPHERE_CACHE)/tools/nginx/nginx
 NOVACLUSTER := target/novacluster
 CLUSTER_MODULE := e2e/cluster
+GITOPS_MODULE := e2e/gitops
 IMAGE_ARCHIVE := target/images/novasphere.tar
 DIST_ARCHIVES := $(addprefix target/dist-images/,novasphere.tar desktop.tar desktop-ide.tar)
 # Not `cargo xtask`: that would build the dependencies again for its features alone.
@@ -197,8 +198,10 @@ verify-images: $(HADOLINT) ## Lint the Dockerfiles, and check what they copy and
 
 .PHONY: verify-go
 verify-go: packages ## Run gofmt and go vet
-	@$(STEP) "gofmt" hack/gofmt-check $(CLUSTER_MODULE)
+	@$(STEP) "gofmt" hack/gofmt-check $(CLUSTER_MODULE) $(GITOPS_MODULE)
 	@$(STEP) "go vet" env CGO_ENABLED=0 go vet -C $(CLUSTER_MODULE) -trimpath -tags cluster ./...
+	@# Not its other folder: Flux' library takes minutes to compile, and `test-gitops` does that.
+	@$(STEP) "go vet health" env CGO_ENABLED=0 go vet -C $(GITOPS_MODULE) -trimpath ./health
 	@# With what the test bed has compiled.
 	@$(STEP) "go vet csi-driver" env CGO_ENABLED=0 go vet -C $(CLUSTER_MODULE)/components/csi -trimpath ./...
 	@$(STEP) "go vet network-policy" env CGO_ENABLED=0 go vet -C $(CLUSTER_MODULE)/components/network-policy -trimpath ./...
@@ -241,7 +244,7 @@ test: build test-bed $(PROMTOOL) test-go test-storage test-manifests test-unit t
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-sbom test-dist test-monitoring test-nginx test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-dist test-monitoring test-nginx test-gitops test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -260,10 +263,11 @@ test-kubernetes: build $(PROMTOOL) ## Run the tests on clusters of the other ver
 	@$(STEP) "cluster tests $(KUBERNETES)" env NOVACLUSTER_KUBERNETES=$(KUBERNETES) $(CLUSTER_TESTS)
 
 .PHONY: test-go
-test-go: packages ## Run the tests of the test bed that need no cluster
+test-go: packages ## Run the Go tests that need no cluster: the test bed's, and the health of objects for Argo CD and Flux
 	@$(STEP) "go test" env CGO_ENABLED=0 go test -C $(CLUSTER_MODULE) -trimpath ./...
 	@$(STEP) "go test csi-driver" env CGO_ENABLED=0 go test -C $(CLUSTER_MODULE)/components/csi -trimpath ./...
 	@$(STEP) "go test network-policy" env CGO_ENABLED=0 go test -C $(CLUSTER_MODULE)/components/network-policy -trimpath ./...
+	@$(STEP) "health for GitOps" env CGO_ENABLED=0 go test -C $(GITOPS_MODULE) -trimpath ./health
 
 .PHONY: test-storage
 test-storage: test-bed ## Test the test bed's storage on a cluster
@@ -272,6 +276,10 @@ test-storage: test-bed ## Test the test bed's storage on a cluster
 .PHONY: test-manifests
 test-manifests: rust $(NOVACLUSTER) ## Test the chart and config/ on an API server
 	@$(STEP) "chart and config" hack/test-manifests
+
+.PHONY: test-gitops
+test-gitops: rust $(NOVACLUSTER) ## Apply the samples by Flux' own library while a controller works on them, and look for differences
+	@$(STEP) "no drift for GitOps" hack/test-gitops
 
 .PHONY: test-bench
 test-bench: build test-bed ## Run every part of the benchmark in small, to see that it works

@@ -8,6 +8,8 @@ pub mod child;
 pub mod condition;
 pub mod console_session;
 pub mod failure;
+#[cfg(test)]
+mod gitops_states;
 pub mod label;
 pub mod merge;
 pub mod name;

@@ -1,3 +1,5 @@
+mod health;
+
 use novasphere_crd::{Condition, ConsoleProtocol};
 use serde_json::json;
 

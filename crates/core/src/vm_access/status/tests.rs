@@ -5,6 +5,7 @@
     reason = "json!({..}) reads better than &json!({..}) in a table"
 )]
 
+mod health;
 mod machine;
 mod services;
 mod stuck;

@@ -1,3 +1,5 @@
+mod health;
+
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use novasphere_crd::HibernationReason;
 use serde_json::{Value, json};
