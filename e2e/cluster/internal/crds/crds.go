@@ -1,6 +1,7 @@
 // Package crds gives the CustomResourceDefinitions of other projects that
 // novasphere writes objects of. They are taken out of those projects' Go modules
-// at the versions of components/crds/go.mod and components/kubevirt/go.mod.
+// at the versions of components/crds/go.mod, components/gitops-crds/go.mod and
+// components/kubevirt/go.mod.
 package crds
 
 import (
@@ -13,26 +14,41 @@ import (
 	"novasphere.io/e2e/cluster/internal/host"
 )
 
-// moduleDir pins the versions.
+// moduleDir pins the versions, but for what GitOps tools define.
 const moduleDir = "components/crds"
+
+// gitopsDir pins the versions of GitOps tools. It is apart, because a change of
+// it is no reason to make the others again.
+const gitopsDir = "components/gitops-crds"
+
+// pins are the folders that the files of a project depend on.
+func pins(name string) []string {
+	if name == "argocd" || name == "flux" {
+		return []string{gitopsDir}
+	}
+	return []string{moduleDir, "components/kubevirt"}
+}
 
 // maker puts the files of one project into dir.
 type maker func(ctx context.Context, builder *host.Builder, dir string) error
 
 var makers = map[string]maker{
-	"cdi": generateCDI,
-	"gateway-api": fromModule("sigs.k8s.io/gateway-api",
+	"argocd": fromModule(gitopsDir, "github.com/argoproj/argo-cd/v3",
+		"manifests/crds/*.yaml"),
+	"cdi":  generateCDI,
+	"flux": makeFlux,
+	"gateway-api": fromModule(moduleDir, "sigs.k8s.io/gateway-api",
 		// Standard, but for the routes of which Traefik up to 3.7 and Kong read
 		// only the alpha versions, which the experimental files serve as well.
 		"config/crd/standard/*.yaml",
 		"config/crd/experimental/gateway.networking.k8s.io_tcproutes.yaml",
 		"config/crd/experimental/gateway.networking.k8s.io_tlsroutes.yaml"),
-	"kong": fromModule("github.com/kong/kubernetes-configuration",
+	"kong": fromModule(moduleDir, "github.com/kong/kubernetes-configuration",
 		"config/crd/ingress-controller/*.yaml"),
 	"kubevirt": generateKubeVirt,
-	"snapshot": fromModule("github.com/kubernetes-csi/external-snapshotter/client/v8",
+	"snapshot": fromModule(moduleDir, "github.com/kubernetes-csi/external-snapshotter/client/v8",
 		"config/crd/snapshot.storage.k8s.io_*.yaml"),
-	"traefik": fromModule("github.com/traefik/traefik/v3",
+	"traefik": fromModule(moduleDir, "github.com/traefik/traefik/v3",
 		"docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"),
 }
 
@@ -54,10 +70,11 @@ func Dir(ctx context.Context, builder *host.Builder, name string) (string, error
 	if !known {
 		return "", fmt.Errorf("no CRDs named %q; known are %s", name, strings.Join(Names(), ", "))
 	}
-	key, err := host.NewHash().
-		Tree(filepath.Join(builder.Source, moduleDir)).
-		Tree(filepath.Join(builder.Source, "components", "kubevirt")).
-		Sum()
+	hash := host.NewHash()
+	for _, folder := range pins(name) {
+		hash.Tree(filepath.Join(builder.Source, folder))
+	}
+	key, err := hash.Sum()
 	if err != nil {
 		return "", err
 	}

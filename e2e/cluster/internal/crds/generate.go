@@ -12,10 +12,29 @@ import (
 	"novasphere.io/e2e/cluster/internal/kubevirt"
 )
 
-const cdiTypes = "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
+const (
+	cdiTypes         = "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
+	helmReleaseTypes = "github.com/fluxcd/helm-controller/api/v2"
+)
 
 // generateCDI runs controller-gen on CDI's API types, as CDI itself does.
 func generateCDI(ctx context.Context, builder *host.Builder, dir string) error {
+	return generate(ctx, builder, moduleDir, cdiTypes, dir)
+}
+
+// makeFlux copies the CRDs of two of Flux' controllers and makes that of a third
+// from its API types, as it does itself: its own module is not served.
+func makeFlux(ctx context.Context, builder *host.Builder, dir string) error {
+	for _, module := range []string{"github.com/fluxcd/kustomize-controller", "github.com/fluxcd/source-controller"} {
+		if err := fromModule(gitopsDir, module, "config/crd/bases/*.yaml")(ctx, builder, dir); err != nil {
+			return err
+		}
+	}
+	return generate(ctx, builder, gitopsDir, helmReleaseTypes, dir)
+}
+
+// generate runs controller-gen on API types of a module that the go.mod in pins has.
+func generate(ctx context.Context, builder *host.Builder, pins, types, dir string) error {
 	tools, err := builder.Go(ctx, host.GoBuild{
 		Name:     "controller-gen",
 		Dir:      moduleDir,
@@ -25,8 +44,8 @@ func generateCDI(ctx context.Context, builder *host.Builder, dir string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(tools, "controller-gen"),
-		"crd", "paths="+cdiTypes, "output:crd:dir="+dir)
-	cmd.Dir = filepath.Join(builder.Source, moduleDir)
+		"crd", "paths="+types, "output:crd:dir="+dir)
+	cmd.Dir = filepath.Join(builder.Source, pins)
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	_, err = host.Output(cmd)
 	return err

@@ -16,11 +16,11 @@ import (
 // Gateway API's admission policy against mixing its channels.
 var crdMark = []byte("kind: CustomResourceDefinition")
 
-// fromModule copies the CRDs that match the patterns out of a pinned module; a
-// later pattern replaces a file of an earlier one.
-func fromModule(module string, patterns ...string) maker {
+// fromModule copies the CRDs that match the patterns out of a module that the
+// go.mod in pins has; a later pattern replaces a file of an earlier one.
+func fromModule(pins, module string, patterns ...string) maker {
 	return func(ctx context.Context, builder *host.Builder, dir string) error {
-		root, err := download(ctx, builder, module)
+		root, err := download(ctx, builder, pins, module)
 		if err != nil {
 			return err
 		}
@@ -35,9 +35,9 @@ func fromModule(module string, patterns ...string) maker {
 
 // download returns the folder of a module in the module cache. Go checks its
 // content against go.sum.
-func download(ctx context.Context, builder *host.Builder, module string) (string, error) {
+func download(ctx context.Context, builder *host.Builder, pins, module string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
-	cmd.Dir = filepath.Join(builder.Source, moduleDir)
+	cmd.Dir = filepath.Join(builder.Source, pins)
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	out, err := host.Output(cmd)
 	if err != nil {
