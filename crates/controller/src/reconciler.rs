@@ -218,7 +218,8 @@ async fn reconcile<R: Reconciler>(key: Arc<Key<R::Kind>>, shared: Arc<Shared<R>>
         "reconcile",
         kind = %R::Kind::kind(&()),
         namespace = reference.namespace,
-        name = reference.name
+        // Not `name`: the JSON layer writes the span's own name under that key.
+        object = reference.name
     );
     let result = shared.reconciler.reconcile(&newest).instrument(span).await;
     let reason = result.as_ref().map_or_else(ReconcileError::reason, |_| "Succeeded");

@@ -11,7 +11,7 @@ use std::{
     fs,
     io::{self, Write},
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
 };
@@ -26,8 +26,12 @@ use serde_json::{Map, Value};
 /// How far the time of a line may be from the present.
 const AGE_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 fn read(path: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    let path = repository().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -168,4 +172,33 @@ fn lines_of_the_audit_log_are_parsed() {
         }
     }
     assert_eq!(lines.last().unwrap()["event"], "Stopped");
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries
+        .filter(|path| !path.ends_with("node_modules"))
+        .map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+    let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    files.flatten().filter(is_rust).collect()
+}
+
+/// The JSON layer writes a span's own name as `name` beside its fields, and stores of logs refuse an object that has a key twice.
+#[test]
+fn no_field_of_a_span_is_called_as_its_name_is() {
+    let is_name = |field: &str| {
+        let field = field.trim().trim_start_matches(['%', '?']);
+        field == "name" || field.starts_with("name =")
+    };
+    for file in rust_files(&repository().join("crates")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for span in text.split("_span!(").skip(1) {
+            let fields = span.split(");").next().unwrap_or_default();
+            assert!(
+                !fields.split(',').any(is_name),
+                "{}: a span has a field `name`: {fields}",
+                file.display()
+            );
+        }
+    }
 }
