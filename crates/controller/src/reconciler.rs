@@ -218,8 +218,9 @@ async fn reconcile<R: Reconciler>(key: Arc<Key<R::Kind>>, shared: Arc<Shared<R>>
         "reconcile",
         kind = %R::Kind::kind(&()),
         namespace = reference.namespace,
-        // Not `name`: the JSON layer writes the span's own name under that key.
-        object = reference.name
+        // Not `name`: the JSON layer writes the span's own name under that key. Nor `object`: kube's span has `object.ref`, and stores of logs
+        // take the dot for a nested field.
+        object_name = reference.name
     );
     let result = shared.reconciler.reconcile(&newest).instrument(span).await;
     let reason = result.as_ref().map_or_else(ReconcileError::reason, |_| "Succeeded");

@@ -245,7 +245,7 @@ mod tests {
         let span = info_span!("request", path = "/apis");
         continue_trace(&span, &incoming);
         let work = async {
-            let inner = info_span!("reconcile", kind = "VmAccess", namespace = "team", object = "web");
+            let inner = info_span!("reconcile", kind = "VmAccess", namespace = "team", object_name = "web");
             async {
                 let mut outgoing = HeaderMap::new();
                 propagate_trace(&mut outgoing);
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(hex(&reconcile.trace_id), TRACE);
         assert_eq!(reconcile.parent_span_id, request.span_id);
         let attributes: Vec<&str> = reconcile.attributes.iter().map(|pair| pair.key.as_str()).collect();
-        for attribute in ["kind", "namespace", "object"] {
+        for attribute in ["kind", "namespace", "object_name"] {
             assert!(attributes.contains(&attribute), "{attributes:?}");
         }
         assert_eq!(onwards, format!("00-{TRACE}-{}-01", hex(&reconcile.span_id)));
