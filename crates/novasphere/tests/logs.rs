@@ -177,7 +177,7 @@ fn lines_of_the_audit_log_are_parsed() {
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries
-        .filter(|path| !path.ends_with("node_modules"))
+        .filter(|path| !["node_modules", "target"].iter().any(|name| path.ends_with(name)))
         .map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
     let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
     files.flatten().filter(is_rust).collect()
