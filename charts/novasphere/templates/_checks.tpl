@@ -40,11 +40,24 @@ What the program refuses when it starts and no schema says: settings that belong
 {{- end -}}
 {{- end -}}
 {{- $names := list -}}
+{{- $claims := list -}}
 {{- $defaults := 0 -}}
 {{- range $gateway := $config.gateways -}}
 {{- $products := 0 -}}
 {{- range $product := list "traefik" "kong" "gatewayApi" -}}
 {{- if hasKey $gateway $product }}{{- $products = add1 $products }}{{- end -}}
+{{- end -}}
+{{- $source := "" -}}
+{{- with $gateway.traefik }}{{- $source = printf "Service %s/%s" .namespace .service }}{{- end -}}
+{{- with $gateway.kong }}{{- $source = printf "Service %s/%s" .namespace .service }}{{- end -}}
+{{- with $gateway.gatewayApi }}{{- $source = printf "Gateway %s/%s" .namespace .gateway }}{{- end -}}
+{{- range $point := compact (concat (default list $gateway.entryPoints) (list $gateway.tls $gateway.http $gateway.https)) -}}
+{{- range $claim := list (printf "%s port %d" $source (int $point.port)) (printf "%s entry point %s" $source $point.name) -}}
+{{- if has $claim $claims -}}
+{{- fail (printf "config.gateways: %s has %s, which is named twice; name it once" $gateway.name $claim) -}}
+{{- end -}}
+{{- $claims = append $claims $claim -}}
+{{- end -}}
 {{- end -}}
 {{- if ne (int $products) 1 -}}
 {{- fail (printf "config.gateways: %s has to have exactly one of traefik, kong and gatewayApi" $gateway.name) -}}

@@ -139,6 +139,10 @@ pub struct RouteStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry_point: Option<String>,
 
+    /// The host name that it has, of a route with `tls` or `http`; `*` stands for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+
     /// Where clients connect: `host:port`, or a URL for HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,

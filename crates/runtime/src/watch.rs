@@ -18,7 +18,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-pub use self::denied::{DeniedWatch, DeniedWatches};
+pub use self::denied::{DeniedWatch, DeniedWatches, denial};
 use crate::metrics::Metrics;
 
 /// What a watch says, as kube's [`Event`], and which object it shows but cannot decode.

@@ -32,7 +32,8 @@ enum Which {
 
 impl Routes {
     /// Deletes the routes that are not wanted any more, because others may need their entry points; applies those that are wanted, each
-    /// after what limits it; and deletes what limits none of them. One failure does not stop the rest.
+    /// after what limits it; and deletes what limits none of them. One failure does not stop the rest. While the objects of a gateway are
+    /// being listed, nothing is done: what a route of it wants is not known.
     ///
     /// # Errors
     ///
@@ -45,7 +46,8 @@ impl Routes {
         caches: &Caches,
     ) -> Result<RoutesOutcome, NotLeader> {
         let mut applied = Vec::new();
-        if self.prune(Which::Routes, &planned, owner, children, caches).await? {
+        let is_listed = !planned.iter().any(PlannedRoute::is_not_listed);
+        if is_listed && self.prune(Which::Routes, &planned, owner, children, caches).await? {
             for route in &planned {
                 if let Ok(objects) = &route.objects {
                     applied.push(AppliedRoute {
@@ -62,8 +64,10 @@ impl Routes {
             note: self.settings().rejected.clone(),
         };
         let key = key_of(&owner.kind, &owner.namespace, &owner.name);
+        // One that was deleted meanwhile would wait for ever.
+        let waits = outcome.waits_for_another() && self.pool.lock().knows(&key);
         let mut waiting = self.waiting.lock();
-        if outcome.waits_for_another() {
+        if waits {
             waiting.insert(key);
         } else {
             waiting.remove(&key);

@@ -8,7 +8,7 @@ use kube::{
     Api, Resource, ResourceExt,
     api::{ApiResource, DynamicObject},
     core::GroupVersionKind,
-    runtime::{WatchStreamExt, watcher},
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
 };
 use novasphere_core::{
     label,
@@ -21,12 +21,12 @@ use novasphere_core::{
 use novasphere_runtime::{
     optional_api::while_served,
     untyped::{Untyped, guarded_untyped},
-    watch::WatchEvent,
+    watch::{WatchEvent, denial},
 };
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use super::{RouteStores, enqueue, inspect::inspect, key_of};
+use super::{RouteStores, enqueue, inspect::inspect, key_of, stores::RouteStore};
 use crate::watches::Watches;
 
 /// Follows the configuration, for ever.
@@ -88,9 +88,15 @@ async fn watch_objects(watches: Arc<Watches>, kind: RouteKind, group: &'static s
     while let Some(event) = events.next().await {
         // An error is logged where the watch begins again.
         let Ok(event) = event else { continue };
+        let gives_up = matches!(&event, WatchEvent::Apply(object) if gives_something_up(object, store));
         store.cache.observe(&event);
         match &event {
-            WatchEvent::Apply(object) => changed(object, &watches),
+            WatchEvent::Apply(object) => {
+                changed(object, &watches);
+                if gives_up {
+                    watches.routes.enqueue_waiting(&watches.queues);
+                }
+            }
             WatchEvent::Delete(object) => {
                 changed(object, &watches);
                 watches.routes.enqueue_waiting(&watches.queues);
@@ -100,6 +106,15 @@ async fn watch_objects(watches: Arc<Watches>, kind: RouteKind, group: &'static s
             WatchEvent::Init | WatchEvent::InitApply(_) | WatchEvent::Undecodable(_) => {}
         }
     }
+}
+
+/// Whether an object was changed in place, so that the entry point or the host name that it had may be free now. Its status says nothing
+/// of that.
+pub(super) fn gives_something_up(object: &Untyped, store: &RouteStore) -> bool {
+    let before = store.cache.store().get(&ObjectRef::from_obj(object));
+    before.is_some_and(|before| {
+        before.labels() != object.labels() || before.0.data.get("spec") != object.0.data.get("spec")
+    })
 }
 
 fn resource_of(watches: &Watches, kind: RouteKind, group: &str, version: &str) -> ApiResource {
@@ -162,6 +177,9 @@ async fn observe_gateway<K>(
                         "cannot read what has the addresses of a gateway, and try again: {words}"
                     );
                     told = words;
+                }
+                if let Some((_, said)) = denial(&error) {
+                    watches.routes.denied(source, said, &watches.queues);
                 }
                 // What is known stays.
                 continue;

@@ -13,16 +13,18 @@ use std::{
     sync::Arc,
 };
 
+use jiff::{SignedDuration, Timestamp};
 use novasphere_core::{
     label::Owner,
     routes::{
         ValidatedRoute,
         claim::ObjectClaims,
-        gateway::{AddressSource, RouteGateway, RouteSettings},
+        gateway::{AddressSource, RouteGateway, RouteGateways, RouteSettings},
         inspection::TraefikInspection,
         observed::{ObservedGateway, RoutePeer, peer},
         plan::{PlannedRoute, RouteSurroundings, plan},
         pool::RoutePool,
+        problem::RouteProblem,
     },
 };
 use novasphere_runtime::{optional_api::OptionalApis, watch::ObjectName, watch::WatchEvent};
@@ -34,6 +36,9 @@ pub(crate) use self::{
     stores::{RouteStores, route_apis},
 };
 use crate::{caches::Caches, watches::Queues};
+
+/// How long what the API of a gateway said holds while it does not answer: a restart of the gateway is no news of its routes.
+const INSPECTION_TTL: SignedDuration = SignedDuration::from_mins(1);
 
 /// What all reconciles of routes share.
 pub(crate) struct Routes {
@@ -92,7 +97,13 @@ impl Routes {
         let mut pool = self.pool.lock();
         // What is reconciled may be newer than what the watch has shown.
         pool.set(&key, claims);
-        let grants = pool.grants(&key, &settings.gateways, &live);
+        let grants = match self.unlisted(routes, &settings.gateways, caches) {
+            None => pool.grants(&key, &settings.gateways, &live),
+            Some(problem) => {
+                let held = |route: &ValidatedRoute| (route.name.clone(), Err(problem.clone()));
+                routes.iter().map(held).collect()
+            }
+        };
         drop(pool);
         let observed = self.observed.read();
         let of_gateway = settings.gateways.all().iter().filter_map(|gateway| {
@@ -107,6 +118,20 @@ impl Routes {
             node_addresses: &caches.node_addresses(),
         };
         plan(owner, routes, &surroundings)
+    }
+
+    /// Nothing is given out while it is not known what live objects use: of a gateway that the configuration names since a moment ago.
+    fn unlisted(&self, routes: &[ValidatedRoute], gateways: &RouteGateways, caches: &Caches) -> Option<RouteProblem> {
+        let mut named = routes
+            .iter()
+            .filter_map(|route| gateways.find(route.rule.gateway.as_deref()));
+        let unlisted = named.find(|gateway| {
+            let kinds = gateway.kind().map(|kind| kind.route_kinds()).unwrap_or_default();
+            caches.routes.is_unlisted(kinds, &self.apis)
+        })?;
+        Some(RouteProblem::NotListed {
+            gateway: unlisted.name.clone(),
+        })
     }
 
     /// The Pods of the gateways that carry these routes.
@@ -135,7 +160,7 @@ impl Routes {
         queues: &Queues,
     ) {
         let key = |object: &K| key_of(kind, &object.namespace().unwrap_or_default(), &object.name_any());
-        let changed = match event {
+        let gives_up = match event {
             WatchEvent::Init => {
                 self.listed.lock().insert(kind, BTreeSet::new());
                 false
@@ -144,32 +169,41 @@ impl Routes {
                 if let Some(listed) = self.listed.lock().get_mut(kind) {
                     listed.insert(key(object));
                 }
-                self.pool.lock().set(&key(object), claims(object))
+                self.set(&key(object), claims(object))
             }
-            WatchEvent::Apply(object) => self.pool.lock().set(&key(object), claims(object)),
-            WatchEvent::Delete(object) => self.pool.lock().set(&key(object), None),
+            WatchEvent::Apply(object) => self.set(&key(object), claims(object)),
+            WatchEvent::Delete(object) => self.set(&key(object), None),
             WatchEvent::Undecodable(ObjectName { namespace, name }) => {
                 let namespace = namespace.as_deref().unwrap_or_default();
-                self.pool.lock().set(&key_of(kind, namespace, name), None)
+                self.set(&key_of(kind, namespace, name), None)
             }
             WatchEvent::InitDone => self.end_list(kind),
         };
-        if changed {
+        if gives_up {
             self.enqueue_waiting(queues);
         }
+    }
+
+    /// Takes in what an object asks for now. Returns whether it gave something up.
+    fn set(&self, key: &str, claims: Option<ObjectClaims>) -> bool {
+        if claims.is_none() {
+            self.waiting.lock().remove(key);
+        }
+        self.pool.lock().set(key, claims)
     }
 
     /// What was deleted during a gap of the watch asks for nothing any more.
     fn end_list(&self, kind: &'static str) -> bool {
         let listed = self.listed.lock().remove(kind).unwrap_or_default();
-        let mut pool = self.pool.lock();
         let prefix = format!("{kind}/");
+        let pool = self.pool.lock();
         let known = pool
             .keys()
             .filter(|key| key.starts_with(&prefix) && !listed.contains(*key));
         let gone: Vec<_> = known.map(str::to_owned).collect();
+        drop(pool);
         for key in &gone {
-            pool.set(key, None);
+            self.set(key, None);
         }
         !gone.is_empty()
     }
@@ -188,14 +222,27 @@ impl Routes {
         }
     }
 
-    /// Takes in what the API of a gateway says, `None` when it does not answer. Returns whether that is news, beside the time.
+    /// Takes in what the API of a gateway says, `None` when it does not answer: then what it said last holds for a while. Returns whether
+    /// that is news, beside the time.
     fn set_inspection(&self, gateway: &str, found: Option<Arc<TraefikInspection>>) -> bool {
         let mut inspections = self.inspections.write();
         let Some(found) = found else {
-            return inspections.remove(gateway).is_some();
+            let is_old = |known: &Arc<TraefikInspection>| Timestamp::now().duration_since(known.at) > INSPECTION_TTL;
+            return inspections.get(gateway).is_some_and(is_old) && inspections.remove(gateway).is_some();
         };
         let before = inspections.insert(gateway.to_owned(), Arc::clone(&found));
         before.is_none_or(|before| !before.is_like(&found))
+    }
+
+    /// Notes that what has the addresses of a gateway may not be read, where nothing is known of it.
+    fn denied(&self, source: &AddressSource, said: &str, queues: &Queues) {
+        let mut observed = self.observed.write();
+        if observed.contains_key(source) {
+            return;
+        }
+        observed.insert(source.clone(), ObservedGateway::Denied(said.to_owned()));
+        drop(observed);
+        self.enqueue_all(queues);
     }
 
     fn has_inspections(&self) -> bool {

@@ -111,6 +111,12 @@ impl RouteStores {
         served
     }
 
+    /// Whether the objects of one of these kinds were not all seen since the cluster serves it.
+    pub(super) fn is_unlisted(&self, kinds: &[RouteKind], apis: &OptionalApis) -> bool {
+        let mut stores = self.stores.iter().filter(|store| kinds.contains(&store.kind));
+        stores.any(|store| apis.served(&store.api).is_some() && !apis.listed(&store.api))
+    }
+
     /// The entry points that live objects use.
     pub(super) fn live_entry_points(&self) -> Vec<LiveEntryPoint> {
         self.wanted()
@@ -126,6 +132,7 @@ fn live_entry_point(object: &DynamicObject) -> Option<LiveEntryPoint> {
     Some(LiveEntryPoint {
         gateway: label(KEY_ROUTE_GATEWAY)?,
         entry_point: label(KEY_ENTRY_POINT)?,
+        namespace: object.metadata.namespace.clone()?,
         route: (label::owner_uid(&object.metadata)?.to_owned(), label(KEY_ROUTE)?),
     })
 }

@@ -258,6 +258,81 @@ async fn what_a_gap_of_the_watch_hid_frees_what_it_had() {
     assert_eq!(world.reconcile(&waits).await.finding("RoutesReady").reason, "AllReady");
 }
 
+/// It is older, gave its entry point up by a change in place, and nothing is deleted.
+#[tokio::test]
+async fn who_waits_is_looked_at_when_an_object_moves_to_another_entry_point() {
+    let world = world("");
+    let first = vm_access("first", "2026-01-01T00:00:00Z", &plain("vnc-0"));
+    world.reconcile(&first).await;
+    let [before] = world.live(RouteKind::IngressRouteTcp).try_into().unwrap();
+    let store = || {
+        let stores = &world.caches.routes;
+        stores.of(RouteKind::IngressRouteTcp, "traefik.io").unwrap()
+    };
+    assert!(!follow::gives_something_up(&before, store()), "it is the same");
+    let mut moved = before.as_ref().clone();
+    moved.0.data["spec"]["entryPoints"] = json!(["vnc-1"]);
+    assert!(follow::gives_something_up(&moved, store()));
+    let mut unknown = moved.clone();
+    unknown.0.metadata.name = Some("new".to_owned());
+    assert!(!follow::gives_something_up(&unknown, store()), "it had nothing");
+}
+
+#[tokio::test]
+async fn who_is_deleted_waits_no_more_and_who_is_new_wakes_nobody() {
+    let world = world("");
+    world
+        .reconcile(&vm_access("has", "2026-01-01T00:00:00Z", &plain("vnc-0")))
+        .await;
+    let waits = vm_access("waits", "2026-01-02T00:00:00Z", &plain("vnc-0"));
+    let observe = |event: WatchEvent<VmAccess>| {
+        world
+            .routes
+            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.queues);
+    };
+    observe(WatchEvent::Apply(waits.clone()));
+    world.reconcile(&waits).await;
+    assert_eq!(world.routes.waiting.lock().len(), 1);
+    assert!(world.queues.vm_accesses.is_empty(), "a new object frees nothing");
+    observe(WatchEvent::Delete(waits.clone()));
+    assert_eq!(world.routes.waiting.lock().len(), 0);
+}
+
+/// A gateway that the configuration names since a moment ago may have objects on its entry points that nobody has listed.
+#[tokio::test]
+async fn nothing_is_given_out_or_deleted_before_the_objects_of_a_gateway_were_listed() {
+    let mut world = world("");
+    let of_traefik = |api: &novasphere_runtime::optional_api::OptionalApi| api.group == "traefik.io";
+    let served: Served = route_apis().filter(of_traefik).map(|api| (api, "v1alpha1")).collect();
+    world.routes = Routes::new(watch::channel(Arc::new(settings())).1, OptionalApis::unlisted(served));
+    let object = vm_access("web", "2026-01-01T00:00:00Z", &plain("vnc-0"));
+    let outcome = world.reconcile(&object).await;
+    assert_eq!(outcome.finding("RoutesReady").reason, "RoutePending");
+    assert_eq!(world.calls(), [""; 0]);
+    assert!(world.routes.pool.lock().knows("VmAccess/a/web"));
+}
+
+#[tokio::test]
+async fn what_the_api_of_a_gateway_said_holds_while_it_is_started_again() {
+    let world = world("");
+    let at = |second: i64| {
+        let at = Timestamp::from_second(Timestamp::now().as_second() - second).unwrap();
+        let entry_points = json!([{"name": "vnc-0"}]);
+        Some(Arc::new(TraefikInspection::parse(
+            at,
+            &entry_points,
+            &json!([]),
+            &json!([]),
+        )))
+    };
+    assert!(world.routes.set_inspection("edge", at(5)));
+    assert!(!world.routes.set_inspection("edge", None));
+    assert!(world.routes.has_inspections());
+    world.routes.set_inspection("edge", at(120));
+    assert!(world.routes.set_inspection("edge", None));
+    assert!(!world.routes.has_inspections());
+}
+
 #[tokio::test]
 async fn only_what_a_configured_gateway_reads_is_watched_and_waited_for() {
     let (none, caches) = (Routes::none(OptionalApis::fixed(Served::new())), Caches::new());

@@ -34,8 +34,19 @@ pub struct Claim {
     pub route: String,
     /// Its rule.
     pub rule: RouteRule,
-    /// The gateway and the entry point that it has by the object's status.
-    pub held: Option<(String, String)>,
+    /// What it has by the object's status.
+    pub held: Option<HeldRoute>,
+}
+
+/// What a route has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRoute {
+    /// The gateway's name.
+    pub gateway: String,
+    /// The entry point's name.
+    pub entry_point: String,
+    /// The host name, of a route that shares its entry point: see [`Want::host`].
+    pub host: Option<String>,
 }
 
 /// What one object asks for.
@@ -69,6 +80,16 @@ impl<'a> Want<'a> {
             _ => None,
         }
     }
+
+    /// The host name that it asks for, `*` for all; `None` for an entry point of its own.
+    #[must_use]
+    pub const fn host(&self) -> Option<&'a str> {
+        match *self {
+            Self::EntryPoint(_) => None,
+            Self::TlsHost(host) | Self::HttpPath(Some(host), _) => Some(host),
+            Self::HttpPath(None, _) => Some("*"),
+        }
+    }
 }
 
 impl ObjectClaims {
@@ -96,7 +117,11 @@ impl ObjectClaims {
     ) -> Option<Self> {
         let held = |name: &str| {
             let status = status.iter().find(|status| status.name == name)?;
-            Some((status.gateway.clone()?, status.entry_point.clone()?))
+            Some(HeldRoute {
+                gateway: status.gateway.clone()?,
+                entry_point: status.entry_point.clone()?,
+                host: status.host.clone(),
+            })
         };
         let claims: Vec<_> = routes
             .map(|(name, rule)| Claim {

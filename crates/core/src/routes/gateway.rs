@@ -1,6 +1,9 @@
 //! The gateways that carry routes, as the configuration names them.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -257,7 +260,45 @@ impl RouteGateways {
         if self.0.iter().filter(|gateway| gateway.default == Some(true)).count() > 1 {
             return Err("gateways: two have default: true; a route that names none goes to one alone".to_owned());
         }
+        self.check_sources()
+    }
+
+    /// Of one Traefik with two names, both would give out the same entry points and host names.
+    fn check_sources(&self) -> Result<(), String> {
+        let mut claimed: BTreeMap<(AddressSource, PortOrName<'_>), &str> = BTreeMap::new();
+        for (index, gateway) in self.0.iter().enumerate() {
+            let Some(source) = gateway.address_source() else {
+                continue;
+            };
+            let own = gateway
+                .ports()
+                .flat_map(|entry_point| [PortOrName::Port(entry_point.port), PortOrName::Name(&entry_point.name)]);
+            for what in own {
+                if let Some(other) = claimed.insert((source.clone(), what), &gateway.name) {
+                    return Err(format!(
+                        "gateways[{index}]: {what} is one of {other} as well, which has the same Service or Gateway, and both would give it \
+                         out; name it in one of the two"
+                    ));
+                }
+            }
+        }
         Ok(())
+    }
+}
+
+/// What a port of a gateway is told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PortOrName<'a> {
+    Port(u16),
+    Name(&'a str),
+}
+
+impl fmt::Display for PortOrName<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(formatter, "the port {port}"),
+            Self::Name(name) => write!(formatter, "the entry point {name}"),
+        }
     }
 }
 
@@ -293,6 +334,16 @@ impl RouteGateway {
     #[must_use]
     pub fn entry_point(&self, name: &str) -> Option<&EntryPoint> {
         self.entry_points.iter().find(|entry_point| entry_point.name == name)
+    }
+
+    /// All its ports: those of the pool, and those that routes share.
+    pub fn ports(&self) -> impl Iterator<Item = &EntryPoint> {
+        self.entry_points.iter().chain(self.shared_ports())
+    }
+
+    /// The ports that routes share, told apart by host names.
+    pub fn shared_ports(&self) -> impl Iterator<Item = &EntryPoint> {
+        [&self.tls, &self.http, &self.https].into_iter().flatten()
     }
 
     /// Whether an object of a namespace may have routes for a host, `None` for all hosts.
@@ -486,6 +537,28 @@ mod tests {
             assert!(refused.contains(words), "{refused}");
         }
         read(&json!([traefik("edge")])).check().unwrap();
+    }
+
+    /// Both would give the entry point to a route, and the host name to a namespace.
+    #[test]
+    fn two_names_of_one_gateway_share_no_port() {
+        let port = |name: &str, port: u16| json!({"name": name, "port": port});
+        let a = with(traefik("a"), "entryPoints", json!([port("vnc-0", 5900)]));
+        for (second, words) in [
+            (
+                port("vnc-0", 5901),
+                "gateways[1]: the entry point vnc-0 is one of a as well",
+            ),
+            (port("other", 5900), "gateways[1]: the port 5900 is one of a as well"),
+        ] {
+            let b = with(traefik("b"), "tls", second.clone());
+            let refused = read(&json!([a.clone(), b])).check().unwrap_err();
+            assert!(refused.starts_with(words), "{refused}");
+            let elsewhere = json!({"name": "b", "kong": {"namespace": "kong", "service": "proxy"}, "tls": second});
+            read(&json!([a.clone(), elsewhere])).check().unwrap();
+        }
+        let b = with(traefik("b"), "http", port("web", 80));
+        read(&json!([a, b])).check().unwrap();
     }
 
     #[test]

@@ -23,6 +23,7 @@ struct Router {
     /// Such as `team-a-web-ssh-1a2b3c4d-673acf455cb2dab0b43a@kubernetescrd`.
     name: String,
     entry_points: Vec<String>,
+    is_http: bool,
     has_tls: bool,
     errors: Vec<String>,
 }
@@ -36,11 +37,12 @@ impl TraefikInspection {
             let is_default = value.get("asDefault").and_then(Value::as_bool).unwrap_or_default();
             (text(value, "name"), is_default)
         };
-        let routers = items(tcp_routers).into_iter().chain(items(http_routers));
+        let tcp = items(tcp_routers).into_iter().map(|value| Router::parse(&value, false));
+        let http = items(http_routers).into_iter().map(|value| Router::parse(&value, true));
         Self {
             at,
             entry_points: items(entry_points).iter().map(entry_point).collect(),
-            routers: routers.map(|value| Router::parse(&value)).collect(),
+            routers: tcp.chain(http).collect(),
         }
     }
 
@@ -70,12 +72,9 @@ impl TraefikInspection {
                 ),
             ));
         }
-        let prefix = prefix(namespace, name);
-        let users = self
-            .routers
-            .iter()
-            .filter(|router| router.entry_points.contains(&entry_point.name));
-        let (own, others): (Vec<_>, Vec<_>) = users.partition(|router| router.name.starts_with(&prefix));
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .users(&entry_point.name)
+            .partition(|router| router.is_of(namespace, name));
         // Before Traefik has read the route, it may still have a former one there.
         own.first()?;
         let other = others.iter().find(|router| router.has_tls).or_else(|| others.first())?;
@@ -97,11 +96,10 @@ impl TraefikInspection {
     /// What Traefik says of the object of a route that was made at this time.
     #[must_use]
     pub fn answer(&self, namespace: &str, name: &str, made: Option<Timestamp>) -> Option<Lack> {
-        let own = prefix(namespace, name);
         let mut routers = self
             .routers
             .iter()
-            .filter(|router| router.name.starts_with(&own))
+            .filter(|router| router.is_of(namespace, name))
             .peekable();
         if routers.peek().is_none() {
             let is_due = made.is_some_and(|made| self.at.as_second() - made.as_second() > READ_TIMEOUT_SECONDS);
@@ -117,13 +115,35 @@ impl TraefikInspection {
         let error = routers.flat_map(|router| &router.errors).next()?;
         Some((
             RoutesReason::RefusedByGateway,
-            format!("Traefik does not take it: {error}"),
+            format!("Traefik does not take it: {}", shortened(error)),
         ))
+    }
+
+    /// Its entry points, and whether each is a default one.
+    pub(super) fn entry_points(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.entry_points
+            .iter()
+            .map(|(name, is_default)| (name.as_str(), *is_default))
+    }
+
+    /// The names of the routers that are in the way of a plain TCP route on an entry point: those with TLS, and those of TCP.
+    pub(super) fn routers_on(&self, entry_point: &str) -> impl Iterator<Item = (&str, bool)> {
+        self.users(entry_point)
+            .map(|router| (router.name.as_str(), router.has_tls))
+    }
+
+    /// Those that make a difference to a plain TCP route: HTTP without TLS is looked at after it, so it never comes to its turn.
+    fn users(&self, entry_point: &str) -> impl Iterator<Item = &Router> {
+        let uses = move |router: &&Router| router.entry_points.iter().any(|name| name == entry_point);
+        self.routers
+            .iter()
+            .filter(|router| router.has_tls || !router.is_http)
+            .filter(uses)
     }
 }
 
 impl Router {
-    fn parse(value: &Value) -> Self {
+    fn parse(value: &Value, is_http: bool) -> Self {
         let texts = |key: &str| -> Vec<String> {
             let list = value.get(key).and_then(Value::as_array);
             let texts = list.into_iter().flatten().filter_map(Value::as_str);
@@ -134,20 +154,36 @@ impl Router {
         Self {
             name: text(value, "name"),
             entry_points: if using.is_empty() { texts("entryPoints") } else { using },
+            is_http,
             has_tls: value.get("tls").is_some_and(Value::is_object),
             errors: texts("error"),
         }
     }
+
+    /// Whether it is made of the object of this name.
+    ///
+    /// Traefik calls the routers of an object `<namespace>-<name>-<hash of the rule>@kubernetescrd` (`makeServiceKey` in its
+    /// `pkg/provider/kubernetes/crd`), with `_` for the first `-` where `safeNaming` is set. Our names end in a hash, so none is the
+    /// beginning of another.
+    fn is_of(&self, namespace: &str, name: &str) -> bool {
+        let separated = |text: &str| text.starts_with(['-', '_']);
+        let rest = self.name.strip_prefix(namespace).filter(|rest| separated(rest));
+        let rest = rest
+            .and_then(|rest| rest.get(1..))
+            .and_then(|rest| rest.strip_prefix(name));
+        rest.is_some_and(separated)
+    }
+}
+
+/// The longest error of Traefik that is passed on; it quotes what tenants wrote.
+const ERROR_LENGTH_LIMIT: usize = 300;
+
+fn shortened(error: &str) -> String {
+    error.chars().take(ERROR_LENGTH_LIMIT).collect()
 }
 
 fn text(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// How Traefik calls the routers of an object: `<namespace>-<name>-<hash of the rule>@kubernetescrd` (`makeServiceKey` in its
-/// `pkg/provider/kubernetes/crd`). Our names end in a hash, so none is the beginning of another.
-fn prefix(namespace: &str, name: &str) -> String {
-    format!("{namespace}-{name}-")
 }
 
 #[cfg(test)]
@@ -209,6 +245,9 @@ mod tests {
             words.starts_with("EntryPointShared") && words.contains("other-app@kubernetescrd has TLS there"),
             "{words}"
         );
+        // Without TLS, HTTP comes after TCP, and nobody notices.
+        let plain = json!([{"name": "other-app@kubernetescrd", "using": ["vnc-0", "web"]}]);
+        assert_eq!(lack(&inspected(&json!([own(&json!(null))]), &plain), "vnc-0"), "");
         let second = json!([own(&json!(null)), {"name": "other-tcp@kubernetescrd", "using": ["vnc-0"]}]);
         assert!(
             lack(&inspected(&second, &json!([])), "vnc-0").contains("other-tcp@kubernetescrd takes its connections")
@@ -237,6 +276,30 @@ mod tests {
             silent.answer("team-a", NAME, made(10)).unwrap().0,
             RoutesReason::NotWatched
         );
+    }
+
+    #[test]
+    fn routers_are_found_by_either_way_of_naming() {
+        let named = |name: &str| json!([{"name": name, "using": ["vnc-0"], "error": ["broken"]}]);
+        let is_own = |name: &str| {
+            inspected(&named(name), &json!([]))
+                .answer("team-a", NAME, None)
+                .is_some()
+        };
+        assert!(is_own(&format!("team-a-{NAME}-673acf455cb2dab0b43a@kubernetescrd")));
+        assert!(is_own(&format!("team-a_{NAME}-673acf455cb2dab0b43a@kubernetescrd")));
+        assert!(!is_own(&format!("team-b-{NAME}-673acf455cb2dab0b43a@kubernetescrd")));
+        assert!(!is_own(&format!("team-a-{NAME}1-673acf455cb2dab0b43a@kubernetescrd")));
+        assert!(!is_own("team-a"));
+    }
+
+    #[test]
+    fn an_error_of_traefik_is_cut() {
+        let long = json!(["x".repeat(10_000)]);
+        let (_, message) = inspected(&json!([own(&long)]), &json!([]))
+            .answer("team-a", NAME, None)
+            .unwrap();
+        assert!(message.len() < 400, "{}", message.len());
     }
 
     #[test]

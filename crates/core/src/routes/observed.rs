@@ -18,9 +18,11 @@ use crate::service_ports::{node_port, ports};
 /// The object whose status has the addresses of a gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum ObservedGateway {
-    /// It was not looked at yet, or cannot be read.
+    /// It was not looked at yet.
     #[default]
     Unread,
+    /// The controller may not read it: what the apiserver says.
+    Denied(String),
     /// It does not exist.
     Missing,
     /// The Service in front of the gateway.
@@ -131,8 +133,20 @@ pub fn address(
     node_addresses: &[String],
 ) -> Result<Option<(String, u16)>, Lack> {
     let (found, port) = match observed {
-        // Without the right to read it, routes work all the same.
-        ObservedGateway::Unread => return Ok(host.map(|host| (host.to_owned(), entry_point.port))),
+        // Without the right to read it, routes work all the same, where the configuration says what their address is.
+        ObservedGateway::Unread | ObservedGateway::Denied(_) if host.is_some() => {
+            return Ok(host.map(|host| (host.to_owned(), entry_point.port)));
+        }
+        ObservedGateway::Unread => return Ok(None),
+        ObservedGateway::Denied(said) => {
+            return Err((
+                RoutesReason::Forbidden,
+                format!(
+                    "the controller may not read the gateway's Service or Gateway, so nobody is told the address: {said}. Give it the Role \
+                     for gateways (docs/gateways.md), or set host of the gateway in its configuration"
+                ),
+            ));
+        }
         ObservedGateway::Missing => {
             return Err((
                 RoutesReason::GatewayNotFound,
@@ -318,6 +332,14 @@ mod tests {
             RoutesReason::GatewayNotFound
         );
         assert_eq!(found(&ObservedGateway::Unread, None), Ok(None));
+        let denied = ObservedGateway::Denied("services is forbidden".to_owned());
+        let (reason, message) = found(&denied, None).unwrap_err();
+        assert_eq!(reason, RoutesReason::Forbidden);
+        assert!(message.contains("services is forbidden"), "{message}");
+        assert_eq!(
+            found(&denied, Some("gw.example.org")),
+            Ok(Some(("gw.example.org".to_owned(), 5900)))
+        );
     }
 
     fn gateway(listener: &Value, conditions: &Value) -> ObservedGateway {

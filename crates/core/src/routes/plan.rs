@@ -41,8 +41,12 @@ pub struct PlannedRoute {
     pub gateway: Option<String>,
     /// The entry point or listener that it has there.
     pub entry_point: Option<String>,
+    /// The host name that it has there, where it shares the entry point.
+    pub host: Option<String>,
     /// Where clients connect.
     pub address: Option<String>,
+    /// Whether what has the gateway's addresses was not read yet, so that the address of the status holds.
+    pub is_unread: bool,
     /// Its objects, the one that is the route itself last; those before it only limit it.
     pub objects: Result<Vec<RouteObject>, RouteProblem>,
     /// What the gateway lacks. The objects are made all the same.
@@ -51,6 +55,14 @@ pub struct PlannedRoute {
     pub inspection: Option<Arc<TraefikInspection>>,
     /// The Service that it leads to, where the gateway needs annotations on it.
     pub annotated_service: Option<String>,
+}
+
+impl PlannedRoute {
+    /// Whether it waits for the list of what its gateway reads.
+    #[must_use]
+    pub fn is_not_listed(&self) -> bool {
+        matches!(self.objects, Err(RouteProblem::NotListed { .. }))
+    }
 }
 
 /// Plans the routes of one object, in the order of its spec.
@@ -77,7 +89,9 @@ fn planned(owner: &Owner, route: &ValidatedRoute, surroundings: &RouteSurroundin
         name: route.name.clone(),
         gateway: None,
         entry_point: None,
+        host: None,
         address: None,
+        is_unread: false,
         objects: Err(RouteProblem::NoGateway),
         lack: None,
         inspection: None,
@@ -95,8 +109,10 @@ fn planned(owner: &Owner, route: &ValidatedRoute, surroundings: &RouteSurroundin
     let (gateway, entry_point) = (grant.gateway, grant.entry_point);
     planned.gateway = Some(gateway.name.clone());
     planned.entry_point = Some(entry_point.name.clone());
+    planned.host = Want::of(&route.rule).and_then(|want| want.host().map(str::to_owned));
     let unread = ObservedGateway::default();
     let observed = surroundings.gateways.get(&gateway.name).unwrap_or(&unread);
+    planned.is_unread = matches!(observed, ObservedGateway::Unread);
     match address(
         observed,
         gateway.host.as_deref(),
@@ -213,6 +229,13 @@ pub fn static_problem(gateway: &RouteGateway, rule: &RouteRule, namespace: &str)
                     "http.path must begin with '/' and have no empty or '..' segments, spaces, quotes, '?' or '#'",
                 ));
             }
+            if matches!(kind, GatewayKind::Kong(_)) && path.contains(EXPRESSION_CHARACTERS) {
+                return Some(not_offered(
+                    gateway,
+                    "a path that has one of $ ( ) * +",
+                    "choose another path: Kong reads it as a regular expression, and one that is none stops all changes of its routes",
+                ));
+            }
             if let Some(problem) = host_problem(gateway, namespace, host) {
                 return Some(problem);
             }
@@ -299,6 +322,11 @@ fn source_range_problem(gateway: &RouteGateway, kind: GatewayKind<'_>, rule: &Ro
         what,
     })
 }
+
+/// What means something in a regular expression, of the characters that a path may have; a `.` there does no harm. Kong's controller
+/// makes `~/path$` of a path of the type `Prefix`, without escaping it, and Kong takes none of its configuration when one expression is
+/// malformed: a tenant could stop the gateway for everybody.
+const EXPRESSION_CHARACTERS: &[char] = &['$', '(', ')', '*', '+'];
 
 /// What the schema asks of a path. It stands between backticks in a rule of Traefik.
 fn is_path(path: &str) -> bool {

@@ -26,6 +26,8 @@ pub struct LiveEntryPoint {
     pub gateway: String,
     /// The entry point's name.
     pub entry_point: String,
+    /// The namespace of the object. A UID that somebody wrote into another namespace is another owner.
+    pub namespace: String,
     /// The route that uses it.
     pub route: RouteKey,
 }
@@ -46,16 +48,20 @@ pub struct RoutePool {
     objects: BTreeMap<String, ObjectClaims>,
     /// Entry points that routes were given by this process, before their objects could be seen.
     given: BTreeMap<RouteKey, (String, String)>,
+    /// The same for host names: gateway and host.
+    given_hosts: BTreeMap<RouteKey, (String, String)>,
 }
 
 impl RoutePool {
-    /// Takes in what the object of this key asks for now. Returns whether that is something else than before.
+    /// Takes in what the object of this key asks for now. Returns whether it gave something up that others may wait for; an object that is
+    /// new does not.
     pub fn set(&mut self, key: &str, claims: Option<ObjectClaims>) -> bool {
         let before = self.objects.get(key);
         let wants = |claims: &ObjectClaims| -> Vec<_> {
             let routes = claims.claims.iter();
             routes.map(|claim| (claim.route.clone(), claim.rule.clone())).collect()
         };
+        let was_known = before.is_some();
         let is_changed = before.map(wants) != claims.as_ref().map(wants)
             || before.map(|before| &before.claimant.uid) != claims.as_ref().map(|claims| &claims.claimant.uid);
         match claims {
@@ -65,7 +71,13 @@ impl RoutePool {
         if is_changed {
             self.drop_given();
         }
-        is_changed
+        is_changed && was_known
+    }
+
+    /// Whether the object of this key asks for something.
+    #[must_use]
+    pub fn knows(&self, key: &str) -> bool {
+        self.objects.contains_key(key)
     }
 
     /// The keys of all objects that ask for something.
@@ -75,7 +87,7 @@ impl RoutePool {
 
     /// What was given to routes that are gone is free.
     fn drop_given(&mut self) {
-        if self.given.is_empty() {
+        if self.given.is_empty() && self.given_hosts.is_empty() {
             return;
         }
         let wanted: BTreeSet<RouteKey> = self
@@ -84,9 +96,10 @@ impl RoutePool {
             .flat_map(|object| object.claims.iter().map(|claim| key_of(&object.claimant, claim)))
             .collect();
         self.given.retain(|route, _| wanted.contains(route));
+        self.given_hosts.retain(|route, _| wanted.contains(route));
     }
 
-    /// What every route of an object gets, by the route's name. An entry point that it gets is its own from now on.
+    /// What every route of an object gets, by the route's name. An entry point or a host name that it gets is its own from now on.
     pub fn grants<'a>(
         &mut self,
         key: &str,
@@ -99,9 +112,12 @@ impl RoutePool {
         let mut grants = BTreeMap::new();
         for claim in &object.claims {
             let granted = self.grant(&object.claimant, claim, gateways, live);
-            if let (Ok(grant), Some(Want::EntryPoint(_))) = (&granted, Want::of(&claim.rule)) {
-                let given = (grant.gateway.name.clone(), grant.entry_point.name.clone());
-                self.given.insert(key_of(&object.claimant, claim), given);
+            if let (Ok(grant), Some(want)) = (&granted, Want::of(&claim.rule)) {
+                let (route, gateway) = (key_of(&object.claimant, claim), grant.gateway.name.clone());
+                match want.host() {
+                    None => self.given.insert(route, (gateway, grant.entry_point.name.clone())),
+                    Some(host) => self.given_hosts.insert(route, (gateway, host.to_owned())),
+                };
             }
             grants.insert(claim.route.clone(), granted);
         }
@@ -188,12 +204,12 @@ impl RoutePool {
                 let is_here =
                     gateways.find(claim.rule.gateway.as_deref()).map(|found| &found.name) == Some(&gateway.name);
                 let may = is_here && static_problem(gateway, &claim.rule, &claimant.namespace).is_none();
-                let held = claim.held.as_ref().filter(|(held, _)| *held == gateway.name);
+                let held = claim.held.as_ref().filter(|held| held.gateway == gateway.name);
                 may.then(|| Candidate {
                     key: key_of(claimant, claim),
                     claimant,
                     wish,
-                    held: held.map(|(_, entry_point)| entry_point.as_str()),
+                    held: held.map(|held| held.entry_point.as_str()),
                 })
             })
             .collect();
@@ -209,7 +225,7 @@ impl RoutePool {
         gateways: &RouteGateways,
         gateway: &RouteGateway,
     ) -> Option<&Claimant> {
-        let own = rank(claimant, claim, gateway);
+        let own = self.rank(claimant, claim, gateway);
         self.objects
             .values()
             .flat_map(|object| object.claims.iter().map(|claim| (&object.claimant, claim)))
@@ -219,16 +235,26 @@ impl RoutePool {
             })
             .filter(|(other, their)| exclude_each_other((claimant, claim), (other, their)))
             .filter(|(other, their)| static_problem(gateway, &their.rule, &other.namespace).is_none())
-            .filter(|(other, their)| rank(other, their, gateway) < own)
+            .filter(|(other, their)| self.rank(other, their, gateway) < own)
             .map(|(other, _)| other)
             .next()
     }
-}
 
-/// Who comes first: those who have it already, then the oldest.
-fn rank<'a>(claimant: &'a Claimant, claim: &'a Claim, gateway: &RouteGateway) -> (bool, Timestamp, &'a str, &'a str) {
-    let has = claim.held.as_ref().is_some_and(|(held, _)| *held == gateway.name);
-    (!has, claimant.created, &claimant.uid, &claim.route)
+    /// Who comes first: those who have the host already, then the oldest. Who had another host before has no claim to this one.
+    fn rank<'a>(
+        &self,
+        claimant: &'a Claimant,
+        claim: &'a Claim,
+        gateway: &RouteGateway,
+    ) -> (bool, Timestamp, &'a str, &'a str) {
+        let host = Want::of(&claim.rule).and_then(|want| want.host());
+        let given = self.given_hosts.get(&key_of(claimant, claim));
+        let was_given = given.is_some_and(|(at, given)| *at == gateway.name && Some(given.as_str()) == host);
+        let held = claim.held.as_ref();
+        let holds = held.is_some_and(|held| held.gateway == gateway.name && held.host.as_deref() == host);
+        let has = host.is_some() && (was_given || holds);
+        (!has, claimant.created, &claimant.uid, &claim.route)
+    }
 }
 
 /// Whether only one of two routes can have its host.
@@ -240,10 +266,15 @@ fn exclude_each_other(one: (&Claimant, &Claim), other: (&Claimant, &Claim)) -> b
             host == theirs || (!is_same_namespace && overlap(Some(host), Some(theirs)))
         }
         (Some(Want::HttpPath(host, path)), Some(Want::HttpPath(theirs, their_path))) => {
-            (host == theirs && path == their_path) || (!is_same_namespace && overlap(host, theirs))
+            (host == theirs && is_same_path(path, their_path)) || (!is_same_namespace && overlap(host, theirs))
         }
         _ => false,
     }
+}
+
+/// Whether two paths mean the same: a `/` at the end makes no difference to a prefix.
+fn is_same_path(one: &str, other: &str) -> bool {
+    one.strip_suffix('/').unwrap_or(one) == other.strip_suffix('/').unwrap_or(other)
 }
 
 fn host_in_use(gateway: &RouteGateway, host: Option<&str>, holder: &Claimant) -> RouteProblem {
@@ -298,8 +329,9 @@ struct Assignment<'a> {
     holders: BTreeMap<&'a str, &'a Candidate<'a>>,
     /// The other way round.
     held: BTreeMap<&'a RouteKey, &'a str>,
-    /// The entry points that live objects use, of routes that do not have them: they are about to be deleted. With their owners.
-    leaving: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    /// The entry points that live objects use, of routes that do not have them: they are about to be deleted. With the namespaces and UIDs
+    /// of their owners.
+    leaving: BTreeMap<&'a str, BTreeSet<(&'a str, &'a str)>>,
 }
 
 impl<'a> Assignment<'a> {
@@ -319,22 +351,23 @@ impl<'a> Assignment<'a> {
             held: BTreeMap::new(),
             leaving: BTreeMap::new(),
         };
-        let in_use: BTreeMap<&RouteKey, &'a str> = live
+        let in_use: BTreeMap<(&str, &RouteKey), &'a str> = live
             .iter()
-            .map(|live| (&live.route, live.entry_point.as_str()))
+            .map(|live| ((live.namespace.as_str(), &live.route), live.entry_point.as_str()))
             .collect();
         for candidate in candidates {
             let given = given.get(&candidate.key).filter(|(held, _)| *held == gateway.name);
             let given = given.map(|(_, entry_point)| entry_point.as_str());
-            if let Some(name) = given.or_else(|| in_use.get(&candidate.key).copied()) {
+            let used = in_use.get(&(candidate.claimant.namespace.as_str(), &candidate.key));
+            if let Some(name) = given.or_else(|| used.copied()) {
                 assignment.keep(candidate, name);
             }
         }
         for live in live {
             let holder = assignment.holders.get(live.entry_point.as_str());
-            if holder.is_none_or(|holder| holder.key != live.route) {
+            if holder.is_none_or(|holder| holder.key != live.route || holder.claimant.namespace != live.namespace) {
                 let users = assignment.leaving.entry(&live.entry_point).or_default();
-                users.insert(&live.route.0);
+                users.insert((&live.namespace, &live.route.0));
             }
         }
         for candidate in candidates {
@@ -382,8 +415,8 @@ impl<'a> Assignment<'a> {
     /// anything.
     fn is_free(&self, name: &str, candidate: &Candidate<'_>) -> bool {
         let leaving = self.leaving.get(name);
-        !self.holders.contains_key(name)
-            && leaving.is_none_or(|users| users.iter().all(|user| *user == candidate.key.0))
+        let own = (candidate.claimant.namespace.as_str(), candidate.key.0.as_str());
+        !self.holders.contains_key(name) && leaving.is_none_or(|users| users.iter().all(|user| *user == own))
     }
 
     /// The entry point of a route.

@@ -126,6 +126,15 @@ pub enum RouteProblem {
         /// What to do.
         advice: &'static str,
     },
+    /// What live objects use is not known yet, so nothing is given out.
+    #[error(
+        "the objects that the gateway {gateway} reads were not listed yet; it is set up when they are, which needs the controller's \
+         ClusterRole for this gateway"
+    )]
+    NotListed {
+        /// The gateway.
+        gateway: String,
+    },
 }
 
 impl RouteProblem {
@@ -145,6 +154,7 @@ impl RouteProblem {
             Self::SourceRangesNotSupported { .. } => RoutesReason::SourceRangesNotSupported,
             Self::SecretNotAllowed { .. } => RoutesReason::SecretNotAllowed,
             Self::NotInstalled { .. } => RoutesReason::GatewayNotInstalled,
+            Self::NotListed { .. } => RoutesReason::RoutePending,
         }
     }
 

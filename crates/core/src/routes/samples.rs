@@ -9,7 +9,7 @@ use strum::IntoEnumIterator as _;
 
 use super::{
     Backend, ValidatedRoute,
-    claim::{Claim, Claimant, ObjectClaims},
+    claim::{Claim, Claimant, HeldRoute, ObjectClaims, Want},
     gateway::{RouteGateway, RouteGateways},
     object::{RouteApi, RouteKind, ServedRouteApis},
     plan::{PlannedRoute, RouteSurroundings, plan},
@@ -86,7 +86,8 @@ pub(super) fn owner(namespace: &str, name: &str) -> Owner {
     }
 }
 
-/// An object that was made in this second, with one route `r` for each rule: `r`, `r1`, `r2`, and what it has by its status.
+/// An object that was made in this second, with one route `r` for each rule: `r`, `r1`, `r2`, and what it has by its status, with the host
+/// that it asks for.
 pub(super) fn claims(owner: &Owner, created: i64, rules: &[Value], held: Option<(&str, &str)>) -> ObjectClaims {
     let claim = |(index, value): (usize, &Value)| Claim {
         route: if index == 0 {
@@ -95,7 +96,11 @@ pub(super) fn claims(owner: &Owner, created: i64, rules: &[Value], held: Option<
             format!("r{index}")
         },
         rule: rule(value.clone()),
-        held: held.map(|(gateway, entry_point)| (gateway.to_owned(), entry_point.to_owned())),
+        held: held.map(|(gateway, entry_point)| HeldRoute {
+            gateway: gateway.to_owned(),
+            entry_point: entry_point.to_owned(),
+            host: Want::of(&rule(value.clone())).and_then(|want| want.host().map(str::to_owned)),
+        }),
     };
     ObjectClaims {
         claimant: Claimant {

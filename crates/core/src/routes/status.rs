@@ -67,16 +67,32 @@ impl RoutesOutcome {
         NewCondition::new_false(type_, *reason, messages.join(" "))
     }
 
-    /// `status.routes`.
+    /// `status.routes`. What stood there before holds until it was looked at: a start takes no address away, and a list of a gateway's objects
+    /// nothing that a route has.
     #[must_use]
-    pub fn details(&self) -> Vec<RouteStatus> {
-        let detail = |route: &PlannedRoute| RouteStatus {
+    pub fn details(&self, before: &[RouteStatus]) -> Vec<RouteStatus> {
+        self.planned.iter().map(|route| self.detail(route, before)).collect()
+    }
+
+    fn detail(&self, route: &PlannedRoute, before: &[RouteStatus]) -> RouteStatus {
+        let before = before.iter().find(|before| before.name == route.name);
+        if let Some(before) = before.filter(|_| route.is_not_listed()) {
+            return before.clone();
+        }
+        let address_before = || {
+            let before = before?;
+            let is_same = (&before.gateway, &before.entry_point, &before.host)
+                == (&route.gateway, &route.entry_point, &route.host);
+            before.address.clone().filter(|_| route.is_unread && is_same)
+        };
+        let address = route.address.clone().or_else(address_before);
+        RouteStatus {
             name: route.name.clone(),
             gateway: route.gateway.clone(),
             entry_point: route.entry_point.clone(),
-            address: route.address.clone().filter(|_| self.is_carried(route)),
-        };
-        self.planned.iter().map(detail).collect()
+            host: route.host.clone(),
+            address: address.filter(|_| self.is_carried(route)),
+        }
     }
 
     /// What only a change of the spec mends, with the condition's reason.

@@ -143,7 +143,7 @@ fn routes(observed: &Observed<'_>) -> NewCondition {
 /// `status.routes`. While the spec is invalid, the routes stay as they are.
 fn route_details(observed: &Observed<'_>, old: &VmAccessStatus) -> Vec<RouteStatus> {
     let applied = observed.applied.filter(|_| observed.validated.is_ok());
-    applied.map_or_else(|| old.routes.clone(), |applied| applied.routes.details())
+    applied.map_or_else(|| old.routes.clone(), |applied| applied.routes.details(&old.routes))
 }
 
 /// An invalid spec: `False` for the part that is wrong, `Unknown` for the others, which were not looked at.

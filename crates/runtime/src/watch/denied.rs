@@ -136,7 +136,8 @@ impl DeniedWatches {
 }
 
 /// The verb that was denied, and the apiserver's sentence.
-fn denial(error: &watcher::Error) -> Option<(&'static str, &str)> {
+#[must_use]
+pub fn denial(error: &watcher::Error) -> Option<(&'static str, &str)> {
     let (verb, status) = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status)) => ("list", status),
         watcher::Error::WatchStartFailed(kube::Error::Api(status))

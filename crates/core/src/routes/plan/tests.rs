@@ -51,6 +51,10 @@ fn what_the_administrator_does_not_allow_is_refused() {
             "InvalidSpec: http.path",
         ),
         (
+            json!({"gateway": "kong", "http": {"host": "shared.example.org", "path": "/a(b"}}),
+            "NotOffered: the gateway kong is not configured for routes with a path that has one of $ ( ) * +",
+        ),
+        (
             json!({"tcp": {}, "tls": {"host": "shared.example.org"}}),
             "InvalidSpec: give exactly one",
         ),

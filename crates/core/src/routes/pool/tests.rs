@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::samples::{claims, gateways, owner},
+    super::samples::{claims, gateways, owner, rule},
     *,
 };
 use crate::label::Owner;
@@ -25,6 +25,7 @@ fn live(owner: &Owner, entry_point: &str) -> LiveEntryPoint {
     LiveEntryPoint {
         gateway: "edge".to_owned(),
         entry_point: entry_point.to_owned(),
+        namespace: owner.namespace.clone(),
         route: (owner.uid.clone(), "r".to_owned()),
     }
 }
@@ -35,7 +36,7 @@ fn pool(objects: &[(&str, i64, Value, Option<&str>)]) -> RoutePool {
     for (name, created, rule, held) in objects {
         let held = held.map(|held| ("edge", held));
         let claims = claims(&owner("team", name), *created, std::slice::from_ref(rule), held);
-        assert!(pool.set(name, Some(claims)));
+        pool.set(name, Some(claims));
     }
     pool
 }
@@ -200,11 +201,67 @@ fn a_host_stays_with_who_has_it() {
     assert_eq!(got(&mut pool, "young", &[]), "console-tls");
 }
 
+/// An older object could else take the host of another namespace by a change of its spec.
 #[test]
-fn a_change_of_the_status_alone_is_no_change() {
+fn who_had_another_host_has_no_claim_to_one_that_is_taken() {
+    let tls = |host: &str| json!({"tls": {"host": host}});
+    let mut pool = RoutePool::default();
+    let held = Some(("edge", "console-tls"));
+    let young = owner("team-b", "young");
+    pool.set("young", Some(claims(&young, 9, &[tls("shared.example.org")], held)));
+    let old = owner("team-a", "old");
+    let mut moves = claims(&old, 1, &[tls("vm.team-a.example.org")], held);
+    pool.set("old", Some(moves.clone()));
+    assert_eq!(got(&mut pool, "old", &[]), "console-tls");
+    // Its status still says what it had before.
+    moves.claims[0].rule = rule(tls("shared.example.org"));
+    pool.set("old", Some(moves));
+    assert!(got(&mut pool, "old", &[]).contains("belongs to VmAccess team-b/young"));
+    assert_eq!(got(&mut pool, "young", &[]), "console-tls");
+}
+
+#[test]
+fn a_host_that_was_given_a_moment_ago_stays_given() {
+    let rule = json!({"tls": {"host": "shared.example.org"}});
+    let mut pool = RoutePool::default();
+    let young = owner("team-b", "young");
+    pool.set("young", Some(claims(&young, 9, std::slice::from_ref(&rule), None)));
+    assert_eq!(got(&mut pool, "young", &[]), "console-tls");
+    // Older, and seen later; the status of the first is not written yet.
+    pool.set("old", Some(claims(&owner("team-a", "old"), 1, &[rule], None)));
+    assert!(got(&mut pool, "old", &[]).contains("belongs to VmAccess team-b/young"));
+    pool.set("young", None);
+    assert_eq!(got(&mut pool, "old", &[]), "console-tls");
+}
+
+#[test]
+fn a_slash_at_the_end_makes_no_other_path() {
+    let http = |path: &str| json!({"http": {"host": "shared.example.org", "path": path}});
+    let mut pool = RoutePool::default();
+    pool.set("a", Some(claims(&owner("team-a", "a"), 1, &[http("/x")], None)));
+    pool.set("b", Some(claims(&owner("team-a", "b"), 2, &[http("/x/")], None)));
+    assert_eq!(got(&mut pool, "a", &[]), "websecure");
+    assert!(got(&mut pool, "b", &[]).starts_with("HostInUse"));
+}
+
+/// Everybody who may write routes of the gateway can put the UID of an object of another namespace there.
+#[test]
+fn an_object_of_another_namespace_with_the_same_uid_moves_nobody() {
+    let mut pool = pool(&[("web", 1, ANY(), Some("vnc-0"))]);
+    let mut forged = live(&owner("team", "web"), "vnc-1");
+    forged.namespace = "other".to_owned();
+    assert_eq!(got(&mut pool, "web", std::slice::from_ref(&forged)), "vnc-0");
+    let mut wishes = RoutePool::default();
+    wishes.set("web", Some(claims(&owner("team", "web"), 1, &[wish("vnc-1")], None)));
+    assert!(got(&mut wishes, "web", &[forged]).contains("a route that is being removed has it"));
+}
+
+/// A thousand objects that wait must not be looked at again for each one more.
+#[test]
+fn only_what_gives_something_up_is_a_reason_to_look_at_those_who_wait() {
     let web = owner("team", "web");
     let mut pool = RoutePool::default();
-    assert!(pool.set("web", Some(claims(&web, 1, &[ANY()], None))));
+    assert!(!pool.set("web", Some(claims(&web, 1, &[ANY()], None))), "it is new");
     assert!(!pool.set("web", Some(claims(&web, 1, &[ANY()], Some(("edge", "vnc-0"))))));
     assert!(pool.set("web", Some(claims(&web, 1, &[wish("vnc-1")], None))));
     assert!(pool.set("web", None));

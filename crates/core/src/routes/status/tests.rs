@@ -1,7 +1,10 @@
 use serde_json::json;
 
 use super::{
-    super::samples::{apis, planned},
+    super::{
+        problem::RouteProblem,
+        samples::{apis, planned},
+    },
     *,
 };
 
@@ -31,12 +34,12 @@ fn told(outcome: &RoutesOutcome) -> String {
 fn a_route_of_traefik_is_ready_when_its_object_is_there() {
     let ready = outcome(json!({"tcp": {}}), live(&json!({})));
     assert_eq!(told(&ready), "True AllReady: All routes are set up.");
-    let details = ready.details();
+    let details = ready.details(&[]);
     assert_eq!(details[0].address.as_deref(), Some("gw.example.org:5900"));
     assert_eq!(details[0].entry_point.as_deref(), Some("vnc-0"));
     let not_yet = outcome(json!({"tcp": {}}), ChildOutcome::NotTried);
     assert!(told(&not_yet).starts_with("False ApiUnavailable: Route r: it was not applied yet."));
-    assert_eq!(not_yet.details()[0].address, None);
+    assert_eq!(not_yet.details(&[])[0].address, None);
     assert_eq!(RoutesOutcome::default().finding("RoutesReady").reason, "NoRoutes");
 }
 
@@ -89,6 +92,45 @@ fn only_what_a_user_has_to_change_is_stalled() {
     assert_eq!(stalled.0, "Rejected");
     let unknown = outcome(json!({"gateway": "nowhere", "tcp": {}}), ChildOutcome::NotTried);
     assert_eq!(unknown.stalled(), None);
+}
+
+#[test]
+fn an_address_stays_until_the_gateway_was_read() {
+    let mut starting = outcome(json!({"tcp": {}}), live(&json!({})));
+    let before = starting.details(&[]);
+    starting.planned[0].address = None;
+    assert!(starting.planned[0].is_unread, "nothing has read it");
+    assert_eq!(starting.details(&before), before);
+    assert_eq!(starting.details(&[])[0].address, None);
+    // Another entry point is another address.
+    let mut other = before.clone();
+    other[0].entry_point = Some("vnc-9".to_owned());
+    assert_eq!(starting.details(&other)[0].address, None);
+    starting.planned[0].is_unread = false;
+    assert_eq!(starting.details(&before)[0].address, None);
+}
+
+#[test]
+fn a_route_keeps_what_it_has_while_the_objects_of_its_gateway_are_listed() {
+    let mut listing = outcome(json!({"tcp": {}}), live(&json!({})));
+    let before = listing.details(&[]);
+    listing.applied.clear();
+    listing.planned[0].gateway = None;
+    listing.planned[0].entry_point = None;
+    listing.planned[0].objects = Err(RouteProblem::NotListed {
+        gateway: "edge".to_owned(),
+    });
+    assert_eq!(listing.details(&before), before);
+    assert!(told(&listing).starts_with("False RoutePending"), "{}", told(&listing));
+    assert_eq!(listing.details(&[])[0].entry_point, None);
+}
+
+#[test]
+fn the_status_says_which_host_a_route_has() {
+    let host = |rule: Value| outcome(rule, live(&json!({}))).details(&[])[0].host.clone();
+    let tls = json!({"tls": {"host": "vm.team-a.example.org"}});
+    assert_eq!(host(tls).as_deref(), Some("vm.team-a.example.org"));
+    assert_eq!(host(json!({"tcp": {}})), None);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) fn route_details(observed: &Observed<'_>, old: &VncWorkspaceStatus) -
     if is_left(observed) {
         old.routes.clone()
     } else {
-        observed.applied.routes.details()
+        observed.applied.routes.details(&old.routes)
     }
 }
 
