@@ -68,10 +68,11 @@ impl RoutePool {
             Some(claims) => self.objects.insert(key.to_owned(), claims),
             None => self.objects.remove(key),
         };
-        if is_changed {
+        let gives_up = is_changed && was_known;
+        if gives_up {
             self.drop_given();
         }
-        is_changed && was_known
+        gives_up
     }
 
     /// Whether the object of this key asks for something.
@@ -109,19 +110,48 @@ impl RoutePool {
         let Some(object) = self.objects.get(key).cloned() else {
             return BTreeMap::new();
         };
-        let mut grants = BTreeMap::new();
-        for claim in &object.claims {
-            let granted = self.grant(&object.claimant, claim, gateways, live);
-            if let (Ok(grant), Some(want)) = (&granted, Want::of(&claim.rule)) {
+        let granted = self.granted(&object, gateways, live);
+        for (claim, granted) in object.claims.iter().zip(&granted) {
+            if let (Ok(grant), Some(want)) = (granted, Want::of(&claim.rule)) {
                 let (route, gateway) = (key_of(&object.claimant, claim), grant.gateway.name.clone());
                 match want.host() {
                     None => self.given.insert(route, (gateway, grant.entry_point.name.clone())),
                     Some(host) => self.given_hosts.insert(route, (gateway, host.to_owned())),
                 };
             }
-            grants.insert(claim.route.clone(), granted);
         }
-        grants
+        let names = object.claims.iter().map(|claim| claim.route.clone());
+        names.zip(granted).collect()
+    }
+
+    /// The same, in the order of the claims. Who has which entry point of a gateway is found out once for all of them.
+    fn granted<'a>(
+        &self,
+        object: &ObjectClaims,
+        gateways: &'a RouteGateways,
+        live: &[LiveEntryPoint],
+    ) -> Vec<Result<RouteGrant<'a>, RouteProblem>> {
+        let asks = |claim: &&Claim| matches!(Want::of(&claim.rule), Some(Want::EntryPoint(_)));
+        let asked = object.claims.iter().filter(asks);
+        let asked: BTreeMap<&str, &RouteGateway> = asked
+            .filter_map(|claim| gateways.find(claim.rule.gateway.as_deref()))
+            .map(|gateway| (gateway.name.as_str(), gateway))
+            .collect();
+        let candidates: BTreeMap<&str, Vec<Candidate<'_>>> = asked
+            .iter()
+            .map(|(name, gateway)| (*name, self.candidates(gateway, gateways)))
+            .collect();
+        let mut assignments = BTreeMap::new();
+        for (name, gateway) in &asked {
+            if let Some(candidates) = candidates.get(name) {
+                let live: Vec<_> = live.iter().filter(|live| live.gateway == *name).collect();
+                assignments.insert(*name, Assignment::new(gateway, candidates, &live, &self.given));
+            }
+        }
+        let claims = object.claims.iter();
+        claims
+            .map(|claim| self.grant(&object.claimant, claim, gateways, &assignments))
+            .collect()
     }
 
     fn grant<'a>(
@@ -129,7 +159,7 @@ impl RoutePool {
         claimant: &Claimant,
         claim: &Claim,
         gateways: &'a RouteGateways,
-        live: &[LiveEntryPoint],
+        assignments: &BTreeMap<&str, Assignment<'_>>,
     ) -> Result<RouteGrant<'a>, RouteProblem> {
         let gateway = gateway_of(claim, gateways)?;
         if let Some(problem) = static_problem(gateway, &claim.rule, &claimant.namespace) {
@@ -142,7 +172,11 @@ impl RoutePool {
         };
         match Want::of(&claim.rule) {
             None => Err(RouteProblem::Invalid("give exactly one of tcp, tls and http")),
-            Some(Want::EntryPoint(_)) => self.entry_point(claimant, claim, gateways, gateway, live),
+            Some(Want::EntryPoint(asked)) => {
+                let assignment = assignments.get(gateway.name.as_str());
+                let assignment = assignment.ok_or(RouteProblem::NoGateway)?;
+                assigned(gateway, assignment, &key_of(claimant, claim), asked)
+            }
             Some(Want::TlsHost(host)) => match self.host_holder(claimant, claim, gateways, gateway) {
                 Some(holder) => Err(host_in_use(gateway, Some(host), holder)),
                 None => shared(gateway.tls.as_ref()),
@@ -152,43 +186,6 @@ impl RoutePool {
                 None => shared(gateway.https.as_ref().or(gateway.http.as_ref())),
             },
         }
-    }
-
-    /// The entry point of one route, among all that ask for one of the same gateway.
-    fn entry_point<'a>(
-        &self,
-        claimant: &Claimant,
-        claim: &Claim,
-        gateways: &'a RouteGateways,
-        gateway: &'a RouteGateway,
-        live: &[LiveEntryPoint],
-    ) -> Result<RouteGrant<'a>, RouteProblem> {
-        let live: Vec<_> = live.iter().filter(|live| live.gateway == gateway.name).collect();
-        let candidates = self.candidates(gateway, gateways);
-        let assignment = Assignment::new(gateway, &candidates, &live, &self.given);
-        let own = key_of(claimant, claim);
-        let named = |name: &str| gateway.entry_point(name);
-        if let Some(entry_point) = assignment.of(&own).and_then(named) {
-            return Ok(RouteGrant { gateway, entry_point });
-        }
-        let known = gateway.entry_points.iter().map(|entry_point| entry_point.name.as_str());
-        let (gateway_name, count) = (gateway.name.clone(), gateway.entry_points.len());
-        Err(match Want::of(&claim.rule) {
-            Some(Want::EntryPoint(Some(asked))) if named(asked).is_none() => RouteProblem::UnknownEntryPoint {
-                gateway: gateway_name,
-                entry_point: asked.to_owned(),
-                known: listed(known),
-            },
-            Some(Want::EntryPoint(Some(asked))) => RouteProblem::EntryPointInUse {
-                gateway: gateway_name,
-                entry_point: asked.to_owned(),
-                holder: assignment.holder(asked),
-            },
-            _ => RouteProblem::EntryPointsUsedUp {
-                gateway: gateway_name,
-                count,
-            },
-        })
     }
 
     /// All routes that ask for an entry point of this gateway and may have one, the oldest first.
@@ -229,11 +226,12 @@ impl RoutePool {
         self.objects
             .values()
             .flat_map(|object| object.claims.iter().map(|claim| (&object.claimant, claim)))
-            .filter(|(other, their)| key_of(other, their) != key_of(claimant, claim))
+            // The cheapest question first: there may be thousands.
+            .filter(|(other, their)| exclude_each_other((claimant, claim), (other, their)))
+            .filter(|(other, their)| (&other.uid, &their.route) != (&claimant.uid, &claim.route))
             .filter(|(_, their)| {
                 gateways.find(their.rule.gateway.as_deref()).map(|found| &found.name) == Some(&gateway.name)
             })
-            .filter(|(other, their)| exclude_each_other((claimant, claim), (other, their)))
             .filter(|(other, their)| static_problem(gateway, &their.rule, &other.namespace).is_none())
             .filter(|(other, their)| self.rank(other, their, gateway) < own)
             .map(|(other, _)| other)
@@ -275,6 +273,36 @@ fn exclude_each_other(one: (&Claimant, &Claim), other: (&Claimant, &Claim)) -> b
 /// Whether two paths mean the same: a `/` at the end makes no difference to a prefix.
 fn is_same_path(one: &str, other: &str) -> bool {
     one.strip_suffix('/').unwrap_or(one) == other.strip_suffix('/').unwrap_or(other)
+}
+
+/// The entry point of one route, among all that ask for one of the same gateway.
+fn assigned<'a>(
+    gateway: &'a RouteGateway,
+    assignment: &Assignment<'_>,
+    route: &RouteKey,
+    asked: Option<&str>,
+) -> Result<RouteGrant<'a>, RouteProblem> {
+    let named = |name: &str| gateway.entry_point(name);
+    if let Some(entry_point) = assignment.of(route).and_then(named) {
+        return Ok(RouteGrant { gateway, entry_point });
+    }
+    let name = gateway.name.clone();
+    Err(match asked {
+        Some(asked) if named(asked).is_none() => RouteProblem::UnknownEntryPoint {
+            gateway: name,
+            entry_point: asked.to_owned(),
+            known: listed(gateway.entry_points.iter().map(|entry_point| entry_point.name.as_str())),
+        },
+        Some(asked) => RouteProblem::EntryPointInUse {
+            gateway: name,
+            entry_point: asked.to_owned(),
+            holder: assignment.holder(asked),
+        },
+        None => RouteProblem::EntryPointsUsedUp {
+            gateway: name,
+            count: gateway.entry_points.len(),
+        },
+    })
 }
 
 fn host_in_use(gateway: &RouteGateway, host: Option<&str>, holder: &Claimant) -> RouteProblem {
