@@ -25,6 +25,7 @@ mod watches;
 
 pub use console_session::CONSOLE_SESSION_MANAGER;
 pub use rbac::LEASE_NAME;
+pub use routes::doctor::{DoctorOptions, examine_gateways};
 pub use run::{Options, RunError, run};
 pub use vm_access::VM_ACCESS_MANAGER;
 pub use vnc_workspace::VNC_WORKSPACE_MANAGER;

@@ -63,6 +63,7 @@ fn built(gateways: &RouteGateways, route: &Value) -> Vec<Value> {
         apis: &apis(route["apis"] == "old"),
         gateways: &BTreeMap::new(),
         inspections: &BTreeMap::new(),
+        findings: &[],
         node_addresses: &[],
     };
     let route = ValidatedRoute {
@@ -157,6 +158,7 @@ fn objects_of_two_namespaces_do_not_get_names_that_come_out_alike() {
             apis: &apis(false),
             gateways: &BTreeMap::new(),
             inspections: &BTreeMap::new(),
+            findings: &[],
             node_addresses: &[],
         };
         let route = ValidatedRoute {

@@ -1,12 +1,13 @@
 //! The arguments, the configuration file and the table of roles of the `novasphere` program.
 
+mod doctor;
 mod gateway;
 mod reload;
 mod role;
 
 use std::ffi::OsString;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use novasphere_apiserver::config::ApiserverConfig;
 use novasphere_check::CheckArguments;
 use novasphere_console::config::ConsoleConfig;
@@ -20,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    doctor::{DoctorArguments, DoctorTopic, ReportFormat, run_doctor},
     gateway::{GatewayConfig, GatewaySettings, SetTwice},
     reload::follow_gateways,
     role::{ROLES, Role, RolePort, RoleSelection, RoleSpec},
@@ -85,12 +87,16 @@ pub enum Invocation {
     Role(Arguments),
     /// To look whether an installation works. Of what every role takes, it needs the way to the cluster.
     CheckConsole(CommonArgs, CheckArguments),
+    /// To look what is wrong around it. Of what every role takes, that needs the configuration and the way to the cluster.
+    Doctor(CommonArgs, DoctorTopic),
 }
 
-/// The subcommand that is no role.
+/// Subcommands that are no roles.
 const CHECK_CONSOLE: &str = "check-console";
 const CHECK_CONSOLE_ABOUT: &str =
     "Looks whether an installation works, up to the screen of a console that it opens: what `helm test` runs";
+const DOCTOR: &str = "doctor";
+const DOCTOR_ABOUT: &str = "Says what is wrong with the surroundings of novasphere, where, and what to do";
 
 impl Invocation {
     /// Reads a command line.
@@ -108,6 +114,8 @@ impl Invocation {
             Some((CHECK_CONSOLE, check)) => CommonArgs::from_arg_matches(&matches).and_then(|common| {
                 CheckArguments::from_arg_matches(check).map(|check| Self::CheckConsole(common, check))
             }),
+            Some((DOCTOR, doctor)) => CommonArgs::from_arg_matches(&matches)
+                .and_then(|common| DoctorTopic::from_arg_matches(doctor).map(|topic| Self::Doctor(common, topic))),
             _ => Arguments::from_arg_matches(&matches).map(Self::Role),
         };
         parsed.map_err(|error| error.format(&mut command()))
@@ -118,7 +126,11 @@ impl Invocation {
 #[must_use]
 pub fn command() -> clap::Command {
     let check = CheckArguments::augment_args(clap::Command::new(CHECK_CONSOLE));
-    Arguments::command().subcommand(check.about(CHECK_CONSOLE_ABOUT))
+    let doctor = DoctorTopic::augment_subcommands(clap::Command::new(DOCTOR));
+    let doctor = doctor.subcommand_required(true).arg_required_else_help(true);
+    Arguments::command()
+        .subcommand(check.about(CHECK_CONSOLE_ABOUT))
+        .subcommand(doctor.about(DOCTOR_ABOUT))
 }
 
 #[cfg(test)]

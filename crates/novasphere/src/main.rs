@@ -1,11 +1,11 @@
-//! `novasphere`: arguments to roles or to a check, nothing else.
+//! `novasphere`: arguments to roles, to a check or to the doctor, nothing else.
 
 mod start;
 
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use novasphere::{Arguments, Configuration, GatewaySettings, Invocation, Role, RoleSelection};
+use novasphere::{Arguments, Configuration, GatewaySettings, Invocation, Role, RoleSelection, run_doctor};
 use novasphere_apiserver::metrics::ApiMetrics;
 use novasphere_check::CheckArguments;
 use novasphere_dataplane::{
@@ -39,6 +39,13 @@ async fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("novasphere check-console: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Invocation::Doctor(common, topic)) => match install_tls_provider() {
+            Ok(()) => run_doctor(&common, &topic).await,
+            Err(error) => {
+                eprintln!("novasphere: {error:#}");
                 ExitCode::FAILURE
             }
         },

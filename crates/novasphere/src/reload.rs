@@ -7,7 +7,7 @@ use std::{
 };
 
 use novasphere_core::routes::gateway::{RouteGateways, RouteSettings};
-use novasphere_runtime::{config, shutdown::Shutdown, tasks::spawn_until};
+use novasphere_runtime::{config, metrics::Metrics, shutdown::Shutdown, tasks::spawn_until};
 use tokio::sync::watch;
 
 use crate::Configuration;
@@ -16,11 +16,12 @@ use crate::Configuration;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The gateways that carry routes, as the file at `path` names them: now `configuration`, later what the file says then. While that cannot be
-/// used, the last good ones stay, and the settings say why.
+/// used, the last good ones stay, and the settings and `metrics` say so.
 #[must_use]
 pub fn follow_gateways(
     path: Option<PathBuf>,
     configuration: &Configuration,
+    metrics: Metrics,
     shutdown: Shutdown,
 ) -> watch::Receiver<Arc<RouteSettings>> {
     let settings = RouteSettings {
@@ -36,6 +37,7 @@ pub fn follow_gateways(
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             look(&path, &sender);
+            metrics.configuration_rejected(sender.borrow().rejected.is_some());
         }
     });
     receiver

@@ -106,6 +106,7 @@ impl Roles {
             route_settings: follow_gateways(
                 self.config_file.clone(),
                 &self.configuration,
+                self.process.metrics.clone(),
                 self.process.shutdown.clone(),
             ),
             namespace: self.kube_config.default_namespace.clone(),

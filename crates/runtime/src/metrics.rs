@@ -19,11 +19,13 @@ pub use self::{http::HttpMetrics, readings::QueueReading};
 const RECONCILE_BUCKETS: [f64; 11] = [0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 /// The metrics of this module as queries name them; histograms without the ending of their series. `docs/monitoring.md` has all.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 17] = [
     "http_request_duration_seconds",
     "novasphere_applies_total",
     "novasphere_cache_objects",
     "novasphere_certificate_expiry_timestamp_seconds",
+    "novasphere_configuration_rejected",
+    "novasphere_gateway_findings",
     "novasphere_leading",
     "novasphere_optional_api_available",
     "novasphere_queue_depth",
@@ -73,6 +75,13 @@ struct WarningLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FindingLabels {
+    /// As the configuration names it.
+    gateway: String,
+    severity: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ApiLabels {
     api: String,
 }
@@ -85,6 +94,8 @@ pub struct Metrics {
     applies: Family<ApplyLabels, Counter>,
     writes: Family<WriteLabels, Counter>,
     leading: Gauge,
+    configuration_rejected: Gauge,
+    gateway_findings: Family<FindingLabels, Gauge>,
     undecodable: Family<KindLabels, Counter>,
     watch_errors: Family<KindLabels, Counter>,
     watch_forbidden: Family<KindLabels, Gauge>,
@@ -102,6 +113,8 @@ impl Default for Metrics {
             applies: Family::default(),
             writes: Family::default(),
             leading: Gauge::default(),
+            configuration_rejected: Gauge::default(),
+            gateway_findings: Family::default(),
             undecodable: Family::default(),
             watch_errors: Family::default(),
             watch_forbidden: Family::default(),
@@ -145,6 +158,16 @@ impl Metrics {
             "leading",
             "1 while this process holds the leader lease",
             metrics.leading.clone(),
+        );
+        registry.register(
+            "configuration_rejected",
+            "1 while the configuration file was changed to something that is not used",
+            metrics.configuration_rejected.clone(),
+        );
+        registry.register(
+            "gateway_findings",
+            "What is wrong with the gateways of the configuration, by gateway and severity",
+            metrics.gateway_findings.clone(),
         );
         registry.register(
             "undecodable_objects",
@@ -241,6 +264,21 @@ impl Metrics {
         self.leading.set(i64::from(leading));
     }
 
+    /// Notes whether the configuration file was changed to something that is not used.
+    pub fn configuration_rejected(&self, is_rejected: bool) {
+        self.configuration_rejected.set(i64::from(is_rejected));
+    }
+
+    /// Notes how much is wrong with each gateway: its name, the severity, and how often. Others have nothing any more.
+    pub fn gateway_findings(&self, counts: Vec<(String, &'static str, usize)>) {
+        self.gateway_findings.clear();
+        for (gateway, severity, count) in counts {
+            self.gateway_findings
+                .get_or_create(&FindingLabels { gateway, severity })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
     /// Notes an object that could not be decoded.
     pub fn undecodable(&self, kind: &str) {
         self.undecodable
@@ -311,6 +349,9 @@ mod tests {
         metrics.applied("Service", "Unchanged");
         metrics.written("Service", "merge", "Conflict");
         metrics.leading(true);
+        metrics.configuration_rejected(true);
+        metrics.gateway_findings(vec![("former".to_owned(), "error", 3)]);
+        metrics.gateway_findings(vec![("edge".to_owned(), "error", 2)]);
         metrics.undecodable("VmAccess");
         metrics.watch_error("Service");
         metrics.watch_forbidden("Pod", true);
@@ -335,6 +376,8 @@ mod tests {
             r#"novasphere_applies_total{kind="Service",outcome="Unchanged"} 1"#,
             r#"novasphere_writes_total{kind="Service",verb="merge",outcome="Conflict"} 1"#,
             "novasphere_leading 1",
+            "novasphere_configuration_rejected 1",
+            r#"novasphere_gateway_findings{gateway="edge",severity="error"} 2"#,
             r#"novasphere_undecodable_objects_total{kind="VmAccess"} 1"#,
             r#"novasphere_watch_errors_total{kind="Service"} 1"#,
             r#"novasphere_watch_forbidden{kind="Pod"} 1"#,
@@ -347,6 +390,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+        assert!(!text.contains("former"), "{text}");
         assert_eq!(names(&text), NAMES);
     }
 

@@ -4,6 +4,7 @@
 //! the same entry point before the watch shows the object of either.
 
 mod apply;
+pub(crate) mod doctor;
 mod follow;
 mod inspect;
 mod stores;
@@ -19,6 +20,7 @@ use novasphere_core::{
     routes::{
         ValidatedRoute,
         claim::ObjectClaims,
+        doctor::GatewayFinding,
         gateway::{AddressSource, RouteGateway, RouteGateways, RouteSettings},
         inspection::TraefikInspection,
         observed::{ObservedGateway, RoutePeer, peer},
@@ -49,6 +51,10 @@ pub(crate) struct Routes {
     observed: RwLock<BTreeMap<AddressSource, ObservedGateway>>,
     /// What the API of a gateway has said last, by the gateway's name.
     inspections: RwLock<BTreeMap<String, Arc<TraefikInspection>>>,
+    /// Why the API of a gateway does not answer, by the gateway's name.
+    silent: Mutex<BTreeMap<String, String>>,
+    /// What is wrong with gateways, whatever routes they carry.
+    findings: RwLock<Arc<Vec<GatewayFinding>>>,
     /// The objects with a route that waits for what another one has.
     waiting: Mutex<BTreeSet<String>>,
     /// While a list is under way: the objects that it has shown, by kind.
@@ -63,6 +69,8 @@ impl Routes {
             pool: Mutex::default(),
             observed: RwLock::default(),
             inspections: RwLock::default(),
+            silent: Mutex::default(),
+            findings: RwLock::default(),
             waiting: Mutex::default(),
             listed: Mutex::default(),
         }
@@ -112,9 +120,10 @@ impl Routes {
         });
         let surroundings = RouteSurroundings {
             grants,
-            apis: &caches.routes.served(&self.apis),
+            apis: &stores::served(&self.apis),
             gateways: &of_gateway.collect(),
             inspections: &self.inspections.read(),
+            findings: &self.findings(),
             node_addresses: &caches.node_addresses(),
         };
         plan(owner, routes, &surroundings)
@@ -230,6 +239,7 @@ impl Routes {
             let is_old = |known: &Arc<TraefikInspection>| Timestamp::now().duration_since(known.at) > INSPECTION_TTL;
             return inspections.get(gateway).is_some_and(is_old) && inspections.remove(gateway).is_some();
         };
+        self.silent.lock().remove(gateway);
         let before = inspections.insert(gateway.to_owned(), Arc::clone(&found));
         before.is_none_or(|before| !before.is_like(&found))
     }
@@ -243,6 +253,29 @@ impl Routes {
         observed.insert(source.clone(), ObservedGateway::Denied(said.to_owned()));
         drop(observed);
         self.enqueue_all(queues);
+    }
+
+    /// Notes that the API of a gateway does not answer. Returns whether that is news.
+    fn is_new_silence(&self, gateway: &str, error: &str) -> bool {
+        let before = self.silent.lock().insert(gateway.to_owned(), error.to_owned());
+        before.as_deref() != Some(error)
+    }
+
+    /// What the API of a gateway has said last.
+    fn inspection(&self, gateway: &str) -> Option<Arc<TraefikInspection>> {
+        self.inspections.read().get(gateway).cloned()
+    }
+
+    fn findings(&self) -> Arc<Vec<GatewayFinding>> {
+        Arc::clone(&self.findings.read())
+    }
+
+    /// Takes in what is wrong with gateways. Returns whether that makes a difference to a route.
+    fn set_findings(&self, findings: Vec<GatewayFinding>) -> bool {
+        let concerns = |finding: &&GatewayFinding| finding.concerns_routes();
+        let before = std::mem::replace(&mut *self.findings.write(), Arc::new(findings));
+        let now = self.findings();
+        !before.iter().filter(concerns).eq(now.iter().filter(concerns))
     }
 
     fn has_inspections(&self) -> bool {

@@ -43,6 +43,18 @@ pub(crate) fn route_apis() -> impl Iterator<Item = OptionalApi> {
     ROUTE_APIS.iter().map(|(_, api)| *api)
 }
 
+/// The best API of each kind that the cluster serves.
+pub(super) fn served(apis: &OptionalApis) -> ServedRouteApis {
+    let mut served = ServedRouteApis::new();
+    for (kind, api) in ROUTE_APIS.iter() {
+        if let Some(version) = apis.served(api) {
+            let group = api.group;
+            served.entry(*kind).or_insert(RouteApi { group, version });
+        }
+    }
+    served
+}
+
 /// The objects of one kind and group.
 pub(crate) struct RouteStore {
     pub(crate) kind: RouteKind,
@@ -97,18 +109,6 @@ impl RouteStores {
         self.stores
             .iter()
             .find(|store| store.kind == kind && store.api.group == group)
-    }
-
-    /// The best API of each kind that the cluster serves.
-    pub(super) fn served(&self, apis: &OptionalApis) -> ServedRouteApis {
-        let mut served = ServedRouteApis::new();
-        for store in &self.stores {
-            if let Some(version) = apis.served(&store.api) {
-                let group = store.api.group;
-                served.entry(store.kind).or_insert(RouteApi { group, version });
-            }
-        }
-        served
     }
 
     /// Whether the objects of one of these kinds were not all seen since the cluster serves it.

@@ -6,6 +6,7 @@ use novasphere_core::{
     label::KEY_OWNER_UID,
     routes::{
         Backend,
+        doctor::{FindingReason, FindingSeverity},
         gateway::{RouteGateway, RouteGateways},
         object::RouteKind,
         status::RoutesOutcome,
@@ -331,6 +332,35 @@ async fn what_the_api_of_a_gateway_said_holds_while_it_is_started_again() {
     world.routes.set_inspection("edge", at(120));
     assert!(world.routes.set_inspection("edge", None));
     assert!(!world.routes.has_inspections());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_entry_point_is_said_by_its_route() {
+    let world = world("");
+    let object = vm_access("web", "2026-01-01T00:00:00Z", &plain("vnc-0"));
+    world.reconcile(&object).await;
+    let finding = |entry_point: &str| GatewayFinding {
+        gateway: "edge".to_owned(),
+        severity: FindingSeverity::Error,
+        entry_point: Some(entry_point.to_owned()),
+        reason: FindingReason::EntryPointShared,
+        message: "said by the doctor".to_owned(),
+    };
+    assert!(world.routes.set_findings(vec![finding("vnc-1")]));
+    assert_eq!(world.reconcile(&object).await.finding("RoutesReady").reason, "AllReady");
+    assert!(world.routes.set_findings(vec![finding("vnc-0")]));
+    let found = world.reconcile(&object).await.finding("RoutesReady");
+    assert_eq!(found.reason, "EntryPointShared");
+    assert!(found.message.contains("said by the doctor"), "{}", found.message);
+    let note = GatewayFinding {
+        severity: FindingSeverity::Note,
+        ..finding("vnc-1")
+    };
+    assert!(
+        !world.routes.set_findings(vec![finding("vnc-0"), note]),
+        "no route says anything of it"
+    );
+    assert!(world.routes.set_findings(Vec::new()));
 }
 
 #[tokio::test]

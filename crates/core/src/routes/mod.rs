@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod claim;
+pub mod doctor;
 pub mod gateway;
 pub mod host;
 pub mod inspection;

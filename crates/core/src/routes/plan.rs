@@ -7,6 +7,7 @@ use novasphere_crd::{HttpRoute, RouteRule, TlsMode, TlsRoute};
 use super::{
     ValidatedRoute, build,
     claim::Want,
+    doctor::GatewayFinding,
     gateway::{EntryPoint, GatewayKind, RouteGateway},
     host::is_host,
     inspection::TraefikInspection,
@@ -28,6 +29,8 @@ pub struct RouteSurroundings<'a> {
     pub gateways: &'a BTreeMap<String, ObservedGateway>,
     /// What the API of a gateway says, by its name, where it has one.
     pub inspections: &'a BTreeMap<String, Arc<TraefikInspection>>,
+    /// What is wrong with gateways, whatever routes they carry.
+    pub findings: &'a [GatewayFinding],
     /// Addresses of nodes, from [`addresses`](crate::node::addresses).
     pub node_addresses: &'a [String],
 }
@@ -140,6 +143,11 @@ fn planned(owner: &Owner, route: &ValidatedRoute, surroundings: &RouteSurroundin
     planned.inspection = surroundings.inspections.get(&gateway.name).cloned();
     if planned.lack.is_none() && matches!(Want::of(&route.rule), Some(Want::EntryPoint(_))) {
         planned.lack = inspected(&planned, owner, entry_point);
+    }
+    if planned.lack.is_none() {
+        let findings = surroundings.findings.iter();
+        let mut of_gateway = findings.filter(|finding| finding.gateway == gateway.name);
+        planned.lack = of_gateway.find_map(|finding| finding.lack(&entry_point.name));
     }
     if matches!(gateway.kind(), Some(GatewayKind::Kong(_))) {
         planned.annotated_service = route.backend.as_ref().map(|backend| backend.service.clone());

@@ -124,6 +124,7 @@ pub(super) fn planned(value: Value, apis: &ServedRouteApis) -> PlannedRoute {
         apis,
         gateways: &BTreeMap::new(),
         inspections: &BTreeMap::new(),
+        findings: &[],
         node_addresses: &[],
     };
     let route = ValidatedRoute {

@@ -15,7 +15,7 @@ use super::{
     Parts,
 };
 
-const ADVICE: &str = "install the definitions of Gateway API; those of the standard channel have TLSRoute since 1.5 and TCPRoute since 1.6, \
+pub(super) const ADVICE: &str = "install the definitions of Gateway API; those of the standard channel have TLSRoute since 1.5 and TCPRoute since 1.6, \
                       the experimental channel has them since long";
 
 pub(super) fn objects(

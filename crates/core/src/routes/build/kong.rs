@@ -15,7 +15,7 @@ use super::{
     Parts, gateway_api,
 };
 
-const ADVICE: &str = "install Kong's ingress controller with its definitions; where it has no TCPIngress any more, name its Gateway \
+pub(super) const ADVICE: &str = "install Kong's ingress controller with its definitions; where it has no TCPIngress any more, name its Gateway \
                       (kong.gateway of the gateway in the configuration)";
 
 /// `TCPIngress` has no field for it.

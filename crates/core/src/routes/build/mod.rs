@@ -50,6 +50,16 @@ pub fn objects(parts: &Parts<'_>, apis: &ServedRouteApis) -> Result<Vec<RouteObj
     }
 }
 
+/// How the definitions of a product come into the cluster.
+#[must_use]
+pub const fn install_advice(kind: GatewayKind<'_>) -> &'static str {
+    match kind {
+        GatewayKind::Traefik(_) => traefik::ADVICE,
+        GatewayKind::Kong(_) => kong::ADVICE,
+        GatewayKind::GatewayApi(_) => gateway_api::ADVICE,
+    }
+}
+
 impl Parts<'_> {
     /// The API of a kind.
     fn api(&self, kind: RouteKind, apis: &ServedRouteApis, advice: &'static str) -> Result<RouteApi, RouteProblem> {

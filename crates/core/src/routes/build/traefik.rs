@@ -16,7 +16,8 @@ use super::{
     Parts,
 };
 
-const ADVICE: &str = "install Traefik with its definitions, or correct the kind of the gateway in the configuration";
+pub(super) const ADVICE: &str =
+    "install Traefik with its definitions, or correct the kind of the gateway in the configuration";
 
 /// The field `ingressClassName` is younger than the annotation, which all versions read.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";

@@ -35,6 +35,7 @@ fn planned(valid: &ValidatedVmAccess) -> Vec<PlannedRoute> {
         apis: &BTreeMap::new(),
         gateways: &BTreeMap::new(),
         inspections: &BTreeMap::new(),
+        findings: &[],
         node_addresses: &[],
     };
     plan(&valid.owner, &valid.routes, &surroundings)
