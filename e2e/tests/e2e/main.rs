@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         controller::pause::cases(),
         vm_access::dry_run::cases(),
         vm_access::routes::cases(),
+        vm_access::routes_leader::cases(),
         api::merge_keys::cases(),
         api::object_size::cases(),
         api::schema::cases(),

@@ -3,14 +3,20 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{
+    Api,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams},
+    core::GroupVersionKind,
+};
 use novasphere_crd::{RouteStatus, VmAccess, VncWorkspace};
 use novasphere_e2e::{
     fixtures::{
-        apply::change,
+        apply::{apply, as_person, change},
         cluster::Cluster,
         condition::{message, wait_for},
         desktop_image,
+        install::{NAMESPACE, RELEASE},
+        installed,
         namespace::{Context, PodSecurity, with_namespace},
         traefik,
         vm_access::{GUEST_PORT, apply_vm_access, echo_service, template},
@@ -47,6 +53,7 @@ async fn routes() -> Result<()> {
             only_listed_clients(one).await.context("source ranges")?;
             a_guest(one).await.context("a guest")?;
             passed_on(one, two).await.context("an entry point is passed on")?;
+            doctor(one).await.context("the doctor")?;
             for context in [one, two] {
                 delete_workspace(context, NAME).await?;
             }
@@ -178,4 +185,62 @@ async fn passed_on(one: &Context<'_>, two: &Context<'_>) -> Result<()> {
         .patch(NAME, &PatchParams::default(), &none)
         .await?;
     traefik::carries(two.cluster, &entry_point, 0).await
+}
+
+/// With the rights that the chart gives, the doctor has nothing to say against the gateway, until somebody takes an entry point of its pool
+/// for a route with TLS: then VNC and SSH clients there would hang, without a line in any log.
+async fn doctor(context: &Context<'_>) -> Result<()> {
+    let _undisturbed = installed::undisturbed().await;
+    let (code, errors) = ask_doctor(context)?;
+    ensure!(code == Some(0) && errors.is_empty(), "{code:?} {errors:?}");
+    let entry_point = traefik::ENTRY_POINTS.last().context("no entry points")?.0;
+    let stray = json!({
+        "apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": {"name": "stray"},
+        "spec": {
+            "entryPoints": [entry_point], "tls": {},
+            "routes": [{"kind": "Rule", "match": "Host(`stray.example.org`)", "services": [{"name": "stray", "port": 80}]}],
+        },
+    });
+    apply::<DynamicObject>(&context.client, Some(&context.namespace), stray, &as_person()).await?;
+    let (code, errors) = ask_doctor(context)?;
+    let wanted = format!("EntryPointShared {entry_point}");
+    ensure!(code == Some(1) && errors == [wanted], "{code:?} {errors:?}");
+    let kind = GroupVersionKind::gvk("traefik.io", "v1alpha1", "IngressRoute");
+    let strays: Api<DynamicObject> = context.dynamic(&ApiResource::from_gvk_with_plural(&kind, "ingressroutes"));
+    strays.delete("stray", &DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// The exit code, and reason and entry point of each error.
+fn ask_doctor(context: &Context<'_>) -> Result<(Option<i32>, Vec<String>)> {
+    let controller = format!("deployment/{RELEASE}-controller");
+    let output = context.cluster.kubectl_output(&[
+        "--namespace",
+        NAMESPACE,
+        "exec",
+        &controller,
+        "--",
+        "novasphere",
+        "--config",
+        "/etc/novasphere/config.yaml",
+        "doctor",
+        "gateways",
+        "--output",
+        "json",
+    ])?;
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("the doctor says: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let findings = report
+        .get("findings")
+        .and_then(Value::as_array)
+        .context("no findings")?;
+    let text = |finding: &Value, key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut errors: Vec<_> = findings
+        .iter()
+        .filter(|finding| text(finding, "severity") == "error")
+        .map(|finding| format!("{} {}", text(finding, "reason"), text(finding, "entryPoint")))
+        .collect();
+    // The objects tell, and Traefik's own API.
+    errors.dedup();
+    Ok((output.status.code(), errors))
 }
