@@ -203,6 +203,7 @@ impl Role {
 
     async fn lead(&self, undecodable: mpsc::Receiver<UndecodableObject>, tasks: &mut Tasks) -> Result<(), RunError> {
         tracing::info!("this replica leads");
+        self.watches.routes.wait_for_gateways().await;
         self.spawn_leader_tasks(undecodable, tasks);
         self.watches.enqueue_all();
         tokio::select! {

@@ -181,11 +181,13 @@ async fn observe_gateway<K>(
                 if let Some((_, said)) = denial(&error) {
                     watches.routes.denied(source, said, &watches.queues);
                 }
+                watches.routes.note_look(source);
                 // What is known stays.
                 continue;
             }
         };
         let before = watches.routes.observed.write().insert(source.clone(), found.clone());
+        watches.routes.note_look(source);
         if before.as_ref() != Some(&found) {
             watches.routes.enqueue_all(&watches.queues);
         }

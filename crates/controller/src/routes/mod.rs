@@ -12,6 +12,7 @@ mod stores;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -31,13 +32,16 @@ use novasphere_core::{
 };
 use novasphere_runtime::{optional_api::OptionalApis, watch::ObjectName, watch::WatchEvent};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 pub(crate) use self::{
     follow::follow,
     stores::{RouteStores, route_apis},
 };
 use crate::{caches::Caches, watches::Queues};
+
+/// How long the first reconciles wait for a look at the gateways.
+const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long what the API of a gateway said holds while it does not answer: a restart of the gateway is no news of its routes.
 const INSPECTION_TTL: SignedDuration = SignedDuration::from_mins(1);
@@ -49,6 +53,8 @@ pub(crate) struct Routes {
     pool: Mutex<RoutePool>,
     /// What is known of the gateways.
     observed: RwLock<BTreeMap<AddressSource, ObservedGateway>>,
+    /// What has their addresses and was looked at, whatever came of it.
+    looked_at: watch::Sender<BTreeSet<AddressSource>>,
     /// What the API of a gateway has said last, by the gateway's name.
     inspections: RwLock<BTreeMap<String, Arc<TraefikInspection>>>,
     /// Why the API of a gateway does not answer, by the gateway's name.
@@ -68,6 +74,7 @@ impl Routes {
             apis,
             pool: Mutex::default(),
             observed: RwLock::default(),
+            looked_at: watch::Sender::default(),
             inspections: RwLock::default(),
             silent: Mutex::default(),
             findings: RwLock::default(),
@@ -242,6 +249,27 @@ impl Routes {
         self.silent.lock().remove(gateway);
         let before = inspections.insert(gateway.to_owned(), Arc::clone(&found));
         before.is_none_or(|before| !before.is_like(&found))
+    }
+
+    /// Notes that what has the addresses of a gateway was looked at.
+    fn note_look(&self, source: &AddressSource) {
+        self.looked_at
+            .send_if_modified(|looked_at| looked_at.insert(source.clone()));
+    }
+
+    /// Returns when all gateways were looked at, or a while has passed: addresses and network policies of what exists follow from that, so that
+    /// each start would else change all of them and back.
+    pub(crate) async fn wait_for_gateways(&self) {
+        let settings = self.settings();
+        let sources = settings.gateways.all().iter().filter_map(RouteGateway::address_source);
+        let sources: Vec<_> = sources.collect();
+        let mut looked_at = self.looked_at.subscribe();
+        let all = looked_at.wait_for(|looked_at| sources.iter().all(|source| looked_at.contains(source)));
+        if timeout(FIRST_LOOK_TIMEOUT, all).await.is_err() {
+            tracing::warn!(
+                "a gateway of the configuration could not be looked at yet; its routes are told their addresses later"
+            );
+        }
     }
 
     /// Notes that what has the addresses of a gateway may not be read, where nothing is known of it.

@@ -335,6 +335,26 @@ async fn what_the_api_of_a_gateway_said_holds_while_it_is_started_again() {
 }
 
 #[tokio::test]
+async fn the_first_reconciles_wait_for_a_look_at_the_gateways() {
+    let world = world("");
+    let wait = world.routes.wait_for_gateways();
+    tokio::pin!(wait);
+    assert!(futures::poll!(&mut wait).is_pending());
+    world
+        .routes
+        .note_look(&AddressSource::Service("other".to_owned(), "traefik".to_owned()));
+    assert!(futures::poll!(&mut wait).is_pending());
+    world
+        .routes
+        .note_look(&AddressSource::Service("kube-system".to_owned(), "traefik".to_owned()));
+    wait.await;
+    // Without gateways there is nothing to wait for.
+    Routes::none(OptionalApis::fixed(Served::new()))
+        .wait_for_gateways()
+        .await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_an_entry_point_is_said_by_its_route() {
     let world = world("");
     let object = vm_access("web", "2026-01-01T00:00:00Z", &plain("vnc-0"));

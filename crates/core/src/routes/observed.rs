@@ -96,26 +96,28 @@ pub struct RoutePeer {
     pub labels: BTreeMap<String, String>,
 }
 
-/// The Pods of a gateway: those that its Service selects, else all of their namespace.
+/// The Pods of a gateway: those that its Service selects; all of their namespace where that cannot be told. Before the Service was looked at, and
+/// without one, none: a policy is not opened wider than it will be.
 #[must_use]
 pub fn peer(gateway: &RouteGateway, observed: &ObservedGateway) -> Option<RoutePeer> {
-    let namespace = match gateway.address_source()? {
-        AddressSource::Service(namespace, _) | AddressSource::Gateway(namespace, _) => namespace,
+    let all_of = |namespace: String| RoutePeer {
+        namespace,
+        labels: BTreeMap::new(),
     };
-    let labels = match observed {
-        ObservedGateway::Service(service) => service.spec.as_ref().and_then(|spec| spec.selector.clone()),
-        _ => None,
-    };
-    Some(match &gateway.pod_namespace {
-        Some(namespace) => RoutePeer {
-            namespace: namespace.clone(),
-            labels: BTreeMap::new(),
-        },
-        None => RoutePeer {
-            namespace,
-            labels: labels.unwrap_or_default(),
-        },
-    })
+    if let Some(namespace) = &gateway.pod_namespace {
+        return Some(all_of(namespace.clone()));
+    }
+    match (gateway.address_source()?, observed) {
+        (AddressSource::Service(..), ObservedGateway::Unread | ObservedGateway::Missing) => None,
+        (AddressSource::Service(namespace, _), ObservedGateway::Service(service)) => {
+            let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
+            Some(RoutePeer {
+                namespace,
+                labels: selector.unwrap_or_default(),
+            })
+        }
+        (AddressSource::Service(namespace, _) | AddressSource::Gateway(namespace, _), _) => Some(all_of(namespace)),
+    }
 }
 
 /// What a gateway lacks for an entry point.
@@ -316,6 +318,30 @@ mod tests {
         assert_eq!(found(&on_nodes, None), at("192.0.2.1", 30900));
         let inside = service(&json!({"clusterIP": "10.0.0.9", "ports": port}), &json!([]));
         assert_eq!(found(&inside, None), at("10.0.0.9", 5900));
+    }
+
+    #[test]
+    fn a_policy_is_opened_for_the_pods_of_the_gateway_and_not_before_they_are_known() {
+        let gateway = |settings: Value| -> RouteGateway { serde_json::from_value(settings).unwrap() };
+        let traefik = gateway(json!({"name": "edge", "traefik": {"namespace": "kube-system", "service": "traefik"}}));
+        let found = service(&json!({"selector": {"app": "traefik"}}), &json!([]));
+        let labels = |observed: &ObservedGateway| {
+            let peer = peer(&traefik, observed)?;
+            assert_eq!(peer.namespace, "kube-system");
+            Some(peer.labels.len())
+        };
+        assert_eq!(labels(&found), Some(1));
+        assert_eq!(labels(&ObservedGateway::Unread), None);
+        assert_eq!(labels(&ObservedGateway::Missing), None);
+        // It may be there, and nobody may look.
+        assert_eq!(labels(&ObservedGateway::Denied("no".to_owned())), Some(0));
+        let named = RouteGateway {
+            pod_namespace: Some("edge".to_owned()),
+            ..traefik.clone()
+        };
+        assert_eq!(peer(&named, &ObservedGateway::Unread).unwrap().namespace, "edge");
+        let api = gateway(json!({"name": "api", "gatewayApi": {"namespace": "infra", "gateway": "consoles"}}));
+        assert_eq!(peer(&api, &ObservedGateway::Unread).unwrap().namespace, "infra");
     }
 
     #[test]
