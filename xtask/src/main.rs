@@ -26,8 +26,8 @@ mod translations;
 mod type_names;
 mod values;
 mod versions;
-mod write_door;
 mod workflows;
+mod write_door;
 mod yaml;
 
 use std::{

@@ -41,10 +41,7 @@ use tokio::{
 use tracing::Instrument;
 
 pub use self::options::ConsoleOptions;
-use self::{
-    made_session::session_for,
-    refusal::refused,
-};
+use self::{made_session::session_for, refusal::refused};
 use crate::{
     FIELD_MANAGER, REVIEW_MAX_AGE,
     token::{ready, waiting_places},

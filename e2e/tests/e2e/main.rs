@@ -38,6 +38,9 @@ fn main() -> ExitCode {
         workspace::killed::cases(),
         workspace::image::cases(),
         monitoring::queries::cases(),
+        // The longest that need no node begin early, so that no run ends with one of them alone.
+        workspace::crowd::cases(),
+        console::repeated::cases(),
         vm_access::bad_input::cases(),
         console::disruption::cases(),
         console::kubevirt::cases(),
@@ -51,8 +54,6 @@ fn main() -> ExitCode {
         controller::killed::cases(),
         controller::fault_points::cases(),
         workspace::fault_points::cases(),
-        workspace::crowd::cases(),
-        console::repeated::cases(),
         console::session::cases(),
         console::session_status::cases(),
         controller::accounts::cases(),

@@ -9,7 +9,7 @@ use novasphere_crd::ConsoleSession;
 use novasphere_e2e::{
     fixtures::{
         condition::has,
-        console_session::{Grant, SessionFixture, grant_token, status, with_target},
+        console_session::{Grant, SessionFixture, grant_token, grants_nothing, status, with_target},
         wait,
     },
     harness::{Case, Needs},
@@ -82,8 +82,7 @@ async fn applied_again(fixture: &SessionFixture<'_>, name: &str, fields: &Value)
         found.grants.is_empty() && found.endpoints.is_none(),
         "{name}: {found:?}"
     );
-    let granted = grant_token(&fixture.sessions(), name, Grant::to("ann")).await;
-    ensure!(granted.is_err(), "{name} gives a token after its end");
+    grants_nothing(&session, &Grant::to("ann")).with_context(|| format!("{name} after its end"))?;
     session.uid().context("it has a UID")
 }
 
