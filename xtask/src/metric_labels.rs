@@ -13,6 +13,7 @@ const LABELS: &[(&str, &str)] = &[
     ("certificate", "the setting that a certificate comes from"),
     ("code", "a status code of HTTP"),
     ("controller", "a controller of the program"),
+    ("gateway", "a gateway of the configuration"),
     ("kind", "a kind that the program knows"),
     ("method", "a method of HTTP, of a list"),
     ("outcome", "a word of the program"),
@@ -20,6 +21,7 @@ const LABELS: &[(&str, &str)] = &[
     ("reason", "a word of the program"),
     ("resource", "a resource of the aggregated API"),
     ("route", "a route of an HTTP server, of a list"),
+    ("severity", "a word of the program"),
     ("status_code", "a status code of HTTP"),
     ("transport", "how viewers are connected"),
     ("verb", "a word of the program"),
@@ -31,10 +33,11 @@ const LABELS_ON_REQUEST: &[(&str, &str)] = &[
     ("session", "crates/dataplane/src/metrics.rs"),
 ];
 
-/// Labels whose type is a text, and the file that has them: the name of a kind or an API that the program asks for, and the reason of an event
-/// that it writes.
+/// Labels whose type is a text, and the file that has them: the name of a kind or an API that the program asks for, of a gateway that the
+/// administrator configured, and the reason of an event that it writes.
 const TEXTS: &[(&str, &str)] = &[
     ("api", "crates/runtime/src/metrics.rs"),
+    ("gateway", "crates/runtime/src/metrics.rs"),
     ("kind", "crates/runtime/src/metrics.rs"),
     ("reason", "crates/runtime/src/metrics.rs"),
 ];

@@ -120,7 +120,7 @@ fn leaves(values: &Value) -> impl Iterator<Item = String> {
 }
 
 fn pointer(path: &[String]) -> String {
-    path.iter().map(|key| format!("/{}", escaped(key))).collect()
+    path.iter().flat_map(|key| ["/".to_owned(), escaped(key)]).collect()
 }
 
 /// A key as a JSON pointer has it (RFC 6901).

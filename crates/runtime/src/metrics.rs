@@ -169,26 +169,7 @@ impl Metrics {
             "What is wrong with the gateways of the configuration, by gateway and severity",
             metrics.gateway_findings.clone(),
         );
-        registry.register(
-            "undecodable_objects",
-            "Objects seen in the cluster that could not be decoded",
-            metrics.undecodable.clone(),
-        );
-        registry.register(
-            "watch_errors",
-            "Watches that broke and were begun again",
-            metrics.watch_errors.clone(),
-        );
-        registry.register(
-            "watch_forbidden",
-            "1 while the apiserver denies this process a watch, by kind",
-            metrics.watch_forbidden.clone(),
-        );
-        registry.register(
-            "optional_api_available",
-            "1 while the cluster serves an optional API",
-            metrics.api_available.clone(),
-        );
+        metrics.register_watches(registry);
         registry.register(
             "warnings",
             "Warning events that the controller wrote, by kind and reason",
@@ -196,6 +177,29 @@ impl Metrics {
         );
         registry.register_collector(Box::new(metrics.readings.clone()));
         metrics
+    }
+
+    fn register_watches(&self, registry: &mut Registry) {
+        registry.register(
+            "undecodable_objects",
+            "Objects seen in the cluster that could not be decoded",
+            self.undecodable.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Watches that broke and were begun again",
+            self.watch_errors.clone(),
+        );
+        registry.register(
+            "watch_forbidden",
+            "1 while the apiserver denies this process a watch, by kind",
+            self.watch_forbidden.clone(),
+        );
+        registry.register(
+            "optional_api_available",
+            "1 while the cluster serves an optional API",
+            self.api_available.clone(),
+        );
     }
 
     /// Notes one reconcile. `reason` is `Succeeded` or an error's `reason()`.

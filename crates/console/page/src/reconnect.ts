@@ -90,7 +90,7 @@ export interface Explanation {
  * default. To reach for a machine costs the gateway more.
  */
 const SCHEDULES: Readonly<Record<Away, { readonly pauses: readonly number[]; readonly limit: number }>> = {
-  line: { pauses: [1, 2, 3], limit: 160 },
+  line: { pauses: [0.5, 1, 1, 2, 3], limit: 160 },
   target: { pauses: [1, 2, 4, 8, 15], limit: 20 },
 };
 

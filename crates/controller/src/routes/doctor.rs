@@ -256,9 +256,10 @@ fn needed_rights(
         }
     }
     let (group, resources, _) = rules.address_source;
-    let (namespace, name) = match gateway.address_source() {
-        Some(AddressSource::Service(namespace, name) | AddressSource::Gateway(namespace, name)) => (namespace, name),
-        None => return rights,
+    let Some(AddressSource::Service(namespace, name) | AddressSource::Gateway(namespace, name)) =
+        gateway.address_source()
+    else {
+        return rights;
     };
     for (resource, verb) in resources
         .iter()

@@ -106,10 +106,10 @@ impl Reconciler for Context {
 
     async fn reconcile(&self, workspace: &VncWorkspace) -> Result<Action, ReconcileError> {
         if let Some(pause) = pause_of(&workspace.metadata, self.paused) {
-            status::write_paused(workspace, pause, self).await?;
+            Box::pin(status::write_paused(workspace, pause, self)).await?;
             return Ok(Action::await_change());
         }
-        let references = dereference::dereference(workspace, self).await?;
+        let references = Box::pin(dereference::dereference(workspace, self)).await?;
         let now = Timestamp::now();
         let mut validated = validate(workspace, &references);
         let routes = validated.as_mut().map(|valid| self.plan_routes(workspace, valid));
@@ -131,7 +131,7 @@ impl Reconciler for Context {
             Plan::Sync(plan) => {
                 if let Some(told) = expiry::last_words(workspace, decision.as_ref()) {
                     // Before anything goes.
-                    emit(&self.reporter, &workspace.object_ref(&()), vec![told]).await;
+                    Box::pin(emit(&self.reporter, &workspace.object_ref(&()), vec![told])).await;
                 }
                 let desired = reconciliation.build(validated.as_ref().ok(), decision.as_ref(), routes);
                 let synced = Box::pin(reconciliation.sync(&mut children, &plan, desired)).await;
@@ -145,7 +145,14 @@ impl Reconciler for Context {
         let Some(applied) = applied else {
             return Ok(Action::await_change());
         };
-        let written = status::write(reconciliation, validated.as_ref(), decision.as_ref(), &applied, now).await?;
+        let written = Box::pin(status::write(
+            reconciliation,
+            validated.as_ref(),
+            decision.as_ref(),
+            &applied,
+            now,
+        ))
+        .await?;
         let ends_at = written.status.expires_at.as_ref().map(|time| time.0);
         let deadline = decision.map_or(ends_at, |decision| decision.next);
         let may_mend = validated.as_ref().is_err_and(ValidateError::may_recover);

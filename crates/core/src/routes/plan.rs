@@ -101,13 +101,13 @@ fn planned(owner: &Owner, route: &ValidatedRoute, surroundings: &RouteSurroundin
         annotated_service: None,
     };
     let grant = match surroundings.grants.get(&route.name) {
-        // Before the pool has heard of the route.
-        None => return planned,
+        Some(Ok(grant)) => grant,
         Some(Err(problem)) => {
             planned.objects = Err(problem.clone());
             return planned;
         }
-        Some(Ok(grant)) => grant,
+        // Before the pool has heard of the route.
+        None => return planned,
     };
     let (gateway, entry_point) = (grant.gateway, grant.entry_point);
     planned.gateway = Some(gateway.name.clone());
@@ -116,12 +116,8 @@ fn planned(owner: &Owner, route: &ValidatedRoute, surroundings: &RouteSurroundin
     let unread = ObservedGateway::default();
     let observed = surroundings.gateways.get(&gateway.name).unwrap_or(&unread);
     planned.is_unread = matches!(observed, ObservedGateway::Unread);
-    match address(
-        observed,
-        gateway.host.as_deref(),
-        entry_point,
-        surroundings.node_addresses,
-    ) {
+    let host = gateway.host.as_deref();
+    match address(observed, host, entry_point, surroundings.node_addresses) {
         Ok(at) => planned.address = at.map(|(host, port)| told(&route.rule, gateway, &host, port)),
         Err(lack) => planned.lack = Some(lack),
     }
@@ -145,14 +141,19 @@ fn planned(owner: &Owner, route: &ValidatedRoute, surroundings: &RouteSurroundin
         planned.lack = inspected(&planned, owner, entry_point);
     }
     if planned.lack.is_none() {
-        let findings = surroundings.findings.iter();
-        let mut of_gateway = findings.filter(|finding| finding.gateway == gateway.name);
-        planned.lack = of_gateway.find_map(|finding| finding.lack(&entry_point.name));
+        planned.lack = found(surroundings, &gateway.name, &entry_point.name);
     }
     if matches!(gateway.kind(), Some(GatewayKind::Kong(_))) {
         planned.annotated_service = route.backend.as_ref().map(|backend| backend.service.clone());
     }
     planned
+}
+
+/// What a look at the gateway found that concerns this entry point.
+fn found(surroundings: &RouteSurroundings<'_>, gateway: &str, entry_point: &str) -> Option<Lack> {
+    let findings = surroundings.findings.iter();
+    let mut of_gateway = findings.filter(|finding| finding.gateway == gateway);
+    of_gateway.find_map(|finding| finding.lack(entry_point))
 }
 
 /// What the gateway's own API says of an entry point that is for one route alone.

@@ -261,7 +261,7 @@ impl Stream {
         if self.ended.is_none() {
             self.ended = Some(self.socket.closed(STREAM_TIMEOUT).await);
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

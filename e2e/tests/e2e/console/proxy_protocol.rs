@@ -82,7 +82,7 @@ async fn known_by_address(context: &Context<'_>) -> Result<()> {
     let seen = wait::until("a viewer comes through Traefik", wait::SHORT, || async {
         let login = timeout(LOGIN_TIMEOUT, rfb::x509_plain(at, "team/a", &"A".repeat(43))).await;
         let last = notes.0.lock().last().copied();
-        Ok(Seen::some(last, format!("{:?}", login.map(|login| login.err()))))
+        Ok(Seen::some(last, format!("{:?}", login.map(Result::err))))
     })
     .await?;
     ensure!(seen == own, "the viewer at {own} is taken to be at {seen}");

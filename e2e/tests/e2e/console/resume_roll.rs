@@ -360,7 +360,7 @@ async fn stay(mut visitor: Visitor, mut socket: ConsoleSocket, address: SocketAd
         // Whether it is said or the line breaks; the time is more than the case has.
         let _ = socket.closed(Duration::from_hours(1)).await;
         trail.lock().push(Absence::new(now()));
-        let mut pauses = [1.0, 2.0].into_iter().chain(std::iter::repeat(3.0));
+        let mut pauses = [0.5, 1.0, 1.0, 2.0].into_iter().chain(std::iter::repeat(3.0));
         socket = loop {
             let pause = pauses.next().unwrap_or(3.0);
             tokio::time::sleep(Duration::from_secs_f64(pause * (0.5 + spread / 2.0))).await;

@@ -1,7 +1,7 @@
 //! What is wrong with the gateways of the configuration, in the cluster as it is: for `novasphere doctor gateways`, for the metrics, and for
 //! the conditions of the routes that it concerns.
 //!
-//! ReadOutcome the cluster is the caller's: a [`GatewayLook`] holds what was read, as it came.
+//! Reading the cluster is the caller's: a [`GatewayLook`] holds what was read, as it came.
 
 mod definitions;
 mod finding;

@@ -184,7 +184,7 @@ fn everything(cluster_ranges: &[Cidr]) -> Option<NetworkPolicyEgressRule> {
         .into_iter()
         .filter_map(|all| block_without(all.parse().ok()?, cluster_ranges));
     let peers: Vec<_> = all_pods.into_iter().chain(blocks).collect();
-    (!peers.is_empty()).then(|| NetworkPolicyEgressRule {
+    (!peers.is_empty()).then_some(NetworkPolicyEgressRule {
         to: Some(peers),
         ports: None,
     })
