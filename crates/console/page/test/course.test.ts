@@ -106,7 +106,7 @@ test("a page without a session is what it was", (t) => {
   embedded.course.opened();
   embedded.course.closed(code("Restarting"), true);
   embedded.pass(1000);
-  assert.deepEqual(embedded.since(), ["renew", "token abc", "tell Restarting", "Restarting: renew in 1 s", "renew"]);
+  assert.deepEqual(embedded.since(), ["renew", "token abc", "tell Restarting", "Restarting: renew in 0.5 s", "renew"]);
 });
 
 test("a restart of the gateway, a broken line and a lost viewer are come back from, until it serves again", (t) => {
@@ -118,9 +118,9 @@ test("a restart of the gateway, a broken line and a lost viewer are come back fr
     const track = new Track(t, true);
     track.enter();
     track.course.closed(end, true);
-    assert.deepEqual(track.since(), [`tell ${reason}`, `${reason}: return in 1 s`]);
+    assert.deepEqual(track.since(), [`tell ${reason}`, `${reason}: return in 0.5 s`]);
     track.pass(1000);
-    for (const seconds of [2, 3, 3, 3]) {
+    for (const seconds of [1, 1, 2, 3, 3]) {
       assert.deepEqual(track.since(), ["credential"]);
       track.course.closed(ABNORMAL, false);
       assert.deepEqual(track.since(), ["tell NoConnection", `NoConnection: return in ${seconds} s`]);
@@ -131,7 +131,7 @@ test("a restart of the gateway, a broken line and a lost viewer are come back fr
     // The next break is the first again.
     track.since();
     track.course.closed(end, true);
-    assert.deepEqual(track.since(), [`tell ${reason}`, `${reason}: return in 1 s`]);
+    assert.deepEqual(track.since(), [`tell ${reason}`, `${reason}: return in 0.5 s`]);
     mock.timers.reset();
   }
 });
@@ -148,11 +148,11 @@ test("viewers that were lost together do not come back at one moment", (t) => {
     course.closed(code("Restarting"), true);
     const since = track.now;
     for (let turn = 0; turn < 20; turn += 1) {
-      track.pass(50);
+      track.pass(25);
     }
     return (began[1] ?? 0) - since;
   });
-  assert.deepEqual(pauses, [500, 750, 1000]);
+  assert.deepEqual(pauses, [250, 375, 500]);
 });
 
 test("a token is used again only while nobody has looked at it", (t) => {
@@ -165,8 +165,8 @@ test("a token is used again only while nobody has looked at it", (t) => {
   track.since();
   // It was let in, and the line broke before the first picture.
   track.course.closed(ABNORMAL, true);
-  track.pass(3000);
-  assert.deepEqual(track.since(), ["tell ConnectionLost", "ConnectionLost: return in 3 s", "credential"]);
+  track.pass(1000);
+  assert.deepEqual(track.since(), ["tell ConnectionLost", "ConnectionLost: return in 1 s", "credential"]);
 });
 
 test("a used link still opens the console that this browser has, and says what it is where it has none", (t) => {
@@ -203,7 +203,7 @@ test("where cookies are blocked the embedder gives a token after a break, as bef
   track.course.closed(code("Restarting"), true);
   track.pass(1000);
   track.course.closed(code("ResumeRefused"), true);
-  assert.deepEqual(track.since(), ["tell Restarting", "Restarting: return in 1 s", "credential", "renew"]);
+  assert.deepEqual(track.since(), ["tell Restarting", "Restarting: return in 0.5 s", "credential", "renew"]);
 });
 
 test("a duplicated tab has the console, and the first one does not take it back by itself", (t) => {
@@ -280,7 +280,7 @@ test("a page that has given up begins again when somebody is back", (t) => {
   track.course.woken();
   assert.deepEqual(track.since(), ["credential"]);
   track.course.closed(ABNORMAL, false);
-  assert.deepEqual(track.since(), ["tell NoConnection", "NoConnection: return in 1 s"]);
+  assert.deepEqual(track.since(), ["tell NoConnection", "NoConnection: return in 0.5 s"]);
 });
 
 test("a page out of the browser's cache comes back at once", (t) => {
@@ -289,7 +289,7 @@ test("a page out of the browser's cache comes back at once", (t) => {
   // As the page does it.
   track.course.closed(ABNORMAL, true);
   track.course.woken();
-  assert.deepEqual(track.since(), ["tell ConnectionLost", "ConnectionLost: return in 1 s", "credential"]);
+  assert.deepEqual(track.since(), ["tell ConnectionLost", "ConnectionLost: return in 0.5 s", "credential"]);
 });
 
 test("an opening is given up in time, and a token has more of it", (t) => {
