@@ -27,8 +27,8 @@ pub struct Limits {
     pub login: Duration,
     /// Bytes of an HTTP request's head. Default 16 KiB, at least 8 KiB.
     pub http_head: usize,
-    /// Addresses of gateways through which many clients come. They are believed when they say in `X-Forwarded-For` where a
-    /// client connects from. Default: none.
+    /// Addresses of gateways through which many clients come. They are believed when they say in `X-Forwarded-For`, or by the PROXY protocol
+    /// on the ways in of `proxy_protocol`, where a client connects from. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Ways in on which connections from `trusted_proxies` begin with a header of the PROXY protocol, and others do not. Default: none.
     pub proxy_protocol: Vec<Transport>,
@@ -150,7 +150,8 @@ pub struct HalfOpen {
 }
 
 impl HalfOpen {
-    /// When its stream has to be open: [`Limits::handshake`] after it was let in.
+    /// When its stream has to be open: [`Limits::handshake`] after it was accepted. A stock viewer has to have negotiated TLS by then, and
+    /// has [`Limits::login`] after that.
     #[must_use]
     pub const fn until(&self) -> Instant {
         self.until

@@ -23,6 +23,16 @@ use crate::{
     registry::Transport,
 };
 
+/// A connection of which it is known whose it is.
+pub(super) struct Identified {
+    pub(super) stream: TcpStream,
+    /// The client; who connected, where nobody has named one.
+    pub(super) client: IpAddr,
+    /// Whether a proxy passes it on that has to name the client, and has named none. Such a proxy passes bytes on as they are, so what is said
+    /// of clients further on is a client's own word.
+    pub(super) is_unnamed: bool,
+}
+
 impl Accepted {
     /// Gives the connection to the thread that this is called on, and finds out whose it is. Who is turned away here is told nothing: what
     /// protocol they speak is not known yet.
@@ -31,7 +41,7 @@ impl Accepted {
         gateway: &Gateway<A>,
         transport: Transport,
         half_open: &mut HalfOpen,
-    ) -> Option<(TcpStream, IpAddr)> {
+    ) -> Option<Identified> {
         let peer = self.peer;
         let stream = match TcpStream::from_std(self.stream) {
             Ok(stream) => stream,
@@ -51,9 +61,9 @@ impl Accepted {
         ))
         .await;
         match identified {
-            Ok((stream, client)) => {
-                half_open.pass_to(client);
-                Some((stream, client))
+            Ok(identified) => {
+                half_open.pass_to(identified.client);
+                Some(identified)
             }
             Err(failure) => {
                 gateway.refused(failure, peer, transport);
@@ -69,37 +79,40 @@ async fn client_of(
     transport: Transport,
     limits: &Limits,
     until: Instant,
-) -> Result<(TcpStream, IpAddr), EntryFailure> {
+) -> Result<Identified, EntryFailure> {
     if limits.wants_proxy_header(peer, transport) {
         let late = EntryFailure::new(
             EndReason::HandshakeTimeout,
             "no header of the PROXY protocol came; have the proxy send one before everything else",
         );
-        let client = before(
-            until,
-            late.counted_as(PROXY_HEADER_REASON),
-            read_header(&mut stream, peer),
-        )
-        .await?;
-        return Ok((stream, client));
+        let named = before(until, late.counted_as(PROXY_HEADER_REASON), read_header(&mut stream)).await?;
+        return Ok(Identified {
+            stream,
+            client: named.unwrap_or(peer),
+            is_unnamed: named.is_none(),
+        });
     }
     // A viewer of RFB waits for the server, which tells of a header when it gets one as an answer.
     if transport == Transport::WebSocket && header_comes(&stream, until).await {
         return Err(EntryFailure::new(EndReason::ProtocolError, UNEXPECTED_HEADER).counted_as(PROXY_HEADER_REASON));
     }
-    Ok((stream, peer))
+    Ok(Identified {
+        stream,
+        client: peer,
+        is_unnamed: false,
+    })
 }
 
-/// The client that the header names; the proxy itself when it names none. Reads no byte of what follows.
-async fn read_header<S: AsyncRead + Unpin>(stream: &mut S, proxy: IpAddr) -> Result<IpAddr, EntryFailure> {
+/// The client that the header names, if it names one. Reads no byte of what follows.
+async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<IpAddr>, EntryFailure> {
     let mut reader = ProxyHeaderReader::default();
     loop {
         let mut part = vec![0; reader.want()];
         stream.read_exact(&mut part).await?;
         match reader.receive(&part)? {
             ProxyHeaderProgress::More => {}
-            ProxyHeaderProgress::Client(client) => return Ok(client),
-            ProxyHeaderProgress::Proxy => return Ok(proxy),
+            ProxyHeaderProgress::Client(client) => return Ok(Some(client)),
+            ProxyHeaderProgress::Proxy => return Ok(None),
         }
     }
 }
@@ -126,31 +139,26 @@ mod tests {
 
     const HEADER: &[u8] = b"PROXY TCP4 198.51.100.7 192.0.2.1 12345 5900\r\n";
 
-    fn proxy() -> IpAddr {
-        [10, 0, 0, 1].into()
-    }
-
-    async fn told(sent: &[u8]) -> Result<(String, Vec<u8>), String> {
+    async fn told(sent: &[u8]) -> Result<(Option<IpAddr>, Vec<u8>), String> {
         let (mut near, mut far) = duplex(1024);
         far.write_all(sent).await.unwrap();
         drop(far);
-        let client = read_header(&mut near, proxy()).await;
+        let client = read_header(&mut near).await;
         let client = client.map_err(|failure| failure.end.detail.unwrap_or_default())?;
         let mut rest = Vec::new();
         near.read_to_end(&mut rest).await.unwrap();
-        Ok((client.to_string(), rest))
+        Ok((client, rest))
     }
 
     #[tokio::test]
     async fn what_follows_the_header_is_left_for_the_protocol() {
         let sent = [HEADER, b"GET / HTTP/1.1\r\n"].concat();
         let (client, rest) = told(&sent).await.unwrap();
-        assert_eq!(
-            (client.as_str(), rest.as_slice()),
-            ("198.51.100.7", &b"GET / HTTP/1.1\r\n"[..])
-        );
+        assert_eq!(client, Some([198, 51, 100, 7].into()));
+        assert_eq!(rest, b"GET / HTTP/1.1\r\n");
         let (client, rest) = told(b"PROXY UNKNOWN\r\nRFB 003.008\n").await.unwrap();
-        assert_eq!((client.as_str(), rest.as_slice()), ("10.0.0.1", &b"RFB 003.008\n"[..]));
+        assert_eq!(client, None);
+        assert_eq!(rest, b"RFB 003.008\n");
         let words = told(b"GET / HTTP/1.1\r\n\r\n").await.unwrap_err();
         assert!(words.contains("does not begin with a header"), "{words}");
         // It left.
@@ -183,7 +191,7 @@ mod tests {
             peer: from.ip(),
         };
         let identified = accepted.identify(&gateway, transport, &mut half_open).await;
-        (porter, identified.map(|(_, client)| client))
+        (porter, identified.map(|identified| identified.client))
     }
 
     fn refused(porter: &Porter) -> (String, EndReason, &'static str) {

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::Accepted;
+use super::{Accepted, identify::Identified};
 use crate::{
     admission::{Admission, AdmissionRequest, Admitted},
     gateway::{
@@ -59,9 +59,10 @@ async fn connection<A: Admission>(
     mut half_open: HalfOpen,
 ) {
     gateway.began(Transport::Rfb);
-    let Some((stream, client)) = accepted.identify(gateway, Transport::Rfb, &mut half_open).await else {
+    let Some(identified) = accepted.identify(gateway, Transport::Rfb, &mut half_open).await else {
         return;
     };
+    let Identified { stream, client, .. } = identified;
     let until = half_open.until();
     // Boxed, so that the stream's task does not keep room for its opening.
     let admitted = Box::pin(open(gateway, stream, acceptor, client, until)).await;

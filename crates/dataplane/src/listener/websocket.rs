@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::ready, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
@@ -99,17 +99,18 @@ pub async fn serve_with_page<A: Admission>(
             let acceptor = acceptor.clone();
             async move {
                 let identified = accepted.identify(&gateway, Transport::WebSocket, &mut half_open).await;
-                let Some((stream, peer)) = identified else { return };
+                let Some(identified) = identified else { return };
                 let connection = Connection {
                     gateway,
                     origins,
                     page,
-                    peer,
+                    peer: identified.client,
+                    is_unnamed: identified.is_unnamed,
                     until: half_open.until(),
                     half_open: Some(half_open),
                     extra: Duration::ZERO,
                 };
-                connection.start(stream, acceptor).await;
+                connection.start(identified.stream, acceptor).await;
             }
         },
     )
@@ -154,6 +155,8 @@ struct Connection<A> {
     page: Option<Arc<dyn PageSource>>,
     /// The other end as far as it is known before a request, which may be a proxy.
     peer: IpAddr,
+    /// Whether that is a proxy that passes bytes on and has not said whose they are.
+    is_unnamed: bool,
     /// When its stream has to be open.
     until: Instant,
     half_open: Option<HalfOpen>,
@@ -241,7 +244,7 @@ impl<A: Admission> Connection<A> {
             response.headers_mut().insert(header::CONNECTION, CLOSE);
             return ("/console/", now(response));
         }
-        let client = client_address(self.peer, request.headers(), self.gateway.limiter().limits());
+        let client = self.client(request.headers());
         let wanted = Wanted::of(request.uri().path());
         let route = wanted.route();
         let answer = match wanted {
@@ -270,6 +273,14 @@ impl<A: Admission> Connection<A> {
             )),
         };
         (route, answer)
+    }
+
+    /// Where the client connects from.
+    fn client(&self, headers: &HeaderMap) -> IpAddr {
+        if self.is_unnamed {
+            return self.peer;
+        }
+        client_address(self.peer, headers, self.gateway.limiter().limits())
     }
 
     fn cookie(&self) -> ResumeCookie {
@@ -439,6 +450,7 @@ mod tests {
             origins: Arc::default(),
             page: Some(Arc::new(LargePage)),
             peer,
+            is_unnamed: false,
             until: half_open.until(),
             half_open: Some(half_open),
             extra: Duration::ZERO,

@@ -103,6 +103,13 @@ async fn nobody_names_a_client_but_the_proxy() {
     let _browser = Browser::connect_over(stream, &forged, &headers).await.unwrap();
     wait_for("the request", || !setup.desk.requests().is_empty()).await;
     assert_eq!(last_client(&setup), "198.51.100.7");
+    // Nor one of whom the proxy does not know where they are.
+    let token = setup.desk.token(1, session("a", server.target(None)));
+    let forged = format!("/api/v1/console/ws?token={token}");
+    let stream = through(setup.websocket, b"PROXY UNKNOWN\r\n").await;
+    let _nobody = Browser::connect_over(stream, &forged, &headers).await.unwrap();
+    wait_for("the second request", || setup.desk.requests().len() == 2).await;
+    assert_eq!(last_client(&setup), "127.0.0.1");
 }
 
 #[tokio::test]
