@@ -13,6 +13,7 @@ use novasphere_core::console_session::{
     policy::SessionPolicy,
     references::References,
     resume::withdraw,
+    start::StartVerdict,
     status::{Observed, status},
     target_state::TargetState,
     validate::{ValidatedSession, validate},
@@ -137,6 +138,10 @@ impl SessionAdmission {
         grant: &NewGrant,
     ) -> Result<Arc<ConsoleSession>, UpdateError<IssueError>> {
         self.0.view.insert_own_write(session.clone());
+        // Before the turn at the session is taken: those who ask while the watch is late would wait one after the other.
+        if self.room(session).await == StartVerdict::Undecided {
+            return Err(UpdateError::Refused(IssueError::Undecided));
+        }
         self.0
             .writer
             .update(&session_id(session), &mut GrantDecision { admission: self, grant })

@@ -1,6 +1,6 @@
 //! Sessions that several replicas start at the same moment, and how many of them begin.
 
-use novasphere_core::console_session::start::{StartCheck, StartVerdict};
+use novasphere_core::console_session::start::{START_CHECK_TIMEOUT, StartCheck, StartVerdict};
 use novasphere_crd::ConsoleInput;
 
 use super::*;
@@ -180,6 +180,17 @@ async fn no_first_token_is_given_out_while_the_watch_is_behind_the_session() {
         "{granted:?}"
     );
     assert_eq!(stage.server.writes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_ask_for_the_first_token_while_the_watch_is_late_do_not_wait_for_each_other() {
+    let stage = Stage::with(without_token(5));
+    stage.server.0.lock().session = without_token(6);
+    let began = tokio::time::Instant::now();
+    let asked = tokio::join!(stage.ask_for_token(), stage.ask_for_token(), stage.ask_for_token());
+    assert!(asked.0.is_err() && asked.1.is_err() && asked.2.is_err());
+    let waited = began.elapsed();
+    assert!(waited < START_CHECK_TIMEOUT * 2, "{waited:?}");
 }
 
 #[test]
