@@ -86,18 +86,30 @@ impl RoutePool {
         self.objects.keys().map(String::as_str)
     }
 
-    /// What was given to routes that are gone is free.
+    /// What was given to routes that are gone, or that ask for something else now, is free: a route that asks for it again later has no claim
+    /// to what somebody else got meanwhile.
     fn drop_given(&mut self) {
         if self.given.is_empty() && self.given_hosts.is_empty() {
             return;
         }
-        let wanted: BTreeSet<RouteKey> = self
+        let wanted: BTreeMap<RouteKey, &Claim> = self
             .objects
             .values()
-            .flat_map(|object| object.claims.iter().map(|claim| key_of(&object.claimant, claim)))
+            .flat_map(|object| {
+                object
+                    .claims
+                    .iter()
+                    .map(|claim| (key_of(&object.claimant, claim), claim))
+            })
             .collect();
-        self.given.retain(|route, _| wanted.contains(route));
-        self.given_hosts.retain(|route, _| wanted.contains(route));
+        self.given.retain(|route, (gateway, entry_point)| {
+            let claim = wanted.get(route);
+            claim.is_some_and(|claim| asks_for(claim, gateway, entry_point, None))
+        });
+        self.given_hosts.retain(|route, (gateway, host)| {
+            let claim = wanted.get(route);
+            claim.is_some_and(|claim| asks_for(claim, gateway, "", Some(host.as_str())))
+        });
     }
 
     /// What every route of an object gets, by the route's name. An entry point or a host name that it gets is its own from now on.
@@ -112,8 +124,11 @@ impl RoutePool {
         };
         let granted = self.granted(&object, gateways, live);
         for (claim, granted) in object.claims.iter().zip(&granted) {
+            let route = key_of(&object.claimant, claim);
+            self.given.remove(&route);
+            self.given_hosts.remove(&route);
             if let (Ok(grant), Some(want)) = (granted, Want::of(&claim.rule)) {
-                let (route, gateway) = (key_of(&object.claimant, claim), grant.gateway.name.clone());
+                let gateway = grant.gateway.name.clone();
                 match want.host() {
                     None => self.given.insert(route, (gateway, grant.entry_point.name.clone())),
                     Some(host) => self.given_hosts.insert(route, (gateway, host.to_owned())),
@@ -253,6 +268,17 @@ impl RoutePool {
         let has = host.is_some() && (was_given || holds);
         (!has, claimant.created, &claimant.uid, &claim.route)
     }
+}
+
+/// Whether a route still asks for what it was given: this host, or this entry point where there is no host. Which gateway a route means that
+/// names none, only the configuration says.
+fn asks_for(claim: &Claim, gateway: &str, entry_point: &str, host: Option<&str>) -> bool {
+    let is_here = claim.rule.gateway.as_deref().is_none_or(|asked| asked == gateway);
+    is_here
+        && Want::of(&claim.rule).is_some_and(|want| match want {
+            Want::EntryPoint(wish) => host.is_none() && wish.is_none_or(|wish| wish == entry_point),
+            Want::TlsHost(_) | Want::HttpPath(..) => host.is_some() && want.host() == host,
+        })
 }
 
 /// Whether only one of two routes can have its host.

@@ -234,6 +234,36 @@ fn a_host_that_was_given_a_moment_ago_stays_given() {
     assert_eq!(got(&mut pool, "old", &[]), "console-tls");
 }
 
+/// Else an older object could take what a younger one got after it was given up, by asking for it again: two would have it.
+#[test]
+fn who_gave_something_up_has_no_claim_to_it_any_more() {
+    for (first, meanwhile) in [
+        (wish("vnc-0"), json!({"tls": {"host": "vm.team.example.org"}})),
+        (wish("vnc-0"), json!({"gateway": "nowhere", "tcp": {}})),
+        (json!({"tls": {"host": "shared.example.org"}}), ANY()),
+        (
+            json!({"tls": {"host": "shared.example.org"}}),
+            json!({"tls": {"host": "not.allowed.example.com"}}),
+        ),
+    ] {
+        let (old, young) = (owner("team", "old"), owner("other", "young"));
+        let asks =
+            |owner: &Owner, created: i64, rule: &Value| Some(claims(owner, created, std::slice::from_ref(rule), None));
+        let mut pool = RoutePool::default();
+        pool.set("old", asks(&old, 1, &first));
+        let given = got(&mut pool, "old", &[]);
+        pool.set("young", asks(&young, 9, &first));
+        assert!(got(&mut pool, "young", &[]).contains("VmAccess team/old"), "{first}");
+        pool.set("old", asks(&old, 1, &meanwhile));
+        got(&mut pool, "old", &[]);
+        assert_eq!(got(&mut pool, "young", &[]), given);
+        pool.set("old", asks(&old, 1, &first));
+        let words = got(&mut pool, "old", &[]);
+        assert!(words.contains("VmAccess other/young"), "{first}, {meanwhile}: {words}");
+        assert_eq!(got(&mut pool, "young", &[]), given);
+    }
+}
+
 #[test]
 fn a_slash_at_the_end_makes_no_other_path() {
     let http = |path: &str| json!({"http": {"host": "shared.example.org", "path": path}});
