@@ -383,8 +383,9 @@ impl RouteGateway {
                 if let Some(url) = &traefik.api_url
                     && !is_origin(url)
                 {
+                    // It may have a password in it, and the message becomes part of the conditions of routes.
                     return Err(format!(
-                        "{place}.traefik.apiUrl: {url:?} is not used; write scheme, host and port alone, such as http://traefik.kube-system:9000"
+                        "{place}.traefik.apiUrl is not used; write scheme, host and port alone, such as http://traefik.kube-system:9000"
                     ));
                 }
             }

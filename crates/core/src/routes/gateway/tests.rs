@@ -109,3 +109,18 @@ fn a_shared_port_is_no_port_of_the_pool() {
     let refused = read(&json!([gateway])).check().unwrap_err();
     assert!(refused.contains("gateways[0].https"), "{refused}");
 }
+
+/// The message stands in the conditions of routes, which tenants read.
+#[test]
+fn an_address_of_an_api_is_refused_without_its_password() {
+    let url = "http://admin:secret@traefik.kube-system:9000";
+    let settings = json!({"namespace": "kube-system", "service": "traefik", "apiUrl": url});
+    let refused = read(&json!([with(traefik("edge"), "traefik", settings)]))
+        .check()
+        .unwrap_err();
+    assert!(
+        refused.starts_with("gateways[0].traefik.apiUrl is not used"),
+        "{refused}"
+    );
+    assert!(!refused.contains("secret"), "{refused}");
+}
