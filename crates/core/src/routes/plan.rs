@@ -245,6 +245,13 @@ pub fn static_problem(gateway: &RouteGateway, rule: &RouteRule, namespace: &str)
                     "choose another path: Kong reads it as a regular expression, and one that is none stops all changes of its routes",
                 ));
             }
+            if matches!(kind, GatewayKind::Kong(_)) && !is_path_of_kong(path) {
+                return Some(not_offered(
+                    gateway,
+                    "a path that begins with /~ or has a % or a segment '.'",
+                    "choose another path: Kong refuses such a one, and with it all changes of its routes",
+                ));
+            }
             if let Some(problem) = host_problem(gateway, namespace, host) {
                 return Some(problem);
             }
@@ -336,6 +343,13 @@ fn source_range_problem(gateway: &RouteGateway, kind: GatewayKind<'_>, rule: &Ro
 /// makes `~/path$` of a path of the type `Prefix`, without escaping it, and Kong takes none of its configuration when one expression is
 /// malformed: a tenant could stop the gateway for everybody.
 const EXPRESSION_CHARACTERS: &[char] = &['$', '(', ')', '*', '+'];
+
+/// Whether Kong takes a path. Its controller makes `~`, Kong's mark of a regular expression, of `/~` at the beginning
+/// (`MaybePrependRegexPrefix`), and such an expression has to begin with `/`; Kong refuses what is not percent-encoded properly
+/// (`validate_path` in its `typedefs.lua`) or is not in its normal form. It takes nothing of its configuration then, of anybody.
+fn is_path_of_kong(path: &str) -> bool {
+    !path.starts_with("/~") && !path.contains('%') && path.split('/').all(|segment| segment != ".")
+}
 
 /// What the schema asks of a path. It stands between backticks in a rule of Traefik.
 fn is_path(path: &str) -> bool {

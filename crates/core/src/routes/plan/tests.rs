@@ -79,6 +79,21 @@ fn what_the_administrator_does_not_allow_is_refused() {
     }
 }
 
+/// A tenant could stop all changes of the gateway's routes.
+#[test]
+fn a_path_that_kong_refuses_is_not_written() {
+    let http =
+        |gateway: &str, path: &str| json!({"gateway": gateway, "http": {"host": "shared.example.org", "path": path}});
+    for path in ["/~a", "/~", "/%zz", "/%41", "/a/./b", "/a/."] {
+        let found = problem(http("kong", path));
+        assert!(found.starts_with("NotOffered: the gateway kong"), "{path}: {found}");
+        assert!(planned(http("edge", path), &apis()).objects.is_ok(), "{path}");
+    }
+    for path in ["/", "/a~b", "/a/~b", "/a.b/.c"] {
+        assert!(planned(http("kong", path), &apis()).objects.is_ok(), "{path}");
+    }
+}
+
 #[test]
 fn an_api_that_is_missing_keeps_the_entry_point() {
     let mut some = apis();
