@@ -28,9 +28,9 @@ all below it.
 {{- if and .Values.routes.vnc .Values.console.enabled (dig "console" "vnc" "enabled" true .Values.config) -}}true{{- end -}}
 {{- end -}}
 
-{{/* The host name for browsers. */}}
+{{/* The host name for browsers. In lower case: kube-apiserver takes no other in an Ingress or an HTTPRoute. */}}
 {{- define "novasphere.routes.host" -}}
-{{- .Values.routes.host | default (urlParse (dig "endpoints" "publicUrl" "" .Values.config)).hostname -}}
+{{- .Values.routes.host | default (urlParse (dig "endpoints" "publicUrl" "" .Values.config)).hostname | lower -}}
 {{- end -}}
 
 {{- define "novasphere.routes.labels" -}}
@@ -85,6 +85,12 @@ Host(`{{ .host }}`) && ({{ join " || " $matches }})
 {{- end -}}
 {{- if not (include "novasphere.routes.host" $) -}}
 {{- fail "routes.host: the host name for browsers is not known; set it, or config.endpoints.publicUrl" -}}
+{{- end -}}
+{{- $host := include "novasphere.routes.host" $ -}}
+{{- if regexMatch "^[0-9.]+$|:" $host -}}
+{{- if or (ne . "traefik") (contains ":" $host) $routes.tls.issuer $routes.tls.clusterIssuer -}}
+{{- fail (printf "routes.host: %s is an address, and these routes or their certificate are for a name alone; give a DNS name here or in config.endpoints.publicUrl" $host) -}}
+{{- end -}}
 {{- end -}}
 {{- if trimAll "/" (urlParse (dig "endpoints" "publicUrl" "" $.Values.config)).path -}}
 {{- fail "routes.gateway: config.endpoints.publicUrl has a path, and routes lead to the root of a host; use a host without a path, or routes of your own" -}}
