@@ -1,4 +1,4 @@
-// actionlint, which checks the workflow files of GitHub Actions (hack/check-workflows).
+// actionlint, which checks the workflow files of GitHub Actions (`make verify-workflows`).
 module novasphere.io/hack/actionlint
 
 go 1.25.0
