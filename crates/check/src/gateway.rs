@@ -107,7 +107,14 @@ impl CheckedGateway {
     }
 
     fn request(&self, path: &str) -> http::request::Builder {
-        Request::get(path).header(header::HOST, format!("{}:{}", self.host, self.port))
+        let bare = self.host.as_str();
+        // RFC 3986 section 3.2.2: an IPv6 address has brackets.
+        let host = if bare.contains(':') {
+            format!("[{bare}]")
+        } else {
+            bare.to_owned()
+        };
+        Request::get(path).header(header::HOST, format!("{host}:{}", self.port))
     }
 
     async fn send(&self, request: Request<Empty<Bytes>>) -> anyhow::Result<Response<Incoming>> {
@@ -162,7 +169,10 @@ mod tests {
         let gateway = |url: &str| CheckedGateway::new(&url.parse().unwrap(), None);
         let plain = gateway("http://console.example.com").unwrap();
         assert_eq!((plain.host.as_str(), plain.port), ("console.example.com", 80));
-        assert_eq!(gateway("http://[::1]:8443/").unwrap().host, "::1");
+        let address = gateway("http://[::1]:8443/").unwrap();
+        assert_eq!(address.host, "::1");
+        let request = address.request(PAGE).body(()).unwrap();
+        assert_eq!(request.headers()[header::HOST], "[::1]:8443");
         for bad in [
             "https://console.example.com",
             "ftp://console.example.com",

@@ -126,10 +126,10 @@ pub async fn run(arguments: CheckArguments, common: &CommonArgs) -> anyhow::Resu
     let Some(target) = arguments.target else {
         return Ok(());
     };
-    let session = TestSession::create(client, &target).await?;
+    let session = within(bound, TestSession::create(client, &target)).await?;
     let seen = within(bound, open(&gateway, &session)).await;
     // What was opened is closed, whatever came of it.
-    let deleted = session.delete().await;
+    let deleted = within(bound, session.delete()).await;
     let (width, height) = seen.with_context(|| format!("the console of {target}"))?;
     println!("The console of {target} opens; its screen has {width} x {height} pixels.");
     deleted
