@@ -30,7 +30,7 @@ all below it.
 
 {{/* The host name for browsers. In lower case: kube-apiserver takes no other in an Ingress or an HTTPRoute. */}}
 {{- define "novasphere.routes.host" -}}
-{{- .Values.routes.host | default (urlParse (dig "endpoints" "publicUrl" "" .Values.config)).hostname | lower -}}
+{{- .Values.routes.host | default (urlParse (dig "endpoints" "publicUrl" "" .Values.config | default "")).hostname | lower -}}
 {{- end -}}
 
 {{- define "novasphere.routes.labels" -}}
@@ -92,7 +92,7 @@ Host(`{{ .host }}`) && ({{ join " || " $matches }})
 {{- fail (printf "routes.host: %s is an address, and these routes or their certificate are for a name alone; give a DNS name here or in config.endpoints.publicUrl" $host) -}}
 {{- end -}}
 {{- end -}}
-{{- if trimAll "/" (urlParse (dig "endpoints" "publicUrl" "" $.Values.config)).path -}}
+{{- if trimAll "/" (urlParse (dig "endpoints" "publicUrl" "" $.Values.config | default "")).path -}}
 {{- fail "routes.gateway: config.endpoints.publicUrl has a path, and routes lead to the root of a host; use a host without a path, or routes of your own" -}}
 {{- end -}}
 {{- if dig "console" "http" "proxyProtocol" false $.Values.config -}}
