@@ -13,6 +13,7 @@ pub const LEASE_NAME: &str = "novasphere-controller";
 
 const READ: &[&str] = &["get", "list", "watch"];
 const FOLLOW: &[&str] = &["list", "watch"];
+const MAKE: &[&str] = &["get", "list", "watch", "create", "patch"];
 const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Permissions in every namespace, for a `ClusterRole`.
@@ -49,8 +50,8 @@ pub const CLUSTER_RULES: &[Rule] = &[
         group: "kubevirt.io",
         resources: &["virtualmachines"],
         names: &[],
-        verbs: OWN,
-        reason: "Make, change and delete the virtual machines of VmAccess templates; watch adopted ones.",
+        verbs: MAKE,
+        reason: "Make and change the virtual machines of VmAccess templates, which go with their owner; watch adopted ones.",
     },
     Rule {
         group: "kubevirt.io",
@@ -123,7 +124,7 @@ pub const CLUSTER_RULES: &[Rule] = &[
         group: "networking.k8s.io",
         resources: &["networkpolicies"],
         names: &[],
-        verbs: OWN,
+        verbs: MAKE,
         reason: "Let console gateways alone reach a desktop.",
     },
     Rule {
