@@ -96,22 +96,15 @@ impl Routes {
         stores.want(kinds.flat_map(|kind| kind.route_kinds()).copied());
     }
 
-    /// What becomes of the routes of an object. `claims` is what it asks for now.
-    pub(crate) fn plan(
-        &self,
-        owner: &Owner,
-        routes: &[ValidatedRoute],
-        claims: Option<ObjectClaims>,
-        caches: &Caches,
-    ) -> Vec<PlannedRoute> {
+    /// What becomes of the routes of an object. What it asks for is known from the watch alone, which tells it here before the object is in
+    /// the cache: an object in hand may be older, and one that is gone may ask for nothing.
+    pub(crate) fn plan(&self, owner: &Owner, routes: &[ValidatedRoute], caches: &Caches) -> Vec<PlannedRoute> {
         if routes.is_empty() {
             return Vec::new();
         }
         let (settings, key) = (self.settings(), key_of(&owner.kind, &owner.namespace, &owner.name));
         let live = caches.routes.live_entry_points();
         let mut pool = self.pool.lock();
-        // What is reconciled may be newer than what the watch has shown.
-        pool.set(&key, claims);
         let grants = match self.unlisted(routes, &settings.gateways, caches) {
             None => pool.grants(&key, &settings.gateways, &live),
             Some(problem) => {
@@ -189,9 +182,12 @@ impl Routes {
             }
             WatchEvent::Apply(object) => self.set(&key(object), claims(object)),
             WatchEvent::Delete(object) => self.set(&key(object), None),
+            // Nobody deletes its routes while it cannot be read, so what it has stays its own.
             WatchEvent::Undecodable(ObjectName { namespace, name }) => {
-                let namespace = namespace.as_deref().unwrap_or_default();
-                self.set(&key_of(kind, namespace, name), None)
+                if let Some(listed) = self.listed.lock().get_mut(kind) {
+                    listed.insert(key_of(kind, namespace.as_deref().unwrap_or_default(), name));
+                }
+                false
             }
             WatchEvent::InitDone => self.end_list(kind),
         };

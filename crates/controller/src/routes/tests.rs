@@ -102,7 +102,19 @@ fn vm_access(name: &str, created: &str, routes: &Value) -> VmAccess {
 }
 
 impl World {
+    /// The watch shows the object, and it is reconciled.
     async fn reconcile(&self, object: &VmAccess) -> RoutesOutcome {
+        self.observe(&WatchEvent::Apply(object.clone()));
+        self.reconcile_in_hand(object).await
+    }
+
+    fn observe(&self, event: &WatchEvent<VmAccess>) {
+        self.routes
+            .observe("VmAccess", event, ObjectClaims::of_vm_access, &self.queues);
+    }
+
+    /// Reconciles an object as it was taken from the cache some time ago.
+    async fn reconcile_in_hand(&self, object: &VmAccess) -> RoutesOutcome {
         let owner = Owner::of(object).unwrap();
         let valid = |route: &novasphere_crd::VmRoute| ValidatedRoute {
             name: route.name.clone(),
@@ -113,8 +125,7 @@ impl World {
             rule: route.rule.clone(),
         };
         let routes: Vec<_> = object.spec.routes.iter().map(valid).collect();
-        let claims = ObjectClaims::of_vm_access(object);
-        let planned = self.routes.plan(&owner, &routes, claims, &self.caches);
+        let planned = self.routes.plan(&owner, &routes, &self.caches);
         let mut children = Children::new(&self.applier);
         let outcome = self
             .routes
@@ -230,6 +241,40 @@ async fn an_entry_point_is_not_given_twice_and_is_passed_on_when_its_object_is_g
         .unwrap();
     store.cache.observe(&WatchEvent::Delete(object.as_ref().clone()));
     assert_eq!(world.reconcile(&second).await.finding("RoutesReady").reason, "AllReady");
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_while_it_is_reconciled_takes_nothing() {
+    let world = world("");
+    let gone = vm_access("gone", "2026-01-01T00:00:00Z", &plain("vnc-0"));
+    world.observe(&WatchEvent::Apply(gone.clone()));
+    world.observe(&WatchEvent::Delete(gone.clone()));
+    let late = world.reconcile_in_hand(&gone).await;
+    assert_ne!(late.finding("RoutesReady").reason, "AllReady");
+    let next = vm_access("next", "2026-01-02T00:00:00Z", &plain("vnc-0"));
+    assert_eq!(world.reconcile(&next).await.finding("RoutesReady").reason, "AllReady");
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_keeps_what_it_has() {
+    let world = world("");
+    let has = vm_access("has", "2026-01-01T00:00:00Z", &plain("vnc-0"));
+    world.reconcile(&has).await;
+    let unreadable = || {
+        WatchEvent::Undecodable(ObjectName {
+            namespace: Some("a".to_owned()),
+            name: "has".to_owned(),
+        })
+    };
+    world.observe(&unreadable());
+    for event in [WatchEvent::Init, unreadable(), WatchEvent::InitDone] {
+        world.observe(&event);
+    }
+    let waits = vm_access("waits", "2026-01-02T00:00:00Z", &plain("vnc-0"));
+    assert_eq!(
+        world.reconcile(&waits).await.finding("RoutesReady").reason,
+        "EntryPointInUse"
+    );
 }
 
 #[tokio::test]

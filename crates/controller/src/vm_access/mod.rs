@@ -15,7 +15,6 @@ use novasphere_core::{
     failure::Failure,
     label,
     pause::pause_of,
-    routes::claim::ObjectClaims,
     vm_access::{
         build::build,
         limits::MachineLimits,
@@ -141,10 +140,7 @@ async fn apply(
     children: &mut Children<'_>,
     context: &Context,
 ) -> Result<ApplyOutcome, ReconcileError> {
-    let claims = ObjectClaims::of_vm_access(vm_access);
-    let routes = context
-        .routes
-        .plan(&valid.owner, &valid.routes, claims, &context.caches);
+    let routes = context.routes.plan(&valid.owner, &valid.routes, &context.caches);
     let applied = apply::apply(vm_access, build(valid, routes), &valid.owner, children, context).await?;
     let live = LiveMachine {
         machine: applied

@@ -22,10 +22,7 @@ use kube::{Client, Resource as _, ResourceExt as _, runtime::controller::Action}
 use novasphere_core::{
     child::ChildOutcome,
     pause::pause_of,
-    routes::{
-        claim::ObjectClaims,
-        plan::{PlannedRoute, service_annotations},
-    },
+    routes::plan::{PlannedRoute, service_annotations},
     vnc_workspace::{
         FINALIZER,
         applied::{Applied, PodOutcome},
@@ -112,7 +109,7 @@ impl Reconciler for Context {
         let references = Box::pin(dereference::dereference(workspace, self)).await?;
         let now = Timestamp::now();
         let mut validated = validate(workspace, &references);
-        let routes = validated.as_mut().map(|valid| self.plan_routes(workspace, valid));
+        let routes = validated.as_mut().map(|valid| self.plan_routes(valid));
         let routes = routes.unwrap_or_default();
         let decision = decide_for(workspace, &references, now);
         let reconciliation = Reconciliation {
@@ -190,9 +187,8 @@ fn next_look(
 
 impl Context {
     /// Plans the routes, and lets the gateways that carry them connect.
-    fn plan_routes(&self, workspace: &VncWorkspace, valid: &mut ValidatedWorkspace) -> Vec<PlannedRoute> {
-        let claims = ObjectClaims::of_workspace(workspace);
-        let planned = self.routes.plan(&valid.owner, &valid.routes, claims, &self.caches);
+    fn plan_routes(&self, valid: &mut ValidatedWorkspace) -> Vec<PlannedRoute> {
+        let planned = self.routes.plan(&valid.owner, &valid.routes, &self.caches);
         valid.network.route_peers = self.routes.peers(&planned);
         for (key, value) in service_annotations(&planned, &service_name(&valid.owner.name)) {
             valid.service.settings.annotations.entry(key).or_insert(value);
