@@ -259,7 +259,8 @@ async fn an_object_that_is_gone_while_it_is_reconciled_takes_nothing() {
 async fn an_object_that_cannot_be_read_keeps_what_it_has() {
     let world = world("");
     let has = vm_access("has", "2026-01-01T00:00:00Z", &plain("vnc-0"));
-    world.reconcile(&has).await;
+    // Its claim alone has to hold it, as one to a host name: no live route is shown.
+    world.observe(&WatchEvent::Apply(has));
     let unreadable = || {
         WatchEvent::Undecodable(ObjectName {
             namespace: Some("a".to_owned()),
