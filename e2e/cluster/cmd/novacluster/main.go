@@ -80,7 +80,7 @@ Environment:
 		a.buildCommand(), a.upCommand(), a.downCommand(),
 		a.statusCommand(), a.kubeconfigCommand(), a.envCommand(), a.logsCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(),
-		a.kubectlCommand(), a.helmCommand(), a.consoleCommand(), a.execNodeCommand(), a.loadImageCommand(), a.imageCommand(), a.desktopImageCommand(), a.traefikImageCommand(), a.toolPathCommand(),
+		a.kubectlCommand(), a.helmCommand(), a.consoleCommand(), a.execNodeCommand(), a.loadImageCommand(), a.imageCommand(), a.desktopImageCommand(), a.traefikImageCommand(), a.envoyGatewayCommand(), a.toolPathCommand(),
 	)
 	return root
 }

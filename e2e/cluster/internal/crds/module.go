@@ -3,10 +3,8 @@ package crds
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"novasphere.io/e2e/cluster/internal/host"
@@ -20,7 +18,7 @@ var crdMark = []byte("kind: CustomResourceDefinition")
 // go.mod in pins has; a later pattern replaces a file of an earlier one.
 func fromModule(pins, module string, patterns ...string) maker {
 	return func(ctx context.Context, builder *host.Builder, dir string) error {
-		root, err := download(ctx, builder, pins, module)
+		root, err := builder.Module(ctx, pins, module)
 		if err != nil {
 			return err
 		}
@@ -31,23 +29,6 @@ func fromModule(pins, module string, patterns ...string) maker {
 		}
 		return nil
 	}
-}
-
-// download returns the folder of a module in the module cache. Go checks its
-// content against go.sum.
-func download(ctx context.Context, builder *host.Builder, pins, module string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
-	cmd.Dir = filepath.Join(builder.Source, pins)
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
-	out, err := host.Output(cmd)
-	if err != nil {
-		return "", fmt.Errorf("download module %s: %w", module, err)
-	}
-	var answer struct{ Dir string }
-	if err := json.Unmarshal(out, &answer); err != nil {
-		return "", fmt.Errorf("download module %s: %w", module, err)
-	}
-	return answer.Dir, nil
 }
 
 func copyCRDs(pattern, dir string) error {

@@ -4,9 +4,7 @@ package traefik
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"novasphere.io/e2e/cluster/internal/host"
@@ -20,7 +18,7 @@ const programPath = "/usr/local/bin/traefik"
 
 // Archive writes a docker archive with one image, named name.
 func Archive(ctx context.Context, builder *host.Builder, name, out string) error {
-	binary, err := program(ctx, builder)
+	binary, err := builder.Tool(ctx, "traefik")
 	if err != nil {
 		return err
 	}
@@ -33,22 +31,4 @@ func Archive(ctx context.Context, builder *host.Builder, name, out string) error
 		Layers: []image.Layer{{Files: []image.File{{Path: programPath, Source: binary, Mode: 0o755}}}},
 		Config: image.Config{User: user, Entrypoint: []string{programPath}},
 	})
-}
-
-// program is the file of the version that hack/tools.txt names.
-func program(ctx context.Context, builder *host.Builder) (string, error) {
-	hack := filepath.Join(builder.Source, "..", "..", "hack")
-	install := filepath.Join(hack, "install-tool")
-	key, err := host.NewHash().Tree(install).Tree(filepath.Join(hack, "tools.txt")).Sum()
-	if err != nil {
-		return "", err
-	}
-	const folder = "tool"
-	dir, err := builder.Once(ctx, "tools/traefik", key, func(ctx context.Context, dir string) error {
-		if _, err := host.Output(exec.CommandContext(ctx, install, "traefik", filepath.Join(dir, folder))); err != nil {
-			return fmt.Errorf("hack/install-tool traefik: %w", err)
-		}
-		return nil
-	})
-	return filepath.Join(dir, folder, "traefik"), err
 }
