@@ -19,6 +19,9 @@ use crate::fixtures::{
 /// Cases mostly wait, so run more than there are processors.
 const THREADS: usize = 4;
 
+/// How the names of cases begin that a run does only when its filter asks for them: what they need takes ten minutes to build.
+const GATEWAYS: &str = "gateways::";
+
 /// How many of the slowest cases are listed at the end: a run has a budget.
 const SLOWEST_LIMIT: usize = 10;
 
@@ -63,7 +66,8 @@ impl Case {
 /// Runs the cases that the arguments of the process choose.
 ///
 /// Without root, cases that need a node are not run, and the last lines say
-/// which; with `CI=true` they fail instead.
+/// which; with `CI=true` they fail instead. Those of [`GATEWAYS`] are left out when
+/// the filter does not begin like them, and the last lines say so, too.
 #[must_use]
 pub fn run(cases: Vec<Case>) -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -78,6 +82,8 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let (cases, elsewhere) = chosen(cases, filter);
     let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     let cannot_run = |needs| needs == Needs::Node && !cluster::is_root();
     let left_out: Vec<_> = cases
@@ -108,13 +114,7 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
     } else {
         used_rights::check()
     };
-    if !left_out.is_empty() {
-        let names = left_out.join("\n  ");
-        eprintln!(
-            "Not run, because a node needs root ({} cases):\n  {names}",
-            left_out.len()
-        );
-    }
+    say_left_out(&left_out, &elsewhere);
     for result in [
         secrecy.context("what the installed programs said"),
         end.context("the shared clusters are not down"),
@@ -126,6 +126,27 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
         }
     }
     conclusion.exit_code()
+}
+
+/// The last lines say what was not run, and why.
+fn say_left_out(without_root: &[String], elsewhere: &[String]) {
+    for (why, names) in [
+        ("Not run, because a node needs root", without_root),
+        ("Left to `make test-gateways`", elsewhere),
+    ] {
+        if !names.is_empty() {
+            eprintln!("{why} ({} cases):\n  {}", names.len(), names.join("\n  "));
+        }
+    }
+}
+
+/// The cases of a run with this filter, and the names of those that another run does.
+fn chosen(cases: Vec<Case>, filter: &str) -> (Vec<Case>, Vec<String>) {
+    if filter.starts_with(GATEWAYS) {
+        return (cases, Vec::new());
+    }
+    let (elsewhere, cases): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.name.starts_with(GATEWAYS));
+    (cases, elsewhere.into_iter().map(|case| case.name).collect())
 }
 
 fn list_slowest() {
@@ -163,4 +184,31 @@ fn trial(case: Case, ignored: bool) -> Trial {
         })
     };
     Trial::test(name, case).with_ignored_flag(ignored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(filter: &str) -> (Vec<String>, Vec<String>) {
+        let cases = ["console::routes::traefik", "gateways::routes::both"]
+            .map(|name| Case::new(name, Needs::ControlPlane, async || Ok(())));
+        let (cases, elsewhere) = chosen(cases.into(), filter);
+        (cases.into_iter().map(|case| case.name).collect(), elsewhere)
+    }
+
+    #[test]
+    fn cases_with_several_gateways_run_only_when_they_are_asked_for() {
+        let of_all = "console::routes::traefik".to_owned();
+        let of_gateways = "gateways::routes::both".to_owned();
+        for filter in ["", "routes", "console::"] {
+            assert_eq!(
+                names(filter),
+                (vec![of_all.clone()], vec![of_gateways.clone()]),
+                "{filter}"
+            );
+        }
+        // The library chooses among these by the filter.
+        assert_eq!(names("gateways::"), (vec![of_all, of_gateways], Vec::new()));
+    }
 }

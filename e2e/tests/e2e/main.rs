@@ -6,6 +6,7 @@ mod aggregated;
 mod api;
 mod console;
 mod controller;
+mod gateways;
 mod monitoring;
 mod vm_access;
 mod workspace;
@@ -77,6 +78,11 @@ fn main() -> ExitCode {
         workspace::reclaim::cases(),
         workspace::recovers::cases(),
         workspace::resize::cases(),
+        // Only when they are asked for.
+        gateways::routes::cases(),
+        gateways::guest::cases(),
+        gateways::own::cases(),
+        gateways::status::cases(),
     ];
     novasphere_e2e::harness::run(cases.into_iter().flatten().collect())
 }

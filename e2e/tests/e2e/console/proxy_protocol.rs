@@ -2,7 +2,7 @@
 //! admission of the test's own, which notes it.
 
 use std::{
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +22,7 @@ use novasphere_e2e::{
         cluster::Cluster,
         install::node_address,
         namespace::{Context, PodSecurity, with_namespace},
-        network::add_endpoint,
+        network::{add_endpoint, address_towards},
         rfb, traefik,
         wait::{self, Seen},
     },
@@ -72,7 +72,7 @@ async fn through_traefik() -> Result<()> {
 
 async fn known_by_address(context: &Context<'_>) -> Result<()> {
     let node = node_address(context.cluster)?;
-    let own = own_address(&node)?;
+    let own = address_towards(&node)?;
     let notes = AddressNotes::default();
     let listener = TcpListener::bind((own, 0)).await?;
     let gateway_at = listener.local_addr()?;
@@ -87,13 +87,6 @@ async fn known_by_address(context: &Context<'_>) -> Result<()> {
     .await?;
     ensure!(seen == own, "the viewer at {own} is taken to be at {seen}");
     Ok(())
-}
-
-/// The address of this machine towards the node. To find it, nothing is sent.
-fn own_address(node: &str) -> Result<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect((node, 9))?;
-    Ok(socket.local_addr()?.ip())
 }
 
 /// A gateway that believes whoever connects, because the address of Traefik's Pod is not known before.
