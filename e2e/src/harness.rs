@@ -140,13 +140,14 @@ fn say_left_out(without_root: &[String], elsewhere: &[String]) {
     }
 }
 
-/// The cases of a run with this filter, and the names of those that another run does.
+/// The cases of a run with this filter, and the names of those that it chooses and another run does.
 fn chosen(cases: Vec<Case>, filter: &str) -> (Vec<Case>, Vec<String>) {
     if filter.starts_with(GATEWAYS) {
         return (cases, Vec::new());
     }
     let (elsewhere, cases): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.name.starts_with(GATEWAYS));
-    (cases, elsewhere.into_iter().map(|case| case.name).collect())
+    let names = elsewhere.into_iter().map(|case| case.name);
+    (cases, names.filter(|name| name.contains(filter)).collect())
 }
 
 fn list_slowest() {
@@ -201,13 +202,10 @@ mod tests {
     fn cases_with_several_gateways_run_only_when_they_are_asked_for() {
         let of_all = "console::routes::traefik".to_owned();
         let of_gateways = "gateways::routes::both".to_owned();
-        for filter in ["", "routes", "console::"] {
-            assert_eq!(
-                names(filter),
-                (vec![of_all.clone()], vec![of_gateways.clone()]),
-                "{filter}"
-            );
+        for filter in ["", "routes"] {
+            assert_eq!(names(filter), (vec![of_all.clone()], vec![of_gateways.clone()]));
         }
+        assert_eq!(names("console::"), (vec![of_all.clone()], Vec::new()));
         // The library chooses among these by the filter.
         assert_eq!(names("gateways::"), (vec![of_all, of_gateways], Vec::new()));
     }
