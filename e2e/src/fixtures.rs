@@ -19,6 +19,7 @@ pub mod controller;
 pub mod cut_points;
 pub mod desktop;
 pub mod desktop_image;
+pub mod doctor;
 pub mod envoy_gateway;
 pub mod event;
 pub mod fault;

@@ -10,8 +10,8 @@ use novasphere_e2e::{
         cluster::Cluster,
         condition::wait_for,
         console_session::apply_session,
-        desktop_image, envoy_gateway,
-        gateway_api::{self, ENVOY, HTTPS_LISTENER, VNC_LISTENER, own_host},
+        desktop_image, doctor, envoy_gateway,
+        gateway_api::{self, ABSENT, BARE, CLOSED, ENVOY, HTTPS_LISTENER, VNC_LISTENER, own_host},
         install::{NAMESPACE, RELEASE, node_address},
         namespace::{Context, PodSecurity, with_namespace},
         network::address_towards,
@@ -47,8 +47,22 @@ async fn own_routes() -> Result<()> {
         gateway_api::says_of_route(&routes, &name, ("Accepted", "True", "Accepted")).await?;
     }
     browsers(cluster).await.context("browsers")?;
+    nothing_is_wrong(cluster).context("the doctor")?;
     let story = async |context: &Context<'_>| stock_viewers(context).await;
     Box::pin(with_namespace(cluster, CASE, PodSecurity::Restricted, story)).await
+}
+
+/// The doctor has nothing to say against the gateways that work, and tells what the bare one lacks.
+fn nothing_is_wrong(cluster: &Cluster) -> Result<()> {
+    let (_, errors) = doctor::errors(cluster)?;
+    let is_of_bare = |error: &&String| error.starts_with(&format!("{BARE} "));
+    let others: Vec<_> = errors.iter().filter(|error| !is_of_bare(error)).collect();
+    ensure!(others.is_empty(), "{others:?}");
+    for (reason, (entry_point, _)) in [("EntryPointNotFound", ABSENT), ("RoutesNotAllowed", CLOSED)] {
+        let wanted = format!("{BARE} {reason} {entry_point}");
+        ensure!(errors.contains(&wanted), "no {wanted:?} in {errors:?}");
+    }
+    Ok(())
 }
 
 async fn browsers(cluster: &Cluster) -> Result<()> {

@@ -14,9 +14,7 @@ use novasphere_e2e::{
         apply::{apply, as_person, change},
         cluster::Cluster,
         condition::{message, wait_for},
-        desktop_image,
-        install::{NAMESPACE, RELEASE},
-        installed,
+        desktop_image, doctor, installed,
         namespace::{Context, PodSecurity, with_namespace},
         traefik,
         vm_access::{GUEST_PORT, apply_vm_access, echo_service, template},
@@ -191,7 +189,7 @@ async fn passed_on(one: &Context<'_>, two: &Context<'_>) -> Result<()> {
 /// for a route with TLS: then VNC and SSH clients there would hang, without a line in any log.
 async fn doctor(context: &Context<'_>) -> Result<()> {
     let _undisturbed = installed::undisturbed().await;
-    let (code, errors) = ask_doctor(context)?;
+    let (code, errors) = doctor::errors(context.cluster)?;
     ensure!(code == Some(0) && errors.is_empty(), "{code:?} {errors:?}");
     let entry_point = traefik::ENTRY_POINTS.last().context("no entry points")?.0;
     let stray = json!({
@@ -202,45 +200,11 @@ async fn doctor(context: &Context<'_>) -> Result<()> {
         },
     });
     apply::<DynamicObject>(&context.client, Some(&context.namespace), stray, &as_person()).await?;
-    let (code, errors) = ask_doctor(context)?;
-    let wanted = format!("EntryPointShared {entry_point}");
+    let (code, errors) = doctor::errors(context.cluster)?;
+    let wanted = format!("{} EntryPointShared {entry_point}", traefik::GATEWAY);
     ensure!(code == Some(1) && errors == [wanted], "{code:?} {errors:?}");
     let kind = GroupVersionKind::gvk("traefik.io", "v1alpha1", "IngressRoute");
     let strays: Api<DynamicObject> = context.dynamic(&ApiResource::from_gvk_with_plural(&kind, "ingressroutes"));
     strays.delete("stray", &DeleteParams::default()).await?;
     Ok(())
-}
-
-/// The exit code, and reason and entry point of each error.
-fn ask_doctor(context: &Context<'_>) -> Result<(Option<i32>, Vec<String>)> {
-    let controller = format!("deployment/{RELEASE}-controller");
-    let output = context.cluster.kubectl_output(&[
-        "--namespace",
-        NAMESPACE,
-        "exec",
-        &controller,
-        "--",
-        "novasphere",
-        "--config",
-        "/etc/novasphere/config.yaml",
-        "doctor",
-        "gateways",
-        "--output",
-        "json",
-    ])?;
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("the doctor says: {}", String::from_utf8_lossy(&output.stderr)))?;
-    let findings = report
-        .get("findings")
-        .and_then(Value::as_array)
-        .context("no findings")?;
-    let text = |finding: &Value, key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut errors: Vec<_> = findings
-        .iter()
-        .filter(|finding| text(finding, "severity") == "error")
-        .map(|finding| format!("{} {}", text(finding, "reason"), text(finding, "entryPoint")))
-        .collect();
-    // The objects tell, and Traefik's own API.
-    errors.dedup();
-    Ok((output.status.code(), errors))
 }
