@@ -22,7 +22,7 @@ GATEWAY_HOST ?= vms.example.com
 # Busy loops beside `test-e2e`.
 LOAD ?= 0
 # The version of Kubernetes that `test-kubernetes` takes: not the default of the test bed (docs/versions.md).
-KUBERNETES ?= 1.37
+KUBERNETES ?= 1.35
 # Seconds for each target of `fuzz`.
 FUZZ_TIME ?= 60
 

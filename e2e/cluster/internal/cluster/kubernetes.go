@@ -28,7 +28,7 @@ var kubernetesReleases = []kubernetesRelease{
 }
 
 // defaultKubernetes is the version that is taken when KubernetesVariable is not set.
-const defaultKubernetes = "1.35.4"
+const defaultKubernetes = "1.37.2"
 
 // kubernetes finds the release of a version, or of a minor version: "1.37".
 func kubernetes(wanted string) (kubernetesRelease, error) {
