@@ -158,7 +158,8 @@ impl WatchedKind for VmAccess {
     fn observed(event: &watcher::Result<WatchEvent<Self>>, watches: &Watches) {
         if let Ok(event) = event {
             let claims = ObjectClaims::of_vm_access;
-            watches.routes.observe("VmAccess", event, claims, &watches.queues);
+            let (caches, queues) = (&watches.caches, &watches.queues);
+            watches.routes.observe("VmAccess", event, claims, caches, queues);
         }
     }
 
@@ -213,7 +214,8 @@ impl WatchedKind for VncWorkspace {
     fn observed(event: &watcher::Result<WatchEvent<Self>>, watches: &Watches) {
         if let Ok(event) = event {
             let claims = ObjectClaims::of_workspace;
-            watches.routes.observe("VncWorkspace", event, claims, &watches.queues);
+            let (caches, queues) = (&watches.caches, &watches.queues);
+            watches.routes.observe("VncWorkspace", event, claims, caches, queues);
         }
     }
 

@@ -4,6 +4,7 @@
 //! controller reads the cluster, calls these functions, and writes what they return.
 
 pub mod allowed_names;
+pub mod balancer;
 pub mod child;
 pub mod condition;
 pub mod console_session;

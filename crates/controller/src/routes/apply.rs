@@ -1,12 +1,13 @@
 //! Makes the cluster have the objects of routes, and no others of their owner.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use kube::{ResourceExt, api::DynamicObject};
 use novasphere_core::{
     child::ChildOutcome,
     label::Owner,
     routes::{
+        KEY_ROUTE,
         object::RouteObject,
         plan::PlannedRoute,
         status::{AppliedRoute, RoutesOutcome},
@@ -18,7 +19,7 @@ use novasphere_runtime::{
     untyped::Untyped,
 };
 
-use super::{Routes, key_of, stores::RouteStore};
+use super::{Routes, stores::RouteStore};
 use crate::{caches::Caches, children::Children};
 
 /// Which objects of an owner are looked at.
@@ -33,7 +34,7 @@ enum Which {
 impl Routes {
     /// Deletes the routes that are not wanted any more, because others may need their entry points; applies those that are wanted, each
     /// after what limits it; and deletes what limits none of them. One failure does not stop the rest. While the objects of a gateway are
-    /// being listed, nothing is done: what a route of it wants is not known.
+    /// being listed, nothing is done for its routes: what they want is not known.
     ///
     /// # Errors
     ///
@@ -46,8 +47,7 @@ impl Routes {
         caches: &Caches,
     ) -> Result<RoutesOutcome, NotLeader> {
         let mut applied = Vec::new();
-        let is_listed = !planned.iter().any(PlannedRoute::is_not_listed);
-        if is_listed && self.prune(Which::Routes, &planned, owner, children, caches).await? {
+        if self.prune(Which::Routes, &planned, owner, children, caches).await? {
             for route in &planned {
                 if let Ok(objects) = &route.objects {
                     applied.push(AppliedRoute {
@@ -58,22 +58,11 @@ impl Routes {
             }
             self.prune(Which::Helpers, &planned, owner, children, caches).await?;
         }
-        let outcome = RoutesOutcome {
+        Ok(RoutesOutcome {
             planned,
             applied,
             note: self.settings().rejected.clone(),
-        };
-        let key = key_of(&owner.kind, &owner.namespace, &owner.name);
-        // One that was deleted meanwhile would wait for ever.
-        let waits = outcome.waits_for_another() && self.pool.lock().knows(&key);
-        let mut waiting = self.waiting.lock();
-        if waits {
-            waiting.insert(key);
-        } else {
-            waiting.remove(&key);
-        }
-        drop(waiting);
-        Ok(outcome)
+        })
     }
 
     /// Deletes the objects of `owner` that no route of `planned` wants. Returns whether all are gone.
@@ -91,6 +80,13 @@ impl Routes {
                 .into_iter()
                 .any(|object| (object.kind, object.api.group) == (store.kind, store.api.group) && object.name() == name)
         };
+        // What a route had at another gateway, it keeps until it is known what it gets of this one.
+        let unlisted = planned.iter().filter(|route| route.is_not_listed());
+        let unlisted: BTreeSet<_> = unlisted.map(|route| route.name.as_str()).collect();
+        let is_kept = |orphan: &Untyped| {
+            let route = orphan.labels().get(KEY_ROUTE).map(String::as_str);
+            route.map_or(!unlisted.is_empty(), |route| unlisted.contains(route))
+        };
         let mut all_gone = true;
         for store in caches.routes.wanted() {
             if store.kind.is_helper() != (which == Which::Helpers) {
@@ -103,7 +99,7 @@ impl Routes {
             let orphans = store.cache.indexed(&owner.key());
             for orphan in orphans
                 .into_iter()
-                .filter(|orphan| !is_wanted(store, &orphan.name_any()))
+                .filter(|orphan| !is_wanted(store, &orphan.name_any()) && !is_kept(orphan))
             {
                 all_gone &= delete(store, version, &orphan, children).await?;
             }

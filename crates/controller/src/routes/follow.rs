@@ -16,6 +16,7 @@ use novasphere_core::{
         gateway::{AddressSource, RouteGateway},
         object::{GATEWAY_API_GROUP, RouteKind},
         observed::ObservedGateway,
+        pool::Released,
     },
 };
 use novasphere_runtime::{
@@ -26,8 +27,16 @@ use novasphere_runtime::{
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use super::{RouteStores, enqueue, inspect::inspect, key_of, stores::RouteStore};
-use crate::watches::Watches;
+use super::{
+    RouteStores, Routes, enqueue,
+    inspect::inspect,
+    key_of,
+    stores::{RouteStore, live_entry_point},
+};
+use crate::{
+    caches::Caches,
+    watches::{Queues, Watches},
+};
 
 /// Follows the configuration, for ever.
 pub(crate) async fn follow(watches: Arc<Watches>) {
@@ -88,22 +97,47 @@ async fn watch_objects(watches: Arc<Watches>, kind: RouteKind, group: &'static s
     while let Some(event) = events.next().await {
         // An error is logged where the watch begins again.
         let Ok(event) = event else { continue };
-        let gives_up = matches!(&event, WatchEvent::Apply(object) if gives_something_up(object, store));
-        store.cache.observe(&event);
+        watches.routes.observe_live(&event, store, &watches.caches, &watches.queues);
         match &event {
-            WatchEvent::Apply(object) => {
-                changed(object, &watches);
-                if gives_up {
-                    watches.routes.enqueue_waiting(&watches.queues);
-                }
-            }
-            WatchEvent::Delete(object) => {
-                changed(object, &watches);
-                watches.routes.enqueue_waiting(&watches.queues);
-            }
+            WatchEvent::Apply(object) | WatchEvent::Delete(object) => changed(object, &watches),
             // What was deleted during a gap of the watch has no event of its own.
             WatchEvent::InitDone => watches.routes.enqueue_all(&watches.queues),
             WatchEvent::Init | WatchEvent::InitApply(_) | WatchEvent::Undecodable(_) => {}
+        }
+    }
+}
+
+impl Routes {
+    /// Takes in what the watch says of the objects of one kind, and enqueues whom that concerns beside their owners: who has the same entry
+    /// point, and who waits for one.
+    pub(super) fn observe_live(
+        &self,
+        event: &WatchEvent<Untyped>,
+        store: &RouteStore,
+        caches: &Caches,
+        queues: &Queues,
+    ) {
+        let (object, is_gone) = match event {
+            WatchEvent::Apply(object) => (object, false),
+            WatchEvent::Delete(object) => (object, true),
+            WatchEvent::Init | WatchEvent::InitApply(_) | WatchEvent::InitDone | WatchEvent::Undecodable(_) => {
+                store.cache.observe(event);
+                return;
+            }
+        };
+        let known = store.cache.store().get(&ObjectRef::from_obj(object));
+        let gives_up = is_gone || gives_something_up(object, store);
+        store.cache.observe(event);
+        let used = known.as_deref().and_then(live_entry_point);
+        let now = live_entry_point(object);
+        if is_gone || used != now {
+            for place in used.iter().chain(&now).filter(|_| !store.kind.is_helper()) {
+                self.enqueue_users(place, caches, queues);
+            }
+        }
+        let freed = used.or(now).filter(|_| gives_up);
+        if let Some(freed) = freed {
+            self.enqueue_concerned(&Released::of_live(&freed.gateway), caches, queues);
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::watches::Watches;
 /// How often their APIs are asked.
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
 
-/// After so many of these rounds, what surrounds a gateway is looked at again, and so are routes although every answer says the same.
+/// After so many of these rounds, what surrounds a gateway is looked at again.
 const EXAMINATION_ROUNDS: u32 = 6;
 
 /// Looks, for ever.
@@ -38,24 +38,21 @@ pub(super) async fn inspect(watches: Arc<Watches>) {
     loop {
         timer.tick().await;
         let settings = watches.routes.settings();
-        let mut changed = ask_all(&watches, &settings).await;
+        ask_all(&watches, &settings).await;
         let is_new = examined.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &settings));
         let is_due = round.is_multiple_of(EXAMINATION_ROUNDS);
         if is_new || is_due {
-            changed |= examine_all(&watches, &settings).await;
+            if examine_all(&watches, &settings).await {
+                watches.routes.enqueue_all(&watches.queues);
+            }
             examined = Some(settings);
         }
         round = round.wrapping_add(1);
-        // That a route is still not read is no change.
-        if changed || (is_due && watches.routes.has_inspections()) {
-            watches.routes.enqueue_all(&watches.queues);
-        }
     }
 }
 
-/// Asks each API. What does not answer is not known. Returns whether anything is news.
-async fn ask_all(watches: &Watches, settings: &RouteSettings) -> bool {
-    let mut changed = false;
+/// Asks each API. What does not answer is not known.
+async fn ask_all(watches: &Watches, settings: &RouteSettings) {
     for gateway in settings.gateways.all() {
         let Some(url) = api_url(gateway) else { continue };
         let answer = match timeout(ANSWER_TIMEOUT, ask(url, Timestamp::now())).await {
@@ -75,9 +72,13 @@ async fn ask_all(watches: &Watches, settings: &RouteSettings) -> bool {
                 None
             }
         };
-        changed |= watches.routes.set_inspection(&gateway.name, found);
+        let before = watches.routes.inspection(&gateway.name);
+        watches.routes.set_inspection(&gateway.name, found);
+        let (caches, queues) = (&watches.caches, &watches.queues);
+        watches
+            .routes
+            .enqueue_inspected(gateway, before.as_deref(), caches, queues);
     }
-    changed
 }
 
 fn api_url(gateway: &RouteGateway) -> Option<&str> {

@@ -26,7 +26,7 @@ use novasphere_core::{
         inspection::TraefikInspection,
         observed::{ObservedGateway, RoutePeer, peer},
         plan::{PlannedRoute, RouteSurroundings, plan},
-        pool::RoutePool,
+        pool::{LiveEntryPoint, Released, RouteGrant, RoutePool, WaitingRoutes},
         problem::RouteProblem,
     },
 };
@@ -61,8 +61,8 @@ pub(crate) struct Routes {
     silent: Mutex<BTreeMap<String, String>>,
     /// What is wrong with gateways, whatever routes they carry.
     findings: RwLock<Arc<Vec<GatewayFinding>>>,
-    /// The objects with a route that waits for what another one has.
-    waiting: Mutex<BTreeSet<String>>,
+    /// The routes that wait for what others have, by their object. It is locked after the pool.
+    waiting: Mutex<BTreeMap<String, WaitingRoutes>>,
     /// While a list is under way: the objects that it has shown, by kind.
     listed: Mutex<BTreeMap<&'static str, BTreeSet<String>>>,
 }
@@ -99,20 +99,12 @@ impl Routes {
     /// What becomes of the routes of an object. What it asks for is known from the watch alone, which tells it here before the object is in
     /// the cache: an object in hand may be older, and one that is gone may ask for nothing.
     pub(crate) fn plan(&self, owner: &Owner, routes: &[ValidatedRoute], caches: &Caches) -> Vec<PlannedRoute> {
+        let (settings, key) = (self.settings(), key_of(&owner.kind, &owner.namespace, &owner.name));
         if routes.is_empty() {
+            self.waiting.lock().remove(&key);
             return Vec::new();
         }
-        let (settings, key) = (self.settings(), key_of(&owner.kind, &owner.namespace, &owner.name));
-        let live = caches.routes.live_entry_points();
-        let mut pool = self.pool.lock();
-        let grants = match self.unlisted(routes, &settings.gateways, caches) {
-            None => pool.grants(&key, &settings.gateways, &live),
-            Some(problem) => {
-                let held = |route: &ValidatedRoute| (route.name.clone(), Err(problem.clone()));
-                routes.iter().map(held).collect()
-            }
-        };
-        drop(pool);
+        let grants = self.grants(&key, &settings.gateways, caches);
         let observed = self.observed.read();
         let of_gateway = settings.gateways.all().iter().filter_map(|gateway| {
             let found = observed.get(&gateway.address_source()?)?;
@@ -129,18 +121,42 @@ impl Routes {
         plan(owner, routes, &surroundings)
     }
 
-    /// Nothing is given out while it is not known what live objects use: of a gateway that the configuration names since a moment ago.
-    fn unlisted(&self, routes: &[ValidatedRoute], gateways: &RouteGateways, caches: &Caches) -> Option<RouteProblem> {
-        let mut named = routes
+    /// What every route of an object gets. Those that wait are noted under the same lock: what is freed after it finds them.
+    fn grants<'a>(
+        &self,
+        key: &str,
+        gateways: &'a RouteGateways,
+        caches: &Caches,
+    ) -> BTreeMap<String, Result<RouteGrant<'a>, RouteProblem>> {
+        let unlisted = self.unlisted(gateways, caches);
+        let mut pool = self.pool.lock();
+        let live = caches.routes.live_entry_points();
+        let grants = pool.grants(key, gateways, &live, &unlisted);
+        let refused = grants
             .iter()
-            .filter_map(|route| gateways.find(route.rule.gateway.as_deref()));
-        let unlisted = named.find(|gateway| {
+            .filter_map(|(route, granted)| Some((route, granted.as_ref().err()?)));
+        let waiting: WaitingRoutes = refused
+            .filter(|(_, problem)| problem.waits_for_another())
+            .map(|(route, problem)| (route.clone(), problem.clone()))
+            .collect();
+        let mut all = self.waiting.lock();
+        if waiting.is_empty() {
+            all.remove(key);
+        } else {
+            all.insert(key.to_owned(), waiting);
+        }
+        grants
+    }
+
+    /// The gateways of which nothing is given out, because it is not known what live objects use: the configuration names them since a moment
+    /// ago, or their objects may not be listed.
+    fn unlisted(&self, gateways: &RouteGateways, caches: &Caches) -> BTreeSet<String> {
+        let is_unlisted = |gateway: &&RouteGateway| {
             let kinds = gateway.kind().map(|kind| kind.route_kinds()).unwrap_or_default();
             caches.routes.is_unlisted(kinds, &self.apis)
-        })?;
-        Some(RouteProblem::NotListed {
-            gateway: unlisted.name.clone(),
-        })
+        };
+        let unlisted = gateways.all().iter().filter(is_unlisted);
+        unlisted.map(|gateway| gateway.name.clone()).collect()
     }
 
     /// The Pods of the gateways that carry these routes.
@@ -166,13 +182,14 @@ impl Routes {
         kind: &'static str,
         event: &WatchEvent<K>,
         claims: fn(&K) -> Option<ObjectClaims>,
+        caches: &Caches,
         queues: &Queues,
     ) {
         let key = |object: &K| key_of(kind, &object.namespace().unwrap_or_default(), &object.name_any());
-        let gives_up = match event {
+        let released = match event {
             WatchEvent::Init => {
                 self.listed.lock().insert(kind, BTreeSet::new());
-                false
+                None
             }
             WatchEvent::InitApply(object) => {
                 if let Some(listed) = self.listed.lock().get_mut(kind) {
@@ -187,25 +204,26 @@ impl Routes {
                 if let Some(listed) = self.listed.lock().get_mut(kind) {
                     listed.insert(key_of(kind, namespace.as_deref().unwrap_or_default(), name));
                 }
-                false
+                None
             }
             WatchEvent::InitDone => self.end_list(kind),
         };
-        if gives_up {
-            self.enqueue_waiting(queues);
+        if let Some(released) = released {
+            self.enqueue_concerned(&released, caches, queues);
         }
     }
 
-    /// Takes in what an object asks for now. Returns whether it gave something up.
-    fn set(&self, key: &str, claims: Option<ObjectClaims>) -> bool {
+    /// Takes in what an object asks for now. Returns what it gave up.
+    fn set(&self, key: &str, claims: Option<ObjectClaims>) -> Option<Released> {
+        let mut pool = self.pool.lock();
         if claims.is_none() {
             self.waiting.lock().remove(key);
         }
-        self.pool.lock().set(key, claims)
+        pool.set(key, claims)
     }
 
     /// What was deleted during a gap of the watch asks for nothing any more.
-    fn end_list(&self, kind: &'static str) -> bool {
+    fn end_list(&self, kind: &'static str) -> Option<Released> {
         let listed = self.listed.lock().remove(kind).unwrap_or_default();
         let prefix = format!("{kind}/");
         let pool = self.pool.lock();
@@ -214,16 +232,59 @@ impl Routes {
             .filter(|key| key.starts_with(&prefix) && !listed.contains(*key));
         let gone: Vec<_> = known.map(str::to_owned).collect();
         drop(pool);
-        for key in &gone {
-            self.set(key, None);
+        let mut all: Option<Released> = None;
+        for released in gone.iter().filter_map(|key| self.set(key, None)) {
+            match &mut all {
+                Some(all) => all.extend(released),
+                None => all = Some(released),
+            }
         }
-        !gone.is_empty()
+        all
     }
 
-    /// Enqueues the objects that wait for what another one had.
-    fn enqueue_waiting(&self, queues: &Queues) {
-        for key in self.waiting.lock().iter() {
+    /// Enqueues those of the objects that wait to which something else is to be said since this was released. To wake all of them would cost
+    /// a look at all claims for each.
+    fn enqueue_concerned(&self, released: &Released, caches: &Caches, queues: &Queues) {
+        let settings = self.settings();
+        let pool = self.pool.lock();
+        let waiting = self.waiting.lock();
+        if waiting.is_empty() {
+            return;
+        }
+        let live = caches.routes.live_entry_points();
+        for key in pool.concerned(&waiting, released, &settings.gateways, &live) {
             enqueue(key, queues);
+        }
+    }
+
+    /// Enqueues the objects that have an entry point, by whatever says so: an object of somebody else came to it or went.
+    fn enqueue_users(&self, place: &LiveEntryPoint, caches: &Caches, queues: &Queues) {
+        for key in self.pool.lock().holders(&place.gateway, &place.entry_point) {
+            enqueue(key, queues);
+        }
+        for key in caches.routes.owners_on(place) {
+            enqueue(&key, queues);
+        }
+    }
+
+    /// Enqueues the owners of routes of a gateway of which its API says something else now than it did before. Time alone can make that
+    /// difference: a route that is still not read.
+    fn enqueue_inspected(
+        &self,
+        gateway: &RouteGateway,
+        before: Option<&TraefikInspection>,
+        caches: &Caches,
+        queues: &Queues,
+    ) {
+        let now = self.inspection(&gateway.name);
+        for route in caches.routes.of_gateway(&gateway.name) {
+            let entry_point = route.entry_point.as_deref().and_then(|name| gateway.entry_point(name));
+            let said = |inspection: Option<&TraefikInspection>| {
+                inspection?.says(entry_point, &route.namespace, &route.name, route.made)
+            };
+            if said(before) != said(now.as_deref()) {
+                enqueue(&route.owner, queues);
+            }
         }
     }
 
@@ -234,17 +295,18 @@ impl Routes {
         }
     }
 
-    /// Takes in what the API of a gateway says, `None` when it does not answer: then what it said last holds for a while. Returns whether
-    /// that is news, beside the time.
-    fn set_inspection(&self, gateway: &str, found: Option<Arc<TraefikInspection>>) -> bool {
+    /// Takes in what the API of a gateway says, `None` when it does not answer: then what it said last holds for a while.
+    fn set_inspection(&self, gateway: &str, found: Option<Arc<TraefikInspection>>) {
         let mut inspections = self.inspections.write();
         let Some(found) = found else {
             let is_old = |known: &Arc<TraefikInspection>| Timestamp::now().duration_since(known.at) > INSPECTION_TTL;
-            return inspections.get(gateway).is_some_and(is_old) && inspections.remove(gateway).is_some();
+            if inspections.get(gateway).is_some_and(is_old) {
+                inspections.remove(gateway);
+            }
+            return;
         };
         self.silent.lock().remove(gateway);
-        let before = inspections.insert(gateway.to_owned(), Arc::clone(&found));
-        before.is_none_or(|before| !before.is_like(&found))
+        inspections.insert(gateway.to_owned(), found);
     }
 
     /// Notes that what has the addresses of a gateway was looked at.
@@ -300,10 +362,6 @@ impl Routes {
         let before = std::mem::replace(&mut *self.findings.write(), Arc::new(findings));
         let now = self.findings();
         !before.iter().filter(concerns).eq(now.iter().filter(concerns))
-    }
-
-    fn has_inspections(&self) -> bool {
-        !self.inspections.read().is_empty()
     }
 
     fn settings(&self) -> Arc<RouteSettings> {

@@ -1,12 +1,12 @@
 //! The live objects of routes, by kind and group.
 
-use std::{collections::BTreeSet, sync::LazyLock};
-
-use kube::{
-    ResourceExt,
-    api::{ApiResource, DynamicObject},
-    core::GroupVersionKind,
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
 };
+
+use jiff::Timestamp;
+use kube::{ResourceExt, api::ApiResource, core::GroupVersionKind};
 use novasphere_core::{
     label,
     routes::{
@@ -21,6 +21,8 @@ use novasphere_runtime::{
     untyped::Untyped,
 };
 use parking_lot::Mutex;
+
+use super::key_of;
 
 /// All kinds that a gateway may read, once for each group that has them, the best group first.
 static ROUTE_APIS: LazyLock<Vec<(RouteKind, OptionalApi)>> = LazyLock::new(|| {
@@ -119,20 +121,67 @@ impl RouteStores {
 
     /// The entry points that live objects use.
     pub(super) fn live_entry_points(&self) -> Vec<LiveEntryPoint> {
+        let all = self.live_routes();
+        all.filter_map(|object| live_entry_point(&object)).collect()
+    }
+
+    /// The keys of the owners whose live objects use an entry point.
+    pub(super) fn owners_on(&self, place: &LiveEntryPoint) -> Vec<String> {
+        let is_there = |object: &Arc<Untyped>| {
+            let label = |key: &str| object.labels().get(key).map(String::as_str);
+            label(KEY_ENTRY_POINT) == Some(&place.entry_point) && label(KEY_ROUTE_GATEWAY) == Some(&place.gateway)
+        };
+        let there = self.live_routes().filter(is_there);
+        there.filter_map(|object| owner_of(&object)).collect()
+    }
+
+    /// The live objects that are routes of a gateway.
+    pub(super) fn of_gateway(&self, gateway: &str) -> Vec<LiveRoute> {
+        let all = self.live_routes();
+        all.filter(|object| object.labels().get(KEY_ROUTE_GATEWAY).map(String::as_str) == Some(gateway))
+            .filter_map(|object| {
+                Some(LiveRoute {
+                    owner: owner_of(&object)?,
+                    namespace: object.namespace()?,
+                    name: object.name_any(),
+                    entry_point: object.labels().get(KEY_ENTRY_POINT).cloned(),
+                    made: object.creation_timestamp().map(|time| time.0),
+                })
+            })
+            .collect()
+    }
+
+    fn live_routes(&self) -> impl Iterator<Item = Arc<Untyped>> {
         self.wanted()
             .filter(|store| !store.kind.is_helper())
             .flat_map(|store| store.cache.store().state())
-            .filter_map(|object| live_entry_point(&object.0))
-            .collect()
     }
 }
 
-fn live_entry_point(object: &DynamicObject) -> Option<LiveEntryPoint> {
+/// A live object that is a route.
+pub(super) struct LiveRoute {
+    /// The key of the object whose route it is.
+    pub(super) owner: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// Where this is for it alone.
+    pub(super) entry_point: Option<String>,
+    pub(super) made: Option<Timestamp>,
+}
+
+fn owner_of(object: &Untyped) -> Option<String> {
+    let owner = label::controller(&object.0.metadata)?;
+    Some(key_of(&owner.kind, &object.namespace().unwrap_or_default(), &owner.name))
+}
+
+/// The entry point that a live object uses.
+pub(super) fn live_entry_point(object: &Untyped) -> Option<LiveEntryPoint> {
     let label = |key: &str| object.labels().get(key).cloned();
+    let metadata = &object.0.metadata;
     Some(LiveEntryPoint {
         gateway: label(KEY_ROUTE_GATEWAY)?,
         entry_point: label(KEY_ENTRY_POINT)?,
-        namespace: object.metadata.namespace.clone()?,
-        route: (label::owner_uid(&object.metadata)?.to_owned(), label(KEY_ROUTE)?),
+        namespace: metadata.namespace.clone()?,
+        route: (label::owner_uid(metadata)?.to_owned(), label(KEY_ROUTE)?),
     })
 }

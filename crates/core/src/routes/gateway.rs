@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{host::HostPattern, object::RouteKind};
+use super::{host::HostPattern, object::RouteKind, plan::http_entry_point};
 use crate::name::{DnsLabel, DnsSubdomain};
 
 /// How many gateways a configuration has at most.
@@ -54,7 +54,8 @@ pub struct RouteGateway {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_api: Option<GatewayApiGateway>,
 
-    /// The host name or address by which clients reach it. Default: the first address in the status of its Service or `Gateway`.
+    /// The host name or address by which clients reach it. Default: an address in the status of its Service or `Gateway`, of several the lowest,
+    /// IPv4 before IPv6 before names.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
@@ -69,6 +70,12 @@ pub struct RouteGateway {
     /// most 1024.
     #[schemars(length(max = 1024))]
     pub entry_points: Vec<EntryPoint>,
+
+    /// How many of `entryPoints` the routes of one namespace are given, from 1 to 1024. More are refused with `EntryPointLimitReached`; a lower
+    /// limit takes nothing away that a route has. Default: no limit, so that one namespace can take all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub entry_points_per_namespace: Option<u16>,
 
     /// Its port for routes with `tls`, which are told apart by their host names. Default: it carries none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -291,6 +298,28 @@ impl RouteGateways {
                 }
             }
         }
+        self.check_kongs()
+    }
+
+    /// An Ingress of Kong names no port, and Kong's controller none for it: it answers on all of one protocol, so a host name would be given
+    /// out twice.
+    fn check_kongs(&self) -> Result<(), String> {
+        let mut claimed: BTreeMap<(AddressSource, &str), &str> = BTreeMap::new();
+        for (index, gateway) in self.0.iter().enumerate() {
+            let Some((GatewayKind::Kong(_), source)) = gateway.kind().zip(gateway.address_source()) else {
+                continue;
+            };
+            let Some((_, is_secure)) = http_entry_point(gateway) else {
+                continue;
+            };
+            let field = if is_secure { "https" } else { "http" };
+            if let Some(other) = claimed.insert((source, field), &gateway.name) {
+                return Err(format!(
+                    "gateways[{index}].{field}: {other} has another port of the same Kong for it, and what Kong gets for one answers on both; \
+                     name one port in one of the two"
+                ));
+            }
+        }
         Ok(())
     }
 }
@@ -416,6 +445,12 @@ impl RouteGateway {
         if self.entry_points.len() > ENTRY_POINTS_LIMIT {
             return Err(format!(
                 "{place}.entryPoints: at most {ENTRY_POINTS_LIMIT} may be configured"
+            ));
+        }
+        let limit = self.entry_points_per_namespace.map(usize::from);
+        if limit.is_some_and(|limit| limit == 0 || limit > ENTRY_POINTS_LIMIT) {
+            return Err(format!(
+                "{place}.entryPointsPerNamespace: write a number from 1 to {ENTRY_POINTS_LIMIT}, or leave it out for no limit"
             ));
         }
         let shared = [("tls", &self.tls), ("http", &self.http), ("https", &self.https)];

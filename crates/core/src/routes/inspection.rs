@@ -1,5 +1,7 @@
 //! What Traefik's own API says. Its objects have no status, so nothing else tells whether it took a route, or who else uses an entry point.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -15,7 +17,11 @@ pub struct TraefikInspection {
     pub at: Timestamp,
     /// The names of its entry points, and whether each is a default one.
     entry_points: Vec<(String, bool)>,
+    /// By their names: every route looks for its own, and there are as many as routes.
     routers: Vec<Router>,
+    /// Those that make a difference to a plain TCP route, by entry point: HTTP without TLS is looked at after it, so it never comes to its
+    /// turn.
+    users: BTreeMap<String, Vec<usize>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,17 +45,21 @@ impl TraefikInspection {
         };
         let tcp = items(tcp_routers).into_iter().map(|value| Router::parse(&value, false));
         let http = items(http_routers).into_iter().map(|value| Router::parse(&value, true));
+        let mut routers: Vec<_> = tcp.chain(http).collect();
+        routers.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut users: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let differing = routers.iter().enumerate();
+        for (index, router) in differing.filter(|(_, router)| router.has_tls || !router.is_http) {
+            for entry_point in &router.entry_points {
+                users.entry(entry_point.clone()).or_default().push(index);
+            }
+        }
         Self {
             at,
             entry_points: items(entry_points).iter().map(entry_point).collect(),
-            routers: tcp.chain(http).collect(),
+            routers,
+            users,
         }
-    }
-
-    /// Whether both say the same, at different times.
-    #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
-        self.entry_points == other.entry_points && self.routers == other.routers
     }
 
     /// Its entry points alone. What is on them changes with every route, and [`lack`](Self::lack) tells.
@@ -59,7 +69,21 @@ impl TraefikInspection {
             at: self.at,
             entry_points: self.entry_points.clone(),
             routers: Vec::new(),
+            users: BTreeMap::new(),
         }
+    }
+
+    /// What it says of a route that was made at this time, and of its entry point where this is for it alone.
+    #[must_use]
+    pub fn says(
+        &self,
+        entry_point: Option<&EntryPoint>,
+        namespace: &str,
+        name: &str,
+        made: Option<Timestamp>,
+    ) -> Option<Lack> {
+        let lack = entry_point.and_then(|entry_point| self.lack(entry_point, namespace, name));
+        lack.or_else(|| self.answer(namespace, name, made))
     }
 
     /// What is wrong with an entry point of the pool, whose route has an object `name` in `namespace`.
@@ -100,11 +124,7 @@ impl TraefikInspection {
     /// What Traefik says of the object of a route that was made at this time.
     #[must_use]
     pub fn answer(&self, namespace: &str, name: &str, made: Option<Timestamp>) -> Option<Lack> {
-        let mut routers = self
-            .routers
-            .iter()
-            .filter(|router| router.is_of(namespace, name))
-            .peekable();
+        let mut routers = self.routers_of(namespace, name).peekable();
         if routers.peek().is_none() {
             let is_due = made.is_some_and(|made| self.at.as_second() - made.as_second() > READ_TIMEOUT_SECONDS);
             return is_due.then(|| {
@@ -136,13 +156,21 @@ impl TraefikInspection {
             .map(|router| (router.name.as_str(), router.has_tls))
     }
 
-    /// Those that make a difference to a plain TCP route: HTTP without TLS is looked at after it, so it never comes to its turn.
     fn users(&self, entry_point: &str) -> impl Iterator<Item = &Router> {
-        let uses = move |router: &&Router| router.entry_points.iter().any(|name| name == entry_point);
-        self.routers
-            .iter()
-            .filter(|router| router.has_tls || !router.is_http)
-            .filter(uses)
+        let indices = self.users.get(entry_point).into_iter().flatten();
+        indices.filter_map(|index| self.routers.get(*index))
+    }
+
+    /// Those that are made of the object of this name.
+    fn routers_of(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Router> {
+        let begin = |separator: char| format!("{namespace}{separator}{name}");
+        let of_begin = |begin: String| {
+            let start = self.routers.partition_point(|router| router.name < begin);
+            let rest = self.routers.iter().skip(start);
+            rest.take_while(move |router| router.name.starts_with(&begin))
+        };
+        let named = ['-', '_'].map(begin).into_iter().flat_map(of_begin);
+        named.filter(move |router| router.is_of(namespace, name))
     }
 }
 
@@ -229,7 +257,7 @@ mod tests {
             &json!([{"name": "x@y", "using": ["web"], "tls": {}}]),
         );
         assert_eq!(lack(&good, "vnc-0"), "");
-        assert!(good.without_routers().is_like(&inspected(&json!([]), &json!([]))));
+        assert_eq!(good.without_routers(), inspected(&json!([]), &json!([])));
         assert_eq!(good.answer("team-a", NAME, Timestamp::from_second(0).ok()), None);
     }
 
@@ -295,6 +323,25 @@ mod tests {
         assert!(!is_own(&format!("team-b-{NAME}-673acf455cb2dab0b43a@kubernetescrd")));
         assert!(!is_own(&format!("team-a-{NAME}1-673acf455cb2dab0b43a@kubernetescrd")));
         assert!(!is_own("team-a"));
+    }
+
+    #[test]
+    fn a_route_finds_its_router_among_many() {
+        let mut all: Vec<_> = (0..500)
+            .map(|index| json!({"name": format!("team-a-vm{index}-ssh-44f500c0-x@kubernetescrd"), "using": ["vnc-1"]}))
+            .collect();
+        all.insert(250, own(&json!(["broken"])));
+        all.insert(10, json!({"name": "team-a_web-other-44f500c0-x@kubernetescrd", "using": ["vnc-0"]}));
+        let many = inspected(&json!(all), &json!([]));
+        assert_eq!(
+            many.answer("team-a", NAME, None).unwrap().0,
+            RoutesReason::RefusedByGateway
+        );
+        let (reason, message) = many.says(Some(&entry_point("vnc-0")), "team-a", NAME, None).unwrap();
+        assert_eq!(reason, RoutesReason::EntryPointShared);
+        assert!(message.contains("team-a_web-other-44f500c0"), "{message}");
+        assert_eq!(many.says(None, "team-a", "vm7-ssh-44f500c0", None), None);
+        assert_eq!(many.says(None, "team-b", NAME, None), None);
     }
 
     #[test]

@@ -13,7 +13,10 @@ use super::{
     gateway::{AddressSource, EntryPoint, RouteGateway},
     reason::RoutesReason,
 };
-use crate::service_ports::{node_port, ports};
+use crate::{
+    balancer,
+    service_ports::{node_port, ports},
+};
 
 /// The object whose status has the addresses of a gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -193,7 +196,7 @@ fn of_service(
     };
     let spec = service.spec.as_ref();
     Ok(match spec.and_then(|spec| spec.type_.as_deref()) {
-        Some("LoadBalancer") => (ingress(service), entry_point.port),
+        Some("LoadBalancer") => (balancer::addresses(service).into_iter().next(), entry_point.port),
         Some("NodePort") => (
             node_addresses.first().cloned(),
             node_port(port).unwrap_or(entry_point.port),
@@ -206,12 +209,6 @@ fn of_service(
             )
         }
     })
-}
-
-fn ingress(service: &Service) -> Option<String> {
-    let balancer = service.status.as_ref()?.load_balancer.as_ref()?;
-    let first = balancer.ingress.as_ref()?.first()?;
-    first.ip.clone().or_else(|| first.hostname.clone())
 }
 
 fn of_gateway(gateway: &DynamicObject, entry_point: &EntryPoint) -> Result<Option<String>, Lack> {
@@ -260,9 +257,9 @@ fn of_gateway(gateway: &DynamicObject, entry_point: &EntryPoint) -> Result<Optio
             ),
         ));
     }
-    Ok(list("/status/addresses")
-        .first()
-        .and_then(|address| text(address, "value")))
+    let addresses = list("/status/addresses").iter();
+    let addresses = addresses.filter_map(|address| text(address, "value"));
+    Ok(balancer::sorted(addresses).into_iter().next())
 }
 
 #[cfg(test)]
@@ -318,6 +315,35 @@ mod tests {
         assert_eq!(found(&on_nodes, None), at("192.0.2.1", 30900));
         let inside = service(&json!({"clusterIP": "10.0.0.9", "ports": port}), &json!([]));
         assert_eq!(found(&inside, None), at("10.0.0.9", 5900));
+    }
+
+    /// Else every route would be told another address after each change of the list.
+    #[test]
+    fn the_address_does_not_depend_on_the_order_of_the_list() {
+        let port = json!([{"name": "vnc-0", "port": 5900}]);
+        let balanced = |ingress: &[Value]| service(&json!({"type": "LoadBalancer", "ports": port}), &json!(ingress));
+        let mut all = vec![
+            json!({"hostname": "a.example.org"}),
+            json!({"ip": "2001:db8::1"}),
+            json!({"ip": "192.0.2.20"}),
+            json!({"ip": "192.0.2.3"}),
+        ];
+        for _ in 0..all.len() {
+            all.rotate_left(1);
+            let expected = Ok(Some(("192.0.2.3".to_owned(), 5900)));
+            assert_eq!(found(&balanced(&all), None), expected, "{all:?}");
+        }
+        let listener = json!({"name": "vnc-0", "port": 5900, "protocol": "TCP"});
+        for addresses in [["192.0.2.9", "192.0.2.10"], ["192.0.2.10", "192.0.2.9"]] {
+            let values: Vec<_> = addresses.iter().map(|value| json!({"value": value})).collect();
+            let gateway = json!({
+                "metadata": {"name": "consoles"},
+                "spec": {"listeners": [listener]},
+                "status": {"addresses": values},
+            });
+            let gateway = ObservedGateway::of_gateway(&serde_json::from_value(gateway).unwrap());
+            assert_eq!(found(&gateway, None), Ok(Some(("192.0.2.9".to_owned(), 5900))));
+        }
     }
 
     #[test]

@@ -221,6 +221,14 @@ pub fn static_problem(gateway: &RouteGateway, rule: &RouteRule, namespace: &str)
                     "ask the administrator for a tls port, or use tcp",
                 ));
             }
+            // Its schema takes names alone (`validate_sni` in its `typedefs.lua`), and it takes nothing of its configuration when one is refused.
+            if matches!(kind, GatewayKind::Kong(_)) && host.starts_with("*.") {
+                return Some(not_offered(
+                    gateway,
+                    "tls and a host that begins with *.",
+                    "name the whole host: Kong refuses such a one, and with it all changes of its routes",
+                ));
+            }
             if let Some(problem) = host_problem(gateway, namespace, Some(host)) {
                 return Some(problem);
             }

@@ -41,6 +41,65 @@ pub struct RouteGrant<'a> {
     pub entry_point: &'a EntryPoint,
 }
 
+/// What a change may have freed: whose answer can be another one now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Released {
+    /// What objects asked for until now.
+    claims: Vec<Claim>,
+    /// Gateways of which a live object is another one now, or gone.
+    gateways: BTreeSet<String>,
+}
+
+impl Released {
+    /// A live object of a route of this gateway is another one now, or gone.
+    #[must_use]
+    pub fn of_live(gateway: &str) -> Self {
+        Self {
+            claims: Vec::new(),
+            gateways: BTreeSet::from([gateway.to_owned()]),
+        }
+    }
+
+    /// What an object asked for that asks for something else now.
+    fn of_claims(object: &ObjectClaims) -> Self {
+        Self {
+            claims: object.claims.clone(),
+            gateways: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in what another change has freed.
+    pub fn extend(&mut self, other: Self) {
+        self.claims.extend(other.claims);
+        self.gateways.extend(other.gateways);
+    }
+
+    /// The gateways whose entry points may be given out in another way now.
+    fn pools(&self, gateways: &RouteGateways) -> BTreeSet<String> {
+        let of_claim = |claim: &Claim| {
+            let asks = matches!(Want::of(&claim.rule), Some(Want::EntryPoint(_)));
+            let found = gateways.find(claim.rule.gateway.as_deref()).filter(|_| asks);
+            found.map(|found| found.name.clone())
+        };
+        let held = self.claims.iter().filter_map(|claim| claim.held.as_ref());
+        let held = held.filter(|held| held.host.is_none()).map(|held| held.gateway.clone());
+        let asked = self.claims.iter().filter_map(of_claim);
+        self.gateways.iter().cloned().chain(held).chain(asked).collect()
+    }
+
+    /// Whether a route may get its host name now.
+    fn concerns_host(&self, claim: &Claim) -> bool {
+        let host = |claim: &Claim| Want::of(&claim.rule).and_then(|want| want.host().map(str::to_owned));
+        let Some(asked) = host(claim) else { return false };
+        let asked = (asked != "*").then_some(asked);
+        let mut freed = self.claims.iter().filter_map(host);
+        freed.any(|freed| freed == "*" || overlap(asked.as_deref(), Some(&freed)))
+    }
+}
+
+/// The routes of an object that wait for what others have, and what was said of each.
+pub type WaitingRoutes = BTreeMap<String, RouteProblem>;
+
 /// What all objects ask for, and what was given out and may not be in the cluster yet.
 #[derive(Clone, Debug, Default)]
 pub struct RoutePool {
@@ -53,26 +112,23 @@ pub struct RoutePool {
 }
 
 impl RoutePool {
-    /// Takes in what the object of this key asks for now. Returns whether it gave something up that others may wait for; an object that is
-    /// new does not.
-    pub fn set(&mut self, key: &str, claims: Option<ObjectClaims>) -> bool {
+    /// Takes in what the object of this key asks for now. Returns what it gave up that others may wait for; an object that is new gives
+    /// nothing up.
+    pub fn set(&mut self, key: &str, claims: Option<ObjectClaims>) -> Option<Released> {
         let before = self.objects.get(key);
         let wants = |claims: &ObjectClaims| -> Vec<_> {
             let routes = claims.claims.iter();
             routes.map(|claim| (claim.route.clone(), claim.rule.clone())).collect()
         };
-        let was_known = before.is_some();
         let is_changed = before.map(wants) != claims.as_ref().map(wants)
             || before.map(|before| &before.claimant.uid) != claims.as_ref().map(|claims| &claims.claimant.uid);
-        match claims {
+        let before = match claims {
             Some(claims) => self.objects.insert(key.to_owned(), claims),
             None => self.objects.remove(key),
         };
-        let gives_up = is_changed && was_known;
-        if gives_up {
-            self.drop_given();
-        }
-        gives_up
+        let released = Released::of_claims(&before.filter(|_| is_changed)?);
+        self.drop_given();
+        Some(released)
     }
 
     /// Whether the object of this key asks for something.
@@ -112,18 +168,79 @@ impl RoutePool {
         });
     }
 
-    /// What every route of an object gets, by the route's name. An entry point or a host name that it gets is its own from now on.
+    /// The objects that were given an entry point or have it by their status.
+    pub fn holders(&self, gateway: &str, entry_point: &str) -> impl Iterator<Item = &str> {
+        let has = move |object: &ObjectClaims, claim: &Claim| {
+            let given = self.given.get(&key_of(&object.claimant, claim));
+            let held = claim.held.as_ref().filter(|held| held.host.is_none());
+            given.is_some_and(|(at, name)| at == gateway && name == entry_point)
+                || held.is_some_and(|held| held.gateway == gateway && held.entry_point == entry_point)
+        };
+        let objects = self.objects.iter();
+        objects
+            .filter(move |(_, object)| object.claims.iter().any(|claim| has(object, claim)))
+            .map(|(key, _)| key.as_str())
+    }
+
+    /// Those of `waiting` to whose routes something else would be said since this was released: most of them, that they get it. Who has
+    /// which entry point of a gateway is found out once for all of them.
+    #[must_use]
+    pub fn concerned<'a>(
+        &self,
+        waiting: &'a BTreeMap<String, WaitingRoutes>,
+        released: &Released,
+        gateways: &RouteGateways,
+        live: &[LiveEntryPoint],
+    ) -> Vec<&'a str> {
+        let pools = released.pools(gateways);
+        let candidates: BTreeMap<&str, Vec<Candidate<'_>>> = gateways
+            .all()
+            .iter()
+            .filter(|gateway| pools.contains(&gateway.name))
+            .map(|gateway| (gateway.name.as_str(), self.candidates(gateway, gateways)))
+            .collect();
+        let assignments = self.assignments(&candidates, gateways, live);
+        let is_another = |object: &ObjectClaims, claim: &Claim, said: &RouteProblem| {
+            let is_pool = matches!(Want::of(&claim.rule), Some(Want::EntryPoint(_)));
+            let gateway = gateways.find(claim.rule.gateway.as_deref());
+            let is_in_question = if is_pool {
+                gateway.is_some_and(|gateway| pools.contains(&gateway.name))
+            } else {
+                released.concerns_host(claim)
+            };
+            is_in_question && self.grant(&object.claimant, claim, gateways, &assignments).err().as_ref() != Some(said)
+        };
+        let is_concerned = |key: &str, routes: &WaitingRoutes| {
+            self.objects.get(key).is_some_and(|object| {
+                let mut claims = object.claims.iter();
+                claims.any(|claim| routes.get(&claim.route).is_some_and(|said| is_another(object, claim, said)))
+            })
+        };
+        let concerned = waiting.iter().filter(|(key, routes)| is_concerned(key, routes));
+        concerned.map(|(key, _)| key.as_str()).collect()
+    }
+
+    /// What every route of an object gets, by the route's name. An entry point or a host name that it gets is its own from now on. Of the
+    /// gateways `unlisted` it is not known what live objects use, so nothing of them is given out, and what was given stays.
     pub fn grants<'a>(
         &mut self,
         key: &str,
         gateways: &'a RouteGateways,
         live: &[LiveEntryPoint],
+        unlisted: &BTreeSet<String>,
     ) -> BTreeMap<String, Result<RouteGrant<'a>, RouteProblem>> {
         let Some(object) = self.objects.get(key).cloned() else {
             return BTreeMap::new();
         };
-        let granted = self.granted(&object, gateways, live);
-        for (claim, granted) in object.claims.iter().zip(&granted) {
+        let mut granted = self.granted(&object, gateways, live);
+        for (claim, granted) in object.claims.iter().zip(&mut granted) {
+            let gateway = gateways.find(claim.rule.gateway.as_deref());
+            if let Some(gateway) = gateway.filter(|gateway| unlisted.contains(&gateway.name)) {
+                *granted = Err(RouteProblem::NotListed {
+                    gateway: gateway.name.clone(),
+                });
+                continue;
+            }
             let route = key_of(&object.claimant, claim);
             self.given.remove(&route);
             self.given_hosts.remove(&route);
@@ -156,17 +273,27 @@ impl RoutePool {
             .iter()
             .map(|(name, gateway)| (*name, self.candidates(gateway, gateways)))
             .collect();
-        let mut assignments = BTreeMap::new();
-        for (name, gateway) in &asked {
-            if let Some(candidates) = candidates.get(name) {
-                let live: Vec<_> = live.iter().filter(|live| live.gateway == *name).collect();
-                assignments.insert(*name, Assignment::new(gateway, candidates, &live, &self.given));
-            }
-        }
+        let assignments = self.assignments(&candidates, gateways, live);
         let claims = object.claims.iter();
         claims
             .map(|claim| self.grant(&object.claimant, claim, gateways, &assignments))
             .collect()
+    }
+
+    /// Who has which entry point, by the gateway's name.
+    fn assignments<'a>(
+        &'a self,
+        candidates: &'a BTreeMap<&str, Vec<Candidate<'a>>>,
+        gateways: &'a RouteGateways,
+        live: &'a [LiveEntryPoint],
+    ) -> BTreeMap<&'a str, Assignment<'a>> {
+        let assignment = |gateway: &'a RouteGateway| {
+            let name = gateway.name.as_str();
+            let candidates = candidates.get(name)?;
+            let live: Vec<_> = live.iter().filter(|live| live.gateway == name).collect();
+            Some((name, Assignment::new(gateway, candidates, &live, &self.given)))
+        };
+        gateways.all().iter().filter_map(assignment).collect()
     }
 
     fn grant<'a>(
@@ -190,7 +317,7 @@ impl RoutePool {
             Some(Want::EntryPoint(asked)) => {
                 let assignment = assignments.get(gateway.name.as_str());
                 let assignment = assignment.ok_or(RouteProblem::NoGateway)?;
-                assigned(gateway, assignment, &key_of(claimant, claim), asked)
+                assigned(gateway, assignment, claimant, &key_of(claimant, claim), asked)
             }
             Some(Want::TlsHost(host)) => match self.host_holder(claimant, claim, gateways, gateway) {
                 Some(holder) => Err(host_in_use(gateway, Some(host), holder)),
@@ -305,6 +432,7 @@ fn is_same_path(one: &str, other: &str) -> bool {
 fn assigned<'a>(
     gateway: &'a RouteGateway,
     assignment: &Assignment<'_>,
+    claimant: &Claimant,
     route: &RouteKey,
     asked: Option<&str>,
 ) -> Result<RouteGrant<'a>, RouteProblem> {
@@ -318,6 +446,11 @@ fn assigned<'a>(
             gateway: name,
             entry_point: asked.to_owned(),
             known: listed(gateway.entry_points.iter().map(|entry_point| entry_point.name.as_str())),
+        },
+        // It would not help to name another one, or to wait for more of them.
+        _ if assignment.is_at_limit(&claimant.namespace) => RouteProblem::EntryPointLimitReached {
+            gateway: name,
+            limit: assignment.limit.unwrap_or_default(),
         },
         Some(asked) => RouteProblem::EntryPointInUse {
             gateway: name,
@@ -386,6 +519,10 @@ struct Assignment<'a> {
     /// The entry points that live objects use, of routes that do not have them: they are about to be deleted. With the namespaces and UIDs
     /// of their owners.
     leaving: BTreeMap<&'a str, BTreeSet<(&'a str, &'a str)>>,
+    /// How many of them the routes of each namespace have.
+    counts: BTreeMap<&'a str, usize>,
+    /// How many a namespace is given.
+    limit: Option<u16>,
 }
 
 impl<'a> Assignment<'a> {
@@ -404,6 +541,8 @@ impl<'a> Assignment<'a> {
             holders: BTreeMap::new(),
             held: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            limit: gateway.entry_points_per_namespace,
         };
         let in_use: BTreeMap<(&str, &RouteKey), &'a str> = live
             .iter()
@@ -439,12 +578,21 @@ impl<'a> Assignment<'a> {
         if fits && !self.holders.contains_key(name) && !self.held.contains_key(&candidate.key) {
             self.holders.insert(name, candidate);
             self.held.insert(&candidate.key, name);
+            *self.counts.entry(&candidate.claimant.namespace).or_default() += 1;
         }
+    }
+
+    /// Whether a namespace gets no more. It keeps what it has, also above a limit that came later.
+    fn is_at_limit(&self, namespace: &str) -> bool {
+        let count = self.counts.get(namespace).copied().unwrap_or_default();
+        self.limit.is_some_and(|limit| count >= usize::from(limit))
     }
 
     /// Gives what is free to those who have nothing, the oldest first. One that takes any leaves what others wish for.
     fn give_out(&mut self, gateway: &'a RouteGateway, candidates: &'a [Candidate<'a>]) {
-        let has_nothing = |candidate: &&Candidate<'_>| !self.held.contains_key(&candidate.key);
+        let has_nothing = |candidate: &&Candidate<'_>| {
+            !self.held.contains_key(&candidate.key) && !self.is_at_limit(&candidate.claimant.namespace)
+        };
         let waiting: Vec<_> = candidates.iter().filter(has_nothing).collect();
         let wished: BTreeSet<_> = waiting.iter().filter_map(|candidate| candidate.wish).collect();
         let names = gateway.entry_points.iter().map(|entry_point| entry_point.name.as_str());
@@ -453,6 +601,9 @@ impl<'a> Assignment<'a> {
         };
         let mut open: VecDeque<_> = names.clone().filter(is_open).collect();
         for candidate in waiting {
+            if self.is_at_limit(&candidate.claimant.namespace) {
+                continue;
+            }
             let chosen = match candidate.wish {
                 Some(wish) => Some(wish).filter(|wish| self.is_free(wish, candidate)),
                 None => open

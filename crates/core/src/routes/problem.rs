@@ -58,6 +58,17 @@ pub enum RouteProblem {
         /// How many it has.
         count: usize,
     },
+    /// The namespace has as many as it may have.
+    #[error(
+        "the routes of this namespace have {limit} entry points of the gateway {gateway}, and may not have more; remove one of them, use tls \
+         or http, or ask the administrator (entryPointsPerNamespace of the gateway)"
+    )]
+    EntryPointLimitReached {
+        /// The gateway.
+        gateway: String,
+        /// How many a namespace may have.
+        limit: u16,
+    },
     /// Somebody else has the host.
     #[error("the host {host} of the gateway {gateway} belongs to {holder}; choose another one")]
     HostInUse {
@@ -148,6 +159,7 @@ impl RouteProblem {
             Self::UnknownEntryPoint { .. } => RoutesReason::UnknownEntryPoint,
             Self::EntryPointInUse { .. } => RoutesReason::EntryPointInUse,
             Self::EntryPointsUsedUp { .. } => RoutesReason::EntryPointsUsedUp,
+            Self::EntryPointLimitReached { .. } => RoutesReason::EntryPointLimitReached,
             Self::HostInUse { .. } => RoutesReason::HostInUse,
             Self::HostNotAllowed { .. } => RoutesReason::HostNotAllowed,
             Self::NotOffered { .. } | Self::NoBackend(_) => RoutesReason::NotOffered,
@@ -163,7 +175,10 @@ impl RouteProblem {
     pub const fn waits_for_another(&self) -> bool {
         matches!(
             self,
-            Self::EntryPointInUse { .. } | Self::EntryPointsUsedUp { .. } | Self::HostInUse { .. }
+            Self::EntryPointInUse { .. }
+                | Self::EntryPointsUsedUp { .. }
+                | Self::EntryPointLimitReached { .. }
+                | Self::HostInUse { .. }
         )
     }
 }

@@ -27,6 +27,8 @@ pub enum RoutesReason {
     EntryPointInUse,
     /// All entry points of the pool are taken.
     EntryPointsUsedUp,
+    /// The namespace has as many entry points of the gateway as it may have.
+    EntryPointLimitReached,
     /// Another route has the host name.
     HostInUse,
     /// The gateway's configuration does not let routes of this namespace have the host name.

@@ -1,6 +1,6 @@
 //! Gateways, objects with routes, and APIs for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use novasphere_crd::RouteRule;
@@ -120,7 +120,7 @@ pub(super) fn planned(value: Value, apis: &ServedRouteApis) -> PlannedRoute {
     let mut pool = RoutePool::default();
     pool.set("web", Some(claims(&owner, 1, std::slice::from_ref(&value), None)));
     let surroundings = RouteSurroundings {
-        grants: pool.grants("web", &gateways, &[]),
+        grants: pool.grants("web", &gateways, &[], &BTreeSet::new()),
         apis,
         gateways: &BTreeMap::new(),
         inspections: &BTreeMap::new(),

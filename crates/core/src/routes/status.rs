@@ -116,15 +116,6 @@ impl RoutesOutcome {
         Some((reason.into(), format!("Route {name}: {message}")))
     }
 
-    /// Whether a route waits for something that another one has.
-    #[must_use]
-    pub fn waits_for_another(&self) -> bool {
-        let problems = self.planned.iter().filter_map(|route| route.objects.as_ref().err());
-        problems
-            .into_iter()
-            .any(super::problem::RouteProblem::waits_for_another)
-    }
-
     fn outcome(&self, name: &str) -> Option<&ChildOutcome<DynamicObject>> {
         let applied = self.applied.iter().find(|applied| applied.name == name)?;
         Some(&applied.outcome)

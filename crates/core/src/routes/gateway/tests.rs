@@ -69,6 +69,10 @@ fn what_cannot_work_is_refused_with_its_place() {
             json!([with(traefik("edge"), "allowedHosts", json!(["*.*.example.org"]))]),
             "gateways[0].allowedHosts[0]",
         ),
+        (
+            json!([with(traefik("edge"), "entryPointsPerNamespace", json!(0))]),
+            "gateways[0].entryPointsPerNamespace: write a number from 1 to 1024",
+        ),
     ] {
         let refused = read(&gateways).check().unwrap_err();
         assert!(refused.contains(words), "{refused}");
@@ -96,6 +100,32 @@ fn two_names_of_one_gateway_share_no_port() {
     }
     let b = with(traefik("b"), "http", port("web", 80));
     read(&json!([a, b])).check().unwrap();
+}
+
+/// Kong answers on both for what it gets for one, so one host name would be given to two namespaces.
+#[test]
+fn two_names_of_one_kong_have_no_two_ports_for_http() {
+    let kong = |name: &str, service: &str, field: &str, port: u16| {
+        let gateway = json!({"name": name, "kong": {"namespace": "kong", "service": service}});
+        with(gateway, field, json!({"name": format!("port-{port}"), "port": port}))
+    };
+    let refused = |one: &Value, other: Value| read(&json!([one, other])).check();
+    for field in ["https", "http"] {
+        let first = kong("a", "proxy", field, 443);
+        let words = refused(&first, kong("b", "proxy", field, 8443)).unwrap_err();
+        assert!(
+            words.starts_with(&format!("gateways[1].{field}: a has another port of the same Kong")),
+            "{words}"
+        );
+        refused(&first, kong("b", "other", field, 8443)).unwrap();
+        refused(&first, kong("b", "proxy", "tls", 8443)).unwrap();
+    }
+    refused(&kong("a", "proxy", "https", 443), kong("b", "proxy", "http", 80)).unwrap();
+    // Traefik's routes name their entry point.
+    let secure = |name: &str, port: u16| {
+        with(traefik(name), "https", json!({"name": format!("port-{port}"), "port": port}))
+    };
+    read(&json!([secure("a", 443), secure("b", 8443)])).check().unwrap();
 }
 
 #[test]

@@ -81,6 +81,21 @@ fn what_the_administrator_does_not_allow_is_refused() {
 
 /// A tenant could stop all changes of the gateway's routes.
 #[test]
+fn a_host_of_tls_that_kong_refuses_is_not_written() {
+    let tls = |gateway: &str| json!({"gateway": gateway, "tls": {"host": "*.team-a.example.org"}});
+    let found = problem(tls("kong"));
+    assert!(
+        found.starts_with("NotOffered: the gateway kong is not configured for routes with tls and a host that begins with *."),
+        "{found}"
+    );
+    assert!(planned(tls("edge"), &apis()).objects.is_ok());
+    assert!(planned(tls("api"), &apis()).objects.is_ok());
+    let http = json!({"gateway": "kong", "http": {"host": "*.team-a.example.org", "path": "/"}});
+    assert!(planned(http, &apis()).objects.is_ok(), "an Ingress may have it");
+}
+
+/// A tenant could stop all changes of the gateway's routes.
+#[test]
 fn a_path_that_kong_refuses_is_not_written() {
     let http =
         |gateway: &str, path: &str| json!({"gateway": gateway, "http": {"host": "shared.example.org", "path": path}});

@@ -15,7 +15,7 @@ fn wish(name: &str) -> Value {
 /// What the route `r` of an object got: the entry point, or the reason.
 fn got(pool: &mut RoutePool, key: &str, live: &[LiveEntryPoint]) -> String {
     let gateways = gateways();
-    match pool.grants(key, &gateways, live).remove("r").unwrap() {
+    match pool.grants(key, &gateways, live, &BTreeSet::new()).remove("r").unwrap() {
         Ok(grant) => grant.entry_point.name.clone(),
         Err(problem) => format!("{:?}: {problem}", problem.reason()),
     }
@@ -291,10 +291,192 @@ fn an_object_of_another_namespace_with_the_same_uid_moves_nobody() {
 fn only_what_gives_something_up_is_a_reason_to_look_at_those_who_wait() {
     let web = owner("team", "web");
     let mut pool = RoutePool::default();
-    assert!(!pool.set("web", Some(claims(&web, 1, &[ANY()], None))), "it is new");
-    assert!(!pool.set("web", Some(claims(&web, 1, &[ANY()], Some(("edge", "vnc-0"))))));
-    assert!(pool.set("web", Some(claims(&web, 1, &[wish("vnc-1")], None))));
-    assert!(pool.set("web", None));
+    let asks = |rule: Value, held| Some(claims(&web, 1, &[rule], held));
+    assert_eq!(pool.set("web", asks(ANY(), None)), None, "it is new");
+    assert_eq!(pool.set("web", asks(ANY(), Some(("edge", "vnc-0")))), None);
+    assert!(pool.set("web", asks(wish("vnc-1"), None)).is_some());
+    assert!(pool.set("web", None).is_some());
+    assert_eq!(pool.set("web", None), None);
+}
+
+/// Has the pool say what it says of objects, as a reconcile does, and returns those of them that wait.
+fn waiting(pool: &mut RoutePool, keys: &[&str], live: &[LiveEntryPoint]) -> BTreeMap<String, WaitingRoutes> {
+    let gateways = gateways();
+    let mut waiting = BTreeMap::new();
+    for key in keys {
+        let grants = pool.grants(key, &gateways, live, &BTreeSet::new());
+        let refused = grants.into_iter().filter_map(|(route, grant)| Some((route, grant.err()?)));
+        let routes: WaitingRoutes = refused.filter(|(_, problem)| problem.waits_for_another()).collect();
+        if !routes.is_empty() {
+            waiting.insert((*key).to_owned(), routes);
+        }
+    }
+    waiting
+}
+
+/// Each of them would look at all claims, for nothing.
+#[test]
+fn what_is_released_wakes_those_alone_that_get_it() {
+    let mut pool = pool(&[
+        ("has-0", 1, ANY(), None),
+        ("has-1", 2, ANY(), None),
+        ("next", 3, ANY(), None),
+        ("after", 4, ANY(), None),
+        ("last", 5, ANY(), None),
+    ]);
+    let host = |name: &str| json!({"tls": {"host": format!("{name}.team.example.org")}});
+    for (key, created, rule) in [
+        ("host", 6, host("a")),
+        ("same-host", 7, host("a")),
+        ("other-host", 8, host("b")),
+        ("same-other-host", 9, host("b")),
+    ] {
+        pool.set(key, Some(claims(&owner("team", key), created, &[rule], None)));
+    }
+    let keys: Vec<String> = pool.keys().map(str::to_owned).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let all = waiting(&mut pool, &keys, &[]);
+    assert_eq!(
+        all.keys().collect::<Vec<_>>(),
+        ["after", "last", "next", "same-host", "same-other-host"]
+    );
+    let in_use = live(&owner("team", "has-1"), "vnc-1");
+    let released = pool.set("has-1", None).unwrap();
+    // Its object is still there, and one more wakes nobody either.
+    let live = [in_use];
+    let none: [&str; 0] = [];
+    assert_eq!(pool.concerned(&all, &released, &gateways(), &live), none);
+    let gone = Released::of_live("edge");
+    assert_eq!(pool.concerned(&all, &gone, &gateways(), &[]), ["next"]);
+    assert_eq!(pool.concerned(&all, &Released::of_live("kong"), &gateways(), &[]), none);
+    let released = pool.set("host", None).unwrap();
+    assert_eq!(pool.concerned(&all, &released, &gateways(), &live), ["same-host"]);
+}
+
+/// What is said of them has the name of who has it.
+#[test]
+fn those_to_whom_another_holder_is_to_be_told_are_woken_too() {
+    let mut pool = pool(&[
+        ("has", 1, wish("vnc-0"), None),
+        ("next", 2, wish("vnc-0"), None),
+        ("after", 3, wish("vnc-0"), None),
+        ("any", 4, ANY(), None),
+        ("too-many", 5, ANY(), None),
+    ]);
+    let all = waiting(&mut pool, &["has", "next", "after", "any", "too-many"], &[]);
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["after", "next", "too-many"]);
+    let released = pool.set("has", None).unwrap();
+    assert_eq!(pool.concerned(&all, &released, &gateways(), &[]), ["after", "next"]);
+}
+
+#[test]
+fn an_entry_point_knows_who_has_it() {
+    let mut pool = pool(&[
+        ("given", 1, ANY(), None),
+        ("by-status", 2, wish("vnc-1"), Some("vnc-1")),
+        ("none", 3, ANY(), None),
+    ]);
+    assert_eq!(got(&mut pool, "given", &[]), "vnc-0");
+    assert_eq!(pool.holders("edge", "vnc-0").collect::<Vec<_>>(), ["given"]);
+    assert_eq!(pool.holders("edge", "vnc-1").collect::<Vec<_>>(), ["by-status"]);
+    assert_eq!(pool.holders("kong", "vnc-0").count(), 0);
+}
+
+/// What live objects of another gateway use is known.
+#[test]
+fn a_gateway_that_is_not_listed_holds_back_its_own_routes_alone() {
+    let mut pool = RoutePool::default();
+    let rules = [ANY(), json!({"gateway": "kong", "tcp": {}})];
+    pool.set("web", Some(claims(&owner("team", "web"), 1, &rules, None)));
+    let gateways = gateways();
+    let unlisted = BTreeSet::from(["kong".to_owned()]);
+    let grants = pool.grants("web", &gateways, &[], &unlisted);
+    assert_eq!(grants["r"].as_ref().unwrap().entry_point.name, "vnc-0");
+    assert!(matches!(grants["r1"], Err(RouteProblem::NotListed { .. })));
+    assert_eq!(pool.holders("kong", "vnc-0").count(), 0, "nothing of it is given out");
+    // What was given before stays given while it is listed again.
+    assert!(pool.grants("web", &gateways, &[], &BTreeSet::new())["r1"].is_ok());
+    assert!(pool.grants("web", &gateways, &[], &unlisted)["r1"].is_err());
+    assert_eq!(pool.holders("kong", "vnc-0").collect::<Vec<_>>(), ["web"]);
+}
+
+/// A pool of four, of which a namespace gets two.
+fn limited() -> RouteGateways {
+    let ports: Vec<_> = (0..4)
+        .map(|index| json!({"name": format!("vnc-{index}"), "port": 5900 + index}))
+        .collect();
+    let gateway = json!([{
+        "name": "edge", "traefik": {"namespace": "n", "service": "s"}, "entryPoints": ports, "entryPointsPerNamespace": 2,
+    }]);
+    let gateways = RouteGateways::from(serde_json::from_value::<Vec<RouteGateway>>(gateway).unwrap());
+    gateways.check().unwrap();
+    gateways
+}
+
+fn got_of(pool: &mut RoutePool, key: &str, gateways: &RouteGateways) -> String {
+    let grant = pool.grants(key, gateways, &[], &BTreeSet::new()).remove("r").unwrap();
+    grant.map_or_else(
+        |problem| format!("{:?}: {problem}", problem.reason()),
+        |grant| grant.entry_point.name.clone(),
+    )
+}
+
+#[test]
+fn a_namespace_gets_no_more_than_its_limit_and_leaves_the_rest_to_others() {
+    let mut pool = RoutePool::default();
+    // Of the greedy namespace, all are older, and two name the entry points that are left.
+    for (key, created, rule) in [
+        ("g1", 1, ANY()),
+        ("g2", 2, ANY()),
+        ("g3", 3, wish("vnc-2")),
+        ("g4", 4, wish("vnc-3")),
+        ("g5", 5, ANY()),
+    ] {
+        pool.set(key, Some(claims(&owner("greedy", key), created, &[rule], None)));
+    }
+    for (key, created) in [("a", 6), ("b", 7), ("c", 8)] {
+        pool.set(key, Some(claims(&owner(key, key), created, &[ANY()], None)));
+    }
+    let gateways = limited();
+    let mut got = |key: &str| got_of(&mut pool, key, &gateways);
+    assert_eq!(got("g1"), "vnc-0");
+    assert_eq!(got("g2"), "vnc-1");
+    for key in ["g3", "g4", "g5"] {
+        let words = got(key);
+        assert!(
+            words.starts_with("EntryPointLimitReached: the routes of this namespace have 2 entry points of the gateway edge"),
+            "{words}"
+        );
+    }
+    assert_eq!(got("a"), "vnc-2");
+    assert_eq!(got("b"), "vnc-3");
+    assert!(got("c").starts_with("EntryPointsUsedUp"));
+}
+
+/// A limit that comes later cuts nobody off, and a route that goes makes room.
+#[test]
+fn what_a_namespace_has_above_its_limit_it_keeps() {
+    let mut pool = RoutePool::default();
+    for index in 0..3 {
+        let key = format!("vm{index}");
+        let held = format!("vnc-{index}");
+        let has = claims(&owner("team", &key), index, &[ANY()], Some(("edge", &held)));
+        pool.set(&key, Some(has));
+    }
+    pool.set("more", Some(claims(&owner("team", "more"), 9, &[ANY()], None)));
+    let gateways = limited();
+    for index in 0..3 {
+        assert_eq!(got_of(&mut pool, &format!("vm{index}"), &gateways), format!("vnc-{index}"));
+    }
+    assert!(got_of(&mut pool, "more", &gateways).starts_with("EntryPointLimitReached"));
+    let mut all = BTreeMap::new();
+    let refused = pool.grants("more", &gateways, &[], &BTreeSet::new()).remove("r").unwrap();
+    all.insert("more".to_owned(), WaitingRoutes::from([("r".to_owned(), refused.unwrap_err())]));
+    let released = pool.set("vm0", None).unwrap();
+    assert!(pool.concerned(&all, &released, &gateways, &[]).is_empty(), "two are left");
+    let released = pool.set("vm1", None).unwrap();
+    assert_eq!(pool.concerned(&all, &released, &gateways, &[]), ["more"]);
+    assert_eq!(got_of(&mut pool, "more", &gateways), "vnc-0");
 }
 
 /// All of a thousand objects, each for the first time, as after a start.
@@ -313,7 +495,7 @@ fn a_thousand_routes_are_given_out_without_double_use() {
     let mut seen = BTreeSet::new();
     for index in (0..200).rev() {
         let grant = pool
-            .grants(&format!("vm-{index}"), &gateways, &[])
+            .grants(&format!("vm-{index}"), &gateways, &[], &BTreeSet::new())
             .remove("r")
             .unwrap()
             .unwrap();

@@ -17,7 +17,7 @@ use super::{
     },
     Observed, invalid,
 };
-use crate::{child::ChildOutcome, condition::NewCondition, service_ports::ports};
+use crate::{balancer, child::ChildOutcome, condition::NewCondition, service_ports::ports};
 
 /// How many addresses of a Service the status has at most.
 const ADDRESSES_LIMIT: usize = 32;
@@ -56,7 +56,7 @@ fn problem(observed: &Observed<'_>, service: &ValidatedService) -> Option<(Servi
     let (reason, message) = match applied(observed, &service.name) {
         None | Some(ChildOutcome::NotTried) => (ServicesReason::ApiUnavailable, "it was not applied yet.".to_owned()),
         Some(ChildOutcome::Failed(failure)) => of_service(failure),
-        Some(ChildOutcome::Applied(live)) if service.service_type == ServiceType::LoadBalancer && ingress(live).is_empty() => (
+        Some(ChildOutcome::Applied(live)) if service.service_type == ServiceType::LoadBalancer && balancer::addresses(live).is_empty() => (
             ServicesReason::LoadBalancerPending,
             "the cluster has given it no address yet. A cloud provider, MetalLB or K3s' ServiceLB does that; without one, use \
              type NodePort."
@@ -112,7 +112,7 @@ fn detail(service: &ValidatedService, live: &Service, node_addresses: &[String])
     let addresses = match service.service_type {
         ServiceType::ClusterIP => cluster_ips(live),
         ServiceType::NodePort => node_addresses.to_vec(),
-        ServiceType::LoadBalancer => ingress(live),
+        ServiceType::LoadBalancer => balancer::addresses(live),
     };
     let ports: Vec<_> = ports(live).iter().filter_map(port).collect();
     let first_port = ports.first().and_then(|port| match service.service_type {
@@ -166,17 +166,5 @@ fn cluster_ips(live: &Service) -> Vec<String> {
     all.into_iter()
         .flatten()
         .filter(|address| !address.is_empty() && address != "None")
-        .collect()
-}
-
-fn ingress(live: &Service) -> Vec<String> {
-    let ingress = live
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
-    ingress
-        .into_iter()
-        .flatten()
-        .filter_map(|ingress| ingress.ip.clone().or_else(|| ingress.hostname.clone()))
         .collect()
 }

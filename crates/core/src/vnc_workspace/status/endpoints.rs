@@ -6,7 +6,7 @@ use super::{
     super::{SSH_PORT, VNC_PORT},
     Observed,
 };
-use crate::{condition::NewCondition, routes::reason::RoutesReason, service_ports::port};
+use crate::{balancer, condition::NewCondition, routes::reason::RoutesReason, service_ports::port};
 
 pub(super) fn routes(observed: &Observed<'_>) -> NewCondition {
     let type_ = types::ROUTES_READY;
@@ -41,11 +41,7 @@ pub(super) fn endpoints(observed: &Observed<'_>) -> Option<WorkspaceEndpoints> {
             .clone()
             .filter(|address| !address.is_empty() && address != "None"),
         ServiceType::NodePort => observed.node_addresses.first().cloned(),
-        ServiceType::LoadBalancer => {
-            let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-            let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref()?.first().cloned());
-            ingress.and_then(|ingress| ingress.ip.or(ingress.hostname))
-        }
+        ServiceType::LoadBalancer => balancer::addresses(service).into_iter().next(),
     };
     let at = |name: &str| {
         let port = port(service, name)?;
