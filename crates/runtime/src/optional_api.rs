@@ -121,6 +121,14 @@ impl OptionalApis {
         }
     }
 
+    /// The same, where the first list of some alone has ended.
+    #[must_use]
+    pub fn listed_where(served: Served, is_listed: impl Fn(&OptionalApi) -> bool) -> Self {
+        let apis = Self::unlisted(served.clone());
+        apis.listed.write().extend(served.into_keys().filter(is_listed));
+        apis
+    }
+
     fn none() -> Self {
         Self::fixed(Served::new())
     }

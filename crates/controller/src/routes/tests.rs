@@ -110,7 +110,7 @@ impl World {
 
     fn observe(&self, event: &WatchEvent<VmAccess>) {
         self.routes
-            .observe("VmAccess", event, ObjectClaims::of_vm_access, &self.queues);
+            .observe("VmAccess", event, ObjectClaims::of_vm_access, &self.caches, &self.queues);
     }
 
     /// Reconciles an object as it was taken from the cache some time ago.
@@ -213,7 +213,7 @@ async fn an_entry_point_is_not_given_twice_and_is_passed_on_when_its_object_is_g
     ] {
         world
             .routes
-            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.queues);
+            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.caches, &world.queues);
     }
     world.reconcile(&first).await;
     let refused = world.reconcile(&second).await.finding("RoutesReady");
@@ -229,6 +229,7 @@ async fn an_entry_point_is_not_given_twice_and_is_passed_on_when_its_object_is_g
         "VmAccess",
         &WatchEvent::Delete(first),
         ObjectClaims::of_vm_access,
+        &world.caches,
         &world.queues,
     );
     let still = world.reconcile(&second).await.finding("RoutesReady");
@@ -286,6 +287,7 @@ async fn what_a_gap_of_the_watch_hid_frees_what_it_had() {
         "VmAccess",
         &WatchEvent::Apply(gone),
         ObjectClaims::of_vm_access,
+        &world.caches,
         &world.queues,
     );
     let waits = vm_access("waits", "2026-01-02T00:00:00Z", &plain("vnc-0"));
@@ -300,7 +302,7 @@ async fn what_a_gap_of_the_watch_hid_frees_what_it_had() {
     ] {
         world
             .routes
-            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.queues);
+            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.caches, &world.queues);
     }
     assert_eq!(world.reconcile(&waits).await.finding("RoutesReady").reason, "AllReady");
 }
@@ -335,7 +337,7 @@ async fn who_is_deleted_waits_no_more_and_who_is_new_wakes_nobody() {
     let observe = |event: WatchEvent<VmAccess>| {
         world
             .routes
-            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.queues);
+            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.caches, &world.queues);
     };
     observe(WatchEvent::Apply(waits.clone()));
     world.reconcile(&waits).await;
@@ -372,12 +374,141 @@ async fn what_the_api_of_a_gateway_said_holds_while_it_is_started_again() {
             &json!([]),
         )))
     };
-    assert!(world.routes.set_inspection("edge", at(5)));
-    assert!(!world.routes.set_inspection("edge", None));
-    assert!(world.routes.has_inspections());
+    world.routes.set_inspection("edge", at(5));
+    world.routes.set_inspection("edge", None);
+    assert!(world.routes.inspection("edge").is_some());
     world.routes.set_inspection("edge", at(120));
-    assert!(world.routes.set_inspection("edge", None));
-    assert!(!world.routes.has_inspections());
+    world.routes.set_inspection("edge", None);
+    assert!(world.routes.inspection("edge").is_none());
+}
+
+/// A thousand routes that are well must not be looked at every minute because of one.
+#[tokio::test]
+async fn what_the_api_of_a_gateway_says_wakes_the_routes_that_it_is_about() {
+    let world = world("");
+    for (name, entry_point) in [("web", "vnc-0"), ("other", "vnc-1")] {
+        world
+            .reconcile(&vm_access(name, "2026-01-01T00:00:00Z", &plain(entry_point)))
+            .await;
+    }
+    let routers: Vec<_> = world.live(RouteKind::IngressRouteTcp).iter().map(router_of).collect();
+    let said = |routers: &[Value]| {
+        let entry_points = json!([{"name": "vnc-0"}, {"name": "vnc-1"}]);
+        TraefikInspection::parse(Timestamp::now(), &entry_points, &json!(routers), &json!([]))
+    };
+    let settings = settings();
+    let gateway = &settings.gateways.all()[0];
+    let woken = |before: Option<&TraefikInspection>, now: TraefikInspection| {
+        world.routes.set_inspection("edge", Some(Arc::new(now)));
+        world
+            .routes
+            .enqueue_inspected(gateway, before, &world.caches, &world.queues);
+        world.queues.vm_accesses.len()
+    };
+    let good = said(&routers);
+    assert_eq!(woken(None, good.clone()), 0, "all is well");
+    assert_eq!(woken(Some(&good), said(&routers)), 0, "it says the same");
+    let mut broken = routers.clone();
+    broken[0]["error"] = json!(["it has no service"]);
+    assert_eq!(woken(Some(&good), said(&broken)), 1);
+}
+
+fn router_of(object: &Arc<Untyped>) -> Value {
+    let (name, entry_points) = (object.name_any(), &object.0.data["spec"]["entryPoints"]);
+    json!({"name": format!("a-{name}-0123456789@kubernetescrd"), "using": entry_points})
+}
+
+/// A tenant with many objects that wait must not be able to have all of them looked at again and again.
+#[tokio::test]
+async fn what_is_given_up_wakes_the_one_that_gets_it() {
+    let world = world("");
+    for (name, second) in [("first", 1), ("second", 2), ("third", 3), ("fourth", 4), ("fifth", 5)] {
+        let any = json!([{"name": "ssh", "service": "ssh", "port": 22, "tcp": {}}]);
+        world
+            .reconcile(&vm_access(name, &format!("2026-01-01T00:00:0{second}Z"), &any))
+            .await;
+    }
+    assert_eq!(world.routes.waiting.lock().len(), 3);
+    assert!(world.queues.vm_accesses.is_empty());
+    let first = vm_access("first", "2026-01-01T00:00:01Z", &json!([]));
+    world.observe(&WatchEvent::Apply(first));
+    assert!(world.queues.vm_accesses.is_empty(), "its object is still there");
+    let store = world
+        .caches
+        .routes
+        .of(RouteKind::IngressRouteTcp, "traefik.io")
+        .unwrap();
+    let live = world.live(RouteKind::IngressRouteTcp);
+    let gone = live.iter().find(|object| object.name_any().starts_with("first-")).unwrap();
+    let event = WatchEvent::Delete(gone.as_ref().clone());
+    world
+        .routes
+        .observe_live(&event, store, &world.caches, &world.queues);
+    assert_eq!(world.queues.vm_accesses.len(), 1, "the oldest of those that wait");
+}
+
+/// Its route may not be the only one there any more.
+#[tokio::test]
+async fn who_has_an_entry_point_is_woken_when_an_object_of_another_owner_comes_to_it() {
+    let world = world("");
+    let web = vm_access("web", "2026-01-01T00:00:00Z", &plain("vnc-0"));
+    world.reconcile(&web).await;
+    let [own] = world.live(RouteKind::IngressRouteTcp).try_into().unwrap();
+    let store = world
+        .caches
+        .routes
+        .of(RouteKind::IngressRouteTcp, "traefik.io")
+        .unwrap();
+    let observe = |object: Untyped| {
+        let event = WatchEvent::Apply(object);
+        world
+            .routes
+            .observe_live(&event, store, &world.caches, &world.queues);
+        world.queues.vm_accesses.len()
+    };
+    assert_eq!(observe(own.as_ref().clone()), 0, "it is the same");
+    let mut foreign = own.as_ref().clone();
+    foreign.0.metadata.name = Some("foreign".to_owned());
+    foreign.0.metadata.owner_references = None;
+    foreign
+        .0
+        .metadata
+        .labels
+        .as_mut()
+        .unwrap()
+        .insert(KEY_OWNER_UID.to_owned(), "other-uid".to_owned());
+    assert_eq!(observe(foreign), 1);
+}
+
+/// The definitions of another product are missing a right, and this one's routes have nothing to do with that.
+#[tokio::test]
+async fn a_gateway_that_cannot_be_listed_holds_back_no_route_of_another() {
+    let mut world = world("");
+    let mut both = serde_json::to_value(settings().gateways.all()).unwrap();
+    both[0]["default"] = json!(true);
+    let kong = json!({"name": "kong", "host": "kong.example.org", "kong": {"namespace": "kong", "service": "proxy"},
+        "entryPoints": [{"name": "vnc-0", "port": 5900}]});
+    both.as_array_mut().unwrap().push(kong);
+    let both = RouteSettings {
+        gateways: RouteGateways::from(serde_json::from_value::<Vec<RouteGateway>>(both).unwrap()),
+        rejected: None,
+    };
+    let is_listed = |api: &novasphere_runtime::optional_api::OptionalApi| api.group == "traefik.io";
+    let of_today = route_apis().filter(|api| api.group != "traefik.containo.us");
+    let served: Served = of_today.map(|api| (api, api.versions[0])).collect();
+    let apis = OptionalApis::listed_where(served, is_listed);
+    world.routes = Routes::new(watch::channel(Arc::new(both)).1, apis);
+    let mut routes = plain("vnc-0");
+    let held = json!({"name": "kong", "service": "ssh", "port": 22, "gateway": "kong", "tcp": {}});
+    routes.as_array_mut().unwrap().push(held);
+    let outcome = world
+        .reconcile(&vm_access("web", "2026-01-01T00:00:00Z", &routes))
+        .await;
+    assert_eq!(world.calls(), ["APPLY ingressroutetcps"]);
+    let finding = outcome.finding("RoutesReady");
+    assert_eq!(finding.reason, "RoutePending");
+    assert!(finding.message.contains("the gateway kong"), "{}", finding.message);
+    assert!(!finding.message.contains("Route ssh"), "{}", finding.message);
 }
 
 #[tokio::test]
