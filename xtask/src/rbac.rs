@@ -107,7 +107,7 @@ fn gateways() -> anyhow::Result<(PathBuf, String)> {
             &mut text,
             &format!("{{{{ if ({watched} }}}}RoleBinding{{{{ else }}}}ClusterRoleBinding{{{{ end }}}}"),
             &name,
-            &format!("  {{{{- with ({watched} }}}}\n  namespace: {{{{ . }}}}\n  {{{{- end }}}}\n"),
+            &format!("  {{{{- with ({watched} }}}}\n  namespace: {{{{ . | quote }}}}\n  {{{{- end }}}}\n"),
             ROLE_LABELS,
         )?;
         granted_here(&mut text, "ClusterRole", &name)?;
@@ -122,17 +122,17 @@ fn gateways() -> anyhow::Result<(PathBuf, String)> {
         let resource = resources.join(", ");
         let name = format!("{NAME}-gateway-{{{{ $gateway.name }}}}");
         writeln!(text, "{{{{- with $gateway.{field} }}}}\n---")?;
-        head(&mut text, "Role", &name, "  namespace: {{ .namespace }}\n", ROLE_LABELS)?;
+        head(&mut text, "Role", &name, "  namespace: {{ .namespace | quote }}\n", ROLE_LABELS)?;
         write!(
             text,
             "rules:\n  # Where clients reach the gateway.\n  - apiGroups: [{group:?}]\n    resources: [{resource}]\n    \
-             resourceNames: [{{{{ .{named} }}}}]\n    verbs: [get, list, watch]\n---\n"
+             resourceNames: [{{{{ .{named} | quote }}}}]\n    verbs: [get, list, watch]\n---\n"
         )?;
         head(
             &mut text,
             "RoleBinding",
             &name,
-            "  namespace: {{ .namespace }}\n",
+            "  namespace: {{ .namespace | quote }}\n",
             ROLE_LABELS,
         )?;
         granted_here(&mut text, "Role", &name)?;
