@@ -326,7 +326,7 @@ test-dev: packages ## Test `dev` on a control plane
 	@$(STEP) "make dev" hack/test-dev
 
 .PHONY: test-deploy
-test-deploy: build ## Test `deploy` and `undeploy`, and the chart with its defaults, on a cluster with a node
+test-deploy: build image-desktop ## Test `deploy`, an upgrade and a rollback, `undeploy`, and the chart with its defaults, on a cluster with a node
 	@$(STEP) "make deploy, undeploy, helm" hack/test-deploy localhost/novasphere:$(VERSION)
 
 .PHONY: test-demo
