@@ -59,6 +59,13 @@ What the program refuses when it starts and no schema says: settings that belong
 {{- $claims = append $claims $claim -}}
 {{- end -}}
 {{- end -}}
+{{- if and $gateway.kong (or $gateway.https $gateway.http) -}}
+{{- $claim := printf "%s port for %s" $source (ternary "https" "http" (not (empty $gateway.https))) -}}
+{{- if has $claim $claims -}}
+{{- fail (printf "config.gateways: %s has a second %s, and what Kong gets for one answers on both; name one of them" $gateway.name $claim) -}}
+{{- end -}}
+{{- $claims = append $claims $claim -}}
+{{- end -}}
 {{- if ne (int $products) 1 -}}
 {{- fail (printf "config.gateways: %s has to have exactly one of traefik, kong and gatewayApi" $gateway.name) -}}
 {{- end -}}

@@ -11,7 +11,10 @@ use k8s_openapi::api::core::v1::Service;
 #[must_use]
 pub fn addresses(service: &Service) -> Vec<String> {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let all = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
+    let all = balancer
+        .and_then(|balancer| balancer.ingress.as_ref())
+        .into_iter()
+        .flatten();
     sorted(all.filter_map(|ingress| ingress.ip.clone().or_else(|| ingress.hostname.clone())))
 }
 
@@ -32,12 +35,24 @@ mod tests {
 
     #[test]
     fn the_order_is_of_the_addresses_and_not_of_the_list() {
-        let mut all = ["b.example.org", "2001:db8::1", "192.0.2.20", "192.0.2.3", "a.example.org"];
+        let mut all = [
+            "b.example.org",
+            "2001:db8::1",
+            "192.0.2.20",
+            "192.0.2.3",
+            "a.example.org",
+        ];
         for _ in 0..all.len() {
             all.rotate_left(1);
             assert_eq!(
                 sorted(all.iter().map(|text| (*text).to_owned())),
-                ["192.0.2.3", "192.0.2.20", "2001:db8::1", "a.example.org", "b.example.org"]
+                [
+                    "192.0.2.3",
+                    "192.0.2.20",
+                    "2001:db8::1",
+                    "a.example.org",
+                    "b.example.org"
+                ]
             );
         }
     }

@@ -97,7 +97,9 @@ async fn watch_objects(watches: Arc<Watches>, kind: RouteKind, group: &'static s
     while let Some(event) = events.next().await {
         // An error is logged where the watch begins again.
         let Ok(event) = event else { continue };
-        watches.routes.observe_live(&event, store, &watches.caches, &watches.queues);
+        watches
+            .routes
+            .observe_live(&event, store, &watches.caches, &watches.queues);
         match &event {
             WatchEvent::Apply(object) | WatchEvent::Delete(object) => changed(object, &watches),
             // What was deleted during a gap of the watch has no event of its own.

@@ -171,7 +171,11 @@ pub(super) struct LiveRoute {
 
 fn owner_of(object: &Untyped) -> Option<String> {
     let owner = label::controller(&object.0.metadata)?;
-    Some(key_of(&owner.kind, &object.namespace().unwrap_or_default(), &owner.name))
+    Some(key_of(
+        &owner.kind,
+        &object.namespace().unwrap_or_default(),
+        &owner.name,
+    ))
 }
 
 /// The entry point that a live object uses.

@@ -109,8 +109,13 @@ impl World {
     }
 
     fn observe(&self, event: &WatchEvent<VmAccess>) {
-        self.routes
-            .observe("VmAccess", event, ObjectClaims::of_vm_access, &self.caches, &self.queues);
+        self.routes.observe(
+            "VmAccess",
+            event,
+            ObjectClaims::of_vm_access,
+            &self.caches,
+            &self.queues,
+        );
     }
 
     /// Reconciles an object as it was taken from the cache some time ago.
@@ -211,9 +216,13 @@ async fn an_entry_point_is_not_given_twice_and_is_passed_on_when_its_object_is_g
         WatchEvent::InitApply(first.clone()),
         WatchEvent::InitDone,
     ] {
-        world
-            .routes
-            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.caches, &world.queues);
+        world.routes.observe(
+            "VmAccess",
+            &event,
+            ObjectClaims::of_vm_access,
+            &world.caches,
+            &world.queues,
+        );
     }
     world.reconcile(&first).await;
     let refused = world.reconcile(&second).await.finding("RoutesReady");
@@ -300,9 +309,13 @@ async fn what_a_gap_of_the_watch_hid_frees_what_it_had() {
         WatchEvent::InitApply(waits.clone()),
         WatchEvent::InitDone,
     ] {
-        world
-            .routes
-            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.caches, &world.queues);
+        world.routes.observe(
+            "VmAccess",
+            &event,
+            ObjectClaims::of_vm_access,
+            &world.caches,
+            &world.queues,
+        );
     }
     assert_eq!(world.reconcile(&waits).await.finding("RoutesReady").reason, "AllReady");
 }
@@ -335,9 +348,13 @@ async fn who_is_deleted_waits_no_more_and_who_is_new_wakes_nobody() {
         .await;
     let waits = vm_access("waits", "2026-01-02T00:00:00Z", &plain("vnc-0"));
     let observe = |event: WatchEvent<VmAccess>| {
-        world
-            .routes
-            .observe("VmAccess", &event, ObjectClaims::of_vm_access, &world.caches, &world.queues);
+        world.routes.observe(
+            "VmAccess",
+            &event,
+            ObjectClaims::of_vm_access,
+            &world.caches,
+            &world.queues,
+        );
     };
     observe(WatchEvent::Apply(waits.clone()));
     world.reconcile(&waits).await;
@@ -439,11 +456,12 @@ async fn what_is_given_up_wakes_the_one_that_gets_it() {
         .of(RouteKind::IngressRouteTcp, "traefik.io")
         .unwrap();
     let live = world.live(RouteKind::IngressRouteTcp);
-    let gone = live.iter().find(|object| object.name_any().starts_with("first-")).unwrap();
+    let gone = live
+        .iter()
+        .find(|object| object.name_any().starts_with("first-"))
+        .unwrap();
     let event = WatchEvent::Delete(gone.as_ref().clone());
-    world
-        .routes
-        .observe_live(&event, store, &world.caches, &world.queues);
+    world.routes.observe_live(&event, store, &world.caches, &world.queues);
     assert_eq!(world.queues.vm_accesses.len(), 1, "the oldest of those that wait");
 }
 
@@ -461,9 +479,7 @@ async fn who_has_an_entry_point_is_woken_when_an_object_of_another_owner_comes_t
         .unwrap();
     let observe = |object: Untyped| {
         let event = WatchEvent::Apply(object);
-        world
-            .routes
-            .observe_live(&event, store, &world.caches, &world.queues);
+        world.routes.observe_live(&event, store, &world.caches, &world.queues);
         world.queues.vm_accesses.len()
     };
     assert_eq!(observe(own.as_ref().clone()), 0, "it is the same");

@@ -331,7 +331,10 @@ mod tests {
             .map(|index| json!({"name": format!("team-a-vm{index}-ssh-44f500c0-x@kubernetescrd"), "using": ["vnc-1"]}))
             .collect();
         all.insert(250, own(&json!(["broken"])));
-        all.insert(10, json!({"name": "team-a_web-other-44f500c0-x@kubernetescrd", "using": ["vnc-0"]}));
+        all.insert(
+            10,
+            json!({"name": "team-a_web-other-44f500c0-x@kubernetescrd", "using": ["vnc-0"]}),
+        );
         let many = inspected(&json!(all), &json!([]));
         assert_eq!(
             many.answer("team-a", NAME, None).unwrap().0,

@@ -208,12 +208,21 @@ impl RoutePool {
             } else {
                 released.concerns_host(claim)
             };
-            is_in_question && self.grant(&object.claimant, claim, gateways, &assignments).err().as_ref() != Some(said)
+            is_in_question
+                && self
+                    .grant(&object.claimant, claim, gateways, &assignments)
+                    .err()
+                    .as_ref()
+                    != Some(said)
         };
         let is_concerned = |key: &str, routes: &WaitingRoutes| {
             self.objects.get(key).is_some_and(|object| {
                 let mut claims = object.claims.iter();
-                claims.any(|claim| routes.get(&claim.route).is_some_and(|said| is_another(object, claim, said)))
+                claims.any(|claim| {
+                    routes
+                        .get(&claim.route)
+                        .is_some_and(|said| is_another(object, claim, said))
+                })
             })
         };
         let concerned = waiting.iter().filter(|(key, routes)| is_concerned(key, routes));

@@ -123,7 +123,11 @@ fn two_names_of_one_kong_have_no_two_ports_for_http() {
     refused(&kong("a", "proxy", "https", 443), kong("b", "proxy", "http", 80)).unwrap();
     // Traefik's routes name their entry point.
     let secure = |name: &str, port: u16| {
-        with(traefik(name), "https", json!({"name": format!("port-{port}"), "port": port}))
+        with(
+            traefik(name),
+            "https",
+            json!({"name": format!("port-{port}"), "port": port}),
+        )
     };
     read(&json!([secure("a", 443), secure("b", 8443)])).check().unwrap();
 }

@@ -85,7 +85,9 @@ fn a_host_of_tls_that_kong_refuses_is_not_written() {
     let tls = |gateway: &str| json!({"gateway": gateway, "tls": {"host": "*.team-a.example.org"}});
     let found = problem(tls("kong"));
     assert!(
-        found.starts_with("NotOffered: the gateway kong is not configured for routes with tls and a host that begins with *."),
+        found.starts_with(
+            "NotOffered: the gateway kong is not configured for routes with tls and a host that begins with *."
+        ),
         "{found}"
     );
     assert!(planned(tls("edge"), &apis()).objects.is_ok());

@@ -305,7 +305,9 @@ fn waiting(pool: &mut RoutePool, keys: &[&str], live: &[LiveEntryPoint]) -> BTre
     let mut waiting = BTreeMap::new();
     for key in keys {
         let grants = pool.grants(key, &gateways, live, &BTreeSet::new());
-        let refused = grants.into_iter().filter_map(|(route, grant)| Some((route, grant.err()?)));
+        let refused = grants
+            .into_iter()
+            .filter_map(|(route, grant)| Some((route, grant.err()?)));
         let routes: WaitingRoutes = refused.filter(|(_, problem)| problem.waits_for_another()).collect();
         if !routes.is_empty() {
             waiting.insert((*key).to_owned(), routes);
@@ -444,7 +446,9 @@ fn a_namespace_gets_no_more_than_its_limit_and_leaves_the_rest_to_others() {
     for key in ["g3", "g4", "g5"] {
         let words = got(key);
         assert!(
-            words.starts_with("EntryPointLimitReached: the routes of this namespace have 2 entry points of the gateway edge"),
+            words.starts_with(
+                "EntryPointLimitReached: the routes of this namespace have 2 entry points of the gateway edge"
+            ),
             "{words}"
         );
     }
@@ -466,14 +470,26 @@ fn what_a_namespace_has_above_its_limit_it_keeps() {
     pool.set("more", Some(claims(&owner("team", "more"), 9, &[ANY()], None)));
     let gateways = limited();
     for index in 0..3 {
-        assert_eq!(got_of(&mut pool, &format!("vm{index}"), &gateways), format!("vnc-{index}"));
+        assert_eq!(
+            got_of(&mut pool, &format!("vm{index}"), &gateways),
+            format!("vnc-{index}")
+        );
     }
     assert!(got_of(&mut pool, "more", &gateways).starts_with("EntryPointLimitReached"));
     let mut all = BTreeMap::new();
-    let refused = pool.grants("more", &gateways, &[], &BTreeSet::new()).remove("r").unwrap();
-    all.insert("more".to_owned(), WaitingRoutes::from([("r".to_owned(), refused.unwrap_err())]));
+    let refused = pool
+        .grants("more", &gateways, &[], &BTreeSet::new())
+        .remove("r")
+        .unwrap();
+    all.insert(
+        "more".to_owned(),
+        WaitingRoutes::from([("r".to_owned(), refused.unwrap_err())]),
+    );
     let released = pool.set("vm0", None).unwrap();
-    assert!(pool.concerned(&all, &released, &gateways, &[]).is_empty(), "two are left");
+    assert!(
+        pool.concerned(&all, &released, &gateways, &[]).is_empty(),
+        "two are left"
+    );
     let released = pool.set("vm1", None).unwrap();
     assert_eq!(pool.concerned(&all, &released, &gateways, &[]), ["more"]);
     assert_eq!(got_of(&mut pool, "more", &gateways), "vnc-0");
