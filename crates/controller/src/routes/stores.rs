@@ -129,7 +129,8 @@ impl RouteStores {
     pub(super) fn owners_on(&self, place: &LiveEntryPoint) -> Vec<String> {
         let is_there = |object: &Arc<Untyped>| {
             let label = |key: &str| object.labels().get(key).map(String::as_str);
-            label(KEY_ENTRY_POINT) == Some(&place.entry_point) && label(KEY_ROUTE_GATEWAY) == Some(&place.gateway)
+            label(KEY_ENTRY_POINT) == Some(place.entry_point.as_str())
+                && label(KEY_ROUTE_GATEWAY) == Some(place.gateway.as_str())
         };
         let there = self.live_routes().filter(is_there);
         there.filter_map(|object| owner_of(&object)).collect()

@@ -1,7 +1,7 @@
 //! Routes against an apiserver that takes what it is sent.
 
 use http::{Method, Request, Response};
-use kube::{Client, api::DynamicObject, client::Body};
+use kube::{Client, ResourceExt, api::DynamicObject, client::Body};
 use novasphere_core::{
     label::KEY_OWNER_UID,
     routes::{

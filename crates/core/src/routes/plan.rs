@@ -221,14 +221,6 @@ pub fn static_problem(gateway: &RouteGateway, rule: &RouteRule, namespace: &str)
                     "ask the administrator for a tls port, or use tcp",
                 ));
             }
-            // Its schema takes names alone (`validate_sni` in its `typedefs.lua`), and it takes nothing of its configuration when one is refused.
-            if matches!(kind, GatewayKind::Kong(_)) && host.starts_with("*.") {
-                return Some(not_offered(
-                    gateway,
-                    "tls and a host that begins with *.",
-                    "name the whole host: Kong refuses such a one, and with it all changes of its routes",
-                ));
-            }
             if let Some(problem) = host_problem(gateway, namespace, Some(host)) {
                 return Some(problem);
             }
@@ -246,26 +238,38 @@ pub fn static_problem(gateway: &RouteGateway, rule: &RouteRule, namespace: &str)
                     "http.path must begin with '/' and have no empty or '..' segments, spaces, quotes, '?' or '#'",
                 ));
             }
-            if matches!(kind, GatewayKind::Kong(_)) && path.contains(EXPRESSION_CHARACTERS) {
-                return Some(not_offered(
-                    gateway,
-                    "a path that has one of $ ( ) * +",
-                    "choose another path: Kong reads it as a regular expression, and one that is none stops all changes of its routes",
-                ));
-            }
-            if matches!(kind, GatewayKind::Kong(_)) && !is_path_of_kong(path) {
-                return Some(not_offered(
-                    gateway,
-                    "a path that begins with /~ or has a % or a segment '.'",
-                    "choose another path: Kong refuses such a one, and with it all changes of its routes",
-                ));
-            }
             if let Some(problem) = host_problem(gateway, namespace, host) {
                 return Some(problem);
             }
         }
     }
-    secret_problem(gateway, kind, rule).or_else(|| source_range_problem(gateway, kind, rule))
+    kong_problem(gateway, kind, rule)
+        .or_else(|| secret_problem(gateway, kind, rule))
+        .or_else(|| source_range_problem(gateway, kind, rule))
+}
+
+/// What Kong refuses, and with it all of its configuration, of anybody.
+fn kong_problem(gateway: &RouteGateway, kind: GatewayKind<'_>, rule: &RouteRule) -> Option<RouteProblem> {
+    let GatewayKind::Kong(_) = kind else { return None };
+    match Want::of(rule)? {
+        // Its schema takes whole names alone (`validate_sni` in its `typedefs.lua`).
+        Want::TlsHost(host) if host.starts_with("*.") => Some(not_offered(
+            gateway,
+            "tls and a host that begins with *.",
+            "name the whole host: Kong refuses such a one, and with it all changes of its routes",
+        )),
+        Want::HttpPath(_, path) if path.contains(EXPRESSION_CHARACTERS) => Some(not_offered(
+            gateway,
+            "a path that has one of $ ( ) * +",
+            "choose another path: Kong reads it as a regular expression, and one that is none stops all changes of its routes",
+        )),
+        Want::HttpPath(_, path) if !is_path_of_kong(path) => Some(not_offered(
+            gateway,
+            "a path that begins with /~ or has a % or a segment '.'",
+            "choose another path: Kong refuses such a one, and with it all changes of its routes",
+        )),
+        Want::EntryPoint(_) | Want::TlsHost(_) | Want::HttpPath(..) => None,
+    }
 }
 
 fn not_offered(gateway: &RouteGateway, what: &'static str, advice: &'static str) -> RouteProblem {
