@@ -122,7 +122,13 @@ fn gateways() -> anyhow::Result<(PathBuf, String)> {
         let resource = resources.join(", ");
         let name = format!("{NAME}-gateway-{{{{ $gateway.name }}}}");
         writeln!(text, "{{{{- with $gateway.{field} }}}}\n---")?;
-        head(&mut text, "Role", &name, "  namespace: {{ .namespace | quote }}\n", ROLE_LABELS)?;
+        head(
+            &mut text,
+            "Role",
+            &name,
+            "  namespace: {{ .namespace | quote }}\n",
+            ROLE_LABELS,
+        )?;
         write!(
             text,
             "rules:\n  # Where clients reach the gateway.\n  - apiGroups: [{group:?}]\n    resources: [{resource}]\n    \

@@ -59,7 +59,7 @@ fn built(gateways: &RouteGateways, route: &Value) -> Vec<Value> {
     let mut pool = RoutePool::default();
     pool.set("web", ObjectClaims::of_vm_access(&object));
     let surroundings = RouteSurroundings {
-        grants: pool.grants("web", gateways, &[]),
+        grants: pool.grants("web", gateways, &[], &BTreeSet::new()),
         apis: &apis(route["apis"] == "old"),
         gateways: &BTreeMap::new(),
         inspections: &BTreeMap::new(),
@@ -154,7 +154,7 @@ fn objects_of_two_namespaces_do_not_get_names_that_come_out_alike() {
         let mut pool = RoutePool::default();
         pool.set("x", ObjectClaims::of_vm_access(&object));
         let surroundings = RouteSurroundings {
-            grants: pool.grants("x", &gateways, &[]),
+            grants: pool.grants("x", &gateways, &[], &BTreeSet::new()),
             apis: &apis(false),
             gateways: &BTreeMap::new(),
             inspections: &BTreeMap::new(),
