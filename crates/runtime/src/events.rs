@@ -84,17 +84,20 @@ impl Reporter {
         if !self.limiter.lock().allows(Instant::now(), object, event) {
             return;
         }
+        let published = self.recorder.publish(message, about).await;
+        // The event is for the next leader to write, which is this process again when it gets the lease back.
+        if let Err(WriteError::NotLeader(_)) = published {
+            self.limiter.lock().forget(object, event);
+            return;
+        }
         if type_ == "Warning" {
             self.metrics.warned(about.kind.as_deref().unwrap_or_default(), reason);
         }
-        match self.recorder.publish(message, about).await {
-            Ok(()) | Err(WriteError::NotLeader(_)) => {}
-            Err(error) => {
-                if error.is_transient() {
-                    self.limiter.lock().forget(object, event);
-                }
-                tracing::warn!(reason, name = about.name, "cannot write an event: {error}");
+        if let Err(error) = published {
+            if error.is_transient() {
+                self.limiter.lock().forget(object, event);
             }
+            tracing::warn!(reason, name = about.name, "cannot write an event: {error}");
         }
     }
 }
@@ -190,6 +193,7 @@ mod tests {
     use tower_test::mock;
 
     use super::*;
+    use crate::lease::NotLeader;
 
     fn about() -> ObjectReference {
         ObjectReference {
@@ -238,6 +242,31 @@ mod tests {
             .warning(&about, "EntryPointInUse", "Apply", "use another")
             .await;
         assert!(!matches!(calls.poll_request(), std::task::Poll::Ready(Some(_))));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_a_process_without_the_lease_did_not_write_is_written_when_it_leads_again() {
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let seen = writes.clone();
+        let client = tower::service_fn(move |_: Request<Body>| {
+            let mut writes = seen.lock();
+            writes.push(());
+            let first = writes.len() == 1;
+            async move {
+                if first {
+                    return Err::<Response<Body>, tower::BoxError>(NotLeader.into());
+                }
+                Ok(Response::builder().status(403).body(Body::empty()).unwrap())
+            }
+        });
+        let applier = Applier::new(Client::new(client, "default"), "novasphere", Metrics::default());
+        let reporter = Reporter::new(&applier, "novasphere/test", "pod-1");
+        for expected in [1, 2, 2] {
+            reporter
+                .warning(&about(), "EntryPointInUse", "Apply", "use another")
+                .await;
+            assert_eq!(writes.lock().len(), expected);
+        }
     }
 
     #[test]

@@ -30,9 +30,10 @@ const LINE_START: &[u8] = b"PROXY ";
 /// The longest line of version 1, with its end (section 2.1).
 const LINE_BYTES_LIMIT: usize = 107;
 
-/// What to tell of a header from where none is expected.
-pub const UNEXPECTED_HEADER: &str = "the connection begins with a header of the PROXY protocol, and none is read from this address; set \
-                                     proxyProtocol for this port and name the proxy in console.trustedProxies";
+/// What to tell of a header where none is expected: from an address that is no proxy's, or behind another header.
+pub const UNEXPECTED_HEADER: &str = "a header of the PROXY protocol came where none is read; when it is the first of the connection, set \
+                                     proxyProtocol for this port and name the proxy in console.trustedProxies; when two proxies stand in a \
+                                     row, have only the one that novasphere sees as its client send a header";
 
 /// Why this is no header that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -80,26 +80,24 @@ async fn client_of(
     limits: &Limits,
     until: Instant,
 ) -> Result<Identified, EntryFailure> {
-    if limits.wants_proxy_header(peer, transport) {
+    let named = if limits.wants_proxy_header(peer, transport) {
         let late = EntryFailure::new(
             EndReason::HandshakeTimeout,
             "no header of the PROXY protocol came; have the proxy send one before everything else",
         );
-        let named = before(until, late.counted_as(PROXY_HEADER_REASON), read_header(&mut stream)).await?;
-        return Ok(Identified {
-            stream,
-            client: named.unwrap_or(peer),
-            is_unnamed: named.is_none(),
-        });
-    }
-    // A viewer of RFB waits for the server, which tells of a header when it gets one as an answer.
+        let header = before(until, late.counted_as(PROXY_HEADER_REASON), read_header(&mut stream)).await?;
+        Some(header)
+    } else {
+        None
+    };
+    // Also behind a header, where it is that of a second proxy. A viewer of RFB waits for the server, which tells of a header when it gets one as an answer.
     if transport == Transport::WebSocket && header_comes(&stream, until).await {
         return Err(EntryFailure::new(EndReason::ProtocolError, UNEXPECTED_HEADER).counted_as(PROXY_HEADER_REASON));
     }
     Ok(Identified {
         stream,
-        client: peer,
-        is_unnamed: false,
+        client: named.flatten().unwrap_or(peer),
+        is_unnamed: named == Some(None),
     })
 }
 
@@ -192,6 +190,17 @@ mod tests {
         };
         let identified = accepted.identify(&gateway, transport, &mut half_open).await;
         (porter, identified.map(|identified| identified.client))
+    }
+
+    #[tokio::test]
+    async fn a_second_header_is_told_as_such() {
+        let sent = [HEADER, HEADER].concat();
+        let (porter, client) = identified(true, Transport::WebSocket, &sent).await;
+        assert_eq!(client, None);
+        let refused = porter.refused.lock().pop().unwrap();
+        let words = refused.end.detail.unwrap_or_default();
+        assert!(words.contains("two proxies stand in a row"), "{words}");
+        assert_eq!(refused.counted_as, PROXY_HEADER_REASON);
     }
 
     fn refused(porter: &Porter) -> (String, EndReason, &'static str) {

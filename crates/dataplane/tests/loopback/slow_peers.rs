@@ -25,8 +25,8 @@ use crate::{
 const STALLED: usize = 20;
 
 /// Viewers who want to work meanwhile, and how many of them come at a time.
-const OTHERS: usize = 200;
-const OTHERS_AT_A_TIME: usize = 10;
+const OTHERS: usize = 1_000;
+const OTHERS_AT_A_TIME: usize = 20;
 
 /// The time in which 99 of 100 others have their picture, also where tests of other things run beside.
 const P99_LIMIT: Duration = Duration::from_secs(2);

@@ -47,7 +47,7 @@ use crate::{
         },
         grant::GrantDecision,
         resume::own_place,
-        start::{PendingStart, starts},
+        start::{PendingStart, starts, undecided},
     },
     enforce::end_reason,
     locate::{LocatedTarget, desktops::asleep},
@@ -123,6 +123,10 @@ impl SessionAdmission {
         let id = session_id(session);
         // It was just read or made, and may be newer than what the watch has shown.
         self.0.view.insert_own_write(session.clone());
+        // Before the turn at the session is taken: those who connect while the watch is late would wait one after the other.
+        if self.room(session).await == StartVerdict::Undecided {
+            return Err(undecided());
+        }
         let arrival = Arrival {
             client,
             transport,
@@ -217,7 +221,7 @@ impl SessionAdmission {
         authorized.inspect_err(|refusal| {
             if !matches!(
                 refusal.reason,
-                EndReason::TokenRefused | EndReason::ResumeRefused | EndReason::Unavailable
+                EndReason::TokenRefused | EndReason::ResumeRefused | EndReason::Unavailable | EndReason::Restarting
             ) {
                 self.0.reporter.rejected(&session_id(session), &name, refusal);
             }

@@ -6,7 +6,7 @@ use novasphere_core::console_session::{
     session::is_started,
     single_use::{SESSIONS_PER_USER_LIMIT, is_single_use},
     start::{START_CHECK_TIMEOUT, StartVerdict, awaits_entry},
-    validate::{SessionError, ValidatedSession},
+    validate::{SessionError, ValidatedSession, validate},
 };
 use novasphere_crd::{ConsoleInput, ConsoleSession};
 use novasphere_wire::close::{EndReason, StreamEnd};
@@ -43,6 +43,7 @@ impl PendingStart {
 
 impl SessionAdmission {
     /// Whether there is room for a session that the controller started, if nobody was let in yet; waits until that is known, but not for long.
+    /// A session with which something else is wrong is not refused here: the answer to its viewer says what it is.
     pub(super) async fn room(&self, session: &ConsoleSession) -> StartVerdict {
         if !awaits_entry(session) {
             return StartVerdict::Begins;
@@ -51,9 +52,16 @@ impl SessionAdmission {
         let (mut sessions, mut targets) = self.0.view.changes();
         let decided = async {
             loop {
-                let verdict = self.0.view.room(session);
-                if verdict != StartVerdict::Undecided {
-                    return verdict;
+                match self.0.view.room(session) {
+                    Ok(StartVerdict::Undecided) => {}
+                    Ok(verdict) => return verdict,
+                    Err(_) => match self.0.target_reader.references(session).await {
+                        Ok(references) if validate(session, &references).is_err() => return StartVerdict::Begins,
+                        // The watches have shown it meanwhile.
+                        Ok(_) => continue,
+                        // The target is there, and no watch has shown it.
+                        Err(_) => {}
+                    },
                 }
                 let changed = tokio::select! {
                     changed = sessions.changed() => changed,
@@ -94,7 +102,8 @@ impl SessionAdmission {
             self.0
                 .reporter
                 .closed(&id, live.id(), refusal.reason, Departure::ForGood);
-            if refusal.reason != EndReason::Unavailable {
+            // Neither is a refusal: the same user may come in a moment later.
+            if !matches!(refusal.reason, EndReason::Unavailable | EndReason::Restarting) {
                 self.0.reporter.rejected(&id, &live.user.name, refusal);
             }
         }
@@ -139,7 +148,7 @@ fn full(limit: u16, open: usize) -> StreamEnd {
     refuse(close_of_error(&error), error.to_string())
 }
 
-fn undecided() -> StreamEnd {
+pub(super) fn undecided() -> StreamEnd {
     refuse(
         EndReason::Unavailable,
         "the watch has not shown in time whether the target has room for another session",

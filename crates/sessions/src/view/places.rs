@@ -34,13 +34,16 @@ impl SessionView {
     }
 
     /// Whether there is room for a session that was started and into which nobody was let yet.
-    pub(crate) fn room(&self, session: &ConsoleSession) -> StartVerdict {
+    ///
+    /// # Errors
+    ///
+    /// Something else is wrong with it or its target, as the watches have it: they may not have shown the target yet.
+    pub(crate) fn room(&self, session: &ConsoleSession) -> Result<StartVerdict, SessionError> {
         let references = self.references(session);
         match validate(session, &references) {
-            Ok(valid) => references.start.verdict(usize::from(valid.session_limit)),
-            Err(SessionError::TooManySessions { open, .. }) => StartVerdict::Full { open },
-            // Its target is not watched yet, or it is over.
-            Err(_) => StartVerdict::Undecided,
+            Ok(valid) => Ok(references.start.verdict(usize::from(valid.session_limit))),
+            Err(SessionError::TooManySessions { open, .. }) => Ok(StartVerdict::Full { open }),
+            Err(error) => Err(error),
         }
     }
 

@@ -193,6 +193,31 @@ async fn those_who_ask_for_the_first_token_while_the_watch_is_late_do_not_wait_f
     assert!(waited < START_CHECK_TIMEOUT * 2, "{waited:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn those_who_join_without_a_token_while_the_watch_is_late_do_not_wait_for_each_other() {
+    let stage = Stage::with(without_token(5));
+    stage.server.0.lock().session = without_token(6);
+    let began = tokio::time::Instant::now();
+    let joined = tokio::join!(stage.connect(), stage.connect(), stage.connect());
+    for end in [joined.0, joined.1, joined.2] {
+        assert_eq!(end.unwrap_err().reason, EndReason::Unavailable);
+    }
+    let waited = began.elapsed();
+    assert!(waited < START_CHECK_TIMEOUT * 2, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_target_is_gone_is_not_waited_for() {
+    let stage = Stage::with(without_token(5));
+    let caches = stage.sessions.caches();
+    let target = caches.vm_accesses.get("team", "web").unwrap();
+    caches.vm_accesses.observe(&WatchEvent::Delete(target.as_ref().clone()));
+    let began = tokio::time::Instant::now();
+    assert_eq!(stage.connect().await.unwrap_err().reason, EndReason::TargetGone);
+    stage.ask_for_token().await.expect("its user is told what is wrong");
+    assert!(began.elapsed() < START_CHECK_TIMEOUT, "{:?}", began.elapsed());
+}
+
 #[test]
 fn two_replicas_agree_on_who_was_first() {
     let (first, second) = (running("z", 11), running("a", 12));
