@@ -15,6 +15,10 @@ use crate::{
     failure::{Failure, FailureKind},
 };
 
+/// The reason of Envoy Gateway for a Service behind which nobody answers (envoyproxy/gateway#6315, from 1.5 on). The route is in place: a
+/// machine that is off has no endpoints, and the gateway leads to it once it runs.
+const NO_READY_ENDPOINTS: &str = "EndpointsNotFound";
+
 /// What was planned for the routes of an object, and what became of it.
 #[derive(Clone, Debug, Default)]
 pub struct RoutesOutcome {
@@ -225,7 +229,9 @@ fn of_parents(live: &DynamicObject) -> Option<(RoutesReason, String)> {
         .collect();
     let refused = current.iter().find(|condition| {
         let type_ = text(condition, "type");
-        ["Accepted", "ResolvedRefs", "Programmed"].contains(&type_.as_str()) && text(condition, "status") == "False"
+        ["Accepted", "ResolvedRefs", "Programmed"].contains(&type_.as_str())
+            && text(condition, "status") == "False"
+            && text(condition, "reason") != NO_READY_ENDPOINTS
     });
     if let Some(condition) = refused {
         return Some((

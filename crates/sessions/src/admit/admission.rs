@@ -124,7 +124,7 @@ impl SessionAdmission {
         // It was just read or made, and may be newer than what the watch has shown.
         self.0.view.insert_own_write(session.clone());
         // Before the turn at the session is taken: those who connect while the watch is late would wait one after the other.
-        if self.room(session).await == StartVerdict::Undecided {
+        if matches!(self.room(session).await, Ok(StartVerdict::Undecided)) {
             return Err(undecided());
         }
         let arrival = Arrival {
@@ -143,7 +143,7 @@ impl SessionAdmission {
     ) -> Result<Arc<ConsoleSession>, UpdateError<IssueError>> {
         self.0.view.insert_own_write(session.clone());
         // Before the turn at the session is taken: those who ask while the watch is late would wait one after the other.
-        if self.room(session).await == StartVerdict::Undecided {
+        if matches!(self.room(session).await, Ok(StartVerdict::Undecided)) {
             return Err(UpdateError::Refused(IssueError::Undecided));
         }
         self.0

@@ -22,9 +22,10 @@ impl Decide<ConsoleSession> for GrantDecision<'_> {
 
     async fn decide(&mut self, session: &ConsoleSession) -> Result<StatusDecision, IssueError> {
         match self.admission.room(session).await {
-            StartVerdict::Begins => {}
-            StartVerdict::Full { .. } => return Err(IssueError::TooManySessions),
-            StartVerdict::Undecided => return Err(IssueError::Undecided),
+            // With something else wrong, the answer to the use of the token says what: it may be mended until then.
+            Ok(StartVerdict::Begins) | Err(_) => {}
+            Ok(StartVerdict::Full { .. }) => return Err(IssueError::TooManySessions),
+            Ok(StartVerdict::Undecided) => return Err(IssueError::Undecided),
         }
         let before = session.status.clone().unwrap_or_default();
         let after = issue(&before, self.grant.clone(), Timestamp::now())?;

@@ -6,7 +6,7 @@ use novasphere_core::console_session::{
     session::is_started,
     single_use::{SESSIONS_PER_USER_LIMIT, is_single_use},
     start::{START_CHECK_TIMEOUT, StartVerdict, awaits_entry},
-    validate::{SessionError, ValidatedSession, validate},
+    validate::{SessionError, ValidatedSession},
 };
 use novasphere_crd::{ConsoleInput, ConsoleSession};
 use novasphere_wire::close::{EndReason, StreamEnd};
@@ -43,46 +43,49 @@ impl PendingStart {
 
 impl SessionAdmission {
     /// Whether there is room for a session that the controller started, if nobody was let in yet; waits until that is known, but not for long.
-    /// A session with which something else is wrong is not refused here: the answer to its viewer says what it is.
-    pub(super) async fn room(&self, session: &ConsoleSession) -> StartVerdict {
+    ///
+    /// # Errors
+    ///
+    /// Something else is wrong with it or its target.
+    pub(super) async fn room(&self, session: &ConsoleSession) -> Result<StartVerdict, SessionError> {
         if !awaits_entry(session) {
-            return StartVerdict::Begins;
+            return Ok(StartVerdict::Begins);
         }
+        timeout(START_CHECK_TIMEOUT, self.decided_room(session))
+            .await
+            .unwrap_or(Ok(StartVerdict::Undecided))
+    }
+
+    async fn decided_room(&self, session: &ConsoleSession) -> Result<StartVerdict, SessionError> {
         // Before the first look, so that no change is missed.
         let (mut sessions, mut targets) = self.0.view.changes();
-        let decided = async {
-            loop {
-                match self.0.view.room(session) {
-                    Ok(StartVerdict::Undecided) => {}
-                    Ok(verdict) => return verdict,
-                    Err(_) => match self.0.target_reader.references(session).await {
-                        Ok(references) if validate(session, &references).is_err() => return StartVerdict::Begins,
-                        // The watches have shown it meanwhile.
-                        Ok(_) => continue,
-                        // The target is there, and no watch has shown it.
-                        Err(_) => {}
-                    },
-                }
-                let changed = tokio::select! {
-                    changed = sessions.changed() => changed,
-                    changed = targets.changed() => changed,
-                };
-                if changed.is_err() {
-                    return StartVerdict::Undecided;
-                }
+        loop {
+            let verdict = match self.0.view.room(session) {
+                // A target that is there and that no watch has shown is waited for.
+                Err(_) if self.0.target_reader.references(session).await.is_ok() => self.0.view.room(session)?,
+                Err(_) => StartVerdict::Undecided,
+                Ok(verdict) => verdict,
+            };
+            if verdict != StartVerdict::Undecided {
+                return Ok(verdict);
             }
-        };
-        timeout(START_CHECK_TIMEOUT, decided)
-            .await
-            .unwrap_or(StartVerdict::Undecided)
+            let changed = tokio::select! {
+                changed = sessions.changed() => changed,
+                changed = targets.changed() => changed,
+            };
+            if changed.is_err() {
+                return Ok(StartVerdict::Undecided);
+            }
+        }
     }
 
     /// Refuses a session for which there is no room.
     pub(super) async fn check_room(&self, session: &ConsoleSession, limit: u16) -> Result<(), StreamEnd> {
         match self.room(session).await {
-            StartVerdict::Begins => Ok(()),
-            StartVerdict::Full { open } => Err(full(limit, open)),
-            StartVerdict::Undecided => Err(undecided()),
+            Ok(StartVerdict::Begins) => Ok(()),
+            Ok(StartVerdict::Full { open }) => Err(full(limit, open)),
+            Ok(StartVerdict::Undecided) => Err(undecided()),
+            Err(error) => Err(refuse(close_of_error(&error), error.to_string())),
         }
     }
 

@@ -1,7 +1,7 @@
 // The binaries of a real KubeVirt for the test bed, and kvgen, which prints its
 // manifests. A module of its own because KubeVirt can be built only with its
 // own replace directives, which Go ignores in a dependency: they are repeated
-// here. v1.8.2 is the newest release whose dependencies can all be had.
+// here. v1.8.4 is the newest release whose dependencies can all be had.
 module novasphere.io/e2e/kubevirt
 
 go 1.24.0
@@ -10,7 +10,7 @@ require (
 	k8s.io/api v0.34.3
 	k8s.io/apiextensions-apiserver v0.34.3
 	k8s.io/apimachinery v0.34.3
-	kubevirt.io/kubevirt v1.8.2
+	kubevirt.io/kubevirt v1.8.4
 )
 
 require (
@@ -91,7 +91,7 @@ require (
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.80.1 // indirect
 	github.com/prometheus/client_golang v1.22.0 // indirect
-	github.com/prometheus/client_model v0.6.1 // indirect
+	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.62.0 // indirect
 	github.com/prometheus/procfs v0.15.1 // indirect
 	github.com/rhobs/operator-observability-toolkit v0.0.30 // indirect
@@ -115,8 +115,8 @@ require (
 	golang.org/x/term v0.38.0 // indirect
 	golang.org/x/text v0.32.0 // indirect
 	golang.org/x/time v0.14.0 // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20250303144028-a0af3efb3deb // indirect
-	google.golang.org/grpc v1.72.1 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20251202230838-ff82c1b0f217 // indirect
+	google.golang.org/grpc v1.79.3 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 	gopkg.in/evanphx/json-patch.v4 v4.13.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
@@ -174,8 +174,8 @@ replace (
 	k8s.io/sample-cli-plugin => k8s.io/sample-cli-plugin v0.34.2
 	k8s.io/sample-controller => k8s.io/sample-controller v0.34.2
 
-	kubevirt.io/api => kubevirt.io/api v1.8.2
-	kubevirt.io/client-go => kubevirt.io/client-go v1.8.2
+	kubevirt.io/api => kubevirt.io/api v1.8.4
+	kubevirt.io/client-go => kubevirt.io/client-go v1.8.4
 )
 
 replace libguestfs.org/libnbd => ../stub-libnbd

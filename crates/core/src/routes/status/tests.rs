@@ -59,6 +59,12 @@ fn a_gateway_of_gateway_api_is_believed() {
         ),
         "{words}"
     );
+    let without_endpoints = json!([
+        {"type": "Accepted", "status": "True", "observedGeneration": 2},
+        {"type": "ResolvedRefs", "status": "False", "reason": "EndpointsNotFound", "message": "none", "observedGeneration": 2}
+    ]);
+    let words = told(&outcome(rule(), parents(without_endpoints)));
+    assert!(words.starts_with("True"), "a machine may be off: {words}");
     let of_before = json!([{"type": "Accepted", "status": "True", "observedGeneration": 1}]);
     assert!(told(&outcome(rule(), parents(of_before))).starts_with("False RoutePending"));
     assert!(told(&outcome(rule(), live(&json!({})))).starts_with("False RoutePending"));

@@ -218,6 +218,26 @@ async fn a_session_whose_target_is_gone_is_not_waited_for() {
     assert!(began.elapsed() < START_CHECK_TIMEOUT, "{:?}", began.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_target_that_goes_while_room_is_waited_for_ends_the_wait_and_nobody_is_let_in() {
+    let stage = Stage::with(without_token(5));
+    stage.server.0.lock().session = without_token(6);
+    let began = tokio::time::Instant::now();
+    let goes = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let caches = stage.sessions.caches();
+        let target = caches.vm_accesses.get("team", "web").unwrap();
+        caches
+            .vm_accesses
+            .observe(&WatchEvent::Delete(target.as_ref().clone()));
+        stage.sessions.target_changed();
+    };
+    let (entered, ()) = tokio::join!(stage.connect(), goes);
+    assert_eq!(entered.unwrap_err().reason, EndReason::TargetGone);
+    assert_eq!(stage.server.writes(), 0);
+    assert!(began.elapsed() < START_CHECK_TIMEOUT, "{:?}", began.elapsed());
+}
+
 #[test]
 fn two_replicas_agree_on_who_was_first() {
     let (first, second) = (running("z", 11), running("a", 12));
