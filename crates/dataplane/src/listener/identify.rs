@@ -90,7 +90,8 @@ async fn client_of(
     } else {
         None
     };
-    // Also behind a header, where it is that of a second proxy. A viewer of RFB waits for the server, which tells of a header when it gets one as an answer.
+    // Also behind a header, where it is that of a second proxy. A viewer of RFB waits for the server, which tells of a header when it gets
+    // one as an answer.
     if transport == Transport::WebSocket && header_comes(&stream, until).await {
         return Err(EntryFailure::new(EndReason::ProtocolError, UNEXPECTED_HEADER).counted_as(PROXY_HEADER_REASON));
     }

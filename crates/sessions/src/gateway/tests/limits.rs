@@ -227,9 +227,7 @@ async fn a_target_that_goes_while_room_is_waited_for_ends_the_wait_and_nobody_is
         tokio::time::sleep(Duration::from_millis(500)).await;
         let caches = stage.sessions.caches();
         let target = caches.vm_accesses.get("team", "web").unwrap();
-        caches
-            .vm_accesses
-            .observe(&WatchEvent::Delete(target.as_ref().clone()));
+        caches.vm_accesses.observe(&WatchEvent::Delete(target.as_ref().clone()));
         stage.sessions.target_changed();
     };
     let (entered, ()) = tokio::join!(stage.connect(), goes);
