@@ -36,7 +36,7 @@ impl Schema {
 }
 
 /// The type of the list `key`, which stands in an object or in the items of a list called `parent`: the `+listType` and
-/// `+listMapKey` markers of k8s.io/api 0.36 and, for custom resources, the `x-kubernetes-list-*` of KubeVirt 1.8.
+/// `+listMapKey` markers of k8s.io/api 0.37 and, for custom resources, the `x-kubernetes-list-*` of KubeVirt 1.8.
 #[must_use]
 pub fn list_type(schema: Schema, parent: &str, key: &str) -> ListType {
     match (parent, key) {
@@ -64,13 +64,14 @@ pub fn list_type(schema: Schema, parent: &str, key: &str) -> ListType {
             | "env"
             | "imagePullSecrets"
             | "claims"
+            | "evictionResponders"
             | "schedulingGates",
         )
         | ("spec", "volumes") => ListType::Map(&["name"]),
         (_, "volumeMounts") => ListType::Map(&["mountPath"]),
         (_, "volumeDevices") => ListType::Map(&["devicePath"]),
         (_, "hostAliases") => ListType::Map(&["ip"]),
-        ("exitCodes", "values") => ListType::Set,
+        ("exitCodes", "values") | ("volumeMounts", "bindMountOptions") => ListType::Set,
         _ => ListType::Atomic,
     }
 }
