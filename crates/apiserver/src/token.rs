@@ -378,10 +378,14 @@ fn refused(error: IssueError, status: &ConsoleSessionStatus) -> StatusError {
         IssueError::Undecided => StatusError::Unavailable(error.to_string()),
         IssueError::NotReady => {
             let ready = status.conditions.iter().find(|found| found.type_ == condition::READY);
-            let why = ready.map_or(
-                "no controller has looked at it yet: check that the controller runs",
-                |ready| &ready.message,
-            );
+            let why = match ready {
+                None => "no controller has looked at it yet: check that the controller runs",
+                // The controller has not said yet what this process sees.
+                Some(ready) if ready.status == "True" => {
+                    "something is wrong with its target since a moment ago; its conditions will say what"
+                }
+                Some(ready) => &ready.message,
+            };
             StatusError::Conflict(format!("the session is not ready: {why}"))
         }
         IssueError::TooManyGrants => StatusError::TooManyRequests(error.to_string()),
@@ -450,6 +454,11 @@ mod tests {
         let not_ready = refused(IssueError::NotReady, &status);
         assert_eq!(not_ready.code(), 409);
         assert!(not_ready.to_string().contains("controller"), "{not_ready}");
+        let ready = serde_json::from_value(serde_json::json!({"conditions": [{
+            "type": "Ready", "status": "True", "reason": "Open", "message": "it can be opened", "lastTransitionTime": "2026-03-01T12:00:00Z",
+        }]}));
+        let of_ready = refused(IssueError::NotReady, &ready.unwrap());
+        assert!(of_ready.to_string().contains("its target"), "{of_ready}");
         assert_eq!(refused(IssueError::Over, &status).code(), 409);
         assert_eq!(refused(IssueError::TooManySessions, &status).code(), 409);
         assert_eq!(refused(IssueError::Undecided, &status).code(), 503);

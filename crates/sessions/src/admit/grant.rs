@@ -22,8 +22,9 @@ impl Decide<ConsoleSession> for GrantDecision<'_> {
 
     async fn decide(&mut self, session: &ConsoleSession) -> Result<StatusDecision, IssueError> {
         match self.admission.room(session).await {
-            // With something else wrong, the answer to the use of the token says what: it may be mended until then.
-            Ok(StartVerdict::Begins) | Err(_) => {}
+            Ok(StartVerdict::Begins) => {}
+            // With a token the session would count as entered, and nobody would look any more whether there is room for it.
+            Err(_) => return Err(IssueError::NotReady),
             Ok(StartVerdict::Full { .. }) => return Err(IssueError::TooManySessions),
             Ok(StartVerdict::Undecided) => return Err(IssueError::Undecided),
         }

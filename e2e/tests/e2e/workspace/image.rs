@@ -323,7 +323,7 @@ async fn pinyin_becomes_characters(ssh: &Ssh, address: Ipv4Addr) -> Result<()> {
             Ok(()) => return Ok(()),
             Err(error) => seen = format!("{error:#}"),
         }
-        // An input method that came up between the two chords has taken the one that was to switch it off.
+        // An input method that came up between the two chords has taken the second one alone, and is on now.
         chord(&mut viewer, u32::from(b' ')).await?;
     }
     bail!("{seen}")
