@@ -66,7 +66,7 @@ impl Case {
 /// Runs the cases that the arguments of the process choose.
 ///
 /// Without root, cases that need a node are not run, and the last lines say
-/// which; with `CI=true` they fail instead. Those of [`GATEWAYS`] are left out when
+/// which; with `CI=true` they fail instead. Those of the gateways are left out when
 /// the filter does not begin like them, and the last lines say so, too.
 #[must_use]
 pub fn run(cases: Vec<Case>) -> ExitCode {
