@@ -40,6 +40,7 @@ pub mod program;
 pub mod prometheus;
 pub mod rfb;
 pub mod rights;
+pub mod screen_size;
 pub mod secrecy;
 pub mod serial_console;
 pub mod sleeping_workspace;

@@ -72,7 +72,8 @@ pub struct ConsolePolicy {
     #[serde(default)]
     pub power: bool,
 
-    /// Whether viewers may change the screen's size. Default true.
+    /// Whether viewers may change the screen's size. A desktop learns of a change when its Pod starts, so a change replaces it; sessions keep
+    /// to it at once. Default true.
     #[serde(default = "yes")]
     pub resize: bool,
 

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         console::tokens::cases(),
         console::undecodable::cases(),
         workspace::clipboard::cases(),
+        workspace::screen_size::cases(),
         workspace::text::cases(),
         workspace::console::cases(),
         controller::killed::cases(),

@@ -3,19 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kube::Client;
 use novasphere_e2e::{
     fixtures::{
         cluster::Cluster,
-        console_socket::{ConsoleSocket, KUBEVIRT_SUBPROTOCOL},
         desktop_image, installed,
         namespace::{Context, PodSecurity, with_namespace},
-        rfb::{Security, Transport, Viewer},
+        rfb::{Transport, Viewer},
         rights::{DESKTOP_CONSOLES, client_of},
         users::allow_consoles,
         vnc::{self, DesktopViewer},
         wait::{self, Seen},
-        workspace::{self, apply_workspace, desktop_answers, exec},
+        workspace::{self, apply_workspace, desktop_answers, exec, screen_through_kube_apiserver},
     },
     harness::{Case, Needs},
 };
@@ -105,8 +103,10 @@ async fn keeps(context: &Context<'_>, policy: &str) -> Result<()> {
 
 /// Two at one desktop that gives its text away: who drives gets it, who looks does not.
 async fn only_drivers_get_text(context: &Context<'_>) -> Result<()> {
-    let mut drives = screen_of(&client_of(context, DRIVER, &[]).await?, context).await?;
-    let mut looks = screen_of(&client_of(context, LOOKER, &[]).await?, context).await?;
+    let driver = client_of(context, DRIVER, &[]).await?;
+    let looker = client_of(context, LOOKER, &[]).await?;
+    let mut drives = screen_through_kube_apiserver(&driver, context, "both").await?;
+    let mut looks = screen_through_kube_apiserver(&looker, context, "both").await?;
     looks.part(1, 1).await?;
     // The one before has left a prompt and few words on the screen.
     let fill = format!("\nyes {WORD} | head -n 200; rm filled\n");
@@ -162,14 +162,4 @@ fn made(context: &Context<'_>, name: &str, file: &str) -> Result<Seen<()>> {
     let files = exec(context, name, "ls")?;
     let is_there = files.lines().any(|line| line == file);
     Ok(Seen::some(is_there.then_some(()), files))
-}
-
-/// Opens the desktop `both` through kube-apiserver.
-async fn screen_of(client: &Client, context: &Context<'_>) -> Result<Viewer<ConsoleSocket>> {
-    let path = format!(
-        "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/vncworkspaces/both/console?protocol=vnc",
-        context.namespace
-    );
-    let socket = ConsoleSocket::connect(client, &path, KUBEVIRT_SUBPROTOCOL).await?;
-    Viewer::enter(socket, Security::None).await
 }

@@ -17,5 +17,6 @@ pub(crate) mod node;
 pub(crate) mod reclaim;
 pub(crate) mod recovers;
 pub(crate) mod resize;
+pub(crate) mod screen_size;
 pub(crate) mod storage;
 pub(crate) mod text;

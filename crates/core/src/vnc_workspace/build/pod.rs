@@ -59,6 +59,7 @@ const RESERVED_VARIABLES: &[&str] = &[
     "DISPLAY_WIDTH",
     "DISPLAY_HEIGHT",
     "DISPLAY_DEPTH",
+    "DISPLAY_RESIZE",
     "CLIPBOARD",
     "KEYBOARD_LAYOUT",
 ];
@@ -278,10 +279,12 @@ fn variables(spec: &VncWorkspaceSpec) -> Vec<Value> {
         ("DISPLAY_HEIGHT", display.height.to_string()),
         ("DISPLAY_DEPTH", display.depth.to_string()),
     ];
-    // Not where it is the image's default: the variable would be another template, and restart every desktop that runs.
+    // Not where they are the image's defaults: a variable would be another template, and restart every desktop that runs.
     let clipboard = spec.console.clipboard;
     let narrower = (clipboard != Clipboard::Both).then(|| clipboard.as_str().to_owned());
+    let fixed = (!spec.console.resize).then(|| false.to_string());
     let wishes = [
+        ("DISPLAY_RESIZE", fixed),
         ("CLIPBOARD", narrower),
         ("LANG", spec.locale.clone()),
         ("TZ", spec.time_zone.clone()),
@@ -377,6 +380,18 @@ mod tests {
         let told = environment(&json!({"console": {"clipboard": "Both"}}));
         assert_eq!(told, environment(&json!({})));
         assert!(told.iter().all(|(name, _)| name != "CLIPBOARD"));
+    }
+
+    #[test]
+    fn the_desktop_learns_that_its_screen_keeps_its_size() {
+        let told = environment(&json!({"console": {"resize": false}}));
+        assert!(
+            told.contains(&("DISPLAY_RESIZE".to_owned(), Some("false".to_owned()))),
+            "{told:?}"
+        );
+        let told = environment(&json!({"console": {"resize": true}}));
+        assert_eq!(told, environment(&json!({})));
+        assert!(told.iter().all(|(name, _)| name != "DISPLAY_RESIZE"));
     }
 
     #[test]

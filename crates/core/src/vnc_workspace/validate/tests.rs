@@ -265,7 +265,7 @@ fn what_novasphere_decides_and_what_is_no_field_is_refused() {
         let said = refused(&json!({"podOverrides": overrides}));
         assert!(said.contains(part), "{said}");
     }
-    for name in ["VNC_PASSWORD_FILE", "CLIPBOARD", "KEYBOARD_LAYOUT"] {
+    for name in ["VNC_PASSWORD_FILE", "DISPLAY_RESIZE", "CLIPBOARD", "KEYBOARD_LAYOUT"] {
         let said = refused(&json!({"env": [{"name": name, "value": "/tmp/x"}]}));
         assert!(said.contains(&format!("spec.env[{name}]")), "{said}");
     }
