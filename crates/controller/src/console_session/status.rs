@@ -120,7 +120,7 @@ fn outcome(session: &ConsoleSession, context: &Context) -> Decided {
         Some(pause) => paused(session, outcome, pause, now),
         None => (outcome, None),
     };
-    let mut events = transition(session.status.as_ref(), &outcome.status).events;
+    let mut events = transition(session, &outcome.status).events;
     events.extend(told);
     Decided {
         next: [outcome.next, gateways.next].into_iter().flatten().min(),

@@ -106,6 +106,9 @@ async fn life() -> Result<()> {
         );
         let note = event_note(fixture, "view", "Closed").await?;
         ensure!(note.starts_with("Revoked: "), "{note}");
+        // A Warning, before the object goes: its deletion is seen below.
+        let note = event_note(fixture, "view", "RecordExpires,type=Warning").await?;
+        ensure!(note.contains("deleted 2s after its end"), "{note}");
         wait::gone(&fixture.sessions(), "view", wait::SHORT).await?;
         let end = fixture.writes(mark)?;
         // The shorter duration was asked for beside the three.

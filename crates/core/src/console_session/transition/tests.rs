@@ -8,7 +8,7 @@ use crate::console_session::{
 
 fn of(session: &novasphere_crd::ConsoleSession, references: &References, second: i64) -> Option<EventNote> {
     let new = outcome(session, references, &[], at(second)).status;
-    let mut events = transition(session.status.as_ref(), &new).events;
+    let mut events = transition(session, &new).events;
     assert!(events.len() < 2, "{events:?}");
     events.pop()
 }
@@ -55,4 +55,32 @@ fn what_needs_a_person_is_a_warning() {
         words(of(&session(json!({})), &stopped, 0)),
         Some((false, "TargetNotRunning".into()))
     );
+}
+
+#[test]
+fn a_session_that_goes_with_its_end_says_so_first() {
+    let good = references(&json!({}));
+    let told = |ttl: &str| {
+        let session = ready(json!({"ttlAfterFinished": ttl}));
+        let new = outcome(&session, &good, &[], at(3600)).status;
+        transition(&session, &new).events
+    };
+    for ttl in ["0s", "59s"] {
+        let events = told(ttl);
+        let reasons: Vec<_> = events
+            .iter()
+            .map(|event| (event.is_warning, event.reason.as_str()))
+            .collect();
+        assert_eq!(reasons, [(false, "Closed"), (true, "RecordExpires")], "{ttl}");
+        assert!(
+            events[1].message.contains(&format!("deleted {ttl} after")),
+            "{events:?}"
+        );
+    }
+    for ttl in ["1m", "Never"] {
+        assert_eq!(told(ttl).len(), 1, "{ttl}");
+    }
+    // It is told with the end and not again, whatever is still written.
+    let over = reconciled(ready(json!({"ttlAfterFinished": "0s"})), &good, at(3600));
+    assert_eq!(of(&over, &good, 3601), None);
 }
