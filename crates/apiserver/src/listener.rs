@@ -6,7 +6,10 @@ use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use novasphere_dataplane::peer::prepare;
-use novasphere_runtime::serve::{Place, PlaceLimits, Places, accept, status::ResponseBody};
+use novasphere_runtime::serve::{
+    Place, PlaceLimits, Places, accept, host_refusal,
+    status::{ResponseBody, StatusError},
+};
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -157,8 +160,16 @@ async fn serve_http<S, F>(
     F: Future<Output = Response<ResponseBody>>,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answered = answer(request);
-        async move { Ok::<_, Infallible>(answered.await) }
+        let answered = match host_refusal(&request) {
+            Some(why) => Err(StatusError::BadRequest(why.to_owned()).response()),
+            None => Ok(answer(request)),
+        };
+        async move {
+            Ok::<_, Infallible>(match answered {
+                Ok(answered) => answered.await,
+                Err(refusal) => refusal,
+            })
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

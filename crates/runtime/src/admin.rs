@@ -4,8 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Request, State},
     http::{StatusCode, header},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -19,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     health::{Health, HealthReport},
-    serve::{PlaceLimits, Places, accept},
+    serve::{PlaceLimits, Places, StrictHead, accept, host_refusal},
     shutdown::Shutdown,
 };
 
@@ -105,7 +106,8 @@ impl AdminServer {
                 health,
                 registry: Arc::new(registry),
                 shutdown,
-            });
+            })
+            .layer(from_fn(with_host));
         let mut connections = tokio::task::JoinSet::new();
         let places = Places::new(PlaceLimits::of(CONNECTIONS_LIMIT));
         accept(listener, &places, std::future::pending(), |stream, peer, place| {
@@ -121,13 +123,20 @@ impl AdminServer {
     }
 }
 
+async fn with_host(request: Request, next: Next) -> Response {
+    match host_refusal(&request) {
+        Some(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+        None => next.run(request).await,
+    }
+}
+
 async fn serve(stream: TcpStream, router: Router) {
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(StrictHead::new(stream)), service);
     if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
         tracing::debug!("health and metrics: {error}");
     }
@@ -183,11 +192,14 @@ mod tests {
     }
 
     async fn fetch(address: SocketAddr, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        say(address, &request).await
+    }
+
+    /// The answer to this.
+    async fn say(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream
-            .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes())
-            .await
-            .unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -279,6 +291,27 @@ mod tests {
         assert!(
             answer.contains("application/openmetrics-text") && answer.contains("things_total 1\n# EOF"),
             "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_not_written_as_the_standard_has_it_is_refused() {
+        let address = start(Health::default(), Registry::default(), Shutdown::new(Duration::ZERO)).await;
+        for request in [
+            "GET /livez HTTP/1.1\r\n\r\n",
+            "GET /nowhere HTTP/1.1\r\n\r\n",
+            "GET /livez HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+            "GET /livez HTTP/1.1\nhost: a\n\n",
+            "GET /livez HTTP/1.1\r\nhost: a\nx: y\r\n\r\n",
+            "GET /livez HTTP/1.1\r\nhost: a\r\n\n",
+        ] {
+            let answer = say(address, request).await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
+        }
+        let old = say(address, "GET /livez HTTP/1.0\r\n\r\n").await;
+        assert!(
+            old.starts_with("HTTP/1.0 200"),
+            "the older version has no such header: {old}"
         );
     }
 

@@ -7,6 +7,7 @@
 mod accept;
 mod certificate;
 mod places;
+mod request_head;
 pub mod status;
 
 use std::{io, net::SocketAddr, time::Duration};
@@ -17,6 +18,7 @@ pub use self::{
     accept::accept,
     certificate::{Certificate, CertificateSource, certificate},
     places::{Place, PlaceLimit, PlaceLimits, Places, network},
+    request_head::{StrictHead, host_refusal},
 };
 use crate::{
     ca::CaError,

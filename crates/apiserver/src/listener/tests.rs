@@ -91,6 +91,30 @@ async fn a_user_in_more_groups_is_told_in_a_sentence() {
     }
 }
 
+#[tokio::test]
+async fn a_request_names_one_host() {
+    for (host, expected) in [("", "400"), ("host: x\r\nhost: x\r\n", "400"), ("host: x\r\n", "200")] {
+        let (near, mut far) = duplex(4096);
+        let (_ending, end) = watch::channel(false);
+        let served = serve_http(near, UNTRUSTED_HEAD_LIMITS, end, |_| async {
+            json_response(StatusCode::OK, &json!({}))
+        });
+        let head = format!("GET /livez HTTP/1.1\r\nconnection: close\r\n{host}\r\n");
+        let asked = async {
+            far.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ((), answer) = tokio::join!(served, asked);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected}")),
+            "{host:?}: {answer}"
+        );
+        assert_eq!(answer.contains("\"kind\":\"Status\""), expected == "400", "{answer}");
+    }
+}
+
 /// Asked for this, the handler of the tests never answers.
 const SILENT_PATH: &str = "/silent";
 

@@ -7,7 +7,10 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade};
 use hyper_util::rt::TokioIo;
-use novasphere_runtime::telemetry::traces::continue_trace;
+use novasphere_runtime::{
+    serve::{StrictHead, host_refusal},
+    telemetry::traces::continue_trace,
+};
 use novasphere_wire::{
     close::EndReason,
     resume::ResumeCredential,
@@ -199,7 +202,7 @@ impl<A: Admission> Connection<A> {
             .max_headers(HEAD_FIELDS_LIMIT)
             .max_header_size(head)
             .max_buf_size(head)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(StrictHead::new(stream)), service)
             .with_upgrades();
         let mut served = Box::pin(served);
         let mut result = timeout_at(until, &mut served).await;
@@ -239,6 +242,9 @@ impl<A: Admission> Connection<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        if let Some(why) = host_refusal(&request) {
+            return ("unknown", now(text(StatusCode::BAD_REQUEST, why)));
+        }
         if let Some(mut response) = self.page.as_ref().and_then(|page| page.answer(&request)) {
             self.extra = PAGE_TIMEOUT;
             response.headers_mut().insert(header::CONNECTION, CLOSE);
@@ -323,10 +329,12 @@ impl<A: Admission> Connection<A> {
             // Who is admitted is not cut any more.
             let held = half_open.filter(|_| entered.is_err());
             let served = async move {
-                let parts = upgraded.await.map(upgrade::Upgraded::downcast::<TokioIo<S>>);
+                let parts = upgraded
+                    .await
+                    .map(upgrade::Upgraded::downcast::<TokioIo<StrictHead<S>>>);
                 // It is always S: that is what the connection was made of. A viewer who is gone gives their place back here.
                 let Ok(Ok(parts)) = parts else { return };
-                let (io, early) = (parts.io.into_inner(), parts.read_buf);
+                let (io, early) = (parts.io.into_inner().into_inner(), parts.read_buf);
                 gateway.serve_entered(io, early, entered, client, until).await;
                 drop(held);
             };
@@ -360,11 +368,13 @@ impl<A: Admission> Connection<A> {
         let span = tracing::info_span!("request", path = PATH, %client);
         continue_trace(&span, request.headers());
         let served = async move {
-            let parts = upgraded.await.map(upgrade::Upgraded::downcast::<TokioIo<S>>);
+            let parts = upgraded
+                .await
+                .map(upgrade::Upgraded::downcast::<TokioIo<StrictHead<S>>>);
             // It is always S: that is what the connection was made of.
             let Ok(Ok(parts)) = parts else { return };
             gateway
-                .serve_websocket(parts.io.into_inner(), parts.read_buf, admission, half_open)
+                .serve_websocket(parts.io.into_inner().into_inner(), parts.read_buf, admission, half_open)
                 .await;
         };
         tokio::spawn(served.instrument(span));
@@ -506,6 +516,28 @@ mod tests {
             answer.contains("connection: close\r\n") && answer.ends_with("</html>\n"),
             "{answer}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_not_written_as_the_standard_has_it_is_refused() {
+        let gateway = Porter::default().gateway();
+        for request in [
+            "GET /console/ HTTP/1.1\r\n\r\n",
+            "GET /api/v1/console/ws HTTP/1.1\r\nupgrade: websocket\r\n\r\n",
+            "GET /console/ HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
+            "GET /console/ HTTP/1.1\nhost: x\n\n",
+            "GET /console/ HTTP/1.1\r\nhost: x\nx: y\r\n\r\n",
+        ] {
+            let (connection, near, mut far) = accepted(&gateway);
+            let ask = async {
+                far.write_all(request.as_bytes()).await.unwrap();
+                let mut answer = String::new();
+                far.read_to_string(&mut answer).await.unwrap();
+                answer
+            };
+            let ((), answer) = tokio::join!(connection.start(near, None), ask);
+            assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
