@@ -4,30 +4,39 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use kube::{Api, Client, api::DeleteParams};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, PostParams},
+};
 use novasphere_crd::{ConsoleSession, SessionPhase, VmAccess};
 use novasphere_e2e::{
     fixtures::{
         account::Account,
         apply::change,
         cluster::Cluster,
+        condition::wait_for,
         console::ANN,
-        console_session::{Grant, TARGET, connections, grant_token, open_session, session_is},
+        console_session::{Grant, TARGET, apply_session, connections, grant_token, open_session, session_is, status},
         console_socket::{ConsoleSocket, Entry, KUBEVIRT_SUBPROTOCOL},
         gateway::Gateway,
         install::{NAMESPACE, RELEASE},
         installed,
-        kubevirt::virtual_machines,
+        kubevirt::{text_at, virtual_machine_instances, virtual_machines},
         namespace::{Context, PodSecurity, with_namespace},
         rfb::{self, Security, Transport as _},
-        rights::{MACHINE_SCREENS, MACHINE_SERIALS, VM_CONSOLES, allow},
+        rights::{MACHINE_SCREENS, MACHINE_SERIALS, SESSION_TOKENS, VM_CONSOLES, allow},
         serial_console::SerialConsole,
+        users::{refused_token, request_token},
         vm_access::{self, apply_vm_access, ready_as},
         wait::{self, Seen},
     },
     harness::{Case, Needs},
 };
 use serde_json::json;
+
+/// A run that no machine made, and who may have tokens and see no screen.
+const ALONE: &str = "alone";
+const BOB: &str = "bob";
 
 /// How long a token of these tests is good.
 const WINDOW: Duration = Duration::from_mins(2);
@@ -58,6 +67,7 @@ async fn ends() -> Result<()> {
             scene.taken_by_others().await.context("taken by others")?;
             scene.restarts().await.context("restarts")?;
             scene.stopped().await.context("stopped")?;
+            scene.run_alone().await.context("a run without a machine")?;
             scene.deleted().await.context("deleted")
         },
     )
@@ -199,6 +209,57 @@ impl Scene<'_, '_> {
         self.closes(&mut screen, 4020, "TargetStopped").await?;
         power("Running").await?;
         ready_as(self.context, TARGET, "Running", wait::LONG).await?;
+        Ok(())
+    }
+
+    /// A `VirtualMachineInstance` that nothing made but a person: the right is KubeVirt's own, and the session ends with the run.
+    async fn run_alone(&self) -> Result<()> {
+        let instances = self.context.dynamic(&virtual_machine_instances());
+        let machine = self.context.dynamic(&virtual_machines()).get(TARGET).await?;
+        let instance: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "VirtualMachineInstance",
+            "metadata": {"name": ALONE},
+            "spec": machine.data.pointer("/spec/template/spec"),
+        }))?;
+        instances.create(&PostParams::default(), &instance).await?;
+        wait::object(&instances, ALONE, "it runs", wait::LONG, |instance| {
+            match text_at(instance, "/status/phase") {
+                "Running" => Ok(()),
+                other => Err(other.to_owned()),
+            }
+        })
+        .await?;
+
+        let spec = json!({"targetRef": {"kind": "VirtualMachine", "name": ALONE}});
+        apply_session(self.context, "alone-as-machine", spec).await?;
+        let wanted = ("Ready", "False", "TargetNotFound");
+        let refused: ConsoleSession = wait_for(self.context, "alone-as-machine", wanted, wait::SHORT).await?;
+        let conditions = &status(&refused)?.conditions;
+        ensure!(
+            conditions
+                .iter()
+                .any(|condition| condition.message.contains("set kind to VirtualMachineInstance")),
+            "{conditions:?}"
+        );
+
+        let spec = json!({"targetRef": {"kind": "VirtualMachineInstance", "name": ALONE}, "protocol": "vnc"});
+        open_session(self.context, ALONE, spec).await?;
+        for user in [ANN, BOB] {
+            allow(self.context, user, SESSION_TOKENS, &["create"]).await?;
+        }
+        allow(self.context, ANN, MACHINE_SCREENS, &["get"]).await?;
+        let said = refused_token(self.context, BOB, ALONE).await?;
+        ensure!(
+            said.contains("virtualmachineinstances/vnc") && said.contains(BOB),
+            "{said}"
+        );
+        let token = request_token(self.context, ANN, ALONE).await?;
+        let mut viewer = ConsoleSocket::open(self.gateway.http, &token.token).await?;
+        rfb::handshake(&mut viewer, Security::None).await?;
+        instances.delete(ALONE, &DeleteParams::default()).await?;
+        self.closes(&mut viewer, 4004, "TargetGone").await?;
+        session_is(self.context, ALONE, SessionPhase::Closed).await?;
         Ok(())
     }
 
