@@ -44,12 +44,12 @@ func Archive(ctx context.Context, builder *host.Builder, binary, name, out strin
 	})
 }
 
-// rootfs makes the layer below the program, once for a list of packages and a
-// release of Debian.
+// rootfs makes the layer below the program, once for a list of packages and the
+// release of Debian that the script names.
 func rootfs(ctx context.Context, builder *host.Builder) (string, error) {
 	recipe := filepath.Join(builder.Source, "..", "..", "images", "novasphere")
 	script := filepath.Join(recipe, "rootfs")
-	key, err := host.NewHash().Tree(script).Tree(filepath.Join(recipe, "packages")).Tree("/etc/debian_version").Sum()
+	key, err := host.NewHash().Tree(script).Tree(filepath.Join(recipe, "packages")).Sum()
 	if err != nil {
 		return "", err
 	}
