@@ -146,16 +146,14 @@ mod tests {
 
     #[test]
     fn a_lone_line_feed_of_a_head_is_read_as_what_no_head_may_have() {
-        for (sent, expected) in [
-            (
-                &b"GET / HTTP/1.1\nhost: x\r\n\r\n"[..],
-                &b"GET / HTTP/1.1\0host: x\r\n\r\n"[..],
-            ),
+        let cases: [(&[u8], &[u8]); 5] = [
+            (b"GET / HTTP/1.1\nhost: x\r\n\r\n", b"GET / HTTP/1.1\0host: x\r\n\r\n"),
             (b"GET / HTTP/1.1\r\nhost: x\n\r\n", b"GET / HTTP/1.1\r\nhost: x\0\r\n"),
             (b"GET / HTTP/1.1\r\nhost: x\r\n\n", b"GET / HTTP/1.1\r\nhost: x\r\n\0"),
             (b"\nGET / HTTP/1.1\r\n", b"\0GET / HTTP/1.1\r\n"),
             (b"a: b\r\r\n\n", b"a: b\r\r\n\0"),
-        ] {
+        ];
+        for (sent, expected) in cases {
             for size in 1..=sent.len() {
                 assert_eq!(read(sent, size), expected, "{:?}", String::from_utf8_lossy(sent));
             }

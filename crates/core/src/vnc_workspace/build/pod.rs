@@ -282,7 +282,7 @@ fn variables(spec: &VncWorkspaceSpec) -> Vec<Value> {
     // Not where they are the image's defaults: a variable would be another template, and restart every desktop that runs.
     let clipboard = spec.console.clipboard;
     let narrower = (clipboard != Clipboard::Both).then(|| clipboard.as_str().to_owned());
-    let fixed = (!spec.console.resize).then(|| false.to_string());
+    let fixed = (!spec.console.resize).then(|| "false".to_owned());
     let wishes = [
         ("DISPLAY_RESIZE", fixed),
         ("CLIPBOARD", narrower),
