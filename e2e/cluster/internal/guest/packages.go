@@ -11,6 +11,8 @@ import (
 	"novasphere.io/e2e/cluster/internal/host"
 )
 
+// suite is older than that of our images: nobody gets this guest, and trixie's
+// kernel has its modules compressed by xz, which the guest's busybox does not load.
 const suite = "bookworm"
 
 var packageNames = []string{"linux-image-cloud-amd64", "busybox-static", "dropbear-bin"}
