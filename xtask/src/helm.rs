@@ -126,8 +126,8 @@ impl Helm {
         command
             .args(["template", RELEASE])
             .arg(&chart)
-            // Tests are Helm's own.
-            .args(["--namespace", NAMESPACE, "--kube-version", KUBE_VERSION, "--skip-tests"])
+            // Hooks are Helm's own: the tests, and what runs before an uninstallation.
+            .args(["--namespace", NAMESPACE, "--kube-version", KUBE_VERSION, "--no-hooks"])
             .args(arguments);
         // Settings and plug-ins of the user change nothing.
         for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {

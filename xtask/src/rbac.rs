@@ -5,7 +5,9 @@ use std::{fmt::Write as _, path::PathBuf};
 use novasphere::{ROLES, RoleSpec};
 use novasphere_apiserver::rbac as apiserver;
 use novasphere_console::rbac as console;
-use novasphere_controller::rbac::{GATEWAY_RULES, GatewayRules, USER_ROLES};
+use novasphere_controller::rbac::{
+    DEPLOYMENT_NAME, GATEWAY_RULES, GatewayRules, UNINSTALL_CLUSTER_RULES, UNINSTALL_NAMESPACE_RULES, USER_ROLES,
+};
 use novasphere_runtime::rbac::Rule;
 
 use crate::files::{Files, yaml_header};
@@ -14,6 +16,15 @@ const TEMPLATES: &str = "charts/novasphere/templates";
 
 /// Name of the role that lets gateways read the passwords of VNC servers, where it is bound.
 const PASSWORDS: &str = r#"{{ include "novasphere.fullname" . }}-console-passwords"#;
+
+/// Name of the account that gets a release ready to be removed, and of its roles.
+const UNINSTALL: &str = r#"{{ include "novasphere.uninstall.name" . }}"#;
+
+/// Its labels, and the annotations of a hook that is there before its Job.
+const UNINSTALL_LABELS: &str = concat!(
+    "    {{- include \"novasphere.labels\" . | nindent 4 }}\n    app.kubernetes.io/component: uninstall\n",
+    "  annotations:\n    {{- include \"novasphere.uninstall.hook\" \"-1\" | nindent 4 }}\n",
+);
 
 /// Template calls for the one role that a template is about; it sets `$role` first.
 const NAME: &str = r#"{{ include "novasphere.role.name" $role }}"#;
@@ -34,6 +45,7 @@ pub(crate) fn files() -> anyhow::Result<Files> {
     files.push(user_roles()?);
     files.push(passwords()?);
     files.push(gateways()?);
+    files.push(uninstall()?);
     for rules in GATEWAY_RULES {
         files.extend(gateway_folder(rules)?);
     }
@@ -83,6 +95,47 @@ fn passwords() -> anyhow::Result<(PathBuf, String)> {
     cluster_role(&mut text, PASSWORDS, LABELS, console::PASSWORD_RULES)?;
     text.push_str("{{- end }}\n");
     Ok((PathBuf::from(format!("{TEMPLATES}/console/passwords-role.yaml")), text))
+}
+
+/// What the hook of `helm uninstall` may do, as long as it runs.
+fn uninstall() -> anyhow::Result<(PathBuf, String)> {
+    let watched = "(.Values.config.controller).watchNamespace";
+    let mut text = yaml_header("crates/controller/src/rbac.rs");
+    text.push_str("{{- if include \"novasphere.uninstall.run\" . }}\n");
+    cluster_role(&mut text, UNINSTALL, UNINSTALL_LABELS, UNINSTALL_CLUSTER_RULES)?;
+    text.push_str("---\n");
+    head(
+        &mut text,
+        "Role",
+        UNINSTALL,
+        &in_namespace(NAMESPACE),
+        UNINSTALL_LABELS,
+    )?;
+    let mut own = String::new();
+    rules(&mut own, UNINSTALL_NAMESPACE_RULES)?;
+    // A release of another name has a controller of another name.
+    let deployment = r#"[{{ include "novasphere.role.name" (dict "root" . "role" "controller") }}]"#;
+    text.push_str(&own.replace(&format!("[{DEPLOYMENT_NAME}]"), deployment));
+    text.push_str("---\n");
+    head(
+        &mut text,
+        &format!("{{{{ if {watched} }}}}RoleBinding{{{{ else }}}}ClusterRoleBinding{{{{ end }}}}"),
+        &format!("{UNINSTALL}{{{{ if {watched} }}}}-watched{{{{ end }}}}"),
+        &format!("  {{{{- with {watched} }}}}\n  namespace: {{{{ . }}}}\n  {{{{- end }}}}\n"),
+        UNINSTALL_LABELS,
+    )?;
+    granted_to(&mut text, "ClusterRole", UNINSTALL, UNINSTALL)?;
+    text.push_str("---\n");
+    head(
+        &mut text,
+        "RoleBinding",
+        UNINSTALL,
+        &in_namespace(NAMESPACE),
+        UNINSTALL_LABELS,
+    )?;
+    granted_to(&mut text, "Role", UNINSTALL, UNINSTALL)?;
+    text.push_str("{{- end }}\n");
+    Ok((PathBuf::from(format!("{TEMPLATES}/uninstall/rbac.yaml")), text))
 }
 
 /// The controller's rights for the gateways that are configured: on what each kind reads, and on the object that has a gateway's addresses.
@@ -259,12 +312,17 @@ fn in_namespace(namespace: &str) -> String {
     format!("  namespace: {namespace}\n")
 }
 
-/// The role of a binding, and the account that gets it.
+/// The role of a binding, and the account of the template's role of the program, which gets it.
 fn granted(text: &mut String, kind: &str, role: &str) -> std::fmt::Result {
+    granted_to(text, kind, role, SERVICE_ACCOUNT)
+}
+
+/// The role of a binding, and the account that gets it.
+fn granted_to(text: &mut String, kind: &str, role: &str, account: &str) -> std::fmt::Result {
     write!(
         text,
         "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {role}\n\
-         subjects:\n  - kind: ServiceAccount\n    name: {SERVICE_ACCOUNT}\n    namespace: {NAMESPACE}\n",
+         subjects:\n  - kind: ServiceAccount\n    name: {account}\n    namespace: {NAMESPACE}\n",
     )
 }
 
@@ -317,6 +375,15 @@ mod tests {
             "rules:\n  # Look at it.\n  - apiGroups: [\"\"]\n    resources: [services, services/status]\n    \
              resourceNames: [one]\n    verbs: [get, patch]\n"
         );
+    }
+
+    #[test]
+    fn the_hook_of_an_uninstallation_may_scale_the_controller_of_its_release_alone() {
+        let (_, text) = uninstall().unwrap();
+        let named = r#"resourceNames: [{{ include "novasphere.role.name" (dict "root" . "role" "controller") }}]"#;
+        assert!(text.contains(named), "{text}");
+        assert!(!text.contains(DEPLOYMENT_NAME), "{text}");
+        assert_eq!(text.matches("novasphere.uninstall.hook").count(), 4, "{text}");
     }
 
     #[test]

@@ -107,3 +107,22 @@ novasphere-ca
 true
 {{- end -}}
 {{- end -}}
+
+{{/* What gets a release ready to be removed: its Job, account and roles. */}}
+{{- define "novasphere.uninstall.name" -}}
+{{ include "novasphere.fullname" . }}-uninstall
+{{- end -}}
+
+{{/* Not empty when it does so: its account needs rights. */}}
+{{- define "novasphere.uninstall.run" -}}
+{{- if and .Values.uninstall.enabled .Values.rbac.create -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* The annotations of its objects, which are there as long as it runs. Takes the weight: they are made in its order. */}}
+{{- define "novasphere.uninstall.hook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}

@@ -276,6 +276,36 @@ pub const NAMESPACE_RULES: &[Rule] = &[
     },
 ];
 
+/// The controller's Deployment in a release called `novasphere`; the chart has the name of the release itself in its place.
+pub const DEPLOYMENT_NAME: &str = "novasphere-controller";
+
+/// Permissions of `prepare-uninstall` in every namespace, or in the one that is watched, for a `ClusterRole`.
+pub const UNINSTALL_CLUSTER_RULES: &[Rule] = &[Rule {
+    group: "novasphere.io",
+    resources: &["vncworkspaces"],
+    names: &[],
+    verbs: &["list", "patch"],
+    reason: "Find the workspaces with the finalizer, and take it off; only metadata is read, and a policy refuses every other change.",
+}];
+
+/// Permissions of `prepare-uninstall` in the namespace of the installation, for a `Role`.
+pub const UNINSTALL_NAMESPACE_RULES: &[Rule] = &[
+    Rule {
+        group: "apps",
+        resources: &["deployments/scale"],
+        names: &[DEPLOYMENT_NAME],
+        verbs: &["get", "patch"],
+        reason: "Stop the controller, which would set the finalizer again.",
+    },
+    Rule {
+        group: "",
+        resources: &["pods"],
+        names: &[],
+        verbs: &["list"],
+        reason: "See when the last Pod of the controller has gone.",
+    },
+];
+
 /// A `ClusterRole` for people.
 #[derive(Clone, Copy, Debug)]
 pub struct UserRole {
@@ -340,6 +370,8 @@ mod tests {
         CLUSTER_RULES
             .iter()
             .chain(NAMESPACE_RULES)
+            .chain(UNINSTALL_CLUSTER_RULES)
+            .chain(UNINSTALL_NAMESPACE_RULES)
             .chain(GATEWAY_RULES.iter().flat_map(|gateway| gateway.rules))
             .chain(USER_ROLES.iter().flat_map(|role| role.rules))
     }

@@ -4,6 +4,7 @@ mod doctor;
 mod gateway;
 mod reload;
 mod role;
+mod uninstall;
 
 use std::ffi::OsString;
 
@@ -25,6 +26,7 @@ pub use self::{
     gateway::{GatewayConfig, GatewaySettings, SetTwice},
     reload::follow_gateways,
     role::{ROLES, Role, RolePort, RoleSelection, RoleSpec},
+    uninstall::{UninstallArguments, run_uninstall},
 };
 
 /// Makes access to virtual machines and desktops a Kubernetes object.
@@ -89,12 +91,17 @@ pub enum Invocation {
     CheckConsole(CommonArgs, CheckArguments),
     /// To look what is wrong around it. Of what every role takes, that needs the configuration and the way to the cluster.
     Doctor(CommonArgs, DoctorTopic),
+    /// To get an installation ready to be removed. Of what every role takes, it needs the way to the cluster.
+    PrepareUninstall(CommonArgs, UninstallArguments),
 }
 
 /// Subcommands that are no roles.
 const CHECK_CONSOLE: &str = "check-console";
 const CHECK_CONSOLE_ABOUT: &str =
     "Looks whether an installation works, up to the screen of a console that it opens: what `helm test` runs";
+const PREPARE_UNINSTALL: &str = "prepare-uninstall";
+const PREPARE_UNINSTALL_ABOUT: &str = "Gets an installation ready to be removed, so that nothing waits for a controller that is gone: stops the \
+                                       controller, and takes its finalizer off workspaces. `helm uninstall` runs it";
 const DOCTOR: &str = "doctor";
 const DOCTOR_ABOUT: &str = "Says what is wrong with the surroundings of novasphere, where, and what to do";
 
@@ -114,6 +121,10 @@ impl Invocation {
             Some((CHECK_CONSOLE, check)) => CommonArgs::from_arg_matches(&matches).and_then(|common| {
                 CheckArguments::from_arg_matches(check).map(|check| Self::CheckConsole(common, check))
             }),
+            Some((PREPARE_UNINSTALL, uninstall)) => CommonArgs::from_arg_matches(&matches).and_then(|common| {
+                UninstallArguments::from_arg_matches(uninstall)
+                    .map(|arguments| Self::PrepareUninstall(common, arguments))
+            }),
             Some((DOCTOR, doctor)) => CommonArgs::from_arg_matches(&matches)
                 .and_then(|common| DoctorTopic::from_arg_matches(doctor).map(|topic| Self::Doctor(common, topic))),
             _ => Arguments::from_arg_matches(&matches).map(Self::Role),
@@ -126,10 +137,12 @@ impl Invocation {
 #[must_use]
 pub fn command() -> clap::Command {
     let check = CheckArguments::augment_args(clap::Command::new(CHECK_CONSOLE));
+    let uninstall = UninstallArguments::augment_args(clap::Command::new(PREPARE_UNINSTALL));
     let doctor = DoctorTopic::augment_subcommands(clap::Command::new(DOCTOR));
     let doctor = doctor.subcommand_required(true).arg_required_else_help(true);
     Arguments::command()
         .subcommand(check.about(CHECK_CONSOLE_ABOUT))
+        .subcommand(uninstall.about(PREPARE_UNINSTALL_ABOUT))
         .subcommand(doctor.about(DOCTOR_ABOUT))
 }
 

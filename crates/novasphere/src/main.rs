@@ -1,11 +1,13 @@
-//! `novasphere`: arguments to roles, to a check or to the doctor, nothing else.
+//! `novasphere`: arguments to roles, to a check, to the doctor or to the end of an installation, nothing else.
 
 mod start;
 
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use novasphere::{Arguments, Configuration, GatewaySettings, Invocation, Role, RoleSelection, run_doctor};
+use novasphere::{
+    Arguments, Configuration, GatewaySettings, Invocation, Role, RoleSelection, run_doctor, run_uninstall,
+};
 use novasphere_apiserver::metrics::ApiMetrics;
 use novasphere_check::CheckArguments;
 use novasphere_dataplane::{
@@ -44,6 +46,13 @@ async fn main() -> ExitCode {
         },
         Ok(Invocation::Doctor(common, topic)) => match install_tls_provider() {
             Ok(()) => run_doctor(&common, &topic).await,
+            Err(error) => {
+                eprintln!("novasphere: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Invocation::PrepareUninstall(common, arguments)) => match install_tls_provider() {
+            Ok(()) => run_uninstall(&common, arguments).await,
             Err(error) => {
                 eprintln!("novasphere: {error:#}");
                 ExitCode::FAILURE

@@ -6,6 +6,7 @@ mod of_apiserver;
 mod of_controller;
 mod of_gateway;
 mod of_routes;
+mod of_uninstall;
 mod places;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -104,8 +105,14 @@ async fn bounded() -> Result<()> {
             console: Client::try_from(console.config(&cluster).await?)?,
             apiserver: Client::try_from(apiserver.config(&cluster).await?)?,
         };
+        let (cluster_rules, own) = (
+            controller::UNINSTALL_CLUSTER_RULES,
+            controller::UNINSTALL_NAMESPACE_RULES,
+        );
+        let uninstall = Account::with_rules(&cluster, namespace, "uninstall", cluster_rules, own).await?;
+        let uninstall = Client::try_from(uninstall.config(&cluster).await?)?;
         let owner = present(context, &routes).await?;
-        let mut refused = 0;
+        let mut refused = of_uninstall::is_bounded(context, &uninstall).await?;
         for (client, who, writes) in [
             (
                 &accounts.controller,
