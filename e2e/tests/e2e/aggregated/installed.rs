@@ -24,7 +24,7 @@ use novasphere_e2e::{
 use novasphere_runtime::ca::SECRET_NAME;
 use serde_json::json;
 
-use super::upgraded;
+use super::{left_behind::LeftBehind, load_balancer, upgraded};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new("aggregated::installed::chart", Needs::Node, chart)]
@@ -48,7 +48,10 @@ async fn chart() -> Result<()> {
             trusted(context).await?;
             replicas_serve_in_turn(context).await?;
             status_is_ours(context).await?;
-            removed(context).await
+            Box::pin(load_balancer::serves(context))
+                .await
+                .context("a Service of type LoadBalancer")?;
+            Box::pin(removed(context)).await
         },
     )
     .await
@@ -132,8 +135,10 @@ async fn status_is_ours(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `helm uninstall` takes the `APIService` away before the server, so nothing of the cluster's API is ever without one.
+/// `helm uninstall` takes the `APIService` away before the server, so nothing of the cluster's API is ever without one. And it takes the finalizer off
+/// workspaces before the controller goes.
 async fn removed(context: &Context<'_>) -> Result<()> {
+    let left = LeftBehind::make(context).await.context("workspaces that are left")?;
     let mark = context.cluster.audit().mark()?;
     context.cluster.helm(&[
         "uninstall",
@@ -161,13 +166,14 @@ async fn removed(context: &Context<'_>) -> Result<()> {
         );
     }
     let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), NAMESPACE);
-    let left = deployments.list(&ListParams::default()).await?.items;
+    let running = deployments.list(&ListParams::default()).await?.items;
     ensure!(
-        left.is_empty(),
+        running.is_empty(),
         "left: {:?}",
-        left.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
+        running.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
     );
     context.cluster.kubectl(&["api-resources"])?;
+    left.goes(mark).await.context("workspaces that were left")?;
     nothing_is_stuck(context)
 }
 

@@ -61,7 +61,7 @@ const ROLLBACK: &[&str] = &[
 const STREAM_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Does what blocks aside: the VNC server of the case and the stand-in for KubeVirt have this thread.
-async fn aside<F>(context: &Context<'_>, work: F) -> Result<()>
+pub(super) async fn aside<F>(context: &Context<'_>, work: F) -> Result<()>
 where
     F: FnOnce(&Cluster) -> Result<()> + Send + 'static,
 {
