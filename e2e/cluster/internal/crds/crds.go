@@ -1,7 +1,7 @@
 // Package crds gives the CustomResourceDefinitions of other projects that
-// novasphere writes objects of. They are taken out of those projects' Go modules
-// at the versions of components/crds/go.mod, components/gitops-crds/go.mod and
-// components/kubevirt/go.mod.
+// novasphere and its chart write objects of. They are taken out of those projects'
+// Go modules at the versions of components/crds/go.mod, components/chart-crds/go.mod,
+// components/gitops-crds/go.mod and components/kubevirt/go.mod.
 package crds
 
 import (
@@ -14,8 +14,13 @@ import (
 	"novasphere.io/e2e/cluster/internal/host"
 )
 
-// moduleDir pins the versions, but for what GitOps tools define.
+// moduleDir pins the versions, but for what GitOps tools define and what the chart
+// alone makes.
 const moduleDir = "components/crds"
+
+// chartDir pins the versions of kinds that the chart makes where its values ask for
+// them. It is apart, because a change of it is no reason to make the others again.
+const chartDir = "components/chart-crds"
 
 // gitopsDir pins the versions of GitOps tools. It is apart, because a change of
 // it is no reason to make the others again.
@@ -23,10 +28,14 @@ const gitopsDir = "components/gitops-crds"
 
 // pins are the folders that the files of a project depend on.
 func pins(name string) []string {
-	if name == "argocd" || name == "flux" {
+	switch name {
+	case "argocd", "flux":
 		return []string{gitopsDir}
+	case "cert-manager", "prometheus-operator", "vertical-pod-autoscaler":
+		return []string{chartDir}
+	default:
+		return []string{moduleDir, "components/kubevirt"}
 	}
-	return []string{moduleDir, "components/kubevirt"}
 }
 
 // maker puts the files of one project into dir.
@@ -35,7 +44,9 @@ type maker func(ctx context.Context, builder *host.Builder, dir string) error
 var makers = map[string]maker{
 	"argocd": fromModule(gitopsDir, "github.com/argoproj/argo-cd/v3",
 		"manifests/crds/*.yaml"),
-	"cdi":  generateCDI,
+	"cdi": generateCDI,
+	"cert-manager": fromModule(chartDir, "github.com/cert-manager/cert-manager",
+		"deploy/crds/*.yaml"),
 	"flux": makeFlux,
 	"gateway-api": fromModule(moduleDir, "sigs.k8s.io/gateway-api",
 		// Standard, but for the routes of which Traefik up to 3.7 and Kong read
@@ -46,10 +57,18 @@ var makers = map[string]maker{
 	"kong": fromModule(moduleDir, "github.com/kong/kubernetes-configuration",
 		"config/crd/ingress-controller/*.yaml"),
 	"kubevirt": generateKubeVirt,
+	"prometheus-operator": fromModule(chartDir, "github.com/prometheus-operator/prometheus-operator",
+		// Those that the chart makes objects of: some of the others take seconds to
+		// be installed.
+		"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+		"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+		"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
 	"snapshot": fromModule(moduleDir, "github.com/kubernetes-csi/external-snapshotter/client/v8",
 		"config/crd/snapshot.storage.k8s.io_*.yaml"),
 	"traefik": fromModule(moduleDir, "github.com/traefik/traefik/v3",
 		"docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"),
+	"vertical-pod-autoscaler": fromModule(chartDir, "k8s.io/autoscaler/vertical-pod-autoscaler",
+		"deploy/vpa-v1-crd-gen.yaml"),
 }
 
 // Names lists what Dir knows.
