@@ -7,6 +7,7 @@ mod compare_renders;
 mod crds;
 mod files;
 mod function_lengths;
+mod gateway_values;
 mod headings;
 mod helm;
 mod imports;
@@ -66,6 +67,9 @@ enum Task {
     Structure,
     /// Check that the files for CI services call targets and scripts that exist, and that the one for GitLab has known keywords
     Workflows,
+    /// Check that the values files of config/gateway, for the charts of the products themselves, agree with each other, with the routes beside them and
+    /// with docs/gateways.md
+    GatewayValues,
     /// Compare the objects of the chart with those of config/
     ///
     /// Both files hold YAML documents, as `helm template` and `kubectl kustomize` print them.
@@ -117,6 +121,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             index::unlisted(&root)?,
         ]
         .concat(),
+        Task::GatewayValues => gateway_values::differing(&root)?,
         Task::Workflows => workflows::wrong(&root)?,
         Task::CompareRenders { helm, kustomize } => compare_renders::differences(helm, kustomize)?,
     };

@@ -104,13 +104,7 @@ fn uninstall() -> anyhow::Result<(PathBuf, String)> {
     text.push_str("{{- if include \"novasphere.uninstall.run\" . }}\n");
     cluster_role(&mut text, UNINSTALL, UNINSTALL_LABELS, UNINSTALL_CLUSTER_RULES)?;
     text.push_str("---\n");
-    head(
-        &mut text,
-        "Role",
-        UNINSTALL,
-        &in_namespace(NAMESPACE),
-        UNINSTALL_LABELS,
-    )?;
+    head(&mut text, "Role", UNINSTALL, &in_namespace(NAMESPACE), UNINSTALL_LABELS)?;
     let mut own = String::new();
     rules(&mut own, UNINSTALL_NAMESPACE_RULES)?;
     // A release of another name has a controller of another name.

@@ -66,7 +66,9 @@ pub enum UninstallError {
     #[error("Pods {0} of the controller still run; see why they do not end, and uninstall again")]
     Running(String),
     /// Somebody sets the finalizer again.
-    #[error("VncWorkspaces {0} have the finalizer novasphere.io/home again; stop the controller that sets it, and uninstall again")]
+    #[error(
+        "VncWorkspaces {0} have the finalizer novasphere.io/home again; stop the controller that sets it, and uninstall again"
+    )]
     Contended(String),
 }
 
@@ -121,7 +123,9 @@ impl Uninstall<'_> {
                 return Err(UninstallError::Ending(ending));
             }
             if ending != told {
-                (self.tell)(&format!("waiting for VncWorkspaces {ending}, whose homes are being saved"));
+                (self.tell)(&format!(
+                    "waiting for VncWorkspaces {ending}, whose homes are being saved"
+                ));
                 told = ending;
             }
             sleep(POLL_INTERVAL).await;

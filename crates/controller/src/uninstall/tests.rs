@@ -66,7 +66,9 @@ impl Cluster {
             return (200, list(&self.workspaces));
         }
         let found = self.workspaces.iter_mut().find(|one| one["metadata"]["name"] == name);
-        let Some(found) = found else { return failure(404, "NotFound") };
+        let Some(found) = found else {
+            return failure(404, "NotFound");
+        };
         if body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"] {
             return failure(409, "Conflict");
         }
@@ -80,7 +82,10 @@ impl Cluster {
             return failure(404, "NotFound");
         };
         if method == Method::PATCH {
-            *replicas = body["spec"]["replicas"].as_i64().and_then(|number| i32::try_from(number).ok()).unwrap();
+            *replicas = body["spec"]["replicas"]
+                .as_i64()
+                .and_then(|number| i32::try_from(number).ok())
+                .unwrap();
             self.writes.push(format!("replicas {replicas}"));
         }
         let scale = json!({
@@ -150,7 +155,10 @@ async fn the_finalizer_goes_when_the_controller_has_gone_and_no_other_does() {
     };
     let (result, cluster, told) = prepare(cluster, LONG).await;
     result.unwrap();
-    assert_eq!(cluster.writes, ["replicas 0", r#"alice ["example.org/other"]"#, "carol []"]);
+    assert_eq!(
+        cluster.writes,
+        ["replicas 0", r#"alice ["example.org/other"]"#, "carol []"]
+    );
     assert_eq!(cluster.last_looks, 0, "a Pod was left");
     assert!(told.iter().any(|line| line.contains("team/carol")), "{told:?}");
 }
@@ -158,13 +166,19 @@ async fn the_finalizer_goes_when_the_controller_has_gone_and_no_other_does() {
 #[tokio::test(start_paused = true)]
 async fn a_home_that_is_being_saved_keeps_the_controller() {
     let cluster = Cluster {
-        workspaces: vec![workspace("alice", &[FINALIZER], true), workspace("bob", &[FINALIZER], false)],
+        workspaces: vec![
+            workspace("alice", &[FINALIZER], true),
+            workspace("bob", &[FINALIZER], false),
+        ],
         replicas: Some(2),
         ..Cluster::default()
     };
     let (result, cluster, _) = prepare(cluster, Duration::ZERO).await;
     let message = result.unwrap_err().to_string();
-    assert!(message.contains("team/alice are being deleted") && !message.contains("bob"), "{message}");
+    assert!(
+        message.contains("team/alice are being deleted") && !message.contains("bob"),
+        "{message}"
+    );
     assert!(cluster.writes.is_empty(), "{:?}", cluster.writes);
 }
 
@@ -193,7 +207,10 @@ async fn a_deletion_that_comes_late_starts_the_controller_again() {
     let (result, cluster, told) = prepare(cluster, LONG).await;
     assert!(matches!(result, Err(UninstallError::Ending(_))), "{result:?}");
     assert_eq!(cluster.writes, ["replicas 0", "replicas 2"]);
-    assert!(told.iter().any(|line| line.contains("runs again, with 2 replicas")), "{told:?}");
+    assert!(
+        told.iter().any(|line| line.contains("runs again, with 2 replicas")),
+        "{told:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +223,10 @@ async fn a_controller_that_does_not_end_is_named_and_goes_on() {
     };
     let (result, cluster, _) = prepare(cluster, Duration::ZERO).await;
     let message = result.unwrap_err().to_string();
-    assert!(message.contains("novasphere-system/novasphere-controller-1"), "{message}");
+    assert!(
+        message.contains("novasphere-system/novasphere-controller-1"),
+        "{message}"
+    );
     assert_eq!(cluster.writes, ["replicas 0", "replicas 1"]);
 }
 
@@ -225,7 +245,11 @@ async fn a_workspace_that_changed_is_read_again() {
         watch_namespace: Some("team".to_owned()),
         timeout: LONG,
     };
-    let uninstall = Uninstall { client: &client, options: &options, tell: &|_| {} };
+    let uninstall = Uninstall {
+        client: &client,
+        options: &options,
+        tell: &|_| {},
+    };
     let seen = uninstall.held().await.unwrap();
     shared.lock().workspaces[0]["metadata"]["resourceVersion"] = json!("8");
     uninstall.release(&seen[0]).await.unwrap();

@@ -91,12 +91,7 @@ impl<'a> LeftBehind<'a> {
         place
             .cluster
             .kubectl(&["delete", "namespace", &place.namespace, "--timeout=120s"])?;
-        wait::gone(
-            &place.api::<PersistentVolumeClaim>(),
-            &home_of(DELETED),
-            wait::SHORT,
-        )
-        .await
+        wait::gone(&place.api::<PersistentVolumeClaim>(), &home_of(DELETED), wait::SHORT).await
     }
 
     /// A controller that still runs would set the finalizer again.
