@@ -58,8 +58,8 @@ pub enum UninstallError {
     Request(&'static str, #[source] kube::Error),
     /// Homes are being saved.
     #[error(
-        "VncWorkspaces {0} are being deleted, and the finalizer novasphere.io/home keeps them until their homes are saved; wait until they have \
-         gone, or see their condition StorageReady, and uninstall again"
+        "VncWorkspaces {0} are being deleted, and the finalizer novasphere.io/home keeps them until their homes are saved; see that the \
+         controller runs, wait until they have gone, or see their condition StorageReady, and uninstall again"
     )]
     Ending(String),
     /// The controller does not stop.
