@@ -181,7 +181,8 @@ impl Uninstall<'_> {
     async fn scale(&self, replicas: i32) -> Result<(), kube::Error> {
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
         let deployments = self.deployments();
-        let answer = deployments.patch_scale(&self.options.deployment, &params(), &patch);
+        let params = params();
+        let answer = deployments.patch_scale(&self.options.deployment, &params, &patch);
         answer.await.map(drop)
     }
 
