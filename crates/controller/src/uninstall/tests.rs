@@ -100,7 +100,7 @@ fn go(workspaces: &mut Vec<Value>) {
     workspaces.clear();
 }
 
-fn end_first(workspaces: &mut Vec<Value>) {
+fn end_first(workspaces: &mut [Value]) {
     workspaces[0]["metadata"]["deletionTimestamp"] = json!("2026-11-30T08:00:00Z");
 }
 
@@ -201,7 +201,7 @@ async fn a_deletion_that_comes_late_starts_the_controller_again() {
     let cluster = Cluster {
         workspaces: vec![workspace("alice", &[FINALIZER], false)],
         replicas: Some(2),
-        before_list: Some((2, end_first)),
+        before_list: Some((2, |all| end_first(all))),
         ..Cluster::default()
     };
     let (result, cluster, told) = prepare(cluster, LONG).await;

@@ -103,10 +103,10 @@ async fn keeps(context: &Context<'_>, policy: &str) -> Result<()> {
 
 /// Two at one desktop that gives its text away: who drives gets it, who looks does not.
 async fn only_drivers_get_text(context: &Context<'_>) -> Result<()> {
-    let driver = client_of(context, DRIVER, &[]).await?;
-    let looker = client_of(context, LOOKER, &[]).await?;
-    let mut drives = screen_through_kube_apiserver(&driver, context, "both").await?;
-    let mut looks = screen_through_kube_apiserver(&looker, context, "both").await?;
+    let driving = client_of(context, DRIVER, &[]).await?;
+    let looking = client_of(context, LOOKER, &[]).await?;
+    let mut drives = screen_through_kube_apiserver(&driving, context, "both").await?;
+    let mut looks = screen_through_kube_apiserver(&looking, context, "both").await?;
     looks.part(1, 1).await?;
     // The one before has left a prompt and few words on the screen.
     let fill = format!("\nyes {WORD} | head -n 200; rm filled\n");
