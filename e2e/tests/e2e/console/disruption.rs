@@ -77,12 +77,22 @@ async fn apiserver() -> Result<()> {
             let [stays, revoked, deleted, remade] = viewers.as_mut_slice() else {
                 anyhow::bail!("four viewers were let in")
             };
-            let end = revoked.closed(wait::SHORT).await?;
-            ensure!(end == (4001, "Revoked".to_owned()), "closed with {end:?}");
-            let end = deleted.closed(wait::SHORT).await?;
-            ensure!(end == (4002, "Deleted".to_owned()), "closed with {end:?}");
-            let end = remade.closed(wait::SHORT).await?;
-            ensure!(end == (4004, "TargetGone".to_owned()), "closed with {end:?}");
+            // Watches come back one after the other, seconds apart, and the gateway does not wait that long for the answer to a close frame.
+            let (revoked, deleted, remade) = tokio::try_join!(
+                revoked.closed(wait::SHORT),
+                deleted.closed(wait::SHORT),
+                remade.closed(wait::SHORT)
+            )?;
+            for (end, expected) in [
+                (revoked, (4001, "Revoked")),
+                (deleted, (4002, "Deleted")),
+                (remade, (4004, "TargetGone")),
+            ] {
+                ensure!(
+                    end == (expected.0, expected.1.to_owned()),
+                    "closed with {end:?}, not {expected:?}"
+                );
+            }
             alive(&fixture, std::slice::from_mut(stays)).await?;
             // A stream that was taken for dead meanwhile is back in the session.
             connections(context, "stays", 1).await?;

@@ -164,6 +164,13 @@ impl Scene<'_, '_> {
         let mut screen = self.screen("restarts-vnc").await?;
         for part in ["virt-handler", "virt-api"] {
             let of_part = format!("kubevirt.io={part}");
+            // Without time to end: a virt-api that is asked to stop keeps its consoles until its successor answers, and then nothing tells
+            // this from another viewer (docs/console.md).
+            let grace_period = if part == "virt-api" {
+                "--grace-period=1"
+            } else {
+                "--grace-period=-1"
+            };
             self.context.cluster.kubectl(&[
                 "--namespace",
                 "kubevirt",
@@ -171,6 +178,7 @@ impl Scene<'_, '_> {
                 "pods",
                 "--selector",
                 &of_part,
+                grace_period,
                 "--wait=false",
             ])?;
             viewer
