@@ -4,6 +4,7 @@
 //! all retries and for the time that an exec plugin takes, so the stack is put together here, with our layers inside.
 
 mod lookup;
+pub mod user;
 
 use std::{path::Path, time::Duration};
 
