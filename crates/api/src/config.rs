@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use ipnet::IpNet;
+use novasphere_crd::Cidr;
 use novasphere_runtime::config::SOCKET_ADDRESS_PATTERN;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,8 +51,8 @@ pub struct ApiConfig {
     pub embedding: bool,
 
     /// Addresses of proxies, such as a gateway's, whose `X-Forwarded-For` tells where clients are. Default: none. At most 64.
-    #[schemars(with = "Vec<String>", length(max = 64))]
-    pub trusted_proxies: Vec<IpNet>,
+    #[schemars(length(max = 64))]
+    pub trusted_proxies: Vec<Cidr>,
 
     /// Who people are.
     pub identity: IdentityConfig,
