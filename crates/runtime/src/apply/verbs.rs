@@ -25,6 +25,7 @@ pub(super) enum Verb {
     ApplyStatus,
     ReplaceStatus,
     Merge,
+    Patch,
     MergeStatus,
     SetFinalizer,
     Resize,
@@ -43,6 +44,7 @@ impl Verb {
             Self::ApplyStatus => "apply_status",
             Self::ReplaceStatus => "replace_status",
             Self::Merge => "merge",
+            Self::Patch => "patch",
             Self::MergeStatus => "merge_status",
             Self::SetFinalizer => "set_finalizer",
             Self::Resize => "resize",
@@ -92,6 +94,24 @@ impl Applier {
         let patch = Patch::Merge(with_precondition(patch, live, live.resource_version()));
         let (api, name, params) = (self.api(live)?, live.name_any(), self.patch_params());
         let answer = self.sent(Verb::Merge, live, api.patch(&name, &params, &patch));
+        Ok(shown_by(cache, answer.await?))
+    }
+
+    /// Changes `live` by a JSON patch (RFC 6902), whose `test` operations make it happen only where fields are as the caller knows them: so that many
+    /// may change different fields of one object at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; [`ApiReason::Invalid`] when a test fails.
+    pub async fn patch_tested<K: Namespaced>(
+        &self,
+        live: &K,
+        patch: json_patch::Patch,
+        cache: &Cache<K>,
+    ) -> Result<K, WriteError> {
+        let patch = Patch::Json::<()>(patch);
+        let (api, name, params) = (self.api(live)?, live.name_any(), self.patch_params());
+        let answer = self.sent(Verb::Patch, live, api.patch(&name, &params, &patch));
         Ok(shown_by(cache, answer.await?))
     }
 
