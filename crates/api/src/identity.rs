@@ -1,0 +1,36 @@
+//! Who people are: the providers that vouch for them.
+
+pub mod authenticate;
+pub mod kubernetes_token;
+pub mod local;
+pub mod password;
+pub mod throttle;
+
+use novasphere_runtime::access::UserInfo;
+
+pub use self::authenticate::authenticate;
+use self::{kubernetes_token::KubernetesTokens, local::LocalUsers, throttle::LoginThrottle};
+use crate::caller::TenantId;
+
+/// Somebody whose name and password, or whose provider's word, were good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedUser {
+    /// The user as Kubernetes knows them.
+    pub user: UserInfo,
+    /// For people.
+    pub display_name: String,
+    /// Tenants that the user may choose.
+    pub tenants: Vec<TenantId>,
+    /// Who vouches.
+    pub provider: String,
+}
+
+/// The providers.
+pub struct Identity {
+    /// Users of a Secret; `None` when they are switched off.
+    pub local: Option<LocalUsers>,
+    /// Tokens of Kubernetes.
+    pub kubernetes: KubernetesTokens,
+    /// Wrong passwords.
+    pub throttle: LoginThrottle,
+}
