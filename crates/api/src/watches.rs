@@ -4,7 +4,7 @@
 mod rows;
 mod table;
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
@@ -316,64 +316,46 @@ impl Tables {
     fn vm_access(&mut self, seen: Seen<'_, VmAccess>) -> Changes {
         match seen {
             Seen::Began => self.accesses.begin(),
-            Seen::Here(object) => {
-                let row = rows::of_vm_access(object);
-                let at = key(&row.namespace, &row.name);
-                if self.accesses.get(&at).as_deref() == Some(&row) {
-                    // It is in this list, too.
-                    self.accesses.insert(at, row);
-                    return Vec::new();
-                }
-                let mut changes = self.forget_access(&at, Some(&row.id));
-                let of_machine = key(&row.namespace, &row.machine);
-                changes.extend(self.forget_bare(&of_machine));
-                self.access_of.insert(of_machine, at.clone());
-                changes.push((ChangeKind::Machine, row.namespace.clone(), row.id.clone(), false));
-                self.by_id.insert(row.id.clone(), Arc::new(row.clone()));
-                self.accesses.insert(at, row);
-                return changes;
+            Seen::Here(object) => return self.access_here(rows::of_vm_access(object)),
+            Seen::Gone(at) => {
+                let gone = self.accesses.remove(at);
+                return gone.iter().flat_map(|row| self.access_gone(at, row)).collect();
             }
-            Seen::Gone(at) => return self.access_gone(at),
             Seen::Ended => {
-                let known: Vec<RowKey> = self.access_of.values().cloned().collect();
-                self.accesses.end();
-                let gone = known.into_iter().filter(|at| self.accesses.get(at).is_none());
-                return gone.collect::<Vec<_>>().iter().flat_map(|at| self.access_gone(at)).collect();
+                let gone = self.accesses.end();
+                return gone.iter().flat_map(|(at, row)| self.access_gone(at, row)).collect();
             }
         }
         Vec::new()
     }
 
-    /// Takes the old row of a `VmAccess` out of the indexes; one with another ID was another object.
-    fn forget_access(&mut self, at: &str, id: Option<&str>) -> Changes {
-        self.access_of.retain(|_, access| &**access != at);
-        let old = self.accesses.get(at).filter(|old| Some(old.id.as_str()) != id);
-        old.map(|old| {
-            self.by_id.remove(&old.id);
-            (ChangeKind::Machine, old.namespace.clone(), old.id.clone(), true)
-        })
-        .into_iter()
-        .collect()
+    fn access_here(&mut self, row: MachineRow) -> Changes {
+        let at = key(&row.namespace, &row.name);
+        let old = self.accesses.get(&at);
+        self.accesses.insert(at.clone(), row.clone());
+        let mut changes: Changes = match old {
+            Some(old) if *old == row => return Vec::new(),
+            // Another object, or another machine.
+            Some(old) if old.id != row.id || old.machine != row.machine => self.access_gone(&at, &old),
+            _ => Vec::new(),
+        };
+        let of_machine = key(&row.namespace, &row.machine);
+        changes.extend(self.forget_bare(&of_machine));
+        self.access_of.insert(of_machine, at);
+        changes.push((ChangeKind::Machine, row.namespace.clone(), row.id.clone(), false));
+        self.by_id.insert(row.id.clone(), Arc::new(row));
+        changes
     }
 
-    fn access_gone(&mut self, at: &str) -> Changes {
-        let machine = self.access_of.iter().find(|(_, access)| &***access == at).map(|(machine, _)| machine.clone());
-        let stale: Vec<String> = self
-            .by_id
-            .values()
-            .filter(|row| row.kind == MachineKind::VmAccess && *key(&row.namespace, &row.name) == *at)
-            .map(|row| row.id.clone())
-            .collect();
-        self.access_of.retain(|_, access| &**access != at);
-        self.accesses.remove(at);
-        let (namespace, _) = parts(at);
-        let mut changes: Changes = Vec::new();
-        for id in stale {
-            self.by_id.remove(&id);
-            changes.push((ChangeKind::Machine, namespace.to_owned(), id, true));
+    /// Takes a `VmAccess` out of the indexes. A machine that outlives it is listed by itself.
+    fn access_gone(&mut self, at: &str, row: &MachineRow) -> Changes {
+        let of_machine = key(&row.namespace, &row.machine);
+        if self.access_of.get(&of_machine).is_some_and(|access| **access == *at) {
+            self.access_of.remove(&of_machine);
         }
-        // A machine that outlives its VmAccess is listed by itself.
-        changes.extend(machine.into_iter().flat_map(|machine| self.bare(&machine)));
+        self.by_id.remove(&row.id);
+        let mut changes = vec![(ChangeKind::Machine, row.namespace.clone(), row.id.clone(), true)];
+        changes.extend(self.bare(&of_machine));
         changes
     }
 
@@ -389,7 +371,10 @@ impl Tables {
                 self.machines.remove(at);
                 return self.forget_bare(at);
             }
-            Seen::Ended => return self.machines.end().iter().flat_map(|at| self.forget_bare(at)).collect(),
+            Seen::Ended => {
+                let gone = self.machines.end();
+                return gone.iter().flat_map(|(at, _)| self.forget_bare(at)).collect();
+            }
         }
         Vec::new()
     }
@@ -406,7 +391,10 @@ impl Tables {
                 self.runs.remove(at);
                 return self.bare(at);
             }
-            Seen::Ended => return self.runs.end().iter().flat_map(|at| self.bare(at)).collect(),
+            Seen::Ended => {
+                let gone = self.runs.end();
+                return gone.iter().flat_map(|(at, _)| self.bare(at)).collect();
+            }
         }
         Vec::new()
     }
@@ -442,32 +430,35 @@ impl Tables {
             Seen::Here(object) => {
                 let row = rows::of_workspace(object);
                 let at = key(&row.namespace, &row.name);
-                let is_known = self.workspaces.get(&at).as_deref() == Some(&row);
-                self.workspace_ids.retain(|_, known| *known != at);
+                let old = self.workspaces.get(&at);
+                let mut changes: Changes = match old {
+                    Some(old) if *old == row => {
+                        self.workspaces.insert(at, row);
+                        return Vec::new();
+                    }
+                    Some(old) if old.id != row.id => self.workspace_gone(&old),
+                    _ => Vec::new(),
+                };
                 self.workspace_ids.insert(row.id.clone(), at.clone());
-                let change = (ChangeKind::Workspace, row.namespace.clone(), row.id.clone(), false);
+                changes.push((ChangeKind::Workspace, row.namespace.clone(), row.id.clone(), false));
                 self.workspaces.insert(at, row);
-                return if is_known { Vec::new() } else { vec![change] };
+                return changes;
             }
             Seen::Gone(at) => {
-                self.workspaces.remove(at);
-                return self.workspace_gone(at);
+                let gone = self.workspaces.remove(at);
+                return gone.iter().flat_map(|row| self.workspace_gone(row)).collect();
             }
             Seen::Ended => {
                 let gone = self.workspaces.end();
-                return gone.iter().flat_map(|at| self.workspace_gone(at)).collect();
+                return gone.iter().flat_map(|(_, row)| self.workspace_gone(row)).collect();
             }
         }
         Vec::new()
     }
 
-    fn workspace_gone(&mut self, at: &str) -> Changes {
-        let ids = self.workspace_ids.iter().filter(|(_, known)| &***known == at);
-        let ids: Vec<String> = ids.map(|(id, _)| id.clone()).collect();
-        self.workspace_ids.retain(|_, known| &**known != at);
-        let namespace = parts(at).0.to_owned();
-        let gone = ids.into_iter().map(|id| (ChangeKind::Workspace, namespace.clone(), id, true));
-        gone.collect()
+    fn workspace_gone(&mut self, row: &WorkspaceRow) -> Changes {
+        self.workspace_ids.remove(&row.id);
+        vec![(ChangeKind::Workspace, row.namespace.clone(), row.id.clone(), true)]
     }
 
     fn session(&mut self, seen: Seen<'_, ConsoleSession>) -> Changes {
@@ -486,7 +477,7 @@ impl Tables {
                 self.sessions.remove(at);
                 return vec![gone(at)];
             }
-            Seen::Ended => return self.sessions.end().iter().map(|at| gone(at)).collect(),
+            Seen::Ended => return self.sessions.end().iter().map(|(at, _)| gone(at)).collect(),
         }
         Vec::new()
     }
@@ -498,7 +489,9 @@ impl Tables {
                 let tenant = object.labels().get(TENANT_LABEL).cloned().map(TenantId);
                 self.namespaces.insert(key("", &object.name_any()), tenant);
             }
-            Seen::Gone(at) => self.namespaces.remove(at),
+            Seen::Gone(at) => {
+                self.namespaces.remove(at);
+            }
             Seen::Ended => {
                 self.namespaces.end();
             }

@@ -1,9 +1,6 @@
 //! What a watch has listed, as small rows, and what was in an earlier list alone.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use novasphere_runtime::watch::ObjectName;
 
@@ -47,11 +44,11 @@ impl<R> Table<R> {
         self.list = self.list.wrapping_add(1);
     }
 
-    /// A list has ended: the keys of what was not in it, which are gone now.
-    pub(super) fn end(&mut self) -> Vec<RowKey> {
+    /// A list has ended: what was not in it, which is gone now.
+    pub(super) fn end(&mut self) -> Vec<(RowKey, Arc<R>)> {
         let gone = self.rows.iter().filter(|(_, (list, _))| *list != self.list);
-        let gone: Vec<RowKey> = gone.map(|(key, _)| Arc::clone(key)).collect();
-        for key in &gone {
+        let gone: Vec<_> = gone.map(|(key, (_, row))| (Arc::clone(key), Arc::clone(row))).collect();
+        for (key, _) in &gone {
             self.rows.remove(key);
         }
         gone
@@ -61,8 +58,8 @@ impl<R> Table<R> {
         self.rows.insert(key, (self.list, Arc::new(row)));
     }
 
-    pub(super) fn remove(&mut self, key: &str) {
-        self.rows.remove(key);
+    pub(super) fn remove(&mut self, key: &str) -> Option<Arc<R>> {
+        self.rows.remove(key).map(|(_, row)| row)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Arc<R>> {
@@ -87,7 +84,7 @@ mod tests {
         assert!(table.end().is_empty());
         table.begin();
         table.insert(key("a", "y"), 3);
-        assert_eq!(table.end(), [key("a", "x")]);
+        assert_eq!(table.end(), [(key("a", "x"), Arc::new(1))]);
         assert_eq!(table.get("a/y").as_deref(), Some(&3));
         assert_eq!(parts("a/y"), ("a", "y"));
     }
