@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use kube::Client;
 use novasphere_core::console_session::endpoints::Endpoints;
-use novasphere_runtime::client::user::UserClients;
+use novasphere_runtime::{apply::Applier, client::user::UserClients};
 
 use crate::{
     audit::ApiAudit,
@@ -31,6 +31,8 @@ pub struct SharedState {
     pub namespace: String,
     /// The process's own account.
     pub own: Client,
+    /// Its writes.
+    pub applier: Applier,
     /// Clients that speak for users.
     pub clients: UserClients,
     /// What users may see and do.

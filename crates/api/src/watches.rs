@@ -23,8 +23,9 @@ use tokio::sync::{broadcast, watch};
 pub use self::rows::{
     ConnectionRow, MachineKind, MachineRow, MachineStatus, ServiceInfo, SessionRow, WorkspaceRow, mebibytes, service_type,
 };
+pub use self::rows::RunPart;
 use self::{
-    rows::{RunPart, VmPart},
+    rows::VmPart,
     table::{RowKey, Table, key, key_of, parts},
 };
 use crate::caller::TenantId;
@@ -167,6 +168,19 @@ impl Watched {
         }
         let (namespace, name) = id.split_once('.')?;
         tables.accesses.get(&key(namespace, name))
+    }
+
+    /// The state of a machine in `KubeVirt`'s words, as its own watch has it.
+    #[must_use]
+    pub fn printable_of(&self, namespace: &str, machine: &str) -> Option<String> {
+        let part = self.0.tables.read().machines.get(&key(namespace, machine))?;
+        part.printable.clone()
+    }
+
+    /// The present run of a machine.
+    #[must_use]
+    pub fn run_of(&self, namespace: &str, machine: &str) -> Option<Arc<RunPart>> {
+        self.0.tables.read().runs.get(&key(namespace, machine))
     }
 
     /// A workspace by its UID, or by `<namespace>.<name>`.

@@ -109,13 +109,15 @@ pub struct MachineRow {
 /// What of a `VirtualMachine` a list shows when no `VmAccess` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VmPart {
-    printable: Option<String>,
+    pub(super) printable: Option<String>,
     created: Timestamp,
 }
 
-/// The same of its present run.
+/// What is kept of the present run of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RunPart {
+pub struct RunPart {
+    /// The UID of the run: a restart makes another one.
+    pub uid: Option<String>,
     node: Option<String>,
     access_ip: Option<String>,
     vcpu: Option<u32>,
@@ -285,6 +287,7 @@ pub(super) fn of_run(instance: &VirtualMachineInstance) -> RunPart {
     let mut addresses = status.interfaces.iter().flat_map(|interface| &interface.ip_addresses);
     let topology = status.current_cpu_topology.or(domain.cpu);
     RunPart {
+        uid: instance.uid(),
         access_ip: addresses.next().cloned(),
         vcpu: topology.map(|topology| topology.vcpus()),
         memory_mb: memory.as_deref().and_then(mebibytes),

@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 use http::HeaderMap;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams};
 use novasphere_crd::ConsoleSession;
+use novasphere_runtime::cache::Cache;
 use serde_json::json;
 
 use super::bodies::{KubernetesLogin, LoginAnswer, PasswordLogin, RefreshRequest};
 use crate::{
-    FIELD_MANAGER,
     audit::{ActionRecord, AuditAction},
     caller::{BearerToken, Caller, Credential, TenantId},
     code::Code,
@@ -245,13 +245,10 @@ pub(crate) async fn end_consoles(state: &ApiState, login: &LoginId) {
         if session.spec.revoked {
             continue;
         }
-        let sessions: Api<ConsoleSession> = Api::namespaced(state.own.clone(), namespace);
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch = Patch::Merge(json!({"spec": {"revoked": true}}));
-        if let Err(error) = sessions.patch(name, &params, &patch).await {
+        let patch = json!({"spec": {"revoked": true}});
+        // The watch of this process shows it soon enough.
+        let shown_by = Cache::new(|_| None);
+        if let Err(error) = state.applier.merge(&session, patch, &shown_by).await {
             tracing::warn!(namespace, name, %error, "the console of a login that has ended is not revoked");
         }
     }
