@@ -1,0 +1,338 @@
+//! Services to ports of a guest: entries of the `services` of a `VmAccess`.
+//!
+//! Each entry is applied under a field manager of its own, so that this API takes nothing from what a GitOps tool or `kubectl apply` declares, and
+//! they take nothing from it.
+
+use axum::extract::State;
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use novasphere_crd::{AccessServiceStatus, VmAccess};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::machine;
+use crate::{
+    FIELD_MANAGER,
+    audit::{ActionRecord, AuditAction},
+    caller::Caller,
+    code::Code,
+    envelope::{Answer, Envelope},
+    error::{ApiError, ApiResult},
+    http::{Body, Path},
+    kubernetes::refused,
+    language::Sentence,
+    state::ApiState,
+    time::AnswerTimeZone,
+    watches::{MachineKind, MachineRow, service_type},
+};
+
+const CREATED: Sentence = Sentence {
+    english: "the Service is being made",
+    chinese: "Service创建成功",
+};
+
+/// Ports of a Service.
+const PORTS_LIMIT: usize = 32;
+
+/// Characters of an entry's name.
+const NAME_LENGTH_LIMIT: usize = 15;
+
+/// A Service to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ServiceRequest {
+    /// `NodePort` or `LoadBalancer`; `ClusterIP` is taken, too.
+    #[schema(min_length = 1, max_length = 16)]
+    service_type: String,
+    /// Its name among those of the machine: lower-case letters, digits and `-`, at most 15. Default: made of the first port.
+    #[schema(min_length = 1, max_length = 15, pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+    #[serde(default)]
+    service_name: Option<String>,
+    /// Its ports.
+    #[schema(min_items = 1, max_items = 32)]
+    ports: Vec<PortRequest>,
+}
+
+/// A port of a Service.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PortRequest {
+    /// The port of the Service.
+    #[schema(minimum = 1, maximum = 65535)]
+    port: u16,
+    /// The port of the guest. Default: the same.
+    #[schema(minimum = 1, maximum = 65535)]
+    #[serde(default)]
+    target_port: Option<u16>,
+    /// The port of the nodes. Default: a free one.
+    #[schema(minimum = 1, maximum = 65535)]
+    #[serde(default)]
+    node_port: Option<u16>,
+    /// `TCP` or `UDP`. Default `TCP`.
+    #[schema(min_length = 3, max_length = 3)]
+    #[serde(default)]
+    protocol: Option<String>,
+}
+
+/// A Service of a machine.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AccessServiceEntry {
+    /// Names it in paths.
+    service_id: String,
+    /// The name of the Service in Kubernetes.
+    service_name: String,
+    /// Its type.
+    service_type: &'static str,
+    /// `host:port` of its first port, once it is known.
+    access_addr: Option<String>,
+    /// Its ports.
+    ports: Vec<AccessPort>,
+    /// When the machine's object was made; the Service is not older.
+    create_time: String,
+    /// `running` once it has an address, else `pending`.
+    status: &'static str,
+}
+
+/// A port of a Service.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AccessPort {
+    /// The port of the Service.
+    port: u16,
+    /// The port of the guest.
+    target_port: u16,
+    /// The port of the nodes.
+    node_port: Option<u16>,
+    /// `TCP` or `UDP`.
+    protocol: String,
+}
+
+/// Make a Service to ports of the guest. The same name again changes it.
+#[utoipa::path(post, path = "/vms/{vmId}/access-service", tag = "services", operation_id = "createAccessService",
+    params(("vmId" = String, Path, description = "UID of the VmAccess, or <namespace>.<name>", max_length = 317)),
+    request_body = ServiceRequest, responses((status = 200, body = Envelope<AccessServiceEntry>)))]
+pub(super) async fn create(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<ServiceRequest>,
+) -> ApiResult<Answer<AccessServiceEntry>> {
+    let entry = entry(&request)?;
+    let row = of_vm_access(&state, &caller, &id).await?;
+    let name = entry.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let applied = apply(&state, &caller, &row, &name, Some(entry)).await?;
+    note(&state, &caller, &row, &name, "apply");
+    let entry = entries(&applied, &state.time_zone).into_iter().find(|entry| entry.service_id == name);
+    let entry = entry.ok_or(ApiError::new(Code::INTERNAL))?;
+    Ok(Answer::new(entry).saying(CREATED))
+}
+
+/// The Services of a machine.
+#[utoipa::path(get, path = "/vms/{vmId}/access-services", tag = "services", operation_id = "listAccessServices",
+    params(("vmId" = String, Path, description = "UID of the VmAccess, or <namespace>.<name>", max_length = 317)),
+    responses((status = 200, body = Envelope<Vec<AccessServiceEntry>>)))]
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Answer<Vec<AccessServiceEntry>>> {
+    let row = machine(&state, &caller, &id).await?;
+    if row.kind == MachineKind::VirtualMachine {
+        return Ok(Answer::new(Vec::new()));
+    }
+    let objects: Api<VmAccess> = Api::namespaced(state.client_of(&caller)?, &row.namespace);
+    let object = objects.get(&row.name).await.map_err(refused)?;
+    Ok(Answer::new(entries(&object, &state.time_zone)))
+}
+
+/// Delete a Service that was made here. One that is gone is as good.
+#[utoipa::path(delete, path = "/vms/{vmId}/access-services/{serviceId}", tag = "services", operation_id = "deleteAccessService",
+    params(("vmId" = String, Path, description = "UID of the VmAccess, or <namespace>.<name>", max_length = 317),
+        ("serviceId" = String, Path, description = "Its name among those of the machine", max_length = 15)),
+    responses((status = 200, body = Envelope<()>)))]
+pub(super) async fn delete(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path((id, service)): Path<(String, String)>,
+) -> ApiResult<Answer<()>> {
+    if !is_entry_name(&service) {
+        return Err(ApiError::new(Code::INVALID_ID));
+    }
+    let row = of_vm_access(&state, &caller, &id).await?;
+    let applied = apply(&state, &caller, &row, &service, None).await?;
+    if applied.spec.services.iter().any(|entry| entry.name == service) {
+        return Err(ApiError::with(
+            Code::CONFLICT,
+            "the service is declared elsewhere, such as in Git or by kubectl; delete it there",
+        ));
+    }
+    note(&state, &caller, &row, &service, "delete");
+    Ok(Answer::new(()))
+}
+
+async fn of_vm_access(state: &ApiState, caller: &Caller, id: &str) -> ApiResult<std::sync::Arc<MachineRow>> {
+    let row = machine(state, caller, id).await?;
+    match row.kind {
+        MachineKind::VmAccess => Ok(row),
+        MachineKind::VirtualMachine => Err(ApiError::with(
+            Code::CONFLICT,
+            "this machine has no VmAccess; make one that names it, and give that its services",
+        )),
+    }
+}
+
+/// Applies an entry under its own manager; without an entry, takes away what that manager has applied.
+async fn apply(
+    state: &ApiState,
+    caller: &Caller,
+    row: &MachineRow,
+    name: &str,
+    entry: Option<Value>,
+) -> ApiResult<VmAccess> {
+    let objects: Api<VmAccess> = Api::namespaced(state.client_of(caller)?, &row.namespace);
+    let services: Vec<Value> = entry.into_iter().collect();
+    let wanted = json!({
+        "apiVersion": "novasphere.io/v1alpha1",
+        "kind": "VmAccess",
+        "metadata": {"name": row.name, "namespace": row.namespace, "uid": row.id},
+        "spec": if services.is_empty() { json!({}) } else { json!({ "services": services }) },
+    });
+    let params = PatchParams {
+        field_manager: Some(format!("{FIELD_MANAGER}/{name}")),
+        ..PatchParams::default()
+    };
+    let applied = objects.patch(&row.name, &params, &Patch::Apply(&wanted)).await;
+    applied.map_err(refused)
+}
+
+fn note(state: &ApiState, caller: &Caller, row: &MachineRow, service: &str, reason: &str) {
+    let record = ActionRecord {
+        user: Some(&caller.user.name),
+        client: Some(caller.client),
+        target: Some(format!("VmAccess/{}/{}", row.namespace, row.name)),
+        reason: Some(reason),
+        detail: Some(service),
+    };
+    state.audit.record(AuditAction::ServiceChanged, &record);
+}
+
+fn is_entry_name(name: &str) -> bool {
+    (1..=NAME_LENGTH_LIMIT).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// The entry that a request asks for.
+fn entry(request: &ServiceRequest) -> ApiResult<Value> {
+    if !["NodePort", "LoadBalancer", "ClusterIP"].contains(&request.service_type.as_str()) {
+        return Err(ApiError::parameter("serviceType", "serviceType is NodePort, LoadBalancer or ClusterIP"));
+    }
+    if request.ports.is_empty() || request.ports.len() > PORTS_LIMIT {
+        return Err(ApiError::parameter("ports", format!("a Service has 1 to {PORTS_LIMIT} ports")));
+    }
+    let ports: Vec<Value> = request.ports.iter().map(port).collect::<ApiResult<_>>()?;
+    let first = request.ports.first().map_or(0, |port| port.port);
+    let name = request.service_name.clone().unwrap_or_else(|| format!("port-{first}"));
+    if !is_entry_name(&name) {
+        return Err(ApiError::parameter(
+            "serviceName",
+            "serviceName begins with a letter and has lower-case letters, digits and '-', at most 15",
+        ));
+    }
+    Ok(json!({"name": name, "type": request.service_type, "ports": ports}))
+}
+
+fn port(port: &PortRequest) -> ApiResult<Value> {
+    let protocol = port.protocol.as_deref().unwrap_or("TCP");
+    if !["TCP", "UDP"].contains(&protocol) {
+        return Err(ApiError::parameter("ports.protocol", "protocol is TCP or UDP"));
+    }
+    if port.port == 0 || port.target_port == Some(0) || port.node_port == Some(0) {
+        return Err(ApiError::parameter("ports", "a port is from 1 to 65535"));
+    }
+    let mut entry = json!({
+        "name": format!("{}-{}", protocol.to_lowercase(), port.port),
+        "port": port.port,
+        "targetPort": port.target_port.unwrap_or(port.port),
+        "protocol": protocol,
+    });
+    if let (Some(node_port), Some(entry)) = (port.node_port, entry.as_object_mut()) {
+        entry.insert("nodePort".to_owned(), json!(node_port));
+    }
+    Ok(entry)
+}
+
+/// What the spec declares, with what the status knows of it.
+fn entries(object: &VmAccess, zone: &AnswerTimeZone) -> Vec<AccessServiceEntry> {
+    let status = object.status.clone().unwrap_or_default();
+    let created = object.metadata.creation_timestamp.as_ref();
+    let create_time = created.map(|time| zone.text(time.0)).unwrap_or_default();
+    let entries = object.spec.services.iter().map(|service| {
+        let known = status.services.iter().find(|known| known.name == service.name);
+        let ports = service.ports.iter().map(|port| AccessPort {
+            port: port.port,
+            target_port: port.target_port.unwrap_or(port.port),
+            node_port: port.node_port.or_else(|| known.and_then(|known| node_port(known, port.port))),
+            protocol: format!("{:?}", port.protocol).to_uppercase(),
+        });
+        let access_addr = known.and_then(|known| known.endpoint.clone());
+        AccessServiceEntry {
+            service_id: service.name.clone(),
+            service_name: format!("{}-{}", object.name_any(), service.name),
+            service_type: service_type(service.r#type),
+            status: if access_addr.is_some() { "running" } else { "pending" },
+            access_addr,
+            ports: ports.collect(),
+            create_time: create_time.clone(),
+        }
+    });
+    entries.collect()
+}
+
+fn node_port(known: &AccessServiceStatus, port: u16) -> Option<u16> {
+    known.ports.iter().find(|known| known.port == port)?.node_port
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(body: Value) -> ApiResult<Value> {
+        entry(&serde_json::from_value(body).unwrap())
+    }
+
+    #[test]
+    fn an_entry_has_what_was_asked_for() {
+        let entry = request(json!({
+            "serviceType": "NodePort", "serviceName": "web", "ports": [{"port": 8080, "targetPort": 80, "nodePort": 30080}],
+        }));
+        assert_eq!(
+            entry.unwrap(),
+            json!({"name": "web", "type": "NodePort", "ports": [
+                {"name": "tcp-8080", "port": 8080, "targetPort": 80, "nodePort": 30080, "protocol": "TCP"},
+            ]})
+        );
+        let generated = request(json!({"serviceType": "LoadBalancer", "ports": [{"port": 22}]})).unwrap();
+        assert_eq!(generated["name"], "port-22");
+    }
+
+    #[test]
+    fn what_cannot_be_a_service_is_refused_with_its_field() {
+        for (body, field) in [
+            (json!({"serviceType": "X", "ports": [{"port": 1}]}), "serviceType"),
+            (json!({"serviceType": "NodePort", "ports": []}), "ports"),
+            (json!({"serviceType": "NodePort", "ports": [{"port": 0}]}), "ports"),
+            (json!({"serviceType": "NodePort", "serviceName": "Web", "ports": [{"port": 1}]}), "serviceName"),
+            (json!({"serviceType": "NodePort", "ports": [{"port": 1, "protocol": "xyz"}]}), "ports.protocol"),
+        ] {
+            assert_eq!(request(body.clone()).unwrap_err().field.as_deref(), Some(field), "{body}");
+        }
+    }
+}
