@@ -1,5 +1,6 @@
 //! The `api` section of the configuration file.
 
+mod desktops;
 mod identity;
 mod limits;
 
@@ -14,7 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    identity::{IdentityConfig, KubernetesTokenConfig, LdapConfig, LocalUsersConfig, OidcConfig, TenantsConfig},
+    desktops::DesktopsConfig,
+    identity::{IdentityConfig, KubernetesTokenConfig, LocalUsersConfig, TenantsConfig},
     limits::LimitsConfig,
 };
 use crate::time::AnswerTimeZone;
@@ -33,8 +35,8 @@ pub struct ApiConfig {
     /// A certificate from elsewhere. Without it the server has one of novasphere's own authority.
     pub tls: ApiTlsConfig,
 
-    /// The URL of this API as browsers reach it, without `/api/v1`, such as `https://vms.example.org`. It is needed for OIDC, whose redirects come
-    /// back to it; cookies are `Secure` when it is `https`. Default: unknown.
+    /// The URL of this API as browsers reach it, without `/api/v1`, such as `https://vms.example.org`. Its pages may call; cookies are `Secure` when it is
+    /// `https`. Default: unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub public_url: Option<String>,
@@ -56,6 +58,9 @@ pub struct ApiConfig {
 
     /// Who people are.
     pub identity: IdentityConfig,
+
+    /// Desktops that people make for themselves.
+    pub desktops: DesktopsConfig,
 
     /// How often somebody may ask.
     pub limits: LimitsConfig,
@@ -107,7 +112,7 @@ impl ApiConfig {
                 ));
             }
         }
-        self.identity.check(self.public_url.as_deref())
+        self.identity.check()
     }
 
     /// Whether cookies are sent over TLS alone.
@@ -140,6 +145,7 @@ impl Default for ApiConfig {
             embedding: false,
             trusted_proxies: Vec::new(),
             identity: IdentityConfig::default(),
+            desktops: DesktopsConfig::default(),
             limits: LimitsConfig::default(),
         }
     }

@@ -11,7 +11,10 @@ mod visible;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::visible::{machine, workspace};
+pub(crate) use self::{
+    console::{expire_seconds, protocol},
+    visible::{machine, workspace},
+};
 use crate::state::ApiState;
 
 /// The paths of this topic.

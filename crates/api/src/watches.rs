@@ -46,6 +46,12 @@ const VIRTUAL_MACHINE_INSTANCES: OptionalApi = OptionalApi::of::<VirtualMachineI
 /// The APIs that may be missing.
 pub const OPTIONAL_APIS: &[OptionalApi] = &[VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES];
 
+/// The row of a workspace that was just written.
+#[must_use]
+pub fn row_of_workspace(workspace: &VncWorkspace) -> WorkspaceRow {
+    rows::of_workspace(workspace)
+}
+
 /// What a change is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
