@@ -16,4 +16,4 @@ pub use self::{
     note::RequestNote,
     origin::origin_is_allowed,
 };
-pub(crate) use self::address::PeerAddress;
+pub(crate) use self::{address::PeerAddress, limits::TIDY_INTERVAL as LIMITS_TIDY_INTERVAL};

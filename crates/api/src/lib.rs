@@ -19,7 +19,6 @@ pub mod language;
 mod listener;
 pub mod login;
 pub mod machines;
-pub mod metrics;
 pub mod openapi;
 pub mod pods;
 pub mod rbac;

@@ -6,14 +6,13 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    BASE_PATH, events, http, identity, login, machines, openapi, pods, sessions, state::ApiState, verify, workspaces,
+    BASE_PATH, events, http, login, machines, openapi, pods, sessions, state::ApiState, verify, workspaces,
 };
 
 /// The paths below [`BASE_PATH`], with their description.
 fn topics() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(login::routes())
-        .merge(identity::routes())
         .merge(verify::routes())
         .merge(machines::routes())
         .merge(sessions::routes())

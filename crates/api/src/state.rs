@@ -10,6 +10,7 @@ use crate::{
     audit::ApiAudit,
     authorization::Authorization,
     config::ApiConfig,
+    events::RecentChanges,
     http::RequestLimits,
     identity::Identity,
     login::Logins,
@@ -39,6 +40,8 @@ pub struct SharedState {
     pub authorization: Authorization,
     /// What the watches have seen.
     pub watched: Watched,
+    /// The last changes of lists.
+    pub recent_changes: RecentChanges,
     /// Providers of identities.
     pub identity: Identity,
     /// Logins that were made here.
