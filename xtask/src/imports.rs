@@ -116,6 +116,12 @@ const WALLS: &[Wall] = &[
         forbidden: &[],
     },
     Wall {
+        name: "api",
+        holds: "role",
+        ours: &["crd", "foreign", "core", "runtime"],
+        forbidden: &[],
+    },
+    Wall {
         name: "check",
         holds: "looks at an installation",
         ours: &["crd", "runtime", "wire", "dataplane"],
@@ -133,6 +139,7 @@ const WALLS: &[Wall] = &[
             "controller",
             "console",
             "apiserver",
+            "api",
             "check",
         ],
         forbidden: &[],

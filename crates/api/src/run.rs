@@ -32,10 +32,7 @@ use crate::{
         throttle::LoginThrottle,
     },
     listener::{Server, host_of_url, serve},
-    login::{
-        LoginOptions, Logins,
-        secret::{SecretError, WatchedSecret},
-    },
+    login::{LoginOptions, Logins, secret::WatchedSecret},
     router::router,
     state::{ApiState, SharedState},
     time::AnswerTimeZone,
@@ -47,9 +44,6 @@ const TLS_SETTING: &str = "api.tls";
 
 /// The time that requests have to end once no connection is accepted any more. Streams of events are cut then: their clients come back.
 const REQUESTS_GRACE: Duration = Duration::from_secs(5);
-
-/// The pause after something at the start failed.
-const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
@@ -158,20 +152,20 @@ async fn state(options: Options, tasks: &mut Tasks) -> Result<ApiState, RunError
     let Options { config, own, namespace, .. } = options;
     let applier = Applier::new(own.clone(), FIELD_MANAGER, options.metrics.clone());
     let guard = Guard::new(options.metrics.clone());
-    let apis = OptionalApis::watch(own.clone(), OPTIONAL_APIS, options.metrics.clone(), tasks)
+    let apis = OptionalApis::watch(own.clone(), OPTIONAL_APIS, options.metrics.clone(), options.shutdown.clone())
         .await
         .map_err(RunError::Discovery)?;
     let watched = Watched::start(&own, options.watch_namespace.as_deref(), &guard, &apis, tasks);
     let audience = audience(&own, &namespace).await;
-    let login_options = || LoginOptions {
+    let login_options = LoginOptions {
         client: own.clone(),
         applier: applier.clone(),
         namespace: namespace.clone(),
-        audience: audience.clone(),
+        audience,
         config: config.identity.clone(),
         guard: guard.clone(),
     };
-    let logins = logins(login_options, tasks).await;
+    let logins = Logins::start(login_options, tasks).await;
     let local = if config.identity.local.enabled {
         let users = WatchedSecret::spawn(&own, &applier, &namespace, USERS_SECRET, &guard, tasks);
         Some(LocalUsers::new(users, PasswordVerifier::new()?, &config.identity.local))
@@ -201,19 +195,6 @@ async fn state(options: Options, tasks: &mut Tasks) -> Result<ApiState, RunError
         own,
         config,
     }))
-}
-
-/// The logins, as soon as their Secrets are there.
-async fn logins(options: impl Fn() -> LoginOptions, tasks: &mut Tasks) -> Logins {
-    loop {
-        match Logins::start(options(), tasks).await {
-            Ok(logins) => return logins,
-            Err(error @ (SecretError::Missing(_) | SecretError::Write(_))) => {
-                tracing::warn!("nobody can sign in yet: {error}");
-            }
-        }
-        tokio::time::sleep(RETRY_INTERVAL).await;
-    }
 }
 
 /// The UID of our namespace: no other installation has it. Where it cannot be read, tokens are for the namespace's name.

@@ -5,10 +5,12 @@ mod gateway;
 mod reload;
 mod role;
 mod uninstall;
+mod user;
 
 use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use novasphere_api::config::ApiConfig;
 use novasphere_apiserver::config::ApiserverConfig;
 use novasphere_check::CheckArguments;
 use novasphere_console::config::ConsoleConfig;
@@ -27,6 +29,7 @@ pub use self::{
     reload::follow_gateways,
     role::{ROLES, Role, RolePort, RoleSelection, RoleSpec},
     uninstall::{UninstallArguments, run_uninstall},
+    user::{UserCommand, run_user},
 };
 
 /// Makes access to virtual machines and desktops a Kubernetes object.
@@ -65,6 +68,8 @@ pub struct Configuration {
     pub console: ConsoleConfig,
     /// The role `apiserver`.
     pub apiserver: ApiserverConfig,
+    /// The role `api`.
+    pub api: ApiConfig,
 }
 
 impl Configuration {
@@ -78,7 +83,8 @@ impl Configuration {
         self.controller.check()?;
         RouteGateways::from(self.gateways.clone()).check()?;
         self.console.check(&self.endpoints)?;
-        self.apiserver.check()
+        self.apiserver.check()?;
+        self.api.check()
     }
 }
 
@@ -91,6 +97,8 @@ pub enum Invocation {
     CheckConsole(CommonArgs, CheckArguments),
     /// To look what is wrong around it. Of what every role takes, that needs the configuration and the way to the cluster.
     Doctor(CommonArgs, DoctorTopic),
+    /// To make, change and list local users of the REST API. Of what every role takes, it needs the way to the cluster.
+    User(CommonArgs, UserCommand),
     /// To get an installation ready to be removed. Of what every role takes, it needs the way to the cluster.
     PrepareUninstall(CommonArgs, UninstallArguments),
 }
@@ -102,6 +110,8 @@ const CHECK_CONSOLE_ABOUT: &str =
 const PREPARE_UNINSTALL: &str = "prepare-uninstall";
 const PREPARE_UNINSTALL_ABOUT: &str = "Gets an installation ready to be removed, so that nothing waits for a controller that is gone: stops the \
                                        controller, and takes its finalizer off workspaces. `helm uninstall` runs it";
+const USER: &str = "user";
+const USER_ABOUT: &str = "Makes, changes, lists and removes local users of the REST API";
 const DOCTOR: &str = "doctor";
 const DOCTOR_ABOUT: &str = "Says what is wrong with the surroundings of novasphere, where, and what to do";
 
@@ -125,6 +135,8 @@ impl Invocation {
                 UninstallArguments::from_arg_matches(uninstall)
                     .map(|arguments| Self::PrepareUninstall(common, arguments))
             }),
+            Some((USER, user)) => CommonArgs::from_arg_matches(&matches)
+                .and_then(|common| UserCommand::from_arg_matches(user).map(|command| Self::User(common, command))),
             Some((DOCTOR, doctor)) => CommonArgs::from_arg_matches(&matches)
                 .and_then(|common| DoctorTopic::from_arg_matches(doctor).map(|topic| Self::Doctor(common, topic))),
             _ => Arguments::from_arg_matches(&matches).map(Self::Role),
@@ -140,10 +152,13 @@ pub fn command() -> clap::Command {
     let uninstall = UninstallArguments::augment_args(clap::Command::new(PREPARE_UNINSTALL));
     let doctor = DoctorTopic::augment_subcommands(clap::Command::new(DOCTOR));
     let doctor = doctor.subcommand_required(true).arg_required_else_help(true);
+    let user = UserCommand::augment_subcommands(clap::Command::new(USER));
+    let user = user.subcommand_required(true).arg_required_else_help(true);
     Arguments::command()
         .subcommand(check.about(CHECK_CONSOLE_ABOUT))
         .subcommand(uninstall.about(PREPARE_UNINSTALL_ABOUT))
         .subcommand(doctor.about(DOCTOR_ABOUT))
+        .subcommand(user.about(USER_ABOUT))
 }
 
 #[cfg(test)]

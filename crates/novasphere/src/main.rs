@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use novasphere::{
-    Arguments, Configuration, GatewaySettings, Invocation, Role, RoleSelection, run_doctor, run_uninstall,
+    Arguments, Configuration, GatewaySettings, Invocation, Role, RoleSelection, run_doctor, run_uninstall, run_user,
 };
 use novasphere_apiserver::metrics::ApiMetrics;
 use novasphere_check::CheckArguments;
@@ -46,6 +46,13 @@ async fn main() -> ExitCode {
         },
         Ok(Invocation::Doctor(common, topic)) => match install_tls_provider() {
             Ok(()) => run_doctor(&common, &topic).await,
+            Err(error) => {
+                eprintln!("novasphere: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Invocation::User(common, command)) => match install_tls_provider() {
+            Ok(()) => run_user(&common, command).await,
             Err(error) => {
                 eprintln!("novasphere: {error:#}");
                 ExitCode::FAILURE

@@ -2,6 +2,7 @@
 //! it, here, in `xtask` and so in the chart and in `config/`.
 
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand, error::ErrorKind};
+use novasphere_api::rbac as api;
 use novasphere_apiserver::rbac as apiserver;
 use novasphere_console::rbac as console;
 use novasphere_controller::rbac as controller;
@@ -19,6 +20,8 @@ pub enum Role {
     Console,
     /// Serves the aggregated API.
     Apiserver,
+    /// Serves REST with login.
+    Api,
 }
 
 /// A row of [`ROLES`].
@@ -120,18 +123,36 @@ pub const ROLES: &[RoleSpec] = &[
             }],
         },
     },
+    RoleSpec {
+        role: Role::Api,
+        name: "api",
+        about: "Serves REST with login, for people without a kubeconfig and for scripts. All replicas serve",
+        carries_streams: false,
+        is_optional: true,
+        gates: &[ReadinessGate::RestListener],
+        ports: &[RolePort {
+            name: "rest",
+            setting: &["api", "address"],
+        }],
+        rules: RoleRules {
+            source: "crates/api/src/rbac.rs",
+            cluster: &[api::CLUSTER_RULES],
+            namespace: &[api::NAMESPACE_RULES],
+            built_in: &[],
+        },
+    },
 ];
 
-/// The subcommand for all roles in one process.
+/// The subcommand for several roles in one process: those that need no Secrets of the installation's.
 const ALL: &str = "all";
-const ALL_ABOUT: &str = "Runs all roles in one process: for a small installation or a machine with a kubeconfig";
+const ALL_ABOUT: &str = "Runs controller, console and apiserver in one process: for a small installation or a machine with a kubeconfig";
 
 /// The roles that a process runs: the subcommand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleSelection {
     /// One of them.
     One(Role),
-    /// All of them.
+    /// All of them but `api`, which keeps logins in Secrets that the installation makes.
     All,
 }
 
@@ -164,7 +185,7 @@ impl RoleSelection {
     #[must_use]
     pub fn has(self, role: Role) -> bool {
         match self {
-            Self::All => true,
+            Self::All => role != Role::Api,
             Self::One(selected) => selected == role,
         }
     }
@@ -222,7 +243,7 @@ mod tests {
             assert_eq!(arguments.role.name(), spec.name);
         }
         let all = Arguments::try_parse_from(["novasphere", "all"]).unwrap().role;
-        assert_eq!(all.specs().count(), ROLES.len());
+        assert_eq!(all.specs().count(), ROLES.len() - 1);
         Arguments::try_parse_from(["novasphere"]).unwrap_err();
         Arguments::try_parse_from(["novasphere", "web"]).unwrap_err();
     }

@@ -5,6 +5,7 @@ use std::{io::Write, path::PathBuf};
 use anyhow::Context;
 use kube::Config;
 use novasphere::{Configuration, GatewaySettings, Role, RoleSelection, follow_gateways};
+use novasphere_api::audit::ApiAudit;
 use novasphere_dataplane::audit::output::{AuditFile, AuditSocket};
 use novasphere_runtime::{client, health::ReadinessGate, kubernetes_version, shutdown::Shutdown, tasks::Tasks};
 use novasphere_sessions::{ServingOptions, SessionGateway, SessionGatewayOptions, StartError};
@@ -92,6 +93,7 @@ impl Roles {
                 (Role::Controller, _) => self.controller()?,
                 (Role::Console, Some(gateway)) => self.console(gateway),
                 (Role::Apiserver, Some(gateway)) => self.apiserver(gateway),
+                (Role::Api, _) => self.api()?,
                 // Where a role carries streams, `gateway` was started.
                 (Role::Console | Role::Apiserver, None) => {}
             }
@@ -141,6 +143,27 @@ impl Roles {
             let ended = novasphere_apiserver::run(options, metrics).await;
             ended.context("the aggregated API ended")
         });
+    }
+
+    fn api(&mut self) -> anyhow::Result<()> {
+        let settings = &self.process.gateway;
+        let options = novasphere_api::Options {
+            config: self.configuration.api.clone(),
+            endpoints: self.configuration.endpoints.clone(),
+            namespace: self.kube_config.default_namespace.clone(),
+            own: client::Builder::new(self.kube_config.clone())?.build()?,
+            kube_config: self.kube_config.clone(),
+            watch_namespace: settings.watch_namespace.clone(),
+            health: self.process.health.clone(),
+            metrics: self.process.metrics.clone(),
+            audit: ApiAudit::new(self.instance.clone(), audit(settings)?),
+            shutdown: self.process.shutdown.clone(),
+        };
+        self.running.spawn(async {
+            let ended = novasphere_api::run(options).await;
+            ended.context("the REST API ended")
+        });
+        Ok(())
     }
 
     /// What a role that carries streams is given, with its section of the configuration.

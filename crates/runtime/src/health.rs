@@ -19,6 +19,8 @@ pub enum ReadinessGate {
     ConsoleListeners,
     /// The aggregated API's address is listened on.
     ApiListener,
+    /// The REST API listens, and knows logins and lists.
+    RestListener,
     /// It is known by which certificate kube-apiserver is recognised.
     FrontProxy,
     /// Never closed: says in `/readyz` when the cluster is too old.

@@ -46,6 +46,9 @@ const RECORD_BYTES: usize = 32 * 1024;
 /// How long a login that is not known yet may take to come by the watch.
 const WATCH_WAIT: Duration = Duration::from_secs(1);
 
+/// The pause after the keys could not be had.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How often keys and logins are looked through for what is due.
 const TIDY_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -114,12 +117,9 @@ pub struct IssuedLogin {
 }
 
 impl Logins {
-    /// Starts the watches in tasks of `tasks`, and returns once keys and logins are known.
-    ///
-    /// # Errors
-    ///
-    /// [`SecretError`] when the Secrets are missing.
-    pub async fn start(options: LoginOptions, tasks: &mut Tasks) -> Result<Self, SecretError> {
+    /// Starts the watches in tasks of `tasks`, and returns once keys and logins are known. While the Secret with the keys is missing or cannot be
+    /// written, that is logged, and tried again.
+    pub async fn start(options: LoginOptions, tasks: &mut Tasks) -> Self {
         let watch = |name: &str, tasks: &mut Tasks| {
             let LoginOptions { client, applier, namespace, guard, .. } = &options;
             WatchedSecret::spawn(client, applier, namespace, name, guard, tasks)
@@ -139,12 +139,21 @@ impl Logins {
         for shard in &logins.0.shards {
             shard.filled().await;
         }
-        logins.adopt_keys().await?;
+        while logins.0.keys.load().is_none() {
+            let mut changes = logins.0.keys_secret.changes();
+            if let Err(error) = logins.adopt_keys().await {
+                tracing::warn!("nobody can sign in yet: {error}");
+            }
+            if logins.0.keys.load().is_none() {
+                // Until the installation makes the Secret, or another replica fills it.
+                let _ = timeout(RETRY_INTERVAL, changes.changed()).await;
+            }
+        }
         let this = logins.clone();
         tasks.spawn("keys of logins", async move { this.follow_keys().await });
         let this = logins.clone();
         tasks.spawn("ends of logins", async move { this.tidy().await });
-        Ok(logins)
+        logins
     }
 
     /// Begins a login.
