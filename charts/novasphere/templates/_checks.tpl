@@ -5,7 +5,7 @@ What the program refuses when it starts and no schema says: settings that belong
 {{- define "novasphere.checks" -}}
 {{- include "novasphere.routes.checks" . -}}
 {{- $config := .Values.config -}}
-{{- range $section := list "console" "apiserver" -}}
+{{- range $section := list "console" "apiserver" "api" -}}
 {{- $tls := dig $section "tls" dict $config -}}
 {{- if ne (empty $tls.certificateFile) (empty $tls.keyFile) -}}
 {{- fail (printf "config.%s.tls: certificateFile and keyFile belong together; set both or none" $section) -}}

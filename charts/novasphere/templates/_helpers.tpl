@@ -54,14 +54,16 @@ release of another name has.
 {{- $apiserver := merge (default dict $config.apiserver) (dict "serviceName" $service) -}}
 {{- $_ := set $config "apiserver" $apiserver -}}
 {{- end -}}
-{{- $service = include "novasphere.role.name" (dict "root" . "role" "console") -}}
-{{- if ne $service "novasphere-console" -}}
-{{- $console := default dict $config.console -}}
-{{- $tls := default dict $console.tls -}}
-{{- $name := printf "%s.%s.svc" $service .Release.Namespace -}}
+{{- range $role := list "console" "api" -}}
+{{- $service := include "novasphere.role.name" (dict "root" $ "role" $role) -}}
+{{- if and (index $.Values $role).enabled (ne $service (printf "novasphere-%s" $role)) -}}
+{{- $section := default dict (index $config $role) -}}
+{{- $tls := default dict $section.tls -}}
+{{- $name := printf "%s.%s.svc" $service $.Release.Namespace -}}
 {{- $_ := set $tls "names" (append (default list $tls.names) $name | uniq) -}}
-{{- $_ := set $console "tls" $tls -}}
-{{- $_ := set $config "console" $console -}}
+{{- $_ := set $section "tls" $tls -}}
+{{- $_ := set $config $role $section -}}
+{{- end -}}
 {{- end -}}
 {{- range $role := list "console" "apiserver" -}}
 {{- if include "novasphere.role.certificate" (dict "root" $ "role" $role) -}}
