@@ -38,6 +38,7 @@ pub mod paths;
 pub mod pod;
 pub mod program;
 pub mod prometheus;
+pub mod rest;
 pub mod rfb;
 pub mod rights;
 pub mod screen_size;

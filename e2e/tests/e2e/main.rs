@@ -8,6 +8,7 @@ mod console;
 mod controller;
 mod gateways;
 mod monitoring;
+mod rest;
 mod vm_access;
 mod workspace;
 
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
         aggregated::installed::cases(),
         aggregated::limits::cases(),
         aggregated::user::cases(),
+        rest::consoles::cases(),
+        rest::machines::cases(),
+        rest::replicas::cases(),
+        rest::sign_in::cases(),
         vm_access::traefik::cases(),
         console::proxy_protocol::cases(),
         console::routes::cases(),

@@ -37,6 +37,8 @@ pub enum UserClientError {
 pub struct UserClients {
     config: Arc<kube::Config>,
     transport: HttpTransport,
+    /// Without a client certificate, by which kube-apiserver would know the process instead of the user whose token is sent.
+    anonymous: HttpTransport,
 }
 
 impl UserClients {
@@ -44,13 +46,20 @@ impl UserClients {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Build`] when its TLS settings cannot be used. A client certificate among them would speak for the process
-    /// also where a token of the user is sent, so a configuration for [`bearer`](Self::bearer) must have none.
+    /// [`ClientError::Build`] when its TLS settings cannot be used.
     pub fn new(config: kube::Config) -> Result<Self, ClientError> {
-        let transport = transport(&config).map_err(ClientError::Build)?;
+        let own = transport(&config).map_err(ClientError::Build)?;
+        let mut without_certificate = config.clone();
+        let identity = &mut without_certificate.auth_info;
+        identity.client_certificate = None;
+        identity.client_certificate_data = None;
+        identity.client_key = None;
+        identity.client_key_data = None;
+        let anonymous = transport(&without_certificate).map_err(ClientError::Build)?;
         Ok(Self {
             config: Arc::new(config),
-            transport,
+            transport: own,
+            anonymous,
         })
     }
 
@@ -86,7 +95,7 @@ impl UserClients {
             .layer(self.config.base_uri_layer())
             .layer(with_headers(self.own_headers(headers)))
             .map_err(BoxError::from)
-            .service(bounded(self.transport.clone(), WRITE_TIMEOUT));
+            .service(bounded(self.anonymous.clone(), WRITE_TIMEOUT));
         Ok(Client::new(service, self.config.default_namespace.clone()))
     }
 
