@@ -8,6 +8,7 @@ use novasphere_e2e::{
         apiserver::with_apiserver,
         console::ConsoleFixture,
         console_session::{TARGET, connections},
+        console_socket::ConsoleSocket,
         namespace::Context,
         rest::{RestAnswer, RestApi, add_user},
         rights::{SESSION_TOKENS, VM_CONSOLES, allow},
@@ -52,7 +53,7 @@ async fn link() -> Result<()> {
         ensure!(link.text("/data/vncUser") == format!("{}/{}", context.namespace, link.text("/data/session")), "{link:?}");
 
         let session = link.text("/data/session").to_owned();
-        let viewer = gateway.connect(link.text("/data/token")).await?;
+        let mut viewer = ConsoleSocket::enter(gateway.address, link.text("/data/token")).await?;
         connections(context, &session, 1).await?;
         let status = status(&api, token, &path).await?;
         ensure!(status.text("/data/connections/0/user") == USER, "{status:?}");
@@ -62,10 +63,10 @@ async fn link() -> Result<()> {
         api.post("/auth/logout", token, &json!({})).await?.is(200)?;
         let objects: Api<ConsoleSession> = context.api();
         wait::object(&objects, &session, "it is revoked", wait::SHORT, |session| {
-            if session.spec.revoked { Ok(()) } else { Err("it is not") }
+            if session.spec.revoked { Ok(()) } else { Err("it is not".to_owned()) }
         })
         .await?;
-        viewer.closed().await?;
+        viewer.closed(wait::SHORT).await?;
         let login = api.login("ann", PASSWORD).await?;
         let token = login.text("/data/token");
         api.post(&path, token, &json!({})).await?.is(200)?;
