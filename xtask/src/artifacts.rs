@@ -12,7 +12,7 @@ use crate::{
     charts, crds,
     files::{Files, is_marked, read, walk},
     helm::{Helm, OWN_ROUTES},
-    imports, kustomize, program, rbac, reference, roles, samples, values,
+    imports, kustomize, program, rbac, reference, rest, roles, samples, values,
 };
 
 /// Folders that hold generated files, searched for files that are left over.
@@ -31,6 +31,7 @@ pub(crate) fn all(root: &Path, helm: &Helm) -> anyhow::Result<BTreeMap<PathBuf, 
         charts::files(root, &crds)?,
         crds,
         reference::files()?,
+        rest::files()?,
         program::files()?,
         imports::files(root)?,
         values::files(root)?,

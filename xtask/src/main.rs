@@ -19,6 +19,7 @@ mod named_tests;
 mod program;
 mod rbac;
 mod reference;
+mod rest;
 mod roles;
 mod samples;
 mod source_map;

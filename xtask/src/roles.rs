@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn the_table_holds_the_default_ports_of_the_configuration() {
         let (_, text) = files().unwrap().remove(0);
-        for port in ["8443", "5900", "9443"] {
+        for port in ["8443", "5900", "9443", "8444"] {
             assert!(text.contains(&format!("\"default\" \"{port}\"")), "{port}: {text}");
         }
     }

@@ -53,7 +53,7 @@ async fn link() -> Result<()> {
         ensure!(link.text("/data/vncUser") == format!("{}/{}", context.namespace, link.text("/data/session")), "{link:?}");
 
         let session = link.text("/data/session").to_owned();
-        let mut viewer = ConsoleSocket::enter(gateway.address, link.text("/data/token")).await?;
+        let mut viewer = ConsoleSocket::enter(gateway.http, link.text("/data/token")).await?;
         connections(context, &session, 1).await?;
         let status = status(&api, token, &path).await?;
         ensure!(status.text("/data/connections/0/user") == USER, "{status:?}");
