@@ -36,7 +36,11 @@ fn page(document: &Value) -> anyhow::Result<String> {
     );
     for code in Code::CODES {
         let row = code.row();
-        writeln!(page, "| {} | `{}` | {} | {} |", row.number, row.reason, row.english, row.chinese)?;
+        writeln!(
+            page,
+            "| {} | `{}` | {} | {} |",
+            row.number, row.reason, row.english, row.chinese
+        )?;
     }
     page.push_str(
         "\n## Permissions\n\nWords of a login's `permissions`, and the right in Kubernetes that each stands for.\n\n| word | verb | resource |\n|---|---|---|\n",

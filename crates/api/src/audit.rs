@@ -141,11 +141,20 @@ mod tests {
     fn lines_are_numbered_and_say_what_is_known() {
         let shared = Shared::default();
         let audit = ApiAudit::new("api-1".to_owned(), Box::new(shared.clone()));
-        audit.record(AuditAction::SignedIn, &ActionRecord { user: Some("ann"), ..ActionRecord::default() });
+        audit.record(
+            AuditAction::SignedIn,
+            &ActionRecord {
+                user: Some("ann"),
+                ..ActionRecord::default()
+            },
+        );
         audit.record(AuditAction::SignedOut, &ActionRecord::default());
         let text = String::from_utf8(shared.0.lock().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!((&lines[0]["event"], &lines[0]["user"]), (&"SignedIn".into(), &"ann".into()));
+        assert_eq!(
+            (&lines[0]["event"], &lines[0]["user"]),
+            (&"SignedIn".into(), &"ann".into())
+        );
         assert_eq!((&lines[0]["sequence"], &lines[1]["sequence"]), (&1.into(), &2.into()));
         assert_eq!(lines[1].get("user"), None);
     }

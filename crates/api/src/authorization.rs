@@ -2,10 +2,7 @@
 
 pub mod words;
 
-use std::{
-    collections::BTreeSet,
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
@@ -62,7 +59,13 @@ pub struct Authorization {
 
 /// A right on objects of a kind in a namespace; `None` stands for all namespaces.
 #[must_use]
-pub fn right(group: &str, resource: &str, subresource: Option<&str>, verb: &str, namespace: Option<&str>) -> ResourceAttributes {
+pub fn right(
+    group: &str,
+    resource: &str,
+    subresource: Option<&str>,
+    verb: &str,
+    namespace: Option<&str>,
+) -> ResourceAttributes {
     ResourceAttributes {
         group: Some(group.to_owned()),
         resource: Some(resource.to_owned()),
@@ -136,7 +139,11 @@ impl Authorization {
                 candidates.intersection(&of_tenant).cloned().collect()
             }
         };
-        if self.reviewer.allows(&caller.user, &listed.list(None), RECHECK_TTL).await? {
+        if self
+            .reviewer
+            .allows(&caller.user, &listed.list(None), RECHECK_TTL)
+            .await?
+        {
             return Ok(if caller.tenant.is_some() {
                 VisibleNamespaces::Only(candidates)
             } else {
@@ -159,7 +166,9 @@ impl Authorization {
     /// [`Code::NOT_FOUND`].
     pub fn within_tenant(&self, caller: &Caller, namespace: &str, watched: &Watched) -> ApiResult<()> {
         match &caller.tenant {
-            Some(tenant) if watched.tenant_of(namespace).as_ref() != Some(tenant) => Err(ApiError::new(Code::NOT_FOUND)),
+            Some(tenant) if watched.tenant_of(namespace).as_ref() != Some(tenant) => {
+                Err(ApiError::new(Code::NOT_FOUND))
+            }
             _ => Ok(()),
         }
     }

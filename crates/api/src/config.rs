@@ -118,13 +118,19 @@ impl ApiConfig {
     /// Whether cookies are sent over TLS alone.
     #[must_use]
     pub fn has_secure_cookies(&self) -> bool {
-        !self.plain || self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+        !self.plain
+            || self
+                .public_url
+                .as_deref()
+                .is_some_and(|url| url.starts_with("https://"))
     }
 }
 
 /// RFC 6454, 6.2: scheme, host and port, without a path.
 fn is_origin(origin: &str) -> bool {
-    let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let rest = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
     rest.is_some_and(|host| {
         !host.is_empty()
             && host

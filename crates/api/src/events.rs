@@ -78,7 +78,9 @@ async fn events(
     let place = state.limits.event_stream(&caller.user.name)?;
     // Before the past is read, so that nothing falls in between.
     let changes = state.watched.changes();
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     let missed = state.recent_changes.after(last);
     let mut reader = Reader {
         visible: Visible::look(&state, &caller).await?,
@@ -102,7 +104,9 @@ fn answer(stream: impl Stream<Item = Result<sse::Event, Infallible>> + Send + 's
     let keep_alive = sse::KeepAlive::new().interval(KEEP_ALIVE_INTERVAL);
     let mut response = Sse::new(stream).keep_alive(keep_alive).into_response();
     // nginx and Kong hold answers back otherwise.
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
@@ -196,7 +200,9 @@ impl Reader {
                 continue;
             }
             self.last = change.number;
-            if self.visible.looked.elapsed() > STREAM_RECHECK_INTERVAL || !self.visible.shows(&change) && self.is_worth_a_look() {
+            if self.visible.looked.elapsed() > STREAM_RECHECK_INTERVAL
+                || !self.visible.shows(&change) && self.is_worth_a_look()
+            {
                 self.recheck().await?;
             }
             if self.takes(&change) {
@@ -206,7 +212,10 @@ impl Reader {
     }
 
     fn takes(&self, change: &Change) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == change.namespace) && self.visible.shows(change)
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == change.namespace)
+            && self.visible.shows(change)
     }
 
     /// The first object of a namespace may be new, so its right has not been asked for; but not for each change of what is hidden.
@@ -217,13 +226,18 @@ impl Reader {
     /// Asks for the rights again; `None` ends the stream.
     async fn recheck(&mut self) -> Option<()> {
         let looked = Visible::look(&self.state, &self.caller).await;
-        self.visible = looked.map_err(|error: ApiError| tracing::debug!(?error, "a stream of events ends")).ok()?;
+        self.visible = looked
+            .map_err(|error: ApiError| tracing::debug!(?error, "a stream of events ends"))
+            .ok()?;
         Some(())
     }
 
     /// A login that has ended has no stream.
     fn is_signed_in(&self) -> bool {
-        self.caller.login.as_ref().is_none_or(|login| self.state.logins.get(login).is_some())
+        self.caller
+            .login
+            .as_ref()
+            .is_none_or(|login| self.state.logins.get(login).is_some())
     }
 }
 
@@ -243,5 +257,8 @@ fn event(change: &Change) -> sse::Event {
     };
     let text = serde_json::to_string(&data).unwrap_or_default();
     let name = if change.is_gone { "gone" } else { "change" };
-    sse::Event::default().event(name).id(change.number.to_string()).data(text)
+    sse::Event::default()
+        .event(name)
+        .id(change.number.to_string())
+        .data(text)
 }

@@ -17,7 +17,9 @@ impl Language {
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(header::ACCEPT_LANGUAGE).iter();
-        let ranges = accepted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        let ranges = accepted
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','));
         let mut best = (0.0_f32, Self::English);
         for range in ranges {
             let mut parts = range.split(';');
@@ -72,7 +74,10 @@ mod tests {
     use super::*;
 
     fn language(accepted: &str) -> Language {
-        Language::of(&HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, accepted.parse().unwrap())]))
+        Language::of(&HeaderMap::from_iter([(
+            header::ACCEPT_LANGUAGE,
+            accepted.parse().unwrap(),
+        )]))
     }
 
     #[test]

@@ -157,4 +157,3 @@ pub(crate) fn host_of_url(url: &str) -> Option<String> {
     };
     (!host.is_empty()).then(|| host.to_owned())
 }
-

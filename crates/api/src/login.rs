@@ -13,9 +13,7 @@ pub mod token;
 
 pub(crate) use self::handlers::routes;
 pub use self::{
-    logins::{
-        IssuedLogin, KEYS_SECRET, LOGIN_SHARDS, LOGINS_SECRET_PREFIX, LoginOptions, Logins, NewLogin,
-    },
+    logins::{IssuedLogin, KEYS_SECRET, LOGIN_SHARDS, LOGINS_SECRET_PREFIX, LoginOptions, Logins, NewLogin},
     record::{LoginId, LoginRecord, ProviderSession},
 };
 

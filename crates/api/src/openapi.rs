@@ -75,7 +75,10 @@ pub fn routes(document: &Value) -> Router<ApiState> {
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     let page: Arc<str> = page::html(document).into();
     let html = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
         (header::CONTENT_SECURITY_POLICY, page::POLICY),
     ];
     Router::new()

@@ -179,7 +179,11 @@ async fn create(
 /// My desktop.
 #[utoipa::path(get, path = "/pods/{pod_name}", tag = "pods", operation_id = "getPod",
     params(("pod_name" = String, Path, max_length = 63)), responses((status = 200, body = Envelope<PodAnswer>)))]
-async fn get_pod(State(state): State<ApiState>, caller: Caller, Path(name): Path<String>) -> ApiResult<Answer<PodAnswer>> {
+async fn get_pod(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> ApiResult<Answer<PodAnswer>> {
     let row = find(&state, &caller, &name).await?;
     let answered = answer("exists", row.namespace.clone(), row.name.clone(), Some(&row));
     Ok(Answer::new(answered))
@@ -188,7 +192,11 @@ async fn get_pod(State(state): State<ApiState>, caller: Caller, Path(name): Path
 /// Delete my desktop. One that is gone is as good.
 #[utoipa::path(delete, path = "/pods/{pod_name}", tag = "pods", operation_id = "deletePod",
     params(("pod_name" = String, Path, max_length = 63)), responses((status = 200, body = Envelope<PodDeleted>)))]
-async fn delete(State(state): State<ApiState>, caller: Caller, Path(name): Path<String>) -> ApiResult<Answer<PodDeleted>> {
+async fn delete(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> ApiResult<Answer<PodDeleted>> {
     match find(&state, &caller, &name).await {
         Ok(row) => remove(&state, &caller, &row.namespace, &row.name, &row.id).await?,
         Err(error) if error.code == Code::NOT_FOUND => {}
@@ -211,7 +219,10 @@ async fn logs(
 ) -> ApiResult<Answer<PodLogs>> {
     let lines = query.tail_lines.unwrap_or(100);
     if !(1..=TAIL_LINES_LIMIT).contains(&lines) {
-        return Err(ApiError::parameter("tail_lines", format!("tail_lines is from 1 to {TAIL_LINES_LIMIT}")));
+        return Err(ApiError::parameter(
+            "tail_lines",
+            format!("tail_lines is from 1 to {TAIL_LINES_LIMIT}"),
+        ));
     }
     let row = find(&state, &caller, &name).await?;
     let pod = running_pod(&row)?;
@@ -249,13 +260,23 @@ async fn metrics(
         error => refused(error),
     })?;
     let metrics = usage(&measured).ok_or(ApiError::new(Code::INTERNAL))?;
-    Ok(Answer::new(PodMetrics { pod_name: name, metrics }))
+    Ok(Answer::new(PodMetrics {
+        pod_name: name,
+        metrics,
+    }))
 }
 
 fn usage(measured: &Value) -> Option<PodUsage> {
     let containers = measured.get("containers").and_then(Value::as_array)?;
-    let of = |container: &Value, name: &str| container.pointer(&format!("/usage/{name}"))?.as_str().map(str::to_owned);
-    let desktop = containers.iter().find(|container| container.get("name").and_then(Value::as_str) == Some(CONTAINER));
+    let of = |container: &Value, name: &str| {
+        container
+            .pointer(&format!("/usage/{name}"))?
+            .as_str()
+            .map(str::to_owned)
+    };
+    let desktop = containers
+        .iter()
+        .find(|container| container.get("name").and_then(Value::as_str) == Some(CONTAINER));
     let desktop = desktop.or_else(|| containers.first())?;
     Some(PodUsage {
         cpu: of(desktop, "cpu")?,
@@ -286,9 +307,10 @@ async fn find(state: &ApiState, caller: &Caller, name: &str) -> ApiResult<std::s
 }
 
 fn running_pod(row: &WorkspaceRow) -> ApiResult<String> {
-    row.pod_name
-        .clone()
-        .ok_or(ApiError::with(Code::NOT_RUNNING, "the desktop sleeps or starts; wake it first"))
+    row.pod_name.clone().ok_or(ApiError::with(
+        Code::NOT_RUNNING,
+        "the desktop sleeps or starts; wake it first",
+    ))
 }
 
 fn answer(status: &'static str, namespace: String, name: String, row: Option<&WorkspaceRow>) -> PodAnswer {
@@ -318,7 +340,10 @@ fn desktop_name(user: &str) -> String {
         .filter(|character| character.is_ascii_lowercase() || character.is_ascii_digit())
         .take(30)
         .collect();
-    let hash: String = base16ct::lower::encode_string(&Sha256::digest(user)).chars().take(8).collect();
+    let hash: String = base16ct::lower::encode_string(&Sha256::digest(user))
+        .chars()
+        .take(8)
+        .collect();
     if readable.is_empty() {
         format!("vnc-{hash}")
     } else {

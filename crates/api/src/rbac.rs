@@ -122,8 +122,14 @@ mod tests {
     #[test]
     fn only_secrets_with_names_are_read() {
         for rule in CLUSTER_RULES.iter().chain(NAMESPACE_RULES) {
-            assert!(!rule.resources.contains(&"secrets") || !rule.names.is_empty(), "{rule:?}");
-            assert!(!rule.resources.contains(&"secrets") || !rule.verbs.contains(&"create"), "{rule:?}");
+            assert!(
+                !rule.resources.contains(&"secrets") || !rule.names.is_empty(),
+                "{rule:?}"
+            );
+            assert!(
+                !rule.resources.contains(&"secrets") || !rule.verbs.contains(&"create"),
+                "{rule:?}"
+            );
         }
     }
 

@@ -149,12 +149,19 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 
 /// Everything that handlers share, once the watches have seen what there is.
 async fn state(options: Options, tasks: &mut Tasks) -> Result<ApiState, RunError> {
-    let Options { config, own, namespace, .. } = options;
+    let Options {
+        config, own, namespace, ..
+    } = options;
     let applier = Applier::new(own.clone(), FIELD_MANAGER, options.metrics.clone());
     let guard = Guard::new(options.metrics.clone());
-    let apis = OptionalApis::watch(own.clone(), OPTIONAL_APIS, options.metrics.clone(), options.shutdown.clone())
-        .await
-        .map_err(RunError::Discovery)?;
+    let apis = OptionalApis::watch(
+        own.clone(),
+        OPTIONAL_APIS,
+        options.metrics.clone(),
+        options.shutdown.clone(),
+    )
+    .await
+    .map_err(RunError::Discovery)?;
     let watched = Watched::start(&own, options.watch_namespace.as_deref(), &guard, &apis, tasks);
     let audience = audience(&own, &namespace).await;
     let login_options = LoginOptions {

@@ -174,12 +174,18 @@ async fn list(
         return Err(ApiError::parameter("page", "page is a number from 1"));
     }
     if !(1..=PAGE_SIZE_LIMIT).contains(&page_size) {
-        return Err(ApiError::parameter("pageSize", format!("pageSize is a number from 1 to {PAGE_SIZE_LIMIT}")));
+        return Err(ApiError::parameter(
+            "pageSize",
+            format!("pageSize is a number from 1 to {PAGE_SIZE_LIMIT}"),
+        ));
     }
     let mut rows = state.watched.sessions();
     rows.retain(|row| {
         (!query.active || !row.connections.is_empty())
-            && query.namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace)
+            && query
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == row.namespace)
     });
     let candidates: BTreeSet<String> = rows.iter().map(|row| row.namespace.clone()).collect();
     let visible = state
@@ -207,7 +213,10 @@ async fn get_session(
     Path((namespace, name)): Path<(String, String)>,
 ) -> ApiResult<Answer<SessionSummary>> {
     see(&state, &caller, &namespace, &name).await?;
-    let row = state.watched.session(&namespace, &name).ok_or(ApiError::new(Code::NOT_FOUND))?;
+    let row = state
+        .watched
+        .session(&namespace, &name)
+        .ok_or(ApiError::new(Code::NOT_FOUND))?;
     Ok(Answer::new(SessionSummary::of(&row, &state.time_zone)))
 }
 
@@ -239,7 +248,11 @@ async fn revoke_session(
 /// Whether the caller may see a session; what is not there is asked about as well.
 async fn see(state: &ApiState, caller: &Caller, namespace: &str, name: &str) -> ApiResult<()> {
     let is_name = |text: &str| {
-        !text.is_empty() && text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        !text.is_empty()
+            && text.len() <= 253
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
     };
     if !is_name(namespace) || !is_name(name) {
         return Err(ApiError::new(Code::INVALID_ID));
@@ -248,7 +261,11 @@ async fn see(state: &ApiState, caller: &Caller, namespace: &str, name: &str) -> 
     get.name = Some(name.to_owned());
     let may_see = state.authorization.allows(caller, &get).await?;
     state.authorization.within_tenant(caller, namespace, &state.watched)?;
-    if may_see { Ok(()) } else { Err(ApiError::new(Code::NOT_FOUND)) }
+    if may_see {
+        Ok(())
+    } else {
+        Err(ApiError::new(Code::NOT_FOUND))
+    }
 }
 
 /// Revokes a session as the caller.

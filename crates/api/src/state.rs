@@ -7,15 +7,8 @@ use novasphere_core::console_session::endpoints::Endpoints;
 use novasphere_runtime::{apply::Applier, client::user::UserClients};
 
 use crate::{
-    audit::ApiAudit,
-    authorization::Authorization,
-    config::ApiConfig,
-    events::RecentChanges,
-    http::RequestLimits,
-    identity::Identity,
-    login::Logins,
-    time::AnswerTimeZone,
-    watches::Watched,
+    audit::ApiAudit, authorization::Authorization, config::ApiConfig, events::RecentChanges, http::RequestLimits,
+    identity::Identity, login::Logins, time::AnswerTimeZone, watches::Watched,
 };
 
 /// What handlers share. Clones share it.

@@ -20,10 +20,11 @@ use novasphere_runtime::{
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, watch};
 
-pub use self::rows::{
-    ConnectionRow, MachineKind, MachineRow, MachineStatus, ServiceInfo, SessionRow, WorkspaceRow, mebibytes, service_type,
-};
 pub use self::rows::RunPart;
+pub use self::rows::{
+    ConnectionRow, MachineKind, MachineRow, MachineStatus, ServiceInfo, SessionRow, WorkspaceRow, mebibytes,
+    service_type,
+};
 use self::{
     rows::VmPart,
     table::{RowKey, Table, key, key_of, parts},
@@ -119,9 +120,19 @@ impl Default for Watched {
 impl Watched {
     /// Starts the watches in tasks of `tasks`.
     #[must_use]
-    pub fn start(client: &Client, namespace: Option<&str>, guard: &Guard, apis: &OptionalApis, tasks: &mut Tasks) -> Self {
+    pub fn start(
+        client: &Client,
+        namespace: Option<&str>,
+        guard: &Guard,
+        apis: &OptionalApis,
+        tasks: &mut Tasks,
+    ) -> Self {
         let watched = Self::default();
-        let plain = Plain { client, namespace, guard };
+        let plain = Plain {
+            client,
+            namespace,
+            guard,
+        };
         let this = watched.clone();
         let events = plain.events::<VmAccess>();
         tasks.spawn("VmAccess watch", drive(events, this.clone(), Tables::vm_access));
@@ -227,7 +238,10 @@ impl Watched {
     #[must_use]
     pub fn namespaces_of(&self, tenant: &TenantId) -> Vec<String> {
         let tables = self.0.tables.read();
-        let namespaces = tables.namespaces.iter().filter(|(_, row)| row.as_ref().as_ref() == Some(tenant));
+        let namespaces = tables
+            .namespaces
+            .iter()
+            .filter(|(_, row)| row.as_ref().as_ref() == Some(tenant));
         namespaces.map(|(key, _)| parts(key).1.to_owned()).collect()
     }
 
@@ -441,7 +455,9 @@ impl Tables {
         let (namespace, name) = parts(at);
         let id = format!("{namespace}.{name}");
         let gone = self.by_id.remove(&id);
-        gone.map(|_| (ChangeKind::Machine, namespace.to_owned(), id, true)).into_iter().collect()
+        gone.map(|_| (ChangeKind::Machine, namespace.to_owned(), id, true))
+            .into_iter()
+            .collect()
     }
 
     fn workspace(&mut self, seen: Seen<'_, VncWorkspace>) -> Changes {
@@ -482,7 +498,14 @@ impl Tables {
     }
 
     fn session(&mut self, seen: Seen<'_, ConsoleSession>) -> Changes {
-        let gone = |at: &str| (ChangeKind::Session, parts(at).0.to_owned(), parts(at).1.to_owned(), true);
+        let gone = |at: &str| {
+            (
+                ChangeKind::Session,
+                parts(at).0.to_owned(),
+                parts(at).1.to_owned(),
+                true,
+            )
+        };
         match seen {
             Seen::Began => self.sessions.begin(),
             Seen::Here(object) => {

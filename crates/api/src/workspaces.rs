@@ -53,7 +53,10 @@ async fn list(
         return Err(ApiError::parameter("page", "page is a number from 1"));
     }
     if !(1..=PAGE_SIZE_LIMIT).contains(&page_size) {
-        return Err(ApiError::parameter("pageSize", format!("pageSize is a number from 1 to {PAGE_SIZE_LIMIT}")));
+        return Err(ApiError::parameter(
+            "pageSize",
+            format!("pageSize is a number from 1 to {PAGE_SIZE_LIMIT}"),
+        ));
     }
     let mut rows = state.watched.workspaces();
     rows.retain(|row| query.takes(row));
@@ -63,7 +66,9 @@ async fn list(
         .visible(&caller, Listed::Workspaces, candidates, &state.watched)
         .await?;
     rows.retain(|row| visible.contains(&row.namespace));
-    rows.sort_by(|one, other| (other.created, &other.name, &other.namespace).cmp(&(one.created, &one.name, &one.namespace)));
+    rows.sort_by(|one, other| {
+        (other.created, &other.name, &other.namespace).cmp(&(one.created, &one.name, &one.namespace))
+    });
     let shown = rows.iter().skip((page - 1).saturating_mul(page_size)).take(page_size);
     Ok(Answer::new(WorkspacePage {
         total: rows.len(),

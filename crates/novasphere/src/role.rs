@@ -145,7 +145,8 @@ pub const ROLES: &[RoleSpec] = &[
 
 /// The subcommand for several roles in one process: those that need no Secrets of the installation's.
 const ALL: &str = "all";
-const ALL_ABOUT: &str = "Runs controller, console and apiserver in one process: for a small installation or a machine with a kubeconfig";
+const ALL_ABOUT: &str =
+    "Runs controller, console and apiserver in one process: for a small installation or a machine with a kubeconfig";
 
 /// The roles that a process runs: the subcommand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -97,7 +97,10 @@ async fn run(common: &CommonArgs, command: UserCommand) -> anyhow::Result<String
         UserCommand::Remove(remove) => &remove.place,
     };
     let config = client::identified(common.kube_config().await?, "user")?;
-    let namespace = place.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let namespace = place
+        .namespace
+        .clone()
+        .unwrap_or_else(|| config.default_namespace.clone());
     let secrets: Api<Secret> = Api::namespaced(client::Builder::new(config)?.build()?, &namespace);
     match command {
         UserCommand::Add(user) => add(&secrets, user).await,
@@ -108,7 +111,10 @@ async fn run(common: &CommonArgs, command: UserCommand) -> anyhow::Result<String
 
 async fn add(secrets: &Api<Secret>, user: AddUser) -> anyhow::Result<String> {
     if !is_name(&user.name) {
-        bail!("{:?} cannot be a user's name: use letters, digits, '.', '_' and '-', at most 64", user.name);
+        bail!(
+            "{:?} cannot be a user's name: use letters, digits, '.', '_' and '-', at most 64",
+            user.name
+        );
     }
     let password = read_password(user.password_file.as_ref())?;
     let stored = LocalUser {
@@ -127,7 +133,10 @@ async fn add(secrets: &Api<Secret>, user: AddUser) -> anyhow::Result<String> {
 }
 
 async fn list(secrets: &Api<Secret>) -> anyhow::Result<String> {
-    let secret = secrets.get_opt(USERS_SECRET).await.context("cannot read the Secret with the users")?;
+    let secret = secrets
+        .get_opt(USERS_SECRET)
+        .await
+        .context("cannot read the Secret with the users")?;
     let data = secret.and_then(|secret| secret.data).unwrap_or_default();
     let rows: Vec<String> = data.iter().map(|(name, value)| row(name, &value.0)).collect();
     if rows.is_empty() {
@@ -140,7 +149,11 @@ fn row(name: &str, value: &[u8]) -> String {
     match serde_json::from_slice::<LocalUser>(value) {
         Ok(user) => {
             let state = if user.disabled { "disabled" } else { "enabled" };
-            format!("{name}\t{state}\tgroups: {}\ttenants: {}", user.groups.join(","), user.tenants.join(","))
+            format!(
+                "{name}\t{state}\tgroups: {}\ttenants: {}",
+                user.groups.join(","),
+                user.tenants.join(",")
+            )
         }
         Err(error) => format!("{name}\tcannot be read: {error}; set the password again"),
     }
@@ -177,7 +190,11 @@ async fn write(secrets: &Api<Secret>, name: &str, value: Option<ByteString>) -> 
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    secrets.create(&params, &secret).await.map(drop).context("cannot make the Secret with the users")
+    secrets
+        .create(&params, &secret)
+        .await
+        .map(drop)
+        .context("cannot make the Secret with the users")
 }
 
 /// Never from the command line, which other users of the machine see.

@@ -29,7 +29,12 @@ const fn on(word: &'static str, resource: &'static str, verb: &'static str) -> P
     }
 }
 
-const fn below(word: &'static str, resource: &'static str, subresource: &'static str, verb: &'static str) -> Permission {
+const fn below(
+    word: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
+    verb: &'static str,
+) -> Permission {
     Permission {
         word,
         group: SUBRESOURCES,

@@ -68,7 +68,11 @@ mod tests {
         let recent = RecentChanges::default();
         assert_eq!(recent.after(Some(0)), None);
         (5..10).for_each(|number| recent.remember(change(number)));
-        let numbers = |last| recent.after(Some(last)).map(|changes| changes.iter().map(|change| change.number).collect::<Vec<_>>());
+        let numbers = |last| {
+            recent
+                .after(Some(last))
+                .map(|changes| changes.iter().map(|change| change.number).collect::<Vec<_>>())
+        };
         assert_eq!(numbers(7), Some(vec![8, 9]));
         assert_eq!(numbers(4), Some(vec![5, 6, 7, 8, 9]));
         assert_eq!(numbers(9), Some(Vec::new()));

@@ -62,7 +62,9 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", forwarded.parse().unwrap());
-        ClientAddress::of(peer.parse().unwrap(), &headers, &trusted).0.to_string()
+        ClientAddress::of(peer.parse().unwrap(), &headers, &trusted)
+            .0
+            .to_string()
     }
 
     #[test]

@@ -79,7 +79,10 @@ fn of_login(session: SessionToken, record: LoginRecord, by_cookie: bool, client:
 }
 
 fn presented(parts: &Parts, state: &ApiState) -> Option<Presented> {
-    let header = |token: String| Presented { token, by_cookie: false };
+    let header = |token: String| Presented {
+        token,
+        by_cookie: false,
+    };
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
         return bearer(value.to_str().ok()?).map(header);
     }
@@ -105,7 +108,10 @@ fn refuse_forged(method: &Method, headers: &HeaderMap, login: &LoginId, state: &
         return Ok(());
     }
     let wanted = state.logins.csrf_token(login)?;
-    let sent = headers.get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let sent = headers
+        .get(CSRF_HEADER)
+        .map(http::HeaderValue::as_bytes)
+        .unwrap_or_default();
     if bool::from(wanted.as_bytes().ct_eq(sent)) && origin_is_allowed(headers, &state.config) {
         Ok(())
     } else {

@@ -122,7 +122,8 @@ mod tests {
             let review = json!({"spec": {}, "status": status});
             user_of(serde_json::from_value(review).unwrap())
         };
-        let ann = user(json!({"authenticated": true, "user": {"username": "ann", "groups": ["g"], "uid": ""}})).unwrap();
+        let ann =
+            user(json!({"authenticated": true, "user": {"username": "ann", "groups": ["g"], "uid": ""}})).unwrap();
         assert_eq!((ann.name.as_str(), ann.uid, ann.groups.len()), ("ann", None, 1));
         assert_eq!(user(json!({"authenticated": false, "user": {"username": "ann"}})), None);
         assert_eq!(user(json!({"authenticated": true, "user": {"username": ""}})), None);

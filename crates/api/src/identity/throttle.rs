@@ -1,11 +1,6 @@
 //! Wrong passwords cost time: for each name, and for each address.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
 use novasphere_runtime::serve::network;
 use parking_lot::Mutex;
@@ -46,7 +41,11 @@ impl LoginThrottle {
     pub fn wait(&self, name: &str, address: IpAddr) -> Option<Duration> {
         let now = Instant::now();
         let of_name = self.names.lock().get(name).and_then(|failures| failures.wait(now));
-        let of_address = self.addresses.lock().get(&network(address)).and_then(|failures| failures.wait(now));
+        let of_address = self
+            .addresses
+            .lock()
+            .get(&network(address))
+            .and_then(|failures| failures.wait(now));
         of_name.max(of_address)
     }
 
@@ -54,7 +53,12 @@ impl LoginThrottle {
     pub fn failed(&self, name: &str, address: IpAddr) {
         let now = Instant::now();
         note(&mut self.names.lock(), name.to_owned(), NAME_FAILURES_LIMIT, now);
-        note(&mut self.addresses.lock(), network(address), ADDRESS_FAILURES_LIMIT, now);
+        note(
+            &mut self.addresses.lock(),
+            network(address),
+            ADDRESS_FAILURES_LIMIT,
+            now,
+        );
     }
 
     /// Notes a right one: the name is free again. The address is not, for with one account of one's own one could try all others.
@@ -84,7 +88,11 @@ fn note<K: Hash + Eq>(entries: &mut HashMap<K, Failures>, key: K, limit: u32, no
     };
     let failures = entries.entry(key).or_insert(fresh);
     // Who was locked out stays known for longer, so that the next wait is longer, too.
-    let memory = if failures.locked_until.is_some() { WAIT_LIMIT } else { WINDOW };
+    let memory = if failures.locked_until.is_some() {
+        WAIT_LIMIT
+    } else {
+        WINDOW
+    };
     if now - failures.last >= memory {
         *failures = fresh;
     }

@@ -101,7 +101,10 @@ fn headers(cookies: impl IntoIterator<Item = String>) -> HeaderMap {
 }
 
 fn find(request: &HeaderMap, name: &str) -> Option<String> {
-    let values = request.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let values = request
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let mut cookies = values.flat_map(Cookie::split_parse).flatten();
     cookies
         .find(|cookie| cookie.name() == name)
@@ -138,7 +141,10 @@ mod tests {
             }
         }
         let first = cookies(&ApiConfig::default()).remove(0);
-        assert!(first.starts_with("__Host-novasphere=t;") && first.contains("Path=/;"), "{first}");
+        assert!(
+            first.starts_with("__Host-novasphere=t;") && first.contains("Path=/;"),
+            "{first}"
+        );
     }
 
     #[test]
@@ -148,7 +154,10 @@ mod tests {
             ..ApiConfig::default()
         };
         for cookie in cookies(&config) {
-            assert!(cookie.contains("SameSite=None") && cookie.contains("Partitioned"), "{cookie}");
+            assert!(
+                cookie.contains("SameSite=None") && cookie.contains("Partitioned"),
+                "{cookie}"
+            );
         }
     }
 

@@ -91,7 +91,10 @@ async fn permissions(
     let namespace = query.namespace.as_deref();
     let has = state.authorization.permission(&caller, &word, namespace).await?;
     let has = has.ok_or_else(|| {
-        ApiError::parameter("operation", format!("there is no permission {word:?}; the documentation lists all of them"))
+        ApiError::parameter(
+            "operation",
+            format!("there is no permission {word:?}; the documentation lists all of them"),
+        )
     })?;
     Ok(Answer::new(HasPermission { has_permission: has }))
 }

@@ -31,7 +31,9 @@ const NONCE_BYTES: usize = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// What is in the Secret is not what was written.
-    #[error("the Secret with the keys of logins is spoilt: {0}; empty it, and new keys are made, which ends all logins")]
+    #[error(
+        "the Secret with the keys of logins is spoilt: {0}; empty it, and new keys are made, which ends all logins"
+    )]
     Spoilt(String),
     /// The cryptography refuses.
     #[error("no key can be made")]
@@ -268,7 +270,10 @@ mod tests {
         let promoted = later + SignedDuration::from_mins(11);
         assert_ne!(announced.signer(promoted).unwrap().kid, first);
         assert!(announced.find(&first).is_some());
-        let cleaned = announced.rotated(later + SignedDuration::from_mins(45)).unwrap().unwrap();
+        let cleaned = announced
+            .rotated(later + SignedDuration::from_mins(45))
+            .unwrap()
+            .unwrap();
         assert!(cleaned.find(&first).is_none());
     }
 }

@@ -121,7 +121,13 @@ impl Logins {
     /// written, that is logged, and tried again.
     pub async fn start(options: LoginOptions, tasks: &mut Tasks) -> Self {
         let watch = |name: &str, tasks: &mut Tasks| {
-            let LoginOptions { client, applier, namespace, guard, .. } = &options;
+            let LoginOptions {
+                client,
+                applier,
+                namespace,
+                guard,
+                ..
+            } = &options;
             WatchedSecret::spawn(client, applier, namespace, name, guard, tasks)
         };
         let keys_secret = watch(KEYS_SECRET, tasks);
@@ -221,7 +227,10 @@ impl Logins {
             refresh_sha256: refresh_hash(&secret),
             ..record.clone()
         };
-        let swapped = self.shard(&login)?.swap(&login.0, record.write(), renewed.write()).await;
+        let swapped = self
+            .shard(&login)?
+            .swap(&login.0, record.write(), renewed.write())
+            .await;
         if !swapped.map_err(not_kept)? {
             self.end(&login).await?;
             return Err(ApiError::new(Code::REFRESH_REUSED));
@@ -242,7 +251,10 @@ impl Logins {
             Err(TokenRefusal::Invalid) => return Err(ApiError::new(Code::TOKEN_INVALID)),
             Err(TokenRefusal::Expired) => return Err(ApiError::new(Code::TOKEN_EXPIRED)),
         };
-        let record = self.find(&session.login).await.ok_or(ApiError::new(Code::LOGIN_ENDED))?;
+        let record = self
+            .find(&session.login)
+            .await
+            .ok_or(ApiError::new(Code::LOGIN_ENDED))?;
         Ok(Some((session, record)))
     }
 
@@ -389,7 +401,11 @@ impl Logins {
 
     /// Ends the oldest logins of a user who has as many as may be.
     async fn make_room(&self, user: &str) -> ApiResult<()> {
-        let mut own: Vec<_> = self.all().into_iter().filter(|(_, record)| record.user == user).collect();
+        let mut own: Vec<_> = self
+            .all()
+            .into_iter()
+            .filter(|(_, record)| record.user == user)
+            .collect();
         own.sort_by_key(|(_, record)| record.created);
         let surplus = (own.len() + 1).saturating_sub(LOGINS_PER_USER_LIMIT);
         for (login, _) in own.iter().take(surplus) {
@@ -450,7 +466,11 @@ impl Logins {
             tokio::time::sleep(TIDY_INTERVAL + jitter).await;
             let now = Timestamp::now();
             for shard in &self.0.shards {
-                let over: Vec<_> = shard.keys().into_iter().filter(|key| is_over(shard, key, now)).collect();
+                let over: Vec<_> = shard
+                    .keys()
+                    .into_iter()
+                    .filter(|key| is_over(shard, key, now))
+                    .collect();
                 if !over.is_empty()
                     && let Err(error) = shard.set(over.into_iter().map(|key| (key, None))).await
                 {

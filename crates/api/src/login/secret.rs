@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use json_patch::{Patch, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api, Client,
-    runtime::watcher,
-};
+use kube::{Api, Client, runtime::watcher};
 use novasphere_runtime::{
     apply::{ApiReason, Applier, WriteError},
     cache::Cache,
@@ -64,7 +61,11 @@ impl WatchedSecret {
             changes: watch::Sender::new(0),
             filled: watch::Sender::new(false),
         }));
-        let (this, api, guard) = (secret.clone(), Api::namespaced(client.clone(), namespace), guard.clone());
+        let (this, api, guard) = (
+            secret.clone(),
+            Api::namespaced(client.clone(), namespace),
+            guard.clone(),
+        );
         tasks.spawn("Secret watch", async move { this.follow(api, guard).await });
         secret
     }

@@ -72,13 +72,7 @@ pub struct RefreshToken {
 
 /// A session token.
 #[must_use]
-pub fn sign(
-    keys: &LoginKeys,
-    audience: &str,
-    user: &str,
-    token: &SessionToken,
-    now: Timestamp,
-) -> Option<String> {
+pub fn sign(keys: &LoginKeys, audience: &str, user: &str, token: &SessionToken, now: Timestamp) -> Option<String> {
     let key = keys.signer(now)?;
     let header = Header {
         kid: Some(key.kid.clone()),
@@ -219,7 +213,10 @@ mod tests {
         let foreign = with_header(&signed, |head| head["typ"] = json!("JWT"));
         assert_eq!(refused("uid", &foreign), TokenRefusal::Foreign);
         let (head, _) = signed.rsplit_once('.').unwrap();
-        assert_eq!(refused("uid", &format!("{head}.{}", "A".repeat(86))), TokenRefusal::Invalid);
+        assert_eq!(
+            refused("uid", &format!("{head}.{}", "A".repeat(86))),
+            TokenRefusal::Invalid
+        );
         for text in ["", "a.b.c", "opaque", &"x".repeat(20_000)] {
             assert_eq!(refused("uid", text), TokenRefusal::Foreign);
         }

@@ -126,7 +126,9 @@ pub(super) async fn create(
     let name = entry.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let applied = apply(&state, &caller, &row, &name, Some(entry)).await?;
     note(&state, &caller, &row, &name, "apply");
-    let entry = entries(&applied, &state.time_zone).into_iter().find(|entry| entry.service_id == name);
+    let entry = entries(&applied, &state.time_zone)
+        .into_iter()
+        .find(|entry| entry.service_id == name);
     let entry = entry.ok_or(ApiError::new(Code::INTERNAL))?;
     Ok(Answer::new(entry).saying(CREATED))
 }
@@ -232,10 +234,16 @@ fn is_entry_name(name: &str) -> bool {
 /// The entry that a request asks for.
 fn entry(request: &ServiceRequest) -> ApiResult<Value> {
     if !["NodePort", "LoadBalancer", "ClusterIP"].contains(&request.service_type.as_str()) {
-        return Err(ApiError::parameter("serviceType", "serviceType is NodePort, LoadBalancer or ClusterIP"));
+        return Err(ApiError::parameter(
+            "serviceType",
+            "serviceType is NodePort, LoadBalancer or ClusterIP",
+        ));
     }
     if request.ports.is_empty() || request.ports.len() > PORTS_LIMIT {
-        return Err(ApiError::parameter("ports", format!("a Service has 1 to {PORTS_LIMIT} ports")));
+        return Err(ApiError::parameter(
+            "ports",
+            format!("a Service has 1 to {PORTS_LIMIT} ports"),
+        ));
     }
     let ports: Vec<Value> = request.ports.iter().map(port).collect::<ApiResult<_>>()?;
     let first = request.ports.first().map_or(0, |port| port.port);
@@ -279,7 +287,9 @@ fn entries(object: &VmAccess, zone: &AnswerTimeZone) -> Vec<AccessServiceEntry> 
         let ports = service.ports.iter().map(|port| AccessPort {
             port: port.port,
             target_port: port.target_port.unwrap_or(port.port),
-            node_port: port.node_port.or_else(|| known.and_then(|known| node_port(known, port.port))),
+            node_port: port
+                .node_port
+                .or_else(|| known.and_then(|known| node_port(known, port.port))),
             protocol: format!("{:?}", port.protocol).to_uppercase(),
         });
         let access_addr = known.and_then(|known| known.endpoint.clone());
@@ -329,10 +339,20 @@ mod tests {
             (json!({"serviceType": "X", "ports": [{"port": 1}]}), "serviceType"),
             (json!({"serviceType": "NodePort", "ports": []}), "ports"),
             (json!({"serviceType": "NodePort", "ports": [{"port": 0}]}), "ports"),
-            (json!({"serviceType": "NodePort", "serviceName": "Web", "ports": [{"port": 1}]}), "serviceName"),
-            (json!({"serviceType": "NodePort", "ports": [{"port": 1, "protocol": "xyz"}]}), "ports.protocol"),
+            (
+                json!({"serviceType": "NodePort", "serviceName": "Web", "ports": [{"port": 1}]}),
+                "serviceName",
+            ),
+            (
+                json!({"serviceType": "NodePort", "ports": [{"port": 1, "protocol": "xyz"}]}),
+                "ports.protocol",
+            ),
         ] {
-            assert_eq!(request(body.clone()).unwrap_err().field.as_deref(), Some(field), "{body}");
+            assert_eq!(
+                request(body.clone()).unwrap_err().field.as_deref(),
+                Some(field),
+                "{body}"
+            );
         }
     }
 }

@@ -62,7 +62,10 @@ pub(super) async fn batch(
     Body(request): Body<BatchRequest>,
 ) -> ApiResult<Answer<Vec<BatchResult>>> {
     if request.ids.is_empty() || request.ids.len() > BATCH_LIMIT {
-        return Err(ApiError::parameter("ids", format!("ids names 1 to {BATCH_LIMIT} machines")));
+        return Err(ApiError::parameter(
+            "ids",
+            format!("ids names 1 to {BATCH_LIMIT} machines"),
+        ));
     }
     let BatchRequest { operation, ids, force } = request;
     let results = stream::iter(ids).map(|id| {

@@ -114,7 +114,10 @@ pub(crate) fn expire_seconds(asked: Option<u32>) -> ApiResult<u32> {
     if EXPIRE_SECONDS.contains(&seconds) {
         Ok(seconds)
     } else {
-        Err(ApiError::parameter("expireTime", "expireTime is from 60 to 86400 seconds"))
+        Err(ApiError::parameter(
+            "expireTime",
+            "expireTime is from 60 to 86400 seconds",
+        ))
     }
 }
 
@@ -150,7 +153,10 @@ pub(super) async fn open(
 ) -> ApiResult<Answer<ConsoleLink>> {
     let protocol = protocol(request.protocol.as_deref())?;
     if protocol == ConsoleProtocol::Ssh {
-        return Err(ApiError::parameter("protocol", "a machine has the consoles vnc and serial"));
+        return Err(ApiError::parameter(
+            "protocol",
+            "a machine has the consoles vnc and serial",
+        ));
     }
     let seconds = expire_seconds(request.expire_time)?;
     let row = machine(&state, &caller, &id).await?;
@@ -180,9 +186,12 @@ pub(super) async fn status(
 ) -> ApiResult<Answer<ConsoleStatus>> {
     let row = machine(&state, &caller, &id).await?;
     let sessions = sessions_of(&state, &row);
-    let streams = sessions
-        .iter()
-        .flat_map(|session| session.connections.iter().map(|connection| (session.name.clone(), connection)));
+    let streams = sessions.iter().flat_map(|session| {
+        session
+            .connections
+            .iter()
+            .map(|connection| (session.name.clone(), connection))
+    });
     let mut streams: Vec<(String, &ConnectionRow)> = streams.collect();
     streams.sort_by_key(|(_, connection)| connection.connected);
     let text = |time: Timestamp| state.time_zone.text(time);
@@ -219,7 +228,10 @@ pub(super) async fn disconnect(
     let row = machine(&state, &caller, &id).await?;
     let is_mine = |session: &SessionRow| {
         session.user.as_deref() == Some(caller.user.name.as_str())
-            || session.connections.iter().any(|connection| connection.user == caller.user.name)
+            || session
+                .connections
+                .iter()
+                .any(|connection| connection.user == caller.user.name)
     };
     let mut cut = 0_u32;
     for session in sessions_of(&state, &row) {

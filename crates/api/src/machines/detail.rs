@@ -134,11 +134,20 @@ pub(super) async fn detail(
     let (machine, run, access, events, permissions) = tokio::join!(
         async { machines.get(&row.machine).await.ok() },
         async { runs.get(&row.machine).await.ok() },
-        async { accesses.get(&row.name).await.ok().filter(|_| row.kind == MachineKind::VmAccess) },
+        async {
+            accesses
+                .get(&row.name)
+                .await
+                .ok()
+                .filter(|_| row.kind == MachineKind::VmAccess)
+        },
         async { events.list(&params).await.map(|list| list.items).unwrap_or_default() },
         state.authorization.permissions(&caller, Some(&row.namespace)),
     );
-    let spec = machine.as_ref().and_then(|machine| machine.spec.as_ref()).map(|spec| spec.to_value());
+    let spec = machine
+        .as_ref()
+        .and_then(|machine| machine.spec.as_ref())
+        .map(|spec| spec.to_value());
     let viewers = console::viewers(&state, &row);
     let permissions = permissions?;
     Ok(Answer::new(MachineDetail {
@@ -160,11 +169,7 @@ fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-fn networks(
-    spec: Option<&Value>,
-    run: Option<&VirtualMachineInstance>,
-    access: Option<&VmAccess>,
-) -> Vec<NetworkInfo> {
+fn networks(spec: Option<&Value>, run: Option<&VirtualMachineInstance>, access: Option<&VmAccess>) -> Vec<NetworkInfo> {
     let declared = list_at(spec, "/template/spec/networks");
     let is_multus = |name: &str| {
         declared
@@ -185,7 +190,13 @@ fn networks(
     if let Some(status) = run.and_then(|run| run.status.as_ref()) {
         let interfaces = status.interfaces.iter();
         return interfaces
-            .map(|interface| of(interface.name.clone(), interface.ip_addresses.clone(), interface.mac.clone()))
+            .map(|interface| {
+                of(
+                    interface.name.clone(),
+                    interface.ip_addresses.clone(),
+                    interface.mac.clone(),
+                )
+            })
             .collect();
     }
     let status = access.and_then(|access| access.status.as_ref()?.virtual_machine.as_ref());
@@ -193,10 +204,19 @@ fn networks(
     if !known.is_empty() {
         return known
             .iter()
-            .map(|interface| of(interface.name.clone(), interface.ip_addresses.clone(), interface.mac_address.clone()))
+            .map(|interface| {
+                of(
+                    interface.name.clone(),
+                    interface.ip_addresses.clone(),
+                    interface.mac_address.clone(),
+                )
+            })
             .collect();
     }
-    declared.iter().map(|network| of(text(network, "name"), Vec::new(), None)).collect()
+    declared
+        .iter()
+        .map(|network| of(text(network, "name"), Vec::new(), None))
+        .collect()
 }
 
 fn disks(spec: Option<&Value>) -> Vec<StorageInfo> {
@@ -205,12 +225,18 @@ fn disks(spec: Option<&Value>) -> Vec<StorageInfo> {
     let disks = volumes.filter_map(|volume| {
         let kind = volume.as_object()?.keys().find(|key| *key != "name")?.clone();
         let data_volume = volume.pointer("/dataVolume/name").and_then(Value::as_str);
-        let template = templates
-            .iter()
-            .find(|template| data_volume.is_some() && template.pointer("/metadata/name").and_then(Value::as_str) == data_volume);
-        let storage = template.and_then(|template| template.pointer("/spec/storage").or_else(|| template.pointer("/spec/pvc")));
+        let template = templates.iter().find(|template| {
+            data_volume.is_some() && template.pointer("/metadata/name").and_then(Value::as_str) == data_volume
+        });
+        let storage = template.and_then(|template| {
+            template
+                .pointer("/spec/storage")
+                .or_else(|| template.pointer("/spec/pvc"))
+        });
         let size = storage.and_then(|storage| storage.pointer("/resources/requests/storage"));
-        let size = size.or_else(|| volume.pointer("/emptyDisk/capacity")).and_then(Value::as_str);
+        let size = size
+            .or_else(|| volume.pointer("/emptyDisk/capacity"))
+            .and_then(Value::as_str);
         Some(StorageInfo {
             disk_name: text(volume, "name")?,
             size: size.and_then(mebibytes).map(|megabytes| megabytes.div_ceil(1024)),
@@ -234,7 +260,9 @@ fn consoles(access: Option<&VmAccess>, has: MachineConsoles) -> ConsoleInfo {
         available.retain(|protocol| allowed.contains(protocol));
     }
     let wanted = policy.and_then(|policy| policy.default_protocol);
-    let default = wanted.filter(|wanted| available.contains(wanted)).or_else(|| available.first().copied());
+    let default = wanted
+        .filter(|wanted| available.contains(wanted))
+        .or_else(|| available.first().copied());
     ConsoleInfo {
         support_protocols: available.iter().map(|protocol| protocol.as_str()).collect(),
         default_protocol: default.map(ConsoleProtocol::as_str),
@@ -245,7 +273,9 @@ fn happened(row: &MachineRow, events: Vec<Event>, state: &ApiState) -> Vec<Event
     let time = |event: &Event| {
         let series = event.series.as_ref().map(|series| series.last_observed_time.0);
         let stamp = || event.deprecated_last_timestamp.as_ref().map(|time| time.0);
-        series.or_else(|| event.event_time.as_ref().map(|time| time.0)).or_else(stamp)
+        series
+            .or_else(|| event.event_time.as_ref().map(|time| time.0))
+            .or_else(stamp)
     };
     let is_of = |event: &Event| {
         let regarding = event.regarding.clone().unwrap_or_default();
@@ -262,7 +292,11 @@ fn happened(row: &MachineRow, events: Vec<Event>, state: &ApiState) -> Vec<Event
         time: time(&event).map(|time| state.time_zone.text(time)),
         event_type: event.reason.unwrap_or_default(),
         operator: event.reporting_controller.filter(|controller| !controller.is_empty()),
-        status: if event.type_.as_deref() == Some("Warning") { "failed" } else { "success" },
+        status: if event.type_.as_deref() == Some("Warning") {
+            "failed"
+        } else {
+            "success"
+        },
         message: event.note,
     });
     shown.collect()
@@ -300,7 +334,9 @@ fn actions(status: MachineStatus, permissions: &[String]) -> Vec<MachineAction> 
             reason,
         }
     };
-    ["start", "stop", "restart", "console:view", "console:access", "delete"].map(of).to_vec()
+    ["start", "stop", "restart", "console:view", "console:access", "delete"]
+        .map(of)
+        .to_vec()
 }
 
 #[cfg(test)]
@@ -329,8 +365,14 @@ mod tests {
         }))
         .unwrap();
         let found = networks(Some(&spec()), Some(&run), None);
-        assert_eq!((found[0].network_type, found[0].ip.as_deref()), ("pod", Some("10.42.0.10")));
-        assert_eq!((found[1].network_type, found[1].interface_name.as_str()), ("multus", "vlan-100"));
+        assert_eq!(
+            (found[0].network_type, found[0].ip.as_deref()),
+            ("pod", Some("10.42.0.10"))
+        );
+        assert_eq!(
+            (found[1].network_type, found[1].interface_name.as_str()),
+            ("multus", "vlan-100")
+        );
         assert_eq!(networks(Some(&spec()), None, None).len(), 2, "of a machine that is off");
     }
 
@@ -362,9 +404,15 @@ mod tests {
 
     #[test]
     fn consoles_are_what_the_machine_has_and_the_policy_allows() {
-        let both = MachineConsoles { screen: true, serial: true };
+        let both = MachineConsoles {
+            screen: true,
+            serial: true,
+        };
         assert_eq!(consoles(None, both).support_protocols, ["vnc", "serial"]);
-        let none = MachineConsoles { screen: false, serial: false };
+        let none = MachineConsoles {
+            screen: false,
+            serial: false,
+        };
         assert_eq!(consoles(None, none).default_protocol, None);
     }
 }

@@ -210,9 +210,16 @@ impl Wanted {
         }
         let page_size = query.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
         if !(1..=PAGE_SIZE_LIMIT).contains(&page_size) {
-            return Err(ApiError::parameter("pageSize", format!("pageSize is a number from 1 to {PAGE_SIZE_LIMIT}")));
+            return Err(ApiError::parameter(
+                "pageSize",
+                format!("pageSize is a number from 1 to {PAGE_SIZE_LIMIT}"),
+            ));
         }
-        if query.name_like.as_ref().is_some_and(|name| name.len() > NAME_LIKE_LENGTH_LIMIT) {
+        if query
+            .name_like
+            .as_ref()
+            .is_some_and(|name| name.len() > NAME_LIKE_LENGTH_LIMIT)
+        {
             return Err(ApiError::parameter("nameLike", "nameLike is longer than any name"));
         }
         Ok(Self {
@@ -227,9 +234,14 @@ impl Wanted {
     }
 
     fn takes(&self, row: &MachineRow) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace)
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == row.namespace)
             && self.status.is_none_or(|status| status == row.status)
-            && self.name_like.as_ref().is_none_or(|part| row.name.contains(part.as_str()))
+            && self
+                .name_like
+                .as_ref()
+                .is_none_or(|part| row.name.contains(part.as_str()))
     }
 
     /// The order is total, so that no row is on two pages: namespace and name decide last.
@@ -292,7 +304,13 @@ mod tests {
     }
 
     fn rows() -> impl Iterator<Item = Arc<MachineRow>> {
-        let status = |number: i64| if number % 2 == 0 { MachineStatus::Running } else { MachineStatus::Stopped };
+        let status = |number: i64| {
+            if number % 2 == 0 {
+                MachineStatus::Running
+            } else {
+                MachineStatus::Stopped
+            }
+        };
         (0..25).map(move |number| row(number, status(number)))
     }
 
@@ -303,9 +321,17 @@ mod tests {
 
     #[test]
     fn pages_are_cut_out_of_the_whole_order() {
-        let query = |page| MachineQuery { page: Some(page), page_size: Some(10), ..MachineQuery::default() };
+        let query = |page| MachineQuery {
+            page: Some(page),
+            page_size: Some(10),
+            ..MachineQuery::default()
+        };
         let (total, first) = ids(query(1));
-        assert_eq!((total, first.len(), first[0].as_str()), (25, 10, "24"), "the youngest first");
+        assert_eq!(
+            (total, first.len(), first[0].as_str()),
+            (25, 10, "24"),
+            "the youngest first"
+        );
         let (_, last) = ids(query(3));
         assert_eq!(last, ["4", "3", "2", "1", "0"]);
         assert!(ids(query(4)).1.is_empty());
@@ -321,14 +347,26 @@ mod tests {
             ..MachineQuery::default()
         };
         assert_eq!(ids(query), (5, ["0", "2", "4", "6", "8"].map(str::to_owned).to_vec()));
-        let query = MachineQuery { namespace: Some("other".to_owned()), ..MachineQuery::default() };
+        let query = MachineQuery {
+            namespace: Some("other".to_owned()),
+            ..MachineQuery::default()
+        };
         assert_eq!(ids(query).0, 0);
     }
 
     #[test]
     fn what_cannot_be_a_page_is_refused() {
-        for (page, page_size) in [(Some(0), None), (None, Some(0)), (None, Some(201)), (Some(2_000_000), None)] {
-            let query = MachineQuery { page, page_size, ..MachineQuery::default() };
+        for (page, page_size) in [
+            (Some(0), None),
+            (None, Some(0)),
+            (None, Some(201)),
+            (Some(2_000_000), None),
+        ] {
+            let query = MachineQuery {
+                page,
+                page_size,
+                ..MachineQuery::default()
+            };
             assert!(Wanted::read(&query).is_err(), "{page:?} {page_size:?}");
         }
     }

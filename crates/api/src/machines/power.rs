@@ -140,9 +140,15 @@ pub(super) async fn begin(
 ) -> ApiResult<String> {
     let client = state.client_of(caller)?;
     let now = Timestamp::now();
-    let run = state.watched.run_of(&row.namespace, &row.machine).and_then(|run| run.uid.clone());
+    let run = state
+        .watched
+        .run_of(&row.namespace, &row.machine)
+        .and_then(|run| run.uid.clone());
     if operation == PowerOperation::Restart && run.is_none() {
-        return Err(ApiError::with(Code::NOT_RUNNING, "a machine that does not run is started, not restarted"));
+        return Err(ApiError::with(
+            Code::NOT_RUNNING,
+            "a machine that does not run is started, not restarted",
+        ));
     }
     match row.kind {
         MachineKind::VmAccess => declare(&client, row, operation, now).await?,

@@ -120,7 +120,8 @@ impl Task {
             _ => (false, 10),
         };
         let is_late = now.time.duration_since(self.at) > TASK_TIMEOUT;
-        let has_failed = !is_done && (is_late || status == MachineStatus::Failed && self.operation != PowerOperation::Stop);
+        let has_failed =
+            !is_done && (is_late || status == MachineStatus::Failed && self.operation != PowerOperation::Stop);
         let error_msg = has_failed.then(|| match status {
             MachineStatus::Failed => format!(
                 "KubeVirt says {:?} of the machine; its VmAccess says why, in its conditions and events",
@@ -206,7 +207,11 @@ mod tests {
             (Restart, "Starting", Some("r2"), 1, TaskStatus::Running),
             (Restart, "Running", Some("r2"), 1, TaskStatus::Success),
         ] {
-            assert_eq!(status(operation, printable, run, minutes), wanted, "{operation:?} {printable} {run:?}");
+            assert_eq!(
+                status(operation, printable, run, minutes),
+                wanted,
+                "{operation:?} {printable} {run:?}"
+            );
         }
     }
 
@@ -221,7 +226,11 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_to_look_at() {
-        let late = Now { printable: "Stopping", run: None, time: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1) };
+        let late = Now {
+            printable: "Stopping",
+            run: None,
+            time: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1),
+        };
         let report = task(PowerOperation::Stop).report(&late);
         assert!(report.error_msg.unwrap().contains("Stopping"));
         assert_eq!(report.result, None);

@@ -46,7 +46,10 @@ pub(crate) async fn workspace(state: &ApiState, caller: &Caller, id: &str) -> Ap
 fn find<R>(id: &str, find: impl Fn(&str) -> Option<Arc<R>>) -> ApiResult<Option<Arc<R>>> {
     let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if id.is_empty() || id.len() > ID_BYTES || !id.bytes().all(is_id) {
-        return Err(ApiError::with(Code::INVALID_ID, "an ID is a UID, or <namespace>.<name>"));
+        return Err(ApiError::with(
+            Code::INVALID_ID,
+            "an ID is a UID, or <namespace>.<name>",
+        ));
     }
     Ok(find(id))
 }
@@ -65,5 +68,9 @@ async fn see(
     if place.is_some() {
         state.authorization.within_tenant(caller, namespace, &state.watched)?;
     }
-    if may_see { Ok(()) } else { Err(ApiError::new(Code::NOT_FOUND)) }
+    if may_see {
+        Ok(())
+    } else {
+        Err(ApiError::new(Code::NOT_FOUND))
+    }
 }

@@ -41,7 +41,12 @@ fn add(page: &mut String, path: &str, method: &str, operation: &Value) {
         .flatten()
         .map(|parameter| {
             let part = |name: &str| escaped(parameter.get(name).and_then(Value::as_str).unwrap_or_default());
-            format!("<li><code>{}</code> ({}): {}</li>", part("name"), part("in"), part("description"))
+            format!(
+                "<li><code>{}</code> ({}): {}</li>",
+                part("name"),
+                part("in"),
+                part("description")
+            )
         })
         .collect();
     if !parameters.is_empty() {

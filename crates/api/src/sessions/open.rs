@@ -104,7 +104,10 @@ pub(crate) async fn link(state: &ApiState, caller: &Caller, request: LinkRequest
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    let session = sessions.create(&params, &wanted(caller, &request)).await.map_err(refused)?;
+    let session = sessions
+        .create(&params, &wanted(caller, &request))
+        .await
+        .map_err(refused)?;
     let name = session.metadata.name.ok_or(ApiError::new(Code::INTERNAL))?;
     let path = format!(
         "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/consolesessions/{name}/token",
@@ -119,7 +122,12 @@ pub(crate) async fn link(state: &ApiState, caller: &Caller, request: LinkRequest
     let record = ActionRecord {
         user: Some(&caller.user.name),
         client: Some(caller.client),
-        target: Some(format!("{}/{}/{}", request.kind.as_str(), request.namespace, request.name)),
+        target: Some(format!(
+            "{}/{}/{}",
+            request.kind.as_str(),
+            request.namespace,
+            request.name
+        )),
         reason: Some(request.protocol.as_str()),
         detail: Some(&name),
     };
@@ -136,7 +144,10 @@ pub(crate) async fn link(state: &ApiState, caller: &Caller, request: LinkRequest
 }
 
 fn wanted(caller: &Caller, request: &LinkRequest) -> ConsoleSession {
-    let labels = caller.login.as_ref().map(|login| [(LOGIN_LABEL.to_owned(), login.console_label())].into());
+    let labels = caller
+        .login
+        .as_ref()
+        .map(|login| [(LOGIN_LABEL.to_owned(), login.console_label())].into());
     let spec = ConsoleSessionSpec {
         target_ref: SessionTargetRef {
             kind: request.kind,
@@ -170,7 +181,10 @@ impl ConsoleLink {
             expire_time: state.time_zone.text(expires),
             expire_at: expires.to_string(),
             protocol: request.protocol.as_str(),
-            port: urls.vnc.as_deref().and_then(|address| address.rsplit_once(':')?.1.parse().ok()),
+            port: urls
+                .vnc
+                .as_deref()
+                .and_then(|address| address.rsplit_once(':')?.1.parse().ok()),
             browser_url: urls.browser,
             vnc_address: urls.vnc,
             vnc_user: is_vnc.then(|| format!("{}/{name}", request.namespace)),

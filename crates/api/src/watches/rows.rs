@@ -43,8 +43,13 @@ impl MachineStatus {
             "Paused" => Self::Paused,
             "Starting" | "Provisioning" | "WaitingForVolumeBinding" | "WaitingForReceiver" => Self::Pending,
             "Stopping" | "Terminating" => Self::Stopping,
-            "CrashLoopBackOff" | "ErrorUnschedulable" | "ErrImagePull" | "ImagePullBackOff" | "ErrorPvcNotFound"
-            | "DataVolumeError" | "ErrorDataVolumeNotFound" => Self::Failed,
+            "CrashLoopBackOff"
+            | "ErrorUnschedulable"
+            | "ErrImagePull"
+            | "ImagePullBackOff"
+            | "ErrorPvcNotFound"
+            | "DataVolumeError"
+            | "ErrorDataVolumeNotFound" => Self::Failed,
             _ => Self::Unknown,
         }
     }
@@ -251,7 +256,11 @@ pub(super) fn of_vm_access(vm_access: &VmAccess) -> MachineRow {
         r#type: service_type(service.r#type),
         access_addr: service.endpoint.clone(),
     });
-    let address = machine.interfaces.iter().flat_map(|interface| &interface.ip_addresses).next();
+    let address = machine
+        .interfaces
+        .iter()
+        .flat_map(|interface| &interface.ip_addresses)
+        .next();
     MachineRow {
         id: vm_access.uid().unwrap_or_default(),
         kind: MachineKind::VmAccess,
@@ -281,7 +290,11 @@ pub(super) fn of_machine(machine: &VirtualMachine) -> VmPart {
 
 pub(super) fn of_run(instance: &VirtualMachineInstance) -> RunPart {
     let status = instance.status.clone().unwrap_or_default();
-    let domain = instance.spec.as_ref().map(|spec| spec.domain.clone()).unwrap_or_default();
+    let domain = instance
+        .spec
+        .as_ref()
+        .map(|spec| spec.domain.clone())
+        .unwrap_or_default();
     let memory = status.memory.and_then(|memory| memory.guest_current);
     let memory = memory.or_else(|| domain.memory.and_then(|memory| memory.guest));
     let mut addresses = status.interfaces.iter().flat_map(|interface| &interface.ip_addresses);
@@ -386,7 +399,10 @@ mod tests {
         .unwrap();
         let row = of_vm_access(&vm_access);
         assert_eq!((row.id.as_str(), row.machine.as_str()), ("u1", "web-1"));
-        assert_eq!((row.status, row.vcpu, row.memory_mb), (MachineStatus::Running, Some(2), Some(4096)));
+        assert_eq!(
+            (row.status, row.vcpu, row.memory_mb),
+            (MachineStatus::Running, Some(2), Some(4096))
+        );
         assert_eq!(row.access_ip.as_deref(), Some("10.42.0.10"));
         let service = row.service.unwrap();
         assert_eq!((service.name.as_str(), service.r#type), ("web-http", "NodePort"));
@@ -395,7 +411,13 @@ mod tests {
 
     #[test]
     fn sizes_are_told_in_mebibytes() {
-        for (text, wanted) in [("4Gi", Some(4096)), ("512Mi", Some(512)), ("1G", Some(953)), ("x", None), ("1.5Gi", None)] {
+        for (text, wanted) in [
+            ("4Gi", Some(4096)),
+            ("512Mi", Some(512)),
+            ("1G", Some(953)),
+            ("x", None),
+            ("1.5Gi", None),
+        ] {
             assert_eq!(mebibytes(text), wanted, "{text}");
         }
     }

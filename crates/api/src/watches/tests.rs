@@ -40,7 +40,10 @@ fn a_machine_is_listed_once_by_its_vm_access_or_by_itself() {
     assert!(watched.find_machine("team.web").is_some());
     watched.0.tell(Tables::vm_access, Seen::Gone("team/web"));
     assert_eq!(ids(&watched), ["team.web-1"], "it outlives its VmAccess");
-    assert_eq!(watched.find_machine("team.web-1").unwrap().status, MachineStatus::Stopped);
+    assert_eq!(
+        watched.find_machine("team.web-1").unwrap().status,
+        MachineStatus::Stopped
+    );
     watched.0.tell(Tables::machine, Seen::Gone("team/web-1"));
     assert!(ids(&watched).is_empty());
 }
@@ -58,7 +61,11 @@ fn what_a_new_list_lacks_is_told_as_gone() {
     let told: Vec<(String, bool)> = std::iter::from_fn(|| changes.try_recv().ok())
         .map(|change| (change.id, change.is_gone))
         .collect();
-    assert_eq!(told, [("u1".to_owned(), false), ("u1".to_owned(), true)], "the same row is no change");
+    assert_eq!(
+        told,
+        [("u1".to_owned(), false), ("u1".to_owned(), true)],
+        "the same row is no change"
+    );
     assert_eq!(watched.version(), 2);
 }
 

@@ -34,8 +34,13 @@ pub(crate) struct WorkspaceQuery {
 
 impl WorkspaceQuery {
     pub(super) fn takes(&self, row: &WorkspaceRow) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace)
-            && self.name_like.as_ref().is_none_or(|part| row.name.contains(&part.to_lowercase()))
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == row.namespace)
+            && self
+                .name_like
+                .as_ref()
+                .is_none_or(|part| row.name.contains(&part.to_lowercase()))
             && self.user.as_ref().is_none_or(|user| *user == row.user)
     }
 }

@@ -62,7 +62,10 @@ pub(super) async fn create(
         storage_class: None,
     };
     let made = make(&state, &caller, desktop).await?;
-    Ok(Answer::new(WorkspaceSummary::of(&row_of_workspace(&made), &state.time_zone)))
+    Ok(Answer::new(WorkspaceSummary::of(
+        &row_of_workspace(&made),
+        &state.time_zone,
+    )))
 }
 
 /// Makes a desktop as the caller.
@@ -72,9 +75,14 @@ pub(super) async fn create(
 /// [`Code::ALREADY_EXISTS`], and what else kube-apiserver answers.
 pub(crate) async fn make(state: &ApiState, caller: &Caller, desktop: NewDesktop) -> ApiResult<VncWorkspace> {
     if !is_label(&desktop.namespace) || !is_label(&desktop.name) {
-        return Err(ApiError::parameter("name", "names have lower-case letters, digits and '-', at most 63"));
+        return Err(ApiError::parameter(
+            "name",
+            "names have lower-case letters, digits and '-', at most 63",
+        ));
     }
-    state.authorization.within_tenant(caller, &desktop.namespace, &state.watched)?;
+    state
+        .authorization
+        .within_tenant(caller, &desktop.namespace, &state.watched)?;
     let target = format!("VncWorkspace/{}/{}", desktop.namespace, desktop.name);
     let workspaces: Api<VncWorkspace> = Api::namespaced(state.client_of(caller)?, &desktop.namespace);
     let params = PostParams {
@@ -111,12 +119,7 @@ pub(super) async fn hibernate(
     lifecycle(&state, &caller, &id, "Hibernated").await
 }
 
-async fn lifecycle(
-    state: &ApiState,
-    caller: &Caller,
-    id: &str,
-    wanted: &str,
-) -> ApiResult<Answer<WorkspaceSummary>> {
+async fn lifecycle(state: &ApiState, caller: &Caller, id: &str, wanted: &str) -> ApiResult<Answer<WorkspaceSummary>> {
     let row = machines::workspace(state, caller, id).await?;
     let workspaces: Api<VncWorkspace> = Api::namespaced(state.client_of(caller)?, &row.namespace);
     let params = PatchParams {
@@ -125,15 +128,27 @@ async fn lifecycle(
     };
     let patch = Patch::Merge(json!({"metadata": {"uid": row.id}, "spec": {"lifecycle": {"state": wanted}}}));
     let changed = workspaces.patch(&row.name, &params, &patch).await.map_err(refused)?;
-    note(state, caller, format!("VncWorkspace/{}/{}", row.namespace, row.name), wanted);
-    Ok(Answer::new(WorkspaceSummary::of(&row_of_workspace(&changed), &state.time_zone)))
+    note(
+        state,
+        caller,
+        format!("VncWorkspace/{}/{}", row.namespace, row.name),
+        wanted,
+    );
+    Ok(Answer::new(WorkspaceSummary::of(
+        &row_of_workspace(&changed),
+        &state.time_zone,
+    )))
 }
 
 /// Delete a desktop. What becomes of its home, its `storage.reclaim` says.
 #[utoipa::path(delete, path = "/workspaces/{workspaceId}", tag = "workspaces", operation_id = "deleteWorkspace",
     params(("workspaceId" = String, Path, description = "Its UID, or <namespace>.<name>", max_length = 317)),
     responses((status = 200, body = Envelope<()>)))]
-pub(super) async fn delete(State(state): State<ApiState>, caller: Caller, Path(id): Path<String>) -> ApiResult<Answer<()>> {
+pub(super) async fn delete(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Answer<()>> {
     let row = machines::workspace(&state, &caller, &id).await?;
     remove(&state, &caller, &row.namespace, &row.name, &row.id).await?;
     Ok(Answer::new(()))
@@ -221,7 +236,10 @@ mod tests {
             name: "desk".to_owned(),
             user: "ann".to_owned(),
             image: "desktop:1".to_owned(),
-            resources: Some(DesktopResources { cpu: Some("2".to_owned()), memory: Some("4Gi".to_owned()) }),
+            resources: Some(DesktopResources {
+                cpu: Some("2".to_owned()),
+                memory: Some("4Gi".to_owned()),
+            }),
             storage: Some("10Gi".to_owned()),
             storage_class: None,
         })

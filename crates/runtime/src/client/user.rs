@@ -87,8 +87,8 @@ impl UserClients {
     ///
     /// [`UserClientError::NotAHeader`].
     pub fn bearer(&self, token: &str) -> Result<Client, UserClientError> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| UserClientError::NotAHeader("the token"))?;
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| UserClientError::NotAHeader("the token"))?;
         value.set_sensitive(true);
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
         let service = ServiceBuilder::new()
@@ -124,7 +124,11 @@ fn impersonation(user: &UserInfo) -> Result<HeaderMap, UserClientError> {
     if user.name.is_empty() || user.name.starts_with(RESERVED_PREFIX) {
         return Err(UserClientError::Reserved(user.name.clone()));
     }
-    add(HeaderName::from_static("impersonate-user"), &user.name, "the user's name")?;
+    add(
+        HeaderName::from_static("impersonate-user"),
+        &user.name,
+        "the user's name",
+    )?;
     if let Some(uid) = &user.uid {
         add(HeaderName::from_static("impersonate-uid"), uid, "the user's UID")?;
     }

@@ -37,7 +37,10 @@ async fn link() -> Result<()> {
             (VM_CONSOLES, &["get", "update"][..]),
             (SESSION_TOKENS, &["create"]),
             (("novasphere.io", "vmaccesses"), &["get", "list"]),
-            (("novasphere.io", "consolesessions"), &["get", "list", "create", "patch"]),
+            (
+                ("novasphere.io", "consolesessions"),
+                &["get", "list", "create", "patch"],
+            ),
         ] {
             allow(context, USER, resource, verbs).await?;
         }
@@ -49,8 +52,14 @@ async fn link() -> Result<()> {
         known(&api, token, context).await?;
         api.post(&path, token, &json!({"protocol": "spice"})).await?.is(40003)?;
         let link = api.post(&path, token, &json!({"expireTime": 600})).await?.is(200)?;
-        ensure!(link.text("/data/consoleUrl").starts_with("wss://vms.example.org/"), "{link:?}");
-        ensure!(link.text("/data/vncUser") == format!("{}/{}", context.namespace, link.text("/data/session")), "{link:?}");
+        ensure!(
+            link.text("/data/consoleUrl").starts_with("wss://vms.example.org/"),
+            "{link:?}"
+        );
+        ensure!(
+            link.text("/data/vncUser") == format!("{}/{}", context.namespace, link.text("/data/session")),
+            "{link:?}"
+        );
 
         let session = link.text("/data/session").to_owned();
         let mut viewer = ConsoleSocket::enter(gateway.http, link.text("/data/token")).await?;
@@ -63,7 +72,11 @@ async fn link() -> Result<()> {
         api.post("/auth/logout", token, &json!({})).await?.is(200)?;
         let objects: Api<ConsoleSession> = context.api();
         wait::object(&objects, &session, "it is revoked", wait::SHORT, |session| {
-            if session.spec.revoked { Ok(()) } else { Err("it is not".to_owned()) }
+            if session.spec.revoked {
+                Ok(())
+            } else {
+                Err("it is not".to_owned())
+            }
         })
         .await?;
         viewer.closed(wait::SHORT).await?;

@@ -39,7 +39,13 @@ where
     with_namespace(Cluster::plane()?, test, PodSecurity::Restricted, async |context| {
         let users = ["novasphere:ann", "novasphere:ben", "novasphere:cem"];
         RestApi::prepare(context, &users, &[]).await?;
-        allow(context, users[0], VM_ACCESSES, &["get", "list", "patch", "create", "delete"]).await?;
+        allow(
+            context,
+            users[0],
+            VM_ACCESSES,
+            &["get", "list", "patch", "create", "delete"],
+        )
+        .await?;
         allow(context, users[1], VM_ACCESSES, &["get", "list"]).await?;
         for user in ["ann", "ben", "cem"] {
             add_user(context, user, PASSWORD, &[])?;
@@ -77,13 +83,28 @@ async fn list() -> Result<()> {
         ensure!(all.at("/data/pages") == &json!(1), "{all:?}");
         let row = all.at("/data/list/0");
         for member in ["id", "name", "namespace", "status", "createTime", "createAt"] {
-            ensure!(!row.get(member).is_none_or(serde_json::Value::is_null), "{member}: {row}");
+            ensure!(
+                !row.get(member).is_none_or(serde_json::Value::is_null),
+                "{member}: {row}"
+            );
         }
-        let page = api.get("/vms?page=2&pageSize=2&sortBy=name&sortOrder=asc", &people.ben).await?.is(200)?;
-        ensure!(page.text("/data/list/0/name") == "web-2" && page.at("/data/pages") == &json!(2), "{page:?}");
+        let page = api
+            .get("/vms?page=2&pageSize=2&sortBy=name&sortOrder=asc", &people.ben)
+            .await?
+            .is(200)?;
+        ensure!(
+            page.text("/data/list/0/name") == "web-2" && page.at("/data/pages") == &json!(2),
+            "{page:?}"
+        );
         let like = api.get("/vms?nameLike=WEB", &people.ben).await?.is(200)?;
         ensure!(like.at("/data/total") == &json!(2), "{like:?}");
-        for bad in ["/vms?page=0", "/vms?pageSize=201", "/vms?sortBy=x", "/vms?x=1", "/vms?page=1&page=2"] {
+        for bad in [
+            "/vms?page=0",
+            "/vms?pageSize=201",
+            "/vms?sortBy=x",
+            "/vms?x=1",
+            "/vms?page=1&page=2",
+        ] {
             api.get(bad, &people.ben).await?.is(40003)?;
         }
 
@@ -92,7 +113,10 @@ async fn list() -> Result<()> {
         let id = all.text("/data/list/0/id");
         let hidden = api.get(&format!("/vms/{id}"), &people.cem).await?.is(40401)?;
         let absent = api.get("/vms/team.nothing", &people.cem).await?.is(40401)?;
-        ensure!(hidden.text("/message") == absent.text("/message"), "{hidden:?} {absent:?}");
+        ensure!(
+            hidden.text("/message") == absent.text("/message"),
+            "{hidden:?} {absent:?}"
+        );
         api.get("/vms/..%2Fx", &people.ben).await?.is(40004)?;
 
         let detail = api.get(&format!("/vms/{id}"), &people.ben).await?.is(200)?;
@@ -104,7 +128,11 @@ async fn list() -> Result<()> {
         api.get(&by_name, &people.ben).await?.is(200)?;
 
         // What has not changed is not sent again.
-        let tag = detail.headers.get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        let tag = detail
+            .headers
+            .get("etag")
+            .and_then(|tag| tag.to_str().ok())
+            .unwrap_or_default();
         let bearer = format!("Bearer {}", people.ben);
         let headers = [("authorization", bearer.as_str()), ("if-none-match", tag)];
         let again = api.send(Method::GET, &format!("/vms/{id}"), &headers, None).await?;
@@ -124,11 +152,20 @@ async fn power() -> Result<()> {
         ready_as(context, "web", "Running", wait::LONG).await?;
         let rows = seen(api, &people.ann, "/vms?status=running", 1).await?;
         let id = rows.text("/data/list/0/id").to_owned();
-        api.post(&format!("/vms/{id}/stop"), &people.ben, &json!({})).await?.is(40301)?;
-        api.post(&format!("/vms/{id}/stop"), &people.cem, &json!({})).await?.is(40401)?;
-        api.post(&format!("/vms/{id}/stop"), &people.ann, &json!({"x": 1})).await?.is(40002)?;
+        api.post(&format!("/vms/{id}/stop"), &people.ben, &json!({}))
+            .await?
+            .is(40301)?;
+        api.post(&format!("/vms/{id}/stop"), &people.cem, &json!({}))
+            .await?
+            .is(40401)?;
+        api.post(&format!("/vms/{id}/stop"), &people.ann, &json!({"x": 1}))
+            .await?
+            .is(40002)?;
         for operation in ["stop", "start", "restart"] {
-            let begun = api.post(&format!("/vms/{id}/{operation}"), &people.ann, &json!({})).await?.is(200)?;
+            let begun = api
+                .post(&format!("/vms/{id}/{operation}"), &people.ann, &json!({}))
+                .await?
+                .is(200)?;
             let task = begun.text("/data/taskId").to_owned();
             wait::until(format!("{operation} succeeds"), wait::LONG, || async {
                 let report = api.get(&format!("/tasks/{task}"), &people.ann).await?.is(200)?;
@@ -141,14 +178,19 @@ async fn power() -> Result<()> {
         }
         let objects: Api<VmAccess> = context.api();
         let power = objects.get("web").await?.spec.power;
-        ensure!(power.is_some_and(|power| power.restarted_at.is_some()), "no restart is asked for");
+        ensure!(
+            power.is_some_and(|power| power.restarted_at.is_some()),
+            "no restart is asked for"
+        );
 
         let batch = json!({"operation": "stop", "ids": [id, "team.nothing"]});
         let results = api.post("/vms/batch", &people.ann, &batch).await?.is(200)?;
         ensure!(results.at("/data/0/code") == &json!(200), "{results:?}");
         ensure!(results.at("/data/1/code") == &json!(40401), "{results:?}");
         let lines = api.audit()?;
-        let powered = lines.iter().filter(|line| line.get("event") == Some(&json!("PowerRequested")));
+        let powered = lines
+            .iter()
+            .filter(|line| line.get("event") == Some(&json!("PowerRequested")));
         ensure!(powered.count() == 4, "{lines:?}");
         Ok(())
     })
@@ -163,19 +205,48 @@ async fn services() -> Result<()> {
         apply_vm_access(context, "web", &spec).await?;
         let rows = seen(api, &people.ann, "/vms", 1).await?;
         let path = format!("/vms/{}", rows.text("/data/list/0/id"));
-        let wanted = json!({"serviceType": "NodePort", "serviceName": "http", "ports": [{"port": 8080, "targetPort": 80}]});
-        api.post(&format!("{path}/access-service"), &people.ben, &wanted).await?.is(40301)?;
-        let made = api.post(&format!("{path}/access-service"), &people.ann, &wanted).await?.is(200)?;
-        ensure!(made.text("/data/serviceId") == "http" && made.text("/data/serviceType") == "NodePort", "{made:?}");
-        api.post(&format!("{path}/access-service"), &people.ann, &json!({"serviceType": "X", "ports": []})).await?.is(40003)?;
-        let listed = api.get(&format!("{path}/access-services"), &people.ben).await?.is(200)?;
+        let wanted =
+            json!({"serviceType": "NodePort", "serviceName": "http", "ports": [{"port": 8080, "targetPort": 80}]});
+        api.post(&format!("{path}/access-service"), &people.ben, &wanted)
+            .await?
+            .is(40301)?;
+        let made = api
+            .post(&format!("{path}/access-service"), &people.ann, &wanted)
+            .await?
+            .is(200)?;
+        ensure!(
+            made.text("/data/serviceId") == "http" && made.text("/data/serviceType") == "NodePort",
+            "{made:?}"
+        );
+        api.post(
+            &format!("{path}/access-service"),
+            &people.ann,
+            &json!({"serviceType": "X", "ports": []}),
+        )
+        .await?
+        .is(40003)?;
+        let listed = api
+            .get(&format!("{path}/access-services"), &people.ben)
+            .await?
+            .is(200)?;
         ensure!(listed.at("/data/1/ports/0/targetPort") == &json!(80), "{listed:?}");
-        api.delete(&format!("{path}/access-services/ssh"), &people.ann).await?.is(40901)?;
+        api.delete(&format!("{path}/access-services/ssh"), &people.ann)
+            .await?
+            .is(40901)?;
         for _ in 0..2 {
-            api.delete(&format!("{path}/access-services/http"), &people.ann).await?.is(200)?;
+            api.delete(&format!("{path}/access-services/http"), &people.ann)
+                .await?
+                .is(200)?;
         }
         let objects: Api<VmAccess> = context.api();
-        let left: Vec<String> = objects.get("web").await?.spec.services.into_iter().map(|service| service.name).collect();
+        let left: Vec<String> = objects
+            .get("web")
+            .await?
+            .spec
+            .services
+            .into_iter()
+            .map(|service| service.name)
+            .collect();
         ensure!(left == ["ssh"], "{left:?}");
         Ok(())
     })

@@ -25,28 +25,33 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// A login of one replica is good on the other at once, and its end counts on both within a second.
 async fn logins() -> Result<()> {
-    with_namespace(Cluster::plane()?, "rest::replicas::logins", PodSecurity::Restricted, async |context| {
-        RestApi::prepare(context, &["novasphere:ann"], &[]).await?;
-        add_user(context, "ann", PASSWORD, &[])?;
-        let one = RestApi::start(context, "rest-1", json!({})).await?;
-        let other = RestApi::start(context, "rest-2", json!({})).await?;
-        for _ in 0..5 {
-            let login = one.login("ann", PASSWORD).await?;
-            let token = login.text("/data/token");
-            other.get("/auth/me", token).await?.is(200)?;
-            one.post("/auth/logout", token, &json!({})).await?.is(200)?;
-            let ended = Instant::now();
-            one.get("/auth/me", token).await?.is(40105)?;
-            wait::until("the other replica knows the end", wait::SHORT, || async {
-                let answer = other.get("/auth/me", token).await?;
-                Ok(Seen::some((answer.status == 401).then_some(()), answer.status))
-            })
-            .await?;
-            let took = ended.elapsed();
-            // An unknown login is waited for, for a second, before it is refused.
-            ensure!(took <= END_BOUND * 2, "the end was known after {took:?}");
-        }
-        Ok(())
-    })
+    with_namespace(
+        Cluster::plane()?,
+        "rest::replicas::logins",
+        PodSecurity::Restricted,
+        async |context| {
+            RestApi::prepare(context, &["novasphere:ann"], &[]).await?;
+            add_user(context, "ann", PASSWORD, &[])?;
+            let one = RestApi::start(context, "rest-1", json!({})).await?;
+            let other = RestApi::start(context, "rest-2", json!({})).await?;
+            for _ in 0..5 {
+                let login = one.login("ann", PASSWORD).await?;
+                let token = login.text("/data/token");
+                other.get("/auth/me", token).await?.is(200)?;
+                one.post("/auth/logout", token, &json!({})).await?.is(200)?;
+                let ended = Instant::now();
+                one.get("/auth/me", token).await?.is(40105)?;
+                wait::until("the other replica knows the end", wait::SHORT, || async {
+                    let answer = other.get("/auth/me", token).await?;
+                    Ok(Seen::some((answer.status == 401).then_some(()), answer.status))
+                })
+                .await?;
+                let took = ended.elapsed();
+                // An unknown login is waited for, for a second, before it is refused.
+                ensure!(took <= END_BOUND * 2, "the end was known after {took:?}");
+            }
+            Ok(())
+        },
+    )
     .await
 }

@@ -42,13 +42,19 @@ async fn password() -> Result<()> {
     with_rest("rest::sign_in::password", json!({}), async |_, api| {
         let wrong = json!({"username": "ann", "password": "wrong"});
         let chinese = [("accept-language", "zh-CN")];
-        let refused = api.send(Method::POST, "/auth/login", &chinese, Some(&wrong)).await?.is(40101)?;
+        let refused = api
+            .send(Method::POST, "/auth/login", &chinese, Some(&wrong))
+            .await?
+            .is(40101)?;
         ensure!(refused.text("/message") == "用户名或密码错误", "{refused:?}");
         ensure!(refused.at("/data").is_null(), "{refused:?}");
 
         let login = api.login("ann", PASSWORD).await?;
         for member in ["token", "expireTime", "refreshToken"] {
-            ensure!(!login.text(&format!("/data/{member}")).is_empty(), "{member}: {login:?}");
+            ensure!(
+                !login.text(&format!("/data/{member}")).is_empty(),
+                "{member}: {login:?}"
+            );
         }
         let token = login.text("/data/token");
         let me = api.get("/auth/me", token).await?.is(200)?;
@@ -57,13 +63,20 @@ async fn password() -> Result<()> {
         let path = "/auth/permissions?resourceType=vm&operation=console:access";
         let may = api.get(path, token).await?.is(200)?;
         ensure!(may.at("/data/hasPermission") == &json!(false), "{may:?}");
-        api.get("/auth/permissions?resourceType=vm&operation=fly", token).await?.is(40003)?;
+        api.get("/auth/permissions?resourceType=vm&operation=fly", token)
+            .await?
+            .is(40003)?;
 
         let refresh = json!({"refreshToken": login.text("/data/refreshToken")});
-        let renewed = api.send(Method::POST, "/auth/refresh", &[], Some(&refresh)).await?.is(200)?;
+        let renewed = api
+            .send(Method::POST, "/auth/refresh", &[], Some(&refresh))
+            .await?
+            .is(200)?;
         let token = renewed.text("/data/token");
         api.get("/auth/me", token).await?.is(200)?;
-        api.send(Method::POST, "/auth/refresh", &[], Some(&refresh)).await?.is(40106)?;
+        api.send(Method::POST, "/auth/refresh", &[], Some(&refresh))
+            .await?
+            .is(40106)?;
         api.get("/auth/me", token).await?.is(40105)?;
 
         let login = api.login("ann", PASSWORD).await?;
@@ -72,9 +85,15 @@ async fn password() -> Result<()> {
         ensure!(logins.at("/data/0/isCurrent") == &json!(true), "{logins:?}");
         api.post("/auth/logout", token, &json!({})).await?.is(200)?;
         api.get("/auth/me", token).await?.is(40105)?;
-        says(api, &["SignInRefused", "SignedIn", "LoginEnded", "SignedIn", "SignedOut"])?;
+        says(
+            api,
+            &["SignInRefused", "SignedIn", "LoginEnded", "SignedIn", "SignedOut"],
+        )?;
         let log = api.log()?;
-        ensure!(!log.contains(PASSWORD) && !log.contains(token), "a secret is in the log");
+        ensure!(
+            !log.contains(PASSWORD) && !log.contains(token),
+            "a secret is in the log"
+        );
         Ok(())
     })
     .await
@@ -85,27 +104,46 @@ async fn cookie() -> Result<()> {
     with_rest("rest::sign_in::cookie", json!({}), async |_, api| {
         let body = json!({"username": "ann", "password": PASSWORD, "cookie": true});
         let foreign = [("origin", "https://evil.example.org")];
-        api.send(Method::POST, "/auth/login", &foreign, Some(&body)).await?.is(40302)?;
+        api.send(Method::POST, "/auth/login", &foreign, Some(&body))
+            .await?
+            .is(40302)?;
         let login = api.send(Method::POST, "/auth/login", &[], Some(&body)).await?.is(200)?;
-        ensure!(login.at("/data/token").is_null(), "the token is in the answer: {login:?}");
+        ensure!(
+            login.at("/data/token").is_null(),
+            "the token is in the answer: {login:?}"
+        );
         let cookies = cookies(&login)?;
         for cookie in &cookies {
-            ensure!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+            ensure!(
+                cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"),
+                "{cookie}"
+            );
         }
-        let session = cookies.iter().find(|cookie| cookie.starts_with("novasphere=")).context("no session cookie")?;
+        let session = cookies
+            .iter()
+            .find(|cookie| cookie.starts_with("novasphere="))
+            .context("no session cookie")?;
         let session = session.split(';').next().unwrap_or_default();
         let csrf = login.text("/data/csrfToken");
-        api.send(Method::GET, "/auth/me", &[("cookie", session)], None).await?.is(200)?;
+        api.send(Method::GET, "/auth/me", &[("cookie", session)], None)
+            .await?
+            .is(200)?;
         for headers in [
             &[("cookie", session)][..],
             &[("cookie", session), ("x-csrf-token", "other")],
-            &[("cookie", session), ("x-csrf-token", csrf), ("origin", "https://evil.example.org")],
+            &[
+                ("cookie", session),
+                ("x-csrf-token", csrf),
+                ("origin", "https://evil.example.org"),
+            ],
         ] {
             api.send(Method::POST, "/auth/logout", headers, None).await?.is(40302)?;
         }
         let good = [("cookie", session), ("x-csrf-token", csrf)];
         api.send(Method::POST, "/auth/logout", &good, None).await?.is(200)?;
-        api.send(Method::GET, "/auth/me", &[("cookie", session)], None).await?.is(40105)?;
+        api.send(Method::GET, "/auth/me", &[("cookie", session)], None)
+            .await?
+            .is(40105)?;
         Ok(())
     })
     .await
@@ -126,7 +164,9 @@ async fn forged() -> Result<()> {
             api.get("/auth/me", &forged).await?.is(wanted)?;
         }
         let (signed, _) = token.rsplit_once('.').context("no token")?;
-        api.get("/auth/me", &format!("{signed}.{}", "A".repeat(86))).await?.is(40103)?;
+        api.get("/auth/me", &format!("{signed}.{}", "A".repeat(86)))
+            .await?
+            .is(40103)?;
         api.get("/auth/me", "nonsense").await?.is(40103)?;
 
         let bearer = format!("Bearer {token}");
@@ -171,7 +211,9 @@ fn with_header(token: &str, change: &Value) -> Result<String> {
     let (head, rest) = token.split_once('.').context("no token")?;
     let mut head: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(head)?)?;
     for (name, value) in change.as_object().context("no object")? {
-        head.as_object_mut().context("no object")?.insert(name.clone(), value.clone());
+        head.as_object_mut()
+            .context("no object")?
+            .insert(name.clone(), value.clone());
     }
     Ok(format!("{}.{rest}", URL_SAFE_NO_PAD.encode(head.to_string())))
 }

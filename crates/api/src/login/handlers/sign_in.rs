@@ -43,7 +43,11 @@ pub(super) async fn login(
         refused(&state, &name, client, Code::LOCKED_OUT);
         return Err(ApiError::new(Code::LOCKED_OUT).retry_after(wait));
     }
-    let local = state.identity.local.as_ref().ok_or(ApiError::new(Code::NOT_IMPLEMENTED))?;
+    let local = state
+        .identity
+        .local
+        .as_ref()
+        .ok_or(ApiError::new(Code::NOT_IMPLEMENTED))?;
     let Some(verified) = local.verify(&name, request.password).await else {
         throttle.failed(&name, client.0);
         refused(&state, &name, client, Code::BAD_CREDENTIALS);
@@ -51,7 +55,15 @@ pub(super) async fn login(
     };
     throttle.succeeded(&name);
     let tenant = request.tenant_id.map(TenantId);
-    begin(&state, verified, Credential::Impersonated, tenant, client, request.cookie).await
+    begin(
+        &state,
+        verified,
+        Credential::Impersonated,
+        tenant,
+        client,
+        request.cookie,
+    )
+    .await
 }
 
 /// Sign in by a token of Kubernetes: for pages, which keep it in a cookie. Scripts send it with each request.
@@ -93,7 +105,9 @@ pub(super) async fn refresh(
     OptionalBody(request): OptionalBody<RefreshRequest>,
 ) -> ApiResult<Answer<LoginAnswer>> {
     let by_cookie = request.refresh_token.is_none();
-    let token = request.refresh_token.or_else(|| cookies::refresh_token(&headers, &state.config));
+    let token = request
+        .refresh_token
+        .or_else(|| cookies::refresh_token(&headers, &state.config));
     let token = token.ok_or(ApiError::new(Code::NOT_SIGNED_IN))?;
     guard_cookie(by_cookie, &headers, &state)?;
     let renewed = state.logins.refresh(&token).await;
@@ -183,7 +197,11 @@ async fn chosen_tenant(
         client: new.client,
     };
     let is_member = tenants.contains(&wanted)
-        || tenants.is_empty() && state.authorization.is_of_tenant(&caller, &wanted, &state.watched).await?;
+        || tenants.is_empty()
+            && state
+                .authorization
+                .is_of_tenant(&caller, &wanted, &state.watched)
+                .await?;
     if is_member {
         Ok(Some(wanted))
     } else {
@@ -213,10 +231,9 @@ async fn answer(
     if cookie {
         answer.headers = cookies::set(issued, &state.config);
     }
-    answer.headers.insert(
-        http::header::CACHE_CONTROL,
-        http::HeaderValue::from_static("no-store"),
-    );
+    answer
+        .headers
+        .insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     Ok(answer)
 }
 
