@@ -18,9 +18,11 @@ pub struct Rule {
 
 /// Resources of the rules that are in no namespace.
 const CLUSTER_SCOPED: &[(&str, &str)] = &[
+    ("", "namespaces"),
     ("", "nodes"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("apiregistration.k8s.io", "apiservices"),
+    ("authentication.k8s.io", "tokenreviews"),
     ("authorization.k8s.io", "subjectaccessreviews"),
     ("storage.k8s.io", "storageclasses"),
 ];

@@ -70,7 +70,7 @@ pub fn layered(
         routes: routes_by_template.collect(),
     });
     let no_such_path = || async { ApiError::new(Code::NO_SUCH_PATH) };
-    routes.fallback(no_such_path).layer(from_fn(move |request, next| {
+    routes.fallback(no_such_path).layer(from_fn(move |request: Request, next: Next| {
         let around = Arc::clone(&around);
         async move { around.answer(request, next).await }
     }))

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use json_patch::{Patch, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client, runtime::watcher};
 use novasphere_runtime::{
@@ -162,17 +161,13 @@ impl WatchedSecret {
     /// [`SecretError`]. `false` means that the value is another one.
     pub async fn swap(&self, key: &str, old: Vec<u8>, new: Vec<u8>) -> Result<bool, SecretError> {
         let live = self.live()?;
-        let path = PointerBuf::from_tokens(["data", key]);
-        let patch = Patch(vec![
-            PatchOperation::Test(TestOperation {
-                path: path.clone(),
-                value: json!(ByteString(old)),
-            }),
-            PatchOperation::Replace(ReplaceOperation {
-                path,
-                value: json!(ByteString(new)),
-            }),
+        // Our keys have no character that a JSON pointer escapes.
+        let path = format!("/data/{key}");
+        let patch = json!([
+            {"op": "test", "path": path, "value": ByteString(old)},
+            {"op": "replace", "path": path, "value": ByteString(new)},
         ]);
+        let patch = serde_json::from_value(patch).map_err(|error| WriteError::Internal(error.to_string()))?;
         match self.0.applier.patch_tested(&*live, patch, &self.0.cache).await {
             Ok(_) => Ok(true),
             // kube-apiserver answers 422 to a patch whose test fails, or whose path is not there.
