@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     desktops::DesktopsConfig,
-    identity::{IdentityConfig, KubernetesTokenConfig, LocalUsersConfig, TenantsConfig},
+    identity::{IdentityConfig, KubernetesTokenConfig, LocalUsersConfig, OidcConfig, TenantsConfig},
     limits::LimitsConfig,
 };
 use crate::time::AnswerTimeZone;
@@ -35,7 +35,7 @@ pub struct ApiConfig {
     /// A certificate from elsewhere. Without it the server has one of novasphere's own authority.
     pub tls: ApiTlsConfig,
 
-    /// The URL of this API as browsers reach it, without `/api/v1`, such as `https://vms.example.org`. Its pages may call; cookies are `Secure` when it is
+    /// The URL of this API as browsers reach it, without `/api/v1`, such as `https://vms.example.org`. Providers of OpenID Connect send people back to it, and its pages may call; cookies are `Secure` when it is
     /// `https`. Default: unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -112,7 +112,7 @@ impl ApiConfig {
                 ));
             }
         }
-        self.identity.check()
+        self.identity.check(self.public_url.as_deref())
     }
 
     /// Whether cookies are sent over TLS alone.

@@ -3,13 +3,16 @@
 pub mod authenticate;
 pub mod kubernetes_token;
 pub mod local;
+pub mod oidc;
 pub mod password;
+pub mod provider_http;
 pub mod throttle;
 
 use novasphere_runtime::access::UserInfo;
 
 pub use self::authenticate::authenticate;
-use self::{kubernetes_token::KubernetesTokens, local::LocalUsers, throttle::LoginThrottle};
+pub(crate) use self::oidc::routes;
+use self::{kubernetes_token::KubernetesTokens, local::LocalUsers, oidc::OidcProviders, throttle::LoginThrottle};
 use crate::caller::TenantId;
 
 /// Somebody whose name and password, or whose provider's word, were good.
@@ -31,6 +34,8 @@ pub struct Identity {
     pub local: Option<LocalUsers>,
     /// Tokens of Kubernetes.
     pub kubernetes: KubernetesTokens,
+    /// `OpenID` Connect providers.
+    pub oidc: OidcProviders,
     /// Wrong passwords.
     pub throttle: LoginThrottle,
 }

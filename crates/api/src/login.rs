@@ -9,9 +9,10 @@ pub mod keys;
 mod logins;
 pub mod record;
 pub mod secret;
+pub(crate) mod sign_in;
 pub mod token;
 
-pub(crate) use self::handlers::routes;
+pub(crate) use self::{handlers::routes, sign_in::end_consoles};
 pub use self::{
     logins::{IssuedLogin, KEYS_SECRET, LOGIN_SHARDS, LOGINS_SECRET_PREFIX, LoginOptions, Logins, NewLogin},
     record::{LoginId, LoginRecord, ProviderSession},

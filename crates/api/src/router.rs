@@ -11,6 +11,7 @@ use crate::{BASE_PATH, events, http, login, machines, openapi, pods, sessions, s
 fn topics() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(login::routes())
+        .merge(identity::routes())
         .merge(verify::routes())
         .merge(machines::routes())
         .merge(sessions::routes())

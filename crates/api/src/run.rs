@@ -28,6 +28,7 @@ use crate::{
         Identity,
         kubernetes_token::KubernetesTokens,
         local::{LocalUsers, USERS_SECRET},
+        oidc::{OidcProviders, OidcSetupError},
         password::{PasswordError, PasswordVerifier},
         throttle::LoginThrottle,
     },
@@ -60,6 +61,9 @@ pub enum RunError {
     /// No password can be hashed.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// A provider's files cannot be used.
+    #[error(transparent)]
+    Oidc(#[from] OidcSetupError),
     /// A setting that was checked before.
     #[error("api.timeZone is no zone")]
     TimeZone,
@@ -188,6 +192,7 @@ async fn state(options: Options, tasks: &mut Tasks) -> Result<ApiState, RunError
         identity: Identity {
             local,
             kubernetes: KubernetesTokens::new(own.clone()),
+            oidc: OidcProviders::new(&config.identity.oidc)?,
             throttle: LoginThrottle::default(),
         },
         clients: UserClients::new(options.kube_config)?,

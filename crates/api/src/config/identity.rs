@@ -1,5 +1,7 @@
 //! Who people are: the providers of identities.
 
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
+
 use novasphere_crd::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,10 @@ pub struct IdentityConfig {
 
     /// Tokens of Kubernetes itself.
     pub kubernetes: KubernetesTokenConfig,
+
+    /// `OpenID` Connect providers. At most 8.
+    #[schemars(length(max = 8))]
+    pub oidc: Vec<OidcConfig>,
 
     /// Tenants.
     pub tenants: TenantsConfig,
@@ -44,6 +50,65 @@ pub struct KubernetesTokenConfig {
     pub enabled: bool,
 }
 
+/// An `OpenID` Connect provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OidcConfig {
+    /// Its name here, in paths and in the UI: letters, digits and `-`. At most 32 characters.
+    #[schemars(length(min = 1, max = 32))]
+    pub name: String,
+
+    /// What people read on the button. Default: the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub display_name: Option<String>,
+
+    /// The issuer, as it stands in `iss`. Its discovery document is below it. `https`, but on a loopback address.
+    #[schemars(length(min = 1, max = 2048))]
+    pub issuer: String,
+
+    /// The client at the provider.
+    #[schemars(length(min = 1, max = 256))]
+    pub client_id: String,
+
+    /// A file with the client's secret; absent for a public client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_file: Option<PathBuf>,
+
+    /// A PEM file with the authorities of the provider's certificate. Default: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Scopes beside `openid`. Default `profile`, `groups`. At most 16.
+    #[serde(default = "OidcConfig::default_scopes")]
+    #[schemars(length(max = 16))]
+    pub scopes: Vec<String>,
+
+    /// The claim with the user's name. Default `preferred_username`; `sub` is the one that a provider never gives to somebody else.
+    #[serde(default = "OidcConfig::default_user_claim")]
+    #[schemars(length(min = 1, max = 64))]
+    pub user_claim: String,
+
+    /// The claim with the groups. Default `groups`.
+    #[serde(default = "OidcConfig::default_groups_claim")]
+    #[schemars(length(min = 1, max = 64))]
+    pub groups_claim: String,
+
+    /// The claim with the tenants that the user belongs to. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub tenants_claim: Option<String>,
+
+    /// Before the names of users and groups in Kubernetes, such as `oidc:`. Not empty, unless `passThrough` is set.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub prefix: String,
+
+    /// kube-apiserver trusts this issuer too, and its ID tokens are handed on. Default `false`: users are impersonated.
+    #[serde(default)]
+    pub pass_through: bool,
+}
+
 /// Tenants: the namespaces labelled `novasphere.io/tenant=<id>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -65,7 +130,7 @@ impl IdentityConfig {
     /// # Errors
     ///
     /// The setting that is wrong, with what to write.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, public_url: Option<&str>) -> Result<(), String> {
         let within = |setting: &str, value: Duration, limit: Duration| {
             if value >= Duration::from_mins(1) && value <= limit {
                 Ok(())
@@ -80,8 +145,70 @@ impl IdentityConfig {
                 "api.identity.local.prefix: it must not be empty or begin with system:, or local users would be users of others".to_owned(),
             );
         }
+        if !self.oidc.is_empty() && public_url.is_none() {
+            return Err("api.identity.oidc: providers send people back to api.publicUrl; set it".to_owned());
+        }
+        let mut names = BTreeSet::new();
+        for provider in &self.oidc {
+            provider.check()?;
+            if !names.insert(&provider.name) {
+                return Err(format!(
+                    "api.identity.oidc: two providers have the name {:?}",
+                    provider.name
+                ));
+            }
+        }
         Ok(())
     }
+}
+
+impl OidcConfig {
+    fn default_scopes() -> Vec<String> {
+        vec!["profile".to_owned(), "groups".to_owned()]
+    }
+
+    fn default_user_claim() -> String {
+        "preferred_username".to_owned()
+    }
+
+    fn default_groups_claim() -> String {
+        "groups".to_owned()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let wrong = |setting: &str, why: &str| Err(format!("api.identity.oidc {}: {setting}: {why}", self.name));
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !self.name.bytes().all(is_name) {
+            return wrong("name", "it stands in paths; write lower-case letters, digits and '-'");
+        }
+        if !is_safe_url(&self.issuer) {
+            return wrong("issuer", "it must begin with https://, or be on a loopback address");
+        }
+        if self.prefix.is_empty() && !self.pass_through {
+            return wrong(
+                "prefix",
+                "without one its users would be users of others; write one such as corp:",
+            );
+        }
+        if self.prefix.starts_with("system:") {
+            return wrong("prefix", "names that begin with system: are Kubernetes' own");
+        }
+        Ok(())
+    }
+}
+
+/// Whether what is sent to a URL can be read by nobody else on the way.
+fn is_safe_url(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return url.starts_with("https://");
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 impl Default for IdentityConfig {
@@ -91,6 +218,7 @@ impl Default for IdentityConfig {
             login_lifetime: Duration::from_hours(24),
             local: LocalUsersConfig::default(),
             kubernetes: KubernetesTokenConfig::default(),
+            oidc: Vec::new(),
             tenants: TenantsConfig::default(),
         }
     }

@@ -70,10 +70,12 @@ pub fn layered(
         routes: routes_by_template.collect(),
     });
     let no_such_path = || async { ApiError::new(Code::NO_SUCH_PATH) };
-    routes.fallback(no_such_path).layer(from_fn(move |request: Request, next: Next| {
-        let around = Arc::clone(&around);
-        async move { around.answer(request, next).await }
-    }))
+    routes
+        .fallback(no_such_path)
+        .layer(from_fn(move |request: Request, next: Next| {
+            let around = Arc::clone(&around);
+            async move { around.answer(request, next).await }
+        }))
 }
 
 impl Around {

@@ -9,6 +9,7 @@ use crate::{
     code::Code,
     error::{ApiError, ApiResult},
     http::{ClientAddress, origin_is_allowed},
+    identity::VerifiedUser,
     login::{LoginId, LoginRecord, cookies, token::SessionToken},
     state::ApiState,
 };
@@ -48,7 +49,13 @@ pub async fn authenticate(parts: &Parts, state: &ApiState) -> ApiResult<Caller> 
         }
         return Ok(of_login(session, record, presented.by_cookie, client));
     }
-    if presented.by_cookie || !state.config.identity.kubernetes.enabled {
+    if presented.by_cookie {
+        return Err(ApiError::new(Code::TOKEN_INVALID));
+    }
+    if let Some((verified, is_handed_on)) = state.identity.oidc.bearer(&presented.token).await? {
+        return Ok(of_provider(verified, is_handed_on, presented.token, client));
+    }
+    if !state.config.identity.kubernetes.enabled {
         return Err(ApiError::new(Code::TOKEN_INVALID));
     }
     let user = state.identity.kubernetes.user(&presented.token).await?;
@@ -74,6 +81,22 @@ fn of_login(session: SessionToken, record: LoginRecord, by_cookie: bool, client:
         }),
         login: Some(session.login),
         by_cookie,
+        client,
+    }
+}
+
+fn of_provider(verified: VerifiedUser, is_handed_on: bool, token: String, client: std::net::IpAddr) -> Caller {
+    Caller {
+        user: verified.user,
+        display_name: verified.display_name,
+        credential: if is_handed_on {
+            Credential::Bearer(BearerToken::new(token))
+        } else {
+            Credential::Impersonated
+        },
+        login: None,
+        tenant: None,
+        by_cookie: false,
         client,
     }
 }

@@ -100,7 +100,8 @@ fn headers(cookies: impl IntoIterator<Item = String>) -> HeaderMap {
     headers
 }
 
-fn find(request: &HeaderMap, name: &str) -> Option<String> {
+/// The value of a cookie of a request.
+pub(crate) fn find(request: &HeaderMap, name: &str) -> Option<String> {
     let values = request
         .get_all(header::COOKIE)
         .iter()

@@ -8,8 +8,8 @@ use axum::{Json, extract::State, response::IntoResponse};
 use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::bodies::{CsrfToken, HasPermission, PermissionQuery, Profile, Providers};
-use super::cookies;
+use self::bodies::{CsrfToken, HasPermission, PermissionQuery, Profile, ProviderEntry, Providers};
+use super::{cookies, sign_in::end_consoles};
 use crate::{
     audit::{ActionRecord, AuditAction},
     caller::Caller,
@@ -21,7 +21,7 @@ use crate::{
     state::ApiState,
 };
 
-pub(crate) use self::sign_in::end_consoles;
+pub(crate) use self::bodies::LoginAnswer;
 
 const SIGNED_OUT: Sentence = Sentence {
     english: "signed out",
@@ -120,6 +120,12 @@ async fn providers(State(state): State<ApiState>) -> Answer<Providers> {
         password: state.identity.local.is_some(),
         kubernetes: identity.kubernetes.enabled,
         tenant_required: identity.tenants.required,
+        oidc: state
+            .identity
+            .oidc
+            .iter()
+            .map(|provider| ProviderEntry::of(provider.config()))
+            .collect(),
     })
 }
 

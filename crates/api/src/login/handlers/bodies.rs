@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{caller::Caller, error::ApiResult, login::IssuedLogin, state::ApiState};
+use crate::{BASE_PATH, caller::Caller, config::OidcConfig, error::ApiResult, login::IssuedLogin, state::ApiState};
 
 /// A name and a password.
 #[derive(Deserialize, ToSchema)]
@@ -160,4 +160,28 @@ pub(crate) struct Providers {
     pub(crate) kubernetes: bool,
     /// Whether a tenant has to be named.
     pub(crate) tenant_required: bool,
+    /// `OpenID` Connect providers.
+    pub(crate) oidc: Vec<ProviderEntry>,
+}
+
+/// A provider.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProviderEntry {
+    /// Its name in paths.
+    pub(crate) name: String,
+    /// What people read on the button.
+    pub(crate) display_name: String,
+    /// Where a browser goes to sign in.
+    pub(crate) authorize_path: String,
+}
+
+impl ProviderEntry {
+    pub(crate) fn of(config: &OidcConfig) -> Self {
+        Self {
+            name: config.name.clone(),
+            display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
+            authorize_path: format!("{BASE_PATH}/auth/oidc/{}/authorize", config.name),
+        }
+    }
 }

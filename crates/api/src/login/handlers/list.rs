@@ -4,7 +4,6 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::end_consoles;
 use crate::{
     audit::{ActionRecord, AuditAction},
     authorization::right,
@@ -13,7 +12,7 @@ use crate::{
     envelope::{Answer, Envelope},
     error::{ApiError, ApiResult},
     http::Path,
-    login::{LoginId, LoginRecord},
+    login::{LoginId, LoginRecord, end_consoles},
     state::ApiState,
 };
 
