@@ -5,7 +5,9 @@ use novasphere_runtime::metrics::HttpMetrics;
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{BASE_PATH, events, http, login, machines, openapi, pods, sessions, state::ApiState, verify, workspaces};
+use crate::{
+    BASE_PATH, events, http, identity, login, machines, openapi, pods, sessions, state::ApiState, verify, workspaces,
+};
 
 /// The paths below [`BASE_PATH`], with their description.
 fn topics() -> OpenApiRouter<ApiState> {

@@ -52,16 +52,23 @@ async fn logout(State(state): State<ApiState>, caller: Caller) -> ApiResult<Answ
         Code::INVALID_REQUEST,
         "this token is not of a login here, so there is nothing to end",
     ))?;
+    let record = state.logins.get(login);
     state.logins.end(login).await?;
     end_consoles(&state, login).await;
-    let record = ActionRecord {
+    let line = ActionRecord {
         user: Some(&caller.user.name),
         client: Some(caller.client),
         ..ActionRecord::default()
     };
-    state.audit.record(AuditAction::SignedOut, &record);
+    state.audit.record(AuditAction::SignedOut, &line);
     let mut answer = Answer::new(()).saying(SIGNED_OUT);
     answer.headers = cookies::clear(&state.config);
+    // A browser that goes there ends its login at the provider, too.
+    if let Some(provider) = record.and_then(|record| state.identity.oidc.find(&record.provider).ok())
+        && let Some(url) = provider.end_session_url().await
+    {
+        answer = answer.extra("providerLogoutUrl", url);
+    }
     Ok(answer)
 }
 

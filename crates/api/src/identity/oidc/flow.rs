@@ -201,7 +201,7 @@ impl OidcProvider {
     }
 
     /// Where a browser ends its login at the provider, too.
-    pub(super) async fn end_session_url(&self) -> Option<String> {
+    pub(crate) async fn end_session_url(&self) -> Option<String> {
         self.metadata.metadata().await.ok()?.end_session_endpoint
     }
 
