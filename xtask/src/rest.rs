@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::Context;
-use novasphere_api::{authorization::words::PERMISSIONS, code::Code, router};
+use novasphere_api::{authorization::words::PERMISSIONS, code::CODES, router};
 use serde_json::Value;
 
 use crate::files::{Files, MARK};
@@ -34,7 +34,7 @@ fn page(document: &Value) -> anyhow::Result<String> {
     page.push_str(
         "\n## Codes\n\n`code` is 200, or one of these: the HTTP status and two digits. `extra.reason` has the word.\n\n| code | reason | message | 消息 |\n|---|---|---|---|\n",
     );
-    for code in Code::CODES {
+    for code in CODES {
         let row = code.row();
         writeln!(
             page,

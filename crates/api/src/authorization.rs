@@ -4,7 +4,7 @@ pub mod words;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::Client;
 use novasphere_runtime::access::{AccessReviewer, FRESH_TTL, RECHECK_TTL};
@@ -150,11 +150,19 @@ impl Authorization {
                 VisibleNamespaces::All
             });
         }
-        let asked = stream::iter(candidates).map(|namespace| async move {
-            let right = listed.list(Some(&namespace));
-            let allowed = self.reviewer.allows(&caller.user, &right, RECHECK_TTL).await?;
-            ApiResult::Ok(allowed.then_some(namespace))
-        });
+        // Boxed, because the compiler cannot prove a stream of such futures to be `Send` (rust-lang/rust#102211).
+        let asked: Vec<BoxFuture<'_, _>> = candidates
+            .into_iter()
+            .map(|namespace| {
+                let asked = async move {
+                    let right = listed.list(Some(&namespace));
+                    let allowed = self.reviewer.allows(&caller.user, &right, RECHECK_TTL).await?;
+                    ApiResult::Ok(allowed.then_some(namespace))
+                };
+                asked.boxed()
+            })
+            .collect();
+        let asked = stream::iter(asked);
         let found: Vec<Option<String>> = asked.buffer_unordered(REVIEWS_LIMIT).try_collect().await?;
         Ok(VisibleNamespaces::Only(found.into_iter().flatten().collect()))
     }
@@ -179,12 +187,18 @@ impl Authorization {
     ///
     /// [`Code::CLUSTER_UNAVAILABLE`], [`Code::CLUSTER_TIMEOUT`].
     pub async fn permissions(&self, caller: &Caller, namespace: Option<&str>) -> ApiResult<Vec<String>> {
-        let asked = stream::iter(PERMISSIONS).map(|permission| async move {
-            let right = permission.right(namespace);
-            let allowed = self.reviewer.allows(&caller.user, &right, RECHECK_TTL).await?;
-            ApiResult::Ok(allowed.then(|| permission.word.to_owned()))
-        });
-        let found: Vec<Option<String>> = asked.buffered(REVIEWS_LIMIT).try_collect().await?;
+        let asked: Vec<BoxFuture<'_, _>> = PERMISSIONS
+            .iter()
+            .map(|permission| {
+                let right = permission.right(namespace);
+                let asked = async move {
+                    let allowed = self.reviewer.allows(&caller.user, &right, RECHECK_TTL).await?;
+                    ApiResult::Ok(allowed.then(|| permission.word.to_owned()))
+                };
+                asked.boxed()
+            })
+            .collect();
+        let found: Vec<Option<String>> = stream::iter(asked).buffered(REVIEWS_LIMIT).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 

@@ -24,6 +24,10 @@ pub struct Envelope<T> {
     pub extra: Map<String, Value>,
 }
 
+/// No `data`: `null`.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Nothing;
+
 /// The shape of a refusal, for the `OpenAPI` document.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Refusal {
@@ -32,7 +36,7 @@ pub struct Refusal {
     /// For people, in the language of `Accept-Language`.
     pub message: String,
     /// Always `null`.
-    pub data: (),
+    pub data: Nothing,
     /// `requestId` and `reason` always; `detail`, `field` and more where they help.
     pub extra: Map<String, Value>,
 }

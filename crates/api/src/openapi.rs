@@ -12,7 +12,11 @@ use utoipa::{
     openapi::{InfoBuilder, OpenApi, OpenApiBuilder, ServerBuilder},
 };
 
-use crate::{code::Code, envelope::Refusal, state::ApiState};
+use crate::{
+    code::{CODES, Code},
+    envelope::Refusal,
+    state::ApiState,
+};
 
 /// Where the document is served.
 pub const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
@@ -94,7 +98,7 @@ pub fn routes(document: &Value) -> Router<ApiState> {
 
 fn codes_by_status() -> BTreeMap<u16, Vec<Code>> {
     let mut statuses: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in Code::CODES {
+    for code in CODES {
         statuses.entry(code.status().as_u16()).or_default().push(*code);
     }
     statuses

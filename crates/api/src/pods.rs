@@ -49,7 +49,7 @@ pub(crate) struct PodRequest {
 }
 
 /// What a desktop may use.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ResourceQuotaRequest {
     /// Such as `2` or `500m`.

@@ -21,7 +21,7 @@ use crate::{
     authorization::{Listed, right},
     caller::Caller,
     code::Code,
-    envelope::{Answer, Envelope},
+    envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
     http::{Path, Query},
     kubernetes::refused,
@@ -223,7 +223,7 @@ async fn get_session(
 /// Revoke a session: its streams are cut, on all replicas, and its tokens are void.
 #[utoipa::path(delete, path = "/sessions/{namespace}/{name}", tag = "sessions", operation_id = "revokeSession",
     params(("namespace" = String, Path, max_length = 63), ("name" = String, Path, max_length = 253)),
-    responses((status = 200, body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Nothing>)))]
 async fn revoke_session(
     State(state): State<ApiState>,
     caller: Caller,

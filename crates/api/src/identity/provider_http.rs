@@ -109,12 +109,14 @@ impl ProviderHttp {
     ///
     /// [`ProviderError`].
     pub async fn post<T: DeserializeOwned>(&self, url: &str, form: &[(&str, &str)]) -> Result<T, ProviderError> {
-        let mut body = form_urlencoded::Serializer::new(String::new());
-        body.extend_pairs(form);
+        // A serializer cannot wait for an answer in another thread.
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
         let request = Request::post(url)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::from(body.finish()));
+            .body(Full::from(body));
         self.send(request.map_err(|error| ProviderError::Invalid(error.to_string()))?)
             .await
     }

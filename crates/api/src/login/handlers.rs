@@ -5,7 +5,6 @@ mod list;
 mod sign_in;
 
 use axum::{Json, extract::State, response::IntoResponse};
-use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::bodies::{CsrfToken, HasPermission, PermissionQuery, Profile, ProviderEntry, Providers};
@@ -14,7 +13,7 @@ use crate::{
     audit::{ActionRecord, AuditAction},
     caller::Caller,
     code::Code,
-    envelope::{Answer, Envelope},
+    envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
     http::Query,
     language::Sentence,
@@ -46,7 +45,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
 
 /// Sign out: this login ends on every replica, and with it the consoles that it opened.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", operation_id = "logout",
-    responses((status = 200, body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Nothing>)))]
 async fn logout(State(state): State<ApiState>, caller: Caller) -> ApiResult<Answer<()>> {
     let login = caller.login.as_ref().ok_or(ApiError::with(
         Code::INVALID_REQUEST,

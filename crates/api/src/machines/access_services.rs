@@ -19,7 +19,7 @@ use crate::{
     audit::{ActionRecord, AuditAction},
     caller::Caller,
     code::Code,
-    envelope::{Answer, Envelope},
+    envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
     http::{Body, Path},
     kubernetes::refused,
@@ -155,7 +155,7 @@ pub(super) async fn list(
 #[utoipa::path(delete, path = "/vms/{vmId}/access-services/{serviceId}", tag = "services", operation_id = "deleteAccessService",
     params(("vmId" = String, Path, description = "UID of the VmAccess, or <namespace>.<name>", max_length = 317),
         ("serviceId" = String, Path, description = "Its name among those of the machine", max_length = 15)),
-    responses((status = 200, body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Nothing>)))]
 pub(super) async fn delete(
     State(state): State<ApiState>,
     caller: Caller,

@@ -1,7 +1,7 @@
 //! The same operation on several machines.
 
 use axum::extract::State;
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -68,7 +68,7 @@ pub(super) async fn batch(
         ));
     }
     let BatchRequest { operation, ids, force } = request;
-    let results = stream::iter(ids).map(|id| {
+    let results = ids.into_iter().map(|id| {
         let (state, caller) = (&state, &caller);
         async move {
             let begun = async {
@@ -78,8 +78,9 @@ pub(super) async fn batch(
             let begun = begun.await;
             BatchResult::of(id, begun)
         }
+        .boxed()
     });
-    let results: Vec<BatchResult> = results.buffered(CONCURRENT_LIMIT).collect().await;
+    let results: Vec<BatchResult> = stream::iter(results).buffered(CONCURRENT_LIMIT).collect().await;
     Ok(Answer::new(results).saying(STARTED))
 }
 

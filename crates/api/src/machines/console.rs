@@ -12,8 +12,7 @@ use super::machine;
 use crate::{
     audit::{ActionRecord, AuditAction},
     caller::Caller,
-    code::Code,
-    envelope::{Answer, Envelope},
+    envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
     http::{OptionalBody, Path},
     language::Sentence,
@@ -218,7 +217,7 @@ pub(super) async fn status(
 /// Cut my consoles of a machine, or those of all people.
 #[utoipa::path(post, path = "/vms/{vmId}/console/disconnect", tag = "consoles", operation_id = "disconnectConsole",
     params(("vmId" = String, Path, description = "UID of the VmAccess, or <namespace>.<name>", max_length = 317)),
-    request_body = Option<DisconnectRequest>, responses((status = 200, body = Envelope<()>)))]
+    request_body = Option<DisconnectRequest>, responses((status = 200, body = Envelope<Nothing>)))]
 pub(super) async fn disconnect(
     State(state): State<ApiState>,
     caller: Caller,
@@ -256,6 +255,7 @@ pub(super) async fn disconnect(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::Code;
 
     #[test]
     fn what_kubevirt_has_not_is_said() {

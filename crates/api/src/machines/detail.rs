@@ -103,7 +103,7 @@ pub(crate) struct EventInfo {
 }
 
 /// Something that can be done with a machine.
-#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MachineAction {
     /// `start`, `stop`, `restart`, `console:view`, `console:access` or `delete`.

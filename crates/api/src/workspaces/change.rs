@@ -8,7 +8,7 @@ use kube::{
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
 };
 use novasphere_crd::{Quantity, VncWorkspace};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::bodies::{DesktopResources, WorkspaceRequest, WorkspaceSummary};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     audit::{ActionRecord, AuditAction},
     caller::Caller,
     code::Code,
-    envelope::{Answer, Envelope},
+    envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
     http::{Body, Path},
     kubernetes::refused,
@@ -143,7 +143,7 @@ async fn lifecycle(state: &ApiState, caller: &Caller, id: &str, wanted: &str) ->
 /// Delete a desktop. What becomes of its home, its `storage.reclaim` says.
 #[utoipa::path(delete, path = "/workspaces/{workspaceId}", tag = "workspaces", operation_id = "deleteWorkspace",
     params(("workspaceId" = String, Path, description = "Its UID, or <namespace>.<name>", max_length = 317)),
-    responses((status = 200, body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Nothing>)))]
 pub(super) async fn delete(
     State(state): State<ApiState>,
     caller: Caller,
@@ -227,6 +227,8 @@ fn wanted(desktop: NewDesktop) -> ApiResult<VncWorkspace> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

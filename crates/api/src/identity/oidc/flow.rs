@@ -118,20 +118,21 @@ impl OidcProvider {
         let metadata = self.metadata.metadata().await.map_err(|error| self.failed(&error))?;
         let challenge = challenge(&sign_in.verifier);
         let scope = self.scope();
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs([
-            ("response_type", "code"),
-            ("client_id", self.config.client_id.as_str()),
-            ("redirect_uri", redirect),
-            ("scope", scope.as_str()),
-            ("state", sign_in.state.as_str()),
-            ("nonce", sign_in.nonce.as_str()),
-            ("code_challenge", challenge.as_str()),
-            ("code_challenge_method", "S256"),
-        ]);
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([
+                ("response_type", "code"),
+                ("client_id", self.config.client_id.as_str()),
+                ("redirect_uri", redirect),
+                ("scope", scope.as_str()),
+                ("state", sign_in.state.as_str()),
+                ("nonce", sign_in.nonce.as_str()),
+                ("code_challenge", challenge.as_str()),
+                ("code_challenge_method", "S256"),
+            ])
+            .finish();
         let endpoint = metadata.authorization_endpoint;
         let separator = if endpoint.contains('?') { '&' } else { '?' };
-        Ok(format!("{endpoint}{separator}{}", query.finish()))
+        Ok(format!("{endpoint}{separator}{query}"))
     }
 
     /// The claims of the token that a code is exchanged for.

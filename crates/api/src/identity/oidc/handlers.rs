@@ -21,7 +21,7 @@ use crate::{
     audit::{ActionRecord, AuditAction},
     caller::{Credential, TenantId},
     code::Code,
-    envelope::{Answer, Envelope},
+    envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
     http::{Body, ClientAddress, Path, Query},
     login::{
@@ -315,7 +315,7 @@ async fn device_token(
 #[utoipa::path(post, path = "/auth/oidc/{provider}/backchannel-logout", tag = "auth", operation_id = "oidcBackchannelLogout", security(()),
     params(("provider" = String, Path, max_length = 32)),
     request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`logout_token`"),
-    responses((status = 200, body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Nothing>)))]
 async fn backchannel_logout(
     State(state): State<ApiState>,
     Path(name): Path<String>,

@@ -9,7 +9,7 @@ use crate::{
     authorization::right,
     caller::Caller,
     code::Code,
-    envelope::{Answer, Envelope},
+    envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
     http::Path,
     login::{LoginId, LoginRecord, end_consoles},
@@ -76,7 +76,7 @@ pub(super) async fn logins(State(state): State<ApiState>, caller: Caller) -> Api
 /// End a login, on every replica and with its consoles.
 #[utoipa::path(delete, path = "/auth/logins/{id}", tag = "auth", operation_id = "endLogin",
     params(("id" = String, Path, description = "The ID of the login", max_length = 32)),
-    responses((status = 200, body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Nothing>)))]
 pub(super) async fn end_login(
     State(state): State<ApiState>,
     caller: Caller,

@@ -54,15 +54,14 @@ pub(super) async fn login(
     };
     throttle.succeeded(&name);
     let tenant = request.tenant_id.map(TenantId);
-    begin(
-        &state,
+    let sign_in = SignIn {
         verified,
-        Credential::Impersonated,
+        provider_session: None,
+        credential: Credential::Impersonated,
         tenant,
         client,
-        request.cookie,
-    )
-    .await
+    };
+    begin_login(&state, sign_in).await?.answer(&state, request.cookie).await
 }
 
 /// Sign in by a token of Kubernetes: for pages, which keep it in a cookie. Scripts send it with each request.
