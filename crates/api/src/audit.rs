@@ -1,4 +1,4 @@
-//! The audit log of this role: one JSON line for each login and its end, each refusal, and each request that changes something.
+//! The audit log of this role: one JSON line for each login, its end and its refusal, and for each request that has changed something.
 //!
 //! The gateway's log (`novasphere-dataplane`) is about streams; this one is about requests. Both number their lines for each process, so that a gap
 //! shows.

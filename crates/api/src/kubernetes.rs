@@ -49,7 +49,8 @@ pub fn refused(error: kube::Error) -> ApiError {
 fn of_status(status: &Status) -> ApiError {
     let code = match (status.code, status.reason.as_str()) {
         (400, _) => Code::INVALID_BODY,
-        (401, _) => Code::TOKEN_INVALID,
+        // The caller's token was good a moment ago; so it is ours that is not, or theirs has just been revoked, which the next request finds out.
+        (401, _) => Code::CLUSTER_UNAVAILABLE,
         (403, _) => Code::FORBIDDEN,
         (404, _) => Code::NOT_FOUND,
         (409, "AlreadyExists") => Code::ALREADY_EXISTS,

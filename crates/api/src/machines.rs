@@ -3,6 +3,8 @@
 mod access_services;
 mod batch;
 mod console;
+mod create;
+mod delete;
 mod detail;
 mod list;
 mod power;
@@ -20,9 +22,9 @@ use crate::state::ApiState;
 /// The paths of this topic.
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
-        .routes(routes!(list::list))
+        .routes(routes!(list::list, create::create))
         .routes(routes!(batch::batch))
-        .routes(routes!(detail::detail))
+        .routes(routes!(detail::detail, delete::delete))
         .routes(routes!(power::start))
         .routes(routes!(power::stop))
         .routes(routes!(power::restart))
@@ -32,5 +34,5 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(console::disconnect))
         .routes(routes!(access_services::create))
         .routes(routes!(access_services::list))
-        .routes(routes!(access_services::delete))
+        .routes(routes!(access_services::update, access_services::delete))
 }

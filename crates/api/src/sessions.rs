@@ -1,6 +1,7 @@
 //! Console sessions: who is connected to what, and how to cut it.
 
 pub(crate) mod open;
+mod token;
 
 use std::collections::BTreeSet;
 
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(get_session, revoke_session))
+        .routes(routes!(token::token))
 }
 
 /// Which sessions are wanted.
@@ -230,10 +232,7 @@ async fn revoke_session(
     Path((namespace, name)): Path<(String, String)>,
 ) -> ApiResult<Answer<()>> {
     see(&state, &caller, &namespace, &name).await?;
-    if state.watched.session(&namespace, &name).is_none() {
-        // DELETE is idempotent: what is gone is revoked.
-        return Ok(Answer::new(()));
-    }
+    // Also one that the watch has not shown: it may be new. What is gone is revoked.
     revoke(&state, &caller, &namespace, &name).await?;
     let record = ActionRecord {
         user: Some(&caller.user.name),

@@ -3,11 +3,16 @@
 //! Each entry is applied under a field manager of its own, so that this API takes nothing from what a GitOps tool or `kubectl apply` declares, and
 //! they take nothing from it.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
+use novasphere_core::label::KEY_OWNER_UID;
 use novasphere_crd::{AccessServiceStatus, VmAccess};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,8 +42,11 @@ const CREATED: Sentence = Sentence {
 /// Ports of a Service.
 const PORTS_LIMIT: usize = 32;
 
-/// Characters of an entry's name.
-const NAME_LENGTH_LIMIT: usize = 15;
+/// Characters of an entry's name. Those of the Service, `<metadata.name>-<name>`, are counted by kube-apiserver.
+const NAME_LENGTH_LIMIT: usize = 61;
+
+/// Services of a machine that are looked at for their age: more than its spec may have.
+const SERVICES_LIMIT: u32 = 64;
 
 /// A Service to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,8 +55,8 @@ pub(crate) struct ServiceRequest {
     /// `NodePort` or `LoadBalancer`; `ClusterIP` is taken, too.
     #[schema(min_length = 1, max_length = 16)]
     service_type: String,
-    /// Its name among those of the machine: lower-case letters, digits and `-`, at most 15. Default: made of the first port.
-    #[schema(min_length = 1, max_length = 15, pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+    /// Its name among those of the machine: lower-case letters, digits and `-`, at most 61. Default: made of the first port.
+    #[schema(min_length = 1, max_length = 61, pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
     #[serde(default)]
     service_name: Option<String>,
     /// Its ports.
@@ -91,8 +99,11 @@ pub(crate) struct AccessServiceEntry {
     access_addr: Option<String>,
     /// Its ports.
     ports: Vec<AccessPort>,
-    /// When the machine's object was made; the Service is not older.
-    create_time: String,
+    /// When the Service was made; `null` until it is there, and for who may not see Services.
+    create_time: Option<String>,
+    /// The same by RFC 3339.
+    #[schema(format = DateTime)]
+    create_at: Option<String>,
     /// `running` once it has an address, else `pending`.
     status: &'static str,
 }
@@ -126,11 +137,31 @@ pub(super) async fn create(
     let name = entry.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let applied = apply(&state, &caller, &row, &name, Some(entry)).await?;
     note(&state, &caller, &row, &name, "apply");
-    let entry = entries(&applied, &state.time_zone)
-        .into_iter()
-        .find(|entry| entry.service_id == name);
-    let entry = entry.ok_or(ApiError::new(Code::INTERNAL))?;
-    Ok(Answer::new(entry).saying(CREATED))
+    Ok(Answer::new(named(&state, &caller, &applied, &name).await?).saying(CREATED))
+}
+
+/// Change a Service that was made here.
+#[utoipa::path(put, path = "/vms/{vmId}/access-services/{serviceId}", tag = "services", operation_id = "updateAccessService",
+    params(("vmId" = String, Path, description = "UID of the VmAccess, or <namespace>.<name>", max_length = 317),
+        ("serviceId" = String, Path, description = "Its name among those of the machine", max_length = 61)),
+    request_body = ServiceRequest, responses((status = 200, body = Envelope<AccessServiceEntry>)))]
+pub(super) async fn update(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path((id, service)): Path<(String, String)>,
+    Body(request): Body<ServiceRequest>,
+) -> ApiResult<Answer<AccessServiceEntry>> {
+    let request = renamed(request, &service)?;
+    let entry = entry(&request)?;
+    let row = of_vm_access(&state, &caller, &id).await?;
+    let objects: Api<VmAccess> = Api::namespaced(state.client_of(&caller)?, &row.namespace);
+    let object = objects.get(&row.name).await.map_err(refused)?;
+    if !has(&object, &service) {
+        return Err(ApiError::new(Code::NOT_FOUND));
+    }
+    let applied = apply(&state, &caller, &row, &service, Some(entry)).await?;
+    note(&state, &caller, &row, &service, "apply");
+    Ok(Answer::new(named(&state, &caller, &applied, &service).await?))
 }
 
 /// The Services of a machine.
@@ -148,13 +179,14 @@ pub(super) async fn list(
     }
     let objects: Api<VmAccess> = Api::namespaced(state.client_of(&caller)?, &row.namespace);
     let object = objects.get(&row.name).await.map_err(refused)?;
-    Ok(Answer::new(entries(&object, &state.time_zone)))
+    let ages = ages(&state, &caller, &object).await?;
+    Ok(Answer::new(entries(&object, &ages, &state.time_zone)))
 }
 
 /// Delete a Service that was made here. One that is gone is as good.
 #[utoipa::path(delete, path = "/vms/{vmId}/access-services/{serviceId}", tag = "services", operation_id = "deleteAccessService",
     params(("vmId" = String, Path, description = "UID of the VmAccess, or <namespace>.<name>", max_length = 317),
-        ("serviceId" = String, Path, description = "Its name among those of the machine", max_length = 15)),
+        ("serviceId" = String, Path, description = "Its name among those of the machine", max_length = 61)),
     responses((status = 200, body = Envelope<Nothing>)))]
 pub(super) async fn delete(
     State(state): State<ApiState>,
@@ -166,7 +198,7 @@ pub(super) async fn delete(
     }
     let row = of_vm_access(&state, &caller, &id).await?;
     let applied = apply(&state, &caller, &row, &service, None).await?;
-    if applied.spec.services.iter().any(|entry| entry.name == service) {
+    if has(&applied, &service) {
         return Err(ApiError::with(
             Code::CONFLICT,
             "the service is declared elsewhere, such as in Git or by kubectl; delete it there",
@@ -185,6 +217,54 @@ async fn of_vm_access(state: &ApiState, caller: &Caller, id: &str) -> ApiResult<
             "this machine has no VmAccess; make one that names it, and give that its services",
         )),
     }
+}
+
+/// Whether a machine has an entry of this name.
+fn has(object: &VmAccess, service: &str) -> bool {
+    object.spec.services.iter().any(|entry| entry.name == service)
+}
+
+/// The request for the entry that the path names.
+fn renamed(request: ServiceRequest, service: &str) -> ApiResult<ServiceRequest> {
+    if !is_entry_name(service) {
+        return Err(ApiError::new(Code::INVALID_ID));
+    }
+    if request.service_name.as_deref().is_some_and(|name| name != service) {
+        return Err(ApiError::parameter(
+            "serviceName",
+            "a Service keeps its name; make another one, and delete this one",
+        ));
+    }
+    Ok(ServiceRequest {
+        service_name: Some(service.to_owned()),
+        ..request
+    })
+}
+
+/// One entry of a machine that was just applied.
+async fn named(state: &ApiState, caller: &Caller, object: &VmAccess, name: &str) -> ApiResult<AccessServiceEntry> {
+    let ages = ages(state, caller, object).await?;
+    let entries = entries(object, &ages, &state.time_zone);
+    let entry = entries.into_iter().find(|entry| entry.service_id == name);
+    entry.ok_or(ApiError::new(Code::INTERNAL))
+}
+
+/// When the Services of a machine were made, by name. Who may see the machine need not have the right to see Services.
+async fn ages(state: &ApiState, caller: &Caller, object: &VmAccess) -> ApiResult<BTreeMap<String, Timestamp>> {
+    let namespace = object.namespace().unwrap_or_default();
+    let services: Api<Service> = Api::namespaced(state.client_of(caller)?, &namespace);
+    let selector = format!("{KEY_OWNER_UID}={}", object.uid().unwrap_or_default());
+    let params = ListParams::default().labels(&selector).limit(SERVICES_LIMIT);
+    let found = match services.list(&params).await {
+        Ok(found) => found.items,
+        Err(kube::Error::Api(status)) if status.code == 403 => Vec::new(),
+        Err(error) => return Err(refused(error)),
+    };
+    let ages = found.into_iter().filter_map(|service| {
+        let made = service.metadata.creation_timestamp.as_ref()?.0;
+        Some((service.name_any(), made))
+    });
+    Ok(ages.collect())
 }
 
 /// Applies an entry under its own manager; without an entry, takes away what that manager has applied.
@@ -224,7 +304,7 @@ fn note(state: &ApiState, caller: &Caller, row: &MachineRow, service: &str, reas
 
 fn is_entry_name(name: &str) -> bool {
     (1..=NAME_LENGTH_LIMIT).contains(&name.len())
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && !name.starts_with('-')
         && !name.ends_with('-')
         && name
             .bytes()
@@ -251,7 +331,7 @@ fn entry(request: &ServiceRequest) -> ApiResult<Value> {
     if !is_entry_name(&name) {
         return Err(ApiError::parameter(
             "serviceName",
-            "serviceName begins with a letter and has lower-case letters, digits and '-', at most 15",
+            "serviceName has lower-case letters, digits and '-' between them, at most 61",
         ));
     }
     Ok(json!({"name": name, "type": request.service_type, "ports": ports}))
@@ -277,11 +357,9 @@ fn port(port: &PortRequest) -> ApiResult<Value> {
     Ok(entry)
 }
 
-/// What the spec declares, with what the status knows of it.
-fn entries(object: &VmAccess, zone: &AnswerTimeZone) -> Vec<AccessServiceEntry> {
+/// What the spec declares, with what the status and the Services say of it.
+fn entries(object: &VmAccess, ages: &BTreeMap<String, Timestamp>, zone: &AnswerTimeZone) -> Vec<AccessServiceEntry> {
     let status = object.status.clone().unwrap_or_default();
-    let created = object.metadata.creation_timestamp.as_ref();
-    let create_time = created.map(|time| zone.text(time.0)).unwrap_or_default();
     let entries = object.spec.services.iter().map(|service| {
         let known = status.services.iter().find(|known| known.name == service.name);
         let ports = service.ports.iter().map(|port| AccessPort {
@@ -293,14 +371,17 @@ fn entries(object: &VmAccess, zone: &AnswerTimeZone) -> Vec<AccessServiceEntry> 
             protocol: format!("{:?}", port.protocol).to_uppercase(),
         });
         let access_addr = known.and_then(|known| known.endpoint.clone());
+        let service_name = format!("{}-{}", object.name_any(), service.name);
+        let made = ages.get(&service_name).copied();
         AccessServiceEntry {
             service_id: service.name.clone(),
-            service_name: format!("{}-{}", object.name_any(), service.name),
+            service_name,
             service_type: service_type(service.r#type),
             status: if access_addr.is_some() { "running" } else { "pending" },
             access_addr,
             ports: ports.collect(),
-            create_time: create_time.clone(),
+            create_time: made.map(|time| zone.text(time)),
+            create_at: made.map(|time| time.to_string()),
         }
     });
     entries.collect()
@@ -331,6 +412,50 @@ mod tests {
         );
         let generated = request(json!({"serviceType": "LoadBalancer", "ports": [{"port": 22}]})).unwrap();
         assert_eq!(generated["name"], "port-22");
+    }
+
+    #[test]
+    fn a_list_has_what_is_declared_with_what_is_known() {
+        let object: VmAccess = serde_json::from_value(json!({
+            "apiVersion": "novasphere.io/v1alpha1", "kind": "VmAccess", "metadata": {"name": "vm", "namespace": "team"},
+            "spec": {"virtualMachine": {"name": "vm"}, "services": [
+                {"name": "web", "type": "NodePort", "ports": [{"name": "http", "port": 8080, "targetPort": 80}]},
+                {"name": "ssh", "ports": [{"name": "ssh", "port": 22}]},
+            ]},
+            "status": {"services": [{"name": "web", "type": "NodePort", "endpoint": "192.0.2.1:30080",
+                "ports": [{"name": "http", "port": 8080, "nodePort": 30080}]}]},
+        }))
+        .unwrap();
+        let zone = AnswerTimeZone::named("UTC").unwrap();
+        let ages = BTreeMap::from([("vm-web".to_owned(), Timestamp::UNIX_EPOCH)]);
+        let entries = entries(&object, &ages, &zone);
+        assert_eq!((entries[0].status, entries[1].status), ("running", "pending"));
+        assert_eq!(entries[0].create_time.as_deref(), Some("1970-01-01 00:00:00"));
+        assert_eq!(entries[1].create_time, None);
+        let port = &entries[0].ports[0];
+        assert_eq!((port.target_port, port.node_port), (80, Some(30080)));
+        assert_eq!(entries[1].ports[0].target_port, 22);
+    }
+
+    #[test]
+    fn a_changed_service_keeps_its_name() {
+        let request = |name: Value| {
+            let body = json!({"serviceType": "NodePort", "serviceName": name, "ports": [{"port": 1}]});
+            serde_json::from_value::<ServiceRequest>(body).unwrap()
+        };
+        assert_eq!(
+            renamed(request(Value::Null), "web").unwrap().service_name.as_deref(),
+            Some("web")
+        );
+        assert_eq!(
+            renamed(request(json!("web")), "web").unwrap().service_name.as_deref(),
+            Some("web")
+        );
+        assert_eq!(
+            renamed(request(json!("ssh")), "web").unwrap_err().field.as_deref(),
+            Some("serviceName")
+        );
+        assert_eq!(renamed(request(Value::Null), "Web").unwrap_err().code, Code::INVALID_ID);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The same operation on several machines.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -53,7 +55,7 @@ pub(crate) struct BatchResult {
     detail: Option<String>,
 }
 
-/// Start, stop or restart up to 100 machines. Each has a result of its own.
+/// Start, stop or restart up to 100 machines. Each has a result of its own; one that is named twice has one.
 #[utoipa::path(post, path = "/vms/batch", tag = "machines", operation_id = "operateMachines", request_body = BatchRequest,
     responses((status = 200, body = Envelope<Vec<BatchResult>>)))]
 pub(super) async fn batch(
@@ -67,7 +69,14 @@ pub(super) async fn batch(
             format!("ids names 1 to {BATCH_LIMIT} machines"),
         ));
     }
-    let BatchRequest { operation, ids, force } = request;
+    let BatchRequest {
+        operation,
+        mut ids,
+        force,
+    } = request;
+    // Twice the same would be restarted twice.
+    let mut seen = BTreeSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
     let results = ids.into_iter().map(|id| {
         let (state, caller) = (&state, &caller);
         async move {

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::machine;
 use crate::{
     audit::{ActionRecord, AuditAction},
+    authorization::right,
     caller::Caller,
     envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
@@ -29,9 +30,6 @@ const DISCONNECTED: Sentence = Sentence {
     chinese: "控制台已成功断开连接",
 };
 
-/// The life of a console in seconds, when none is asked for.
-const DEFAULT_EXPIRE_SECONDS: u32 = 3600;
-
 /// The shortest and longest life of a link.
 const EXPIRE_SECONDS: std::ops::RangeInclusive<u32> = 60..=86_400;
 
@@ -42,7 +40,7 @@ pub(crate) struct ConsoleRequest {
     /// `vnc` or `serial`. Default `vnc`.
     #[schema(min_length = 1, max_length = 16)]
     protocol: Option<String>,
-    /// Seconds until the console ends, from 60 to 86400. Default 3600.
+    /// Seconds until the console ends, from 60 to 86400. Default 3600, or what the machine allows when that is less.
     #[schema(minimum = 60, maximum = 86400)]
     expire_time: Option<u32>,
     /// Only look. Default false.
@@ -55,14 +53,14 @@ pub(crate) struct ConsoleRequest {
 pub(crate) struct ConsoleStatus {
     /// Whether anybody is.
     connected: bool,
-    /// Since when the first of them is.
+    /// Since when the first of `connections` is.
     connect_time: Option<String>,
     /// The same by RFC 3339.
     #[schema(format = DateTime)]
     connect_at: Option<String>,
-    /// From where the first of them is.
+    /// From where the first of `connections` is.
     client_ip: Option<String>,
-    /// All of them.
+    /// All of them, for who may list sessions; else my own.
     connections: Vec<ConsoleConnection>,
 }
 
@@ -89,7 +87,7 @@ pub(crate) struct ConsoleConnection {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct DisconnectRequest {
-    /// Those of all people, for who may change their sessions. Default: my own.
+    /// Those of all people, for who may change their sessions. Default: my own, but those that others watch, too.
     all: bool,
 }
 
@@ -108,10 +106,9 @@ pub(crate) fn protocol(name: Option<&str>) -> ApiResult<ConsoleProtocol> {
 }
 
 /// Reads the life that a request asks for.
-pub(crate) fn expire_seconds(asked: Option<u32>) -> ApiResult<u32> {
-    let seconds = asked.unwrap_or(DEFAULT_EXPIRE_SECONDS);
-    if EXPIRE_SECONDS.contains(&seconds) {
-        Ok(seconds)
+pub(crate) fn expire_seconds(asked: Option<u32>) -> ApiResult<Option<u32>> {
+    if asked.is_none_or(|seconds| EXPIRE_SECONDS.contains(&seconds)) {
+        Ok(asked)
     } else {
         Err(ApiError::parameter(
             "expireTime",
@@ -192,11 +189,17 @@ pub(super) async fn status(
             .map(|connection| (session.name.clone(), connection))
     });
     let mut streams: Vec<(String, &ConnectionRow)> = streams.collect();
+    let connected = !streams.is_empty();
+    // Who may see a machine need not know who looks at it, and from where.
+    let list = right("novasphere.io", "consolesessions", None, "list", Some(&row.namespace));
+    if !state.authorization.allows(&caller, &list).await? {
+        streams.retain(|(_, connection)| connection.user == caller.user.name);
+    }
     streams.sort_by_key(|(_, connection)| connection.connected);
     let text = |time: Timestamp| state.time_zone.text(time);
     let first = streams.first().map(|(_, connection)| *connection);
     Ok(Answer::new(ConsoleStatus {
-        connected: first.is_some(),
+        connected,
         connect_time: first.map(|connection| text(connection.connected)),
         connect_at: first.map(|connection| connection.connected.to_string()),
         client_ip: first.map(|connection| connection.client.clone()),
@@ -225,19 +228,14 @@ pub(super) async fn disconnect(
     OptionalBody(request): OptionalBody<DisconnectRequest>,
 ) -> ApiResult<Answer<()>> {
     let row = machine(&state, &caller, &id).await?;
-    let is_mine = |session: &SessionRow| {
-        session.user.as_deref() == Some(caller.user.name.as_str())
-            || session
-                .connections
-                .iter()
-                .any(|connection| connection.user == caller.user.name)
-    };
-    let mut cut = 0_u32;
+    let (mut cut, mut failed) = (0_u32, None);
     for session in sessions_of(&state, &row) {
         let is_open = session.close_reason.is_none();
-        if is_open && (request.all || is_mine(&session)) {
-            sessions::revoke(&state, &caller, &session.namespace, &session.name).await?;
-            cut += 1;
+        if is_open && (request.all || is_of(&session, &caller.user.name)) {
+            match sessions::revoke(&state, &caller, &session.namespace, &session.name).await {
+                Ok(()) => cut += 1,
+                Err(error) => failed = Some(error),
+            }
         }
     }
     let detail = format!("{cut} sessions");
@@ -249,13 +247,65 @@ pub(super) async fn disconnect(
         ..ActionRecord::default()
     };
     state.audit.record(AuditAction::ConsoleDisconnected, &record);
+    if let Some(error) = failed {
+        return Err(error);
+    }
     Ok(Answer::new(()).saying(DISCONNECTED).extra("disconnected", cut))
+}
+
+/// Whether a session is one user's alone: they got its last token or look at it, and nobody else does.
+fn is_of(session: &SessionRow, user: &str) -> bool {
+    let is_alone = session.connections.iter().all(|connection| connection.user == user);
+    is_alone && (session.user.as_deref() == Some(user) || !session.connections.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use novasphere_crd::Transport;
+
     use super::*;
     use crate::code::Code;
+
+    fn session(user: Option<&str>, viewers: &[&str]) -> SessionRow {
+        let connections = viewers.iter().map(|viewer| ConnectionRow {
+            user: (*viewer).to_owned(),
+            client: "192.0.2.1".to_owned(),
+            transport: Transport::WebSocket,
+            connected: Timestamp::UNIX_EPOCH,
+            input: None,
+        });
+        SessionRow {
+            id: "s1".to_owned(),
+            namespace: "team".to_owned(),
+            name: "rest-1".to_owned(),
+            target_kind: SessionTargetKind::VmAccess,
+            target: "web".to_owned(),
+            protocol: None,
+            phase: None,
+            user: user.map(str::to_owned),
+            created: Timestamp::UNIX_EPOCH,
+            expires: None,
+            close_reason: None,
+            connections: connections.collect(),
+            login_label: None,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn nobody_s_console_is_cut_with_mine() {
+        for (user, viewers, is_mine) in [
+            (Some("ann"), &[][..], true),
+            (Some("ann"), &["ann"], true),
+            (Some("ben"), &["ann"], true),
+            (None, &["ann"], true),
+            (Some("ann"), &["ann", "ben"], false),
+            (Some("ben"), &[], false),
+            (None, &[], false),
+        ] {
+            assert_eq!(is_of(&session(user, viewers), "ann"), is_mine, "{user:?} {viewers:?}");
+        }
+    }
 
     #[test]
     fn what_kubevirt_has_not_is_said() {
@@ -269,7 +319,8 @@ mod tests {
 
     #[test]
     fn a_console_has_a_life() {
-        assert_eq!(expire_seconds(None).unwrap(), 3600);
+        assert_eq!(expire_seconds(None).unwrap(), None, "the target decides");
+        assert_eq!(expire_seconds(Some(60)).unwrap(), Some(60));
         for bad in [0, 59, 86_401] {
             expire_seconds(Some(bad)).unwrap_err();
         }

@@ -148,8 +148,13 @@ pub(super) async fn detail(
         .as_ref()
         .and_then(|machine| machine.spec.as_ref())
         .map(|spec| spec.to_value());
-    let viewers = console::viewers(&state, &row);
     let permissions = permissions?;
+    let may_see_viewers = permissions.iter().any(|word| word == "session:query");
+    let viewers = if may_see_viewers {
+        console::viewers(&state, &row)
+    } else {
+        Vec::new()
+    };
     Ok(Answer::new(MachineDetail {
         basic_info: MachineSummary::of(&row, viewers, &state.time_zone),
         network_info: networks(spec.as_ref(), run.as_ref(), access.as_ref()),

@@ -173,8 +173,18 @@ pub(super) async fn list(
         .await?;
     let rows = rows.into_iter().filter(|row| visible.contains(&row.namespace));
     let page = wanted.page(rows);
+    // Who looks is told to those alone who may list sessions.
+    let shown: BTreeSet<String> = page.rows.iter().map(|row| row.namespace.clone()).collect();
+    let watched = state
+        .authorization
+        .visible(&caller, Listed::Sessions, shown, &state.watched)
+        .await?;
     let list = page.rows.iter().map(|row| {
-        let viewers = super::console::viewers(&state, row);
+        let viewers = if watched.contains(&row.namespace) {
+            super::console::viewers(&state, row)
+        } else {
+            Vec::new()
+        };
         MachineSummary::of(row, viewers, &state.time_zone)
     });
     let list = list.collect();

@@ -7,7 +7,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use novasphere_crd::VmAccess;
+use novasphere_crd::{PowerState, VmAccess, VmAccessSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -16,6 +16,7 @@ use super::{machine, task::Task};
 use crate::{
     FIELD_MANAGER,
     audit::{ActionRecord, AuditAction},
+    authorization::right,
     caller::Caller,
     code::Code,
     envelope::{Answer, Envelope},
@@ -69,12 +70,51 @@ impl PowerOperation {
         }
     }
 
-    /// What the `VmAccess` has to say for it.
+    /// What the `VmAccess` has to say for it. A `restartedAt` of before would be refused beside `Stopped`.
     fn power(self, now: Timestamp) -> Value {
         match self {
             Self::Start => json!({"state": "Running"}),
-            Self::Stop => json!({"state": "Stopped"}),
+            Self::Stop => json!({"state": "Stopped", "restartedAt": null}),
             Self::Restart => json!({"state": "Running", "restartedAt": now.to_string()}),
+        }
+    }
+
+    /// What `KubeVirt` is sent. It has two names for the time that the guest gets (`StopOptions`, `RestartOptions`).
+    fn options(self, force: bool) -> Value {
+        match self {
+            Self::Stop if force => json!({"gracePeriod": 0}),
+            Self::Restart if force => json!({"gracePeriodSeconds": 0}),
+            _ => json!({}),
+        }
+    }
+}
+
+/// How an operation reaches a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PowerWay {
+    /// The wish is written into the `VmAccess`, and the controller sees to it.
+    Declare,
+    /// `KubeVirt` is asked, and nothing holds the state afterwards.
+    Call,
+    /// The wish is written, so that nothing starts the machine again, and then `KubeVirt` is asked not to wait for the guest.
+    DeclareAndCall,
+}
+
+impl PowerWay {
+    /// `spec` is that of the machine's `VmAccess`.
+    fn of(spec: Option<&VmAccessSpec>, operation: PowerOperation, force: bool, is_running: bool) -> Self {
+        let Some(spec) = spec else { return Self::Call };
+        // An existing machine whose power nobody declares is left so: a declared one would be started again whenever its guest shuts down.
+        if spec.power.is_none() && spec.virtual_machine.template.is_none() {
+            return Self::Call;
+        }
+        let state = spec.power.as_ref().and_then(|power| power.state);
+        let is_to_run = matches!(state, None | Some(PowerState::Running));
+        match operation {
+            PowerOperation::Stop if force && is_running => Self::DeclareAndCall,
+            // The call alone: it and the controller's own, for `restartedAt`, would refuse each other.
+            PowerOperation::Restart if force && is_to_run => Self::Call,
+            _ => Self::Declare,
         }
     }
 }
@@ -150,13 +190,27 @@ pub(super) async fn begin(
             "a machine that does not run is started, not restarted",
         ));
     }
-    match row.kind {
-        MachineKind::VmAccess => declare(&client, row, operation, now).await?,
-        MachineKind::VirtualMachine => call(&client, row, operation, force).await?,
-    }
-    // What is declared is done with the guest's consent. Without it, KubeVirt is asked beside, once the wish is known: so nothing starts the machine again.
-    if force && row.kind == MachineKind::VmAccess && operation != PowerOperation::Start && run.is_some() {
-        call(&client, row, operation, force).await?;
+    let spec = spec_of(&client, row).await?;
+    match PowerWay::of(spec.as_ref(), operation, force, run.is_some()) {
+        PowerWay::Declare => declare(&client, row, operation, now).await?,
+        PowerWay::Call => call(&client, row, operation, force).await?,
+        PowerWay::DeclareAndCall => {
+            // Asked first, so that nothing is half done.
+            let stop = right(
+                "subresources.kubevirt.io",
+                "virtualmachines",
+                Some(operation.as_str()),
+                "update",
+                Some(&row.namespace),
+            );
+            state.authorization.require(caller, &stop).await?;
+            declare(&client, row, operation, now).await?;
+            match call(&client, row, operation, force).await {
+                // It has ended meanwhile.
+                Err(error) if error.code == Code::CONFLICT => {}
+                called => called?,
+            }
+        }
     }
     let record = ActionRecord {
         user: Some(&caller.user.name),
@@ -167,6 +221,15 @@ pub(super) async fn begin(
     };
     state.audit.record(AuditAction::PowerRequested, &record);
     Ok(Task::new(row, operation, run, now).id())
+}
+
+async fn spec_of(client: &Client, row: &MachineRow) -> ApiResult<Option<VmAccessSpec>> {
+    if row.kind == MachineKind::VirtualMachine {
+        return Ok(None);
+    }
+    let objects: Api<VmAccess> = Api::namespaced(client.clone(), &row.namespace);
+    let object = objects.get(&row.name).await.map_err(refused)?;
+    Ok(Some(object.spec))
 }
 
 /// Writes the wish into the `VmAccess`, and its controller sees to it.
@@ -184,13 +247,8 @@ async fn declare(client: &Client, row: &MachineRow, operation: PowerOperation, n
     patched.map(drop).map_err(refused)
 }
 
-/// Asks `KubeVirt`, for a machine that no `VmAccess` names.
+/// Asks `KubeVirt`.
 async fn call(client: &Client, row: &MachineRow, operation: PowerOperation, force: bool) -> ApiResult<()> {
-    let body = if force && operation != PowerOperation::Start {
-        json!({"gracePeriod": 0})
-    } else {
-        json!({})
-    };
     let path = format!(
         "/apis/subresources.kubevirt.io/v1/namespaces/{}/virtualmachines/{}/{}",
         row.namespace,
@@ -199,7 +257,66 @@ async fn call(client: &Client, row: &MachineRow, operation: PowerOperation, forc
     );
     let request = Request::put(path)
         .header(http::header::CONTENT_TYPE, "application/json")
-        .body(body.to_string().into_bytes())
+        .body(operation.options(force).to_string().into_bytes())
         .map_err(|_| ApiError::new(Code::INTERNAL))?;
     client.request_text(request).await.map(drop).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(spec: Value) -> VmAccessSpec {
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_declared_or_made_here_is_declared() {
+        use PowerOperation::{Restart, Start, Stop};
+        let template = json!({"template": {"memory": "1Gi", "rootDisk": {"containerDisk": {"image": "a:1"}}}});
+        let by_hand = spec(json!({"virtualMachine": {"name": "old"}}));
+        let adopted = spec(json!({"virtualMachine": {"name": "old"}, "power": {"state": "Running"}}));
+        let made = spec(json!({"virtualMachine": template}));
+        let stopped = spec(json!({"virtualMachine": template, "power": {"state": "Stopped"}}));
+        for (spec, operation, force, is_running, way) in [
+            (None, Start, false, false, PowerWay::Call),
+            (None, Stop, true, true, PowerWay::Call),
+            (Some(&by_hand), Start, false, false, PowerWay::Call),
+            (Some(&by_hand), Restart, false, true, PowerWay::Call),
+            (Some(&adopted), Stop, false, true, PowerWay::Declare),
+            (Some(&adopted), Stop, true, true, PowerWay::DeclareAndCall),
+            (Some(&adopted), Stop, true, false, PowerWay::Declare),
+            (Some(&made), Start, true, false, PowerWay::Declare),
+            (Some(&made), Restart, false, true, PowerWay::Declare),
+            (Some(&made), Restart, true, true, PowerWay::Call),
+            (Some(&stopped), Restart, true, true, PowerWay::Declare),
+        ] {
+            assert_eq!(
+                PowerWay::of(spec, operation, force, is_running),
+                way,
+                "{operation:?} {force} {is_running}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stop_takes_the_time_of_a_restart_away() {
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(
+            PowerOperation::Stop.power(now),
+            json!({"state": "Stopped", "restartedAt": null})
+        );
+        assert_eq!(
+            PowerOperation::Restart.power(now)["restartedAt"],
+            "1970-01-01T00:00:00Z"
+        );
+    }
+
+    #[test]
+    fn force_has_the_names_that_kubevirt_reads() {
+        assert_eq!(PowerOperation::Stop.options(true), json!({"gracePeriod": 0}));
+        assert_eq!(PowerOperation::Restart.options(true), json!({"gracePeriodSeconds": 0}));
+        assert_eq!(PowerOperation::Start.options(true), json!({}));
+        assert_eq!(PowerOperation::Stop.options(false), json!({}));
+    }
 }

@@ -108,18 +108,20 @@ impl Task {
 
     fn report(&self, now: &Now<'_>) -> TaskReport {
         let status = MachineStatus::of_printable(Some(now.printable));
+        let is_late = now.time.duration_since(self.at) > TASK_TIMEOUT;
         let is_new_run = now.run.is_some() && now.run != self.run.as_deref();
         let (is_done, progress) = match (self.operation, status) {
             (PowerOperation::Start, MachineStatus::Running) => (true, 100),
             (PowerOperation::Restart, MachineStatus::Running) => (is_new_run, 10),
             (PowerOperation::Stop, MachineStatus::Stopped) => (true, 100),
+            // The run that was to end has ended, and somebody has started the machine again.
+            (PowerOperation::Stop, _) if is_late && is_new_run => (true, 100),
             (PowerOperation::Stop, MachineStatus::Stopping) => (false, 50),
             (PowerOperation::Start, MachineStatus::Pending) => (false, 50),
             (PowerOperation::Restart, MachineStatus::Pending) if is_new_run => (false, 80),
             (PowerOperation::Restart, _) => (false, 40),
             _ => (false, 10),
         };
-        let is_late = now.time.duration_since(self.at) > TASK_TIMEOUT;
         let has_failed =
             !is_done && (is_late || status == MachineStatus::Failed && self.operation != PowerOperation::Stop);
         let error_msg = has_failed.then(|| match status {
@@ -202,6 +204,8 @@ mod tests {
             (Stop, "Stopping", Some("r1"), 1, TaskStatus::Running),
             (Stop, "Stopped", None, 1, TaskStatus::Success),
             (Stop, "CrashLoopBackOff", None, 1, TaskStatus::Running),
+            (Stop, "Running", Some("r1"), 16, TaskStatus::Failed),
+            (Stop, "Running", Some("r2"), 16, TaskStatus::Success),
             (Restart, "Running", Some("r1"), 0, TaskStatus::Running),
             (Restart, "Stopping", Some("r1"), 0, TaskStatus::Running),
             (Restart, "Starting", Some("r2"), 1, TaskStatus::Running),

@@ -1,9 +1,9 @@
 //! A session and a token of it, made as the caller.
 
 use http::Request;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::{
-    Api,
+    Api, Client,
     api::{ObjectMeta, PostParams},
 };
 use novasphere_crd::{
@@ -25,6 +25,9 @@ use crate::{
     state::ApiState,
 };
 
+/// How long a token opens a console when no time is asked for; never longer than its session.
+const DEFAULT_TOKEN_SECONDS: u32 = 3600;
+
 /// How long a session that has ended is kept, for the list of sessions.
 const TTL_AFTER_FINISHED: Duration = Duration::from_mins(10);
 
@@ -39,13 +42,13 @@ pub(crate) struct LinkRequest {
     pub(crate) name: String,
     /// The console.
     pub(crate) protocol: ConsoleProtocol,
-    /// Its life.
-    pub(crate) seconds: u32,
+    /// Its life. `None`: an hour, or as long as the target allows when that is less.
+    pub(crate) seconds: Option<u32>,
     /// Whether it only shows.
     pub(crate) view_only: bool,
 }
 
-/// A console that can be opened, once.
+/// A console that can be opened.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ConsoleLink {
@@ -66,7 +69,7 @@ pub(crate) struct ConsoleLink {
     vnc_address: Option<String>,
     /// The user that a stock viewer asks for; the password is the token.
     vnc_user: Option<String>,
-    /// The token. It opens the console once.
+    /// The token. It opens the console once, or as often as was asked for.
     token: String,
     /// The namespace of the session.
     namespace: String,
@@ -77,8 +80,9 @@ pub(crate) struct ConsoleLink {
 /// What the aggregated API answers.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TokenAnswer {
+pub(super) struct TokenAnswer {
     token: String,
+    expiration_timestamp: Timestamp,
     #[serde(default)]
     urls: TokenUrls,
 }
@@ -109,16 +113,7 @@ pub(crate) async fn link(state: &ApiState, caller: &Caller, request: LinkRequest
         .await
         .map_err(refused)?;
     let name = session.metadata.name.ok_or(ApiError::new(Code::INTERNAL))?;
-    let path = format!(
-        "/apis/subresources.novasphere.io/v1alpha1/namespaces/{}/consolesessions/{name}/token",
-        request.namespace
-    );
-    let body = json!({"expirationSeconds": request.seconds, "uses": 1}).to_string();
-    let asked = Request::post(path)
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(body.into_bytes())
-        .map_err(|_| ApiError::new(Code::INTERNAL))?;
-    let answer = client.request::<TokenAnswer>(asked).await;
+    let answer = token(&client, &request.namespace, &name, request.seconds, 1).await;
     let record = ActionRecord {
         user: Some(&caller.user.name),
         client: Some(caller.client),
@@ -136,11 +131,36 @@ pub(crate) async fn link(state: &ApiState, caller: &Caller, request: LinkRequest
         Err(error) => {
             // A session without a token is of no use to anybody.
             let _ = super::revoke(state, caller, &request.namespace, &name).await;
-            return Err(refused(error));
+            return Err(error);
         }
     };
     state.audit.record(AuditAction::ConsoleRequested, &record);
-    Ok(ConsoleLink::of(state, &request, name, answer))
+    Ok(ConsoleLink::of(
+        state,
+        request.protocol,
+        request.namespace,
+        name,
+        answer,
+    ))
+}
+
+/// Asks for a token of a session as the person whose client this is.
+pub(super) async fn token(
+    client: &Client,
+    namespace: &str,
+    session: &str,
+    seconds: Option<u32>,
+    uses: u32,
+) -> ApiResult<TokenAnswer> {
+    let path =
+        format!("/apis/subresources.novasphere.io/v1alpha1/namespaces/{namespace}/consolesessions/{session}/token");
+    let seconds = seconds.unwrap_or(DEFAULT_TOKEN_SECONDS);
+    let body = json!({"expirationSeconds": seconds, "uses": uses}).to_string();
+    let asked = Request::post(path)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body.into_bytes())
+        .map_err(|_| ApiError::new(Code::INTERNAL))?;
+    client.request::<TokenAnswer>(asked).await.map_err(refused)
 }
 
 fn wanted(caller: &Caller, request: &LinkRequest) -> ConsoleSession {
@@ -154,7 +174,8 @@ fn wanted(caller: &Caller, request: &LinkRequest) -> ConsoleSession {
             name: request.name.clone(),
         },
         protocol: Some(request.protocol),
-        duration: Some(Duration::from_secs(u64::from(request.seconds))),
+        // An absent one is never more than the target allows; the same number, written down, would be refused there.
+        duration: request.seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
         input: request.view_only.then_some(ConsoleInput::ViewOnly),
         users: vec![caller.user.name.clone()],
         ttl_after_finished: FinishedTtl::After(TTL_AFTER_FINISHED),
@@ -172,24 +193,33 @@ fn wanted(caller: &Caller, request: &LinkRequest) -> ConsoleSession {
 }
 
 impl ConsoleLink {
-    fn of(state: &ApiState, request: &LinkRequest, name: String, answer: TokenAnswer) -> Self {
-        let TokenAnswer { token, urls } = answer;
-        let expires = Timestamp::now() + SignedDuration::from_secs(i64::from(request.seconds));
+    pub(super) fn of(
+        state: &ApiState,
+        protocol: ConsoleProtocol,
+        namespace: String,
+        name: String,
+        answer: TokenAnswer,
+    ) -> Self {
+        let TokenAnswer {
+            token,
+            expiration_timestamp: expires,
+            urls,
+        } = answer;
         let is_vnc = urls.vnc.is_some();
         Self {
             console_url: urls.websocket.map(|url| format!("{url}?token={token}")),
             expire_time: state.time_zone.text(expires),
             expire_at: expires.to_string(),
-            protocol: request.protocol.as_str(),
+            protocol: protocol.as_str(),
             port: urls
                 .vnc
                 .as_deref()
                 .and_then(|address| address.rsplit_once(':')?.1.parse().ok()),
             browser_url: urls.browser,
             vnc_address: urls.vnc,
-            vnc_user: is_vnc.then(|| format!("{}/{name}", request.namespace)),
+            vnc_user: is_vnc.then(|| format!("{namespace}/{name}")),
             token,
-            namespace: request.namespace.clone(),
+            namespace,
             session: name,
         }
     }

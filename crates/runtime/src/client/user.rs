@@ -3,7 +3,7 @@
 //! kube makes a client, and with it a pool of connections, for each configuration that impersonates. Here the user is a header of the
 //! request, so that all users share the pool.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header::AUTHORIZATION};
 use kube::{
@@ -12,8 +12,11 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder, util::MapRequestLayer};
 
-use super::{ClientError, HttpTransport, WRITE_TIMEOUT, bounded, transport};
+use super::{ClientError, HttpTransport, bounded, transport};
 use crate::access::UserInfo;
+
+/// A token of a session is waited for up to ten seconds by the server that gives it, which then says what it waited for.
+const USER_WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Users and groups that are never impersonated: with them a caller would have rights that no administrator gave.
 const RESERVED_PREFIX: &str = "system:";
@@ -77,7 +80,7 @@ impl UserClients {
             .option_layer(auth)
             .layer(with_headers(self.own_headers(headers)))
             .map_err(BoxError::from)
-            .service(bounded(self.transport.clone(), WRITE_TIMEOUT));
+            .service(bounded(self.transport.clone(), USER_WRITE_TIMEOUT));
         Ok(Client::new(service, self.config.default_namespace.clone()))
     }
 
@@ -95,7 +98,7 @@ impl UserClients {
             .layer(self.config.base_uri_layer())
             .layer(with_headers(self.own_headers(headers)))
             .map_err(BoxError::from)
-            .service(bounded(self.anonymous.clone(), WRITE_TIMEOUT));
+            .service(bounded(self.anonymous.clone(), USER_WRITE_TIMEOUT));
         Ok(Client::new(service, self.config.default_namespace.clone()))
     }
 

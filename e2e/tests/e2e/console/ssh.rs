@@ -67,7 +67,7 @@ async fn with_desktop(context: &Context<'_>) -> Result<()> {
     let sshd = Sshd::start(&keys, &context.output).await?;
     let ssh = json!({"enabled": true, "authorizedKeys": [keys.public("alice")?]});
     apply_desk(context, TARGET, &json!({"ssh": ssh, "console": {"maxViewers": 4}})).await?;
-    wait_for::<VncWorkspace>(context, TARGET, ("PodReady", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, TARGET, ("PodReady", "True", "Running"), wait::LONG).await?;
     add_endpoint(context, TARGET, "ssh", sshd.address).await?;
     let gateway = Gateway::start(context, &gateway_account(context).await?, "gateway").await?;
     let target = json!({"kind": "VncWorkspace", "name": TARGET});

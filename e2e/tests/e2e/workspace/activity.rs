@@ -180,7 +180,7 @@ async fn desktops(context: &Context<'_>, names: &[String], timeout: &str) -> Res
     let spec = json!({"lifecycle": {"idleTimeout": timeout}});
     for name in names {
         apply_desk(context, name, &spec).await?;
-        wait_for::<VncWorkspace>(context, name, ("Ready", "True", "Running"), wait::SHORT).await?;
+        wait_for::<VncWorkspace>(context, name, ("Ready", "True", "Running"), wait::LONG).await?;
     }
     drop(kubelet);
     Ok(controller)

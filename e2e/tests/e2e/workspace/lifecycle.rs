@@ -51,7 +51,7 @@ async fn writes() -> Result<()> {
         let mark = cluster.audit().mark()?;
         apply_desk(context, "alice", &json!({})).await?;
         pod_is_ready(context, "alice").await?;
-        let ready = wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+        let ready = wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
         wait_for::<VncWorkspace>(context, "alice", ("StorageReady", "True", "Bound"), wait::SHORT).await?;
         controller.reconciles_pass(8).await?;
         let made = context.cluster.audit().by(&account.user(), mark)?;
@@ -84,7 +84,7 @@ async fn writes() -> Result<()> {
         }});
         apply_desk(context, "alice", &storage).await?;
         pod_is_ready(context, "alice").await?;
-        wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+        wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
         context.api::<VncWorkspace>().delete("alice", &DeleteParams::default()).await?;
         workspace_is_gone(context, "alice").await?;
         wait::gone(&context.api::<PersistentVolumeClaim>(), "alice-home", wait::LONG).await?;
@@ -107,7 +107,7 @@ async fn sleeps_and_wakes() -> Result<()> {
             provision(context, &homes).await?;
             apply_desk(context, "bob", &json!({})).await?;
             let first = pod_is_ready(context, "bob").await?;
-            wait_for::<VncWorkspace>(context, "bob", ("Ready", "True", "Running"), wait::SHORT).await?;
+            wait_for::<VncWorkspace>(context, "bob", ("Ready", "True", "Running"), wait::LONG).await?;
 
             let asleep = json!({"lifecycle": {"state": "Hibernated"}});
             apply_desk(context, "bob", &asleep).await?;
@@ -118,7 +118,7 @@ async fn sleeps_and_wakes() -> Result<()> {
 
             ask_to_wake(context, "bob").await?;
             let second = pod_is_ready(context, "bob").await?;
-            let awake = wait_for::<VncWorkspace>(context, "bob", ("Ready", "True", "Running"), wait::SHORT).await?;
+            let awake = wait_for::<VncWorkspace>(context, "bob", ("Ready", "True", "Running"), wait::LONG).await?;
             ensure!(first.uid() != second.uid(), "it is the same Pod");
             let status = awake.status.context("no status")?;
             ensure!(

@@ -48,7 +48,7 @@ fn weak() -> Value {
 async fn running(context: &Context<'_>, name: &str, reclaim: &str) -> Result<()> {
     let storage = json!({"storage": {"storageClassName": class(context), "reclaim": reclaim}});
     apply_desk(context, name, &storage).await?;
-    wait_for::<VncWorkspace>(context, name, ("Ready", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, name, ("Ready", "True", "Running"), wait::LONG).await?;
     wait_for::<VncWorkspace>(context, name, ("StorageReady", "True", "Bound"), wait::SHORT)
         .await
         .map(drop)
@@ -191,7 +191,7 @@ async fn undecodable() -> Result<()> {
         let workspaces: Api<VncWorkspace> = context.api();
         let objects = context.dynamic(&kube::discovery::ApiResource::erase::<VncWorkspace>(&()));
         objects.delete("dave", &DeleteParams::default()).await?;
-        wait_for::<VncWorkspace>(context, "erin", ("Ready", "True", "Running"), wait::SHORT).await?;
+        wait_for::<VncWorkspace>(context, "erin", ("Ready", "True", "Running"), wait::LONG).await?;
         workspaces.delete("erin", &DeleteParams::default()).await?;
         wait::gone(&workspaces, "erin", wait::LONG).await?;
         controller.stop().await

@@ -72,7 +72,7 @@ async fn with_homes(
 async fn homes(context: &Context<'_>, _controller: &InProcess) -> Result<()> {
     apply_desk(context, "alice", &json!({})).await?;
     pod_is_ready(context, "alice").await?;
-    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
 
     change::<VncWorkspace>(context, "alice", &json!({"storage": {"size": "20Gi"}})).await?;
     let workspace =
@@ -84,7 +84,7 @@ async fn homes(context: &Context<'_>, _controller: &InProcess) -> Result<()> {
     wait_for::<VncWorkspace>(context, "alice", ("Hibernated", "True", "Asked"), wait::SHORT).await?;
     ask_to_wake(context, "alice").await?;
     pod_is_ready(context, "alice").await?;
-    wait_for::<VncWorkspace>(context, "alice", ("PodReady", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "alice", ("PodReady", "True", "Running"), wait::LONG).await?;
     wait_for::<VncWorkspace>(context, "alice", ("StorageReady", "False", "CannotGrow"), wait::SHORT).await?;
 
     let classes: Api<StorageClass> = Api::all(context.client.clone());
@@ -93,7 +93,7 @@ async fn homes(context: &Context<'_>, _controller: &InProcess) -> Result<()> {
         .patch(&class(context), &PatchParams::default(), &expands)
         .await?;
     asks_for(context, "20Gi").await?;
-    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
 
     context
         .api::<VncWorkspace>()
@@ -108,10 +108,10 @@ async fn homes(context: &Context<'_>, _controller: &InProcess) -> Result<()> {
     };
     apply_desk(context, "alice", &taken_over("20Gi")).await?;
     pod_is_ready(context, "alice").await?;
-    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
     apply_desk(context, "alice", &taken_over("30Gi")).await?;
     asks_for(context, "30Gi").await?;
-    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
     context
         .api::<VncWorkspace>()
         .delete("alice", &DeleteParams::default())
@@ -144,7 +144,7 @@ async fn asks_for(context: &Context<'_>, size: &str) -> Result<()> {
 async fn secrets(context: &Context<'_>, controller: &InProcess) -> Result<()> {
     apply_desk(context, "alice", &json!({})).await?;
     let first = pod_is_ready(context, "alice").await?;
-    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
     controller.reconciles_pass(3).await?;
     let still = context.api::<Pod>().get("alice").await?;
     ensure!(still.uid() == first.uid(), "the Pod was made twice");
@@ -159,7 +159,7 @@ async fn secrets(context: &Context<'_>, controller: &InProcess) -> Result<()> {
         "they are the same credentials"
     );
     let second = pod_is_ready(context, "alice").await?;
-    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
     controller.reconciles_pass(3).await?;
     let still = context.api::<Pod>().get("alice").await?;
     ensure!(still.uid() == second.uid(), "the Pod does not stay");
@@ -205,7 +205,7 @@ async fn ends(context: &Context<'_>, controller: &InProcess) -> Result<()> {
     );
     wait_for::<VncWorkspace>(context, "alice", ("PodReady", "False", "Ended"), wait::SHORT).await?;
     pod_is_ready(context, "alice").await?;
-    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "alice", ("Ready", "True", "Running"), wait::LONG).await?;
     Ok(())
 }
 
@@ -239,7 +239,7 @@ async fn ports(context: &Context<'_>, controller: &InProcess) -> Result<()> {
         .await?;
     has_port(context, "second").await?;
     pod_is_ready(context, "second").await?;
-    wait_for::<VncWorkspace>(context, "second", ("PodReady", "True", "Running"), wait::SHORT).await?;
+    wait_for::<VncWorkspace>(context, "second", ("PodReady", "True", "Running"), wait::LONG).await?;
     Ok(())
 }
 

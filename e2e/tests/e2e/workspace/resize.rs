@@ -151,7 +151,7 @@ async fn quota(context: &Context<'_>) -> Result<()> {
     )
     .await?;
     wait_for_event(context, NAME, "reason=ResizeRefused", "exceeded quota").await?;
-    let workspace = wait_for::<VncWorkspace>(context, NAME, ("PodReady", "True", "Running"), wait::SHORT).await?;
+    let workspace = wait_for::<VncWorkspace>(context, NAME, ("PodReady", "True", "Running"), wait::LONG).await?;
     wait::object(
         &context.api::<VncWorkspace>(),
         NAME,
