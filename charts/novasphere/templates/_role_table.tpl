@@ -23,4 +23,11 @@ The roles that are installed, as a YAML list.
     - name: api
       port: {{ include "novasphere.port" (dict "address" (dig "apiserver" "address" "" .Values.config) "default" "9443") }}
 {{- end }}
+{{- if .Values.api.enabled }}
+- name: api
+  gateway: false
+  ports:
+    - name: rest
+      port: {{ include "novasphere.port" (dict "address" (dig "api" "address" "" .Values.config) "default" "8444") }}
+{{- end }}
 {{- end -}}

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         aggregated::installed::cases(),
         aggregated::limits::cases(),
         aggregated::user::cases(),
+        rest::guest::cases(),
         rest::consoles::cases(),
         rest::machines::cases(),
         rest::replicas::cases(),

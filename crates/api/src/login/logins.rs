@@ -352,11 +352,18 @@ impl Logins {
         if let Some(record) = self.get(login) {
             return Some(record);
         }
-        let mut changes = self.shard(login).ok()?.changes();
+        let shard = self.shard(login).ok()?;
+        if shard.is_gone(&login.0) {
+            return None;
+        }
+        let mut changes = shard.changes();
         let come = async {
             loop {
                 if let Some(record) = self.get(login) {
                     return Some(record);
+                }
+                if shard.is_gone(&login.0) {
+                    return None;
                 }
                 changes.changed().await.ok()?;
             }

@@ -1,6 +1,10 @@
 //! A Secret of our own namespace that all replicas watch and write, one data key at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
@@ -11,8 +15,12 @@ use novasphere_runtime::{
     tasks::Tasks,
     watch::{Guard, guarded},
 };
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::watch;
+
+/// Keys that were there and are remembered, of each Secret.
+const GONE_KEYS_LIMIT: usize = 2_000;
 
 /// The pause after the stream of events ended, which it does not by itself.
 const RESTART_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,6 +47,28 @@ struct SecretInner {
     applier: Applier,
     changes: watch::Sender<u64>,
     filled: watch::Sender<bool>,
+    keys: Mutex<Keys>,
+}
+
+/// The keys that there are, and some that there were.
+#[derive(Default)]
+struct Keys {
+    present: BTreeSet<String>,
+    gone: VecDeque<String>,
+}
+
+impl Keys {
+    /// Notes what is there now.
+    fn see(&mut self, present: BTreeSet<String>) {
+        let gone: Vec<String> = self.present.difference(&present).cloned().collect();
+        for key in gone {
+            if self.gone.len() >= GONE_KEYS_LIMIT {
+                self.gone.pop_front();
+            }
+            self.gone.push_back(key);
+        }
+        self.present = present;
+    }
 }
 
 impl WatchedSecret {
@@ -59,6 +89,7 @@ impl WatchedSecret {
             applier: applier.clone(),
             changes: watch::Sender::new(0),
             filled: watch::Sender::new(false),
+            keys: Mutex::default(),
         }));
         let (this, api, guard) = (
             secret.clone(),
@@ -78,6 +109,7 @@ impl WatchedSecret {
                 // The error is logged where the watch begins again.
                 let Ok(event) = event else { continue };
                 inner.cache.observe(&event);
+                self.see_keys();
                 inner.changes.send_modify(|count| *count = count.wrapping_add(1));
                 if inner.cache.is_filled() {
                     inner.filled.send_replace(true);
@@ -119,6 +151,17 @@ impl WatchedSecret {
         data.unwrap_or_default().into_keys().collect()
     }
 
+    /// Whether a key was there lately and is not any more: nobody has to wait for it.
+    #[must_use]
+    pub fn is_gone(&self, key: &str) -> bool {
+        let keys = self.0.keys.lock();
+        !keys.present.contains(key) && keys.gone.iter().any(|gone| gone == key)
+    }
+
+    fn see_keys(&self) {
+        self.0.keys.lock().see(self.keys().into_iter().collect());
+    }
+
     /// Sets keys, or takes them away, whatever their values are.
     ///
     /// # Errors
@@ -132,6 +175,7 @@ impl WatchedSecret {
         let live = self.live()?;
         let patch = json!({ "data": data });
         self.0.applier.merge(&*live, patch, &self.0.cache).await?;
+        self.see_keys();
         Ok(())
     }
 
@@ -178,5 +222,22 @@ impl WatchedSecret {
 
     fn live(&self) -> Result<Arc<Secret>, SecretError> {
         self.current().ok_or_else(|| SecretError::Missing(self.0.name.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_is_remembered_for_a_while() {
+        let mut keys = Keys::default();
+        keys.see(BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        keys.see(BTreeSet::from(["b".to_owned()]));
+        assert_eq!(keys.gone, ["a"]);
+        for number in 0..3000 {
+            keys.see(BTreeSet::from([number.to_string()]));
+        }
+        assert!(keys.gone.len() <= GONE_KEYS_LIMIT);
     }
 }
