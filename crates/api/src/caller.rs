@@ -34,7 +34,7 @@ impl fmt::Debug for BearerToken {
 
 /// As whom the cluster is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
+pub enum CallerCredential {
     /// With the user's own token, which kube-apiserver accepts: this takes no right of ours.
     Bearer(BearerToken),
     /// By impersonation of [`Caller::user`].
@@ -53,7 +53,7 @@ pub struct Caller {
     /// The name that the person typed or their provider gave, for people.
     pub display_name: String,
     /// As whom the cluster is asked.
-    pub credential: Credential,
+    pub credential: CallerCredential,
     /// The login that the request's token is of; `None` for tokens that are not ours.
     pub login: Option<LoginId>,
     /// The tenant that the login is for.
@@ -64,7 +64,7 @@ pub struct Caller {
     pub client: IpAddr,
 }
 
-/// Authenticates each request: see [`crate::identity::authenticate`].
+/// Authenticates each request: see [`crate::identity::authenticate()`].
 impl FromRequestParts<ApiState> for Caller {
     type Rejection = ApiError;
 

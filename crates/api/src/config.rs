@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     desktops::DesktopsConfig,
     identity::{IdentityConfig, KubernetesTokenConfig, LocalUsersConfig, OidcConfig, TenantsConfig},
-    limits::LimitsConfig,
+    limits::RequestLimitsConfig,
 };
 use crate::time::AnswerTimeZone;
 
@@ -35,8 +35,8 @@ pub struct ApiConfig {
     /// A certificate from elsewhere. Without it the server has one of novasphere's own authority.
     pub tls: ApiTlsConfig,
 
-    /// The URL of this API as browsers reach it, without `/api/v1`, such as `https://vms.example.org`. Providers of OpenID Connect send people back to it, and its pages may call; cookies are `Secure` when it is
-    /// `https`. Default: unknown.
+    /// The URL of this API as browsers reach it, without `/api/v1`, such as `https://vms.example.org`. Providers of `OpenID` Connect send people back to
+    /// it, and its pages may call; cookies are `Secure` when it is `https`. Default: unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub public_url: Option<String>,
@@ -63,7 +63,7 @@ pub struct ApiConfig {
     pub desktops: DesktopsConfig,
 
     /// How often somebody may ask.
-    pub limits: LimitsConfig,
+    pub limits: RequestLimitsConfig,
 }
 
 /// Certificate and key from files.
@@ -152,7 +152,7 @@ impl Default for ApiConfig {
             trusted_proxies: Vec::new(),
             identity: IdentityConfig::default(),
             desktops: DesktopsConfig::default(),
-            limits: LimitsConfig::default(),
+            limits: RequestLimitsConfig::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The envelope of every answer: `{code, message, data, extra}`.
 //!
-//! A handler returns [`Answer`] or [`ApiError`]; neither writes a body. The layer [`crate::http::render`] does, once, because it knows
+//! A handler returns [`Answer`] or [`ApiError`]; neither writes a body. The layer of [`crate::http`] does, once, because it knows
 //! the client's language, whether it accepts `application/problem+json`, and the request's ID.
 
 use axum::response::{IntoResponse, Response};

@@ -160,17 +160,14 @@ struct Reader {
 impl Reader {
     /// What was missed, or that it is not known.
     fn begin(&mut self, missed: Option<Vec<Change>>) {
-        match missed {
-            Some(missed) => {
-                let told = missed.iter().filter(|change| self.takes(change));
-                let told: Vec<sse::Event> = told.map(event).collect();
-                self.last = missed.last().map_or(self.last, |change| change.number);
-                self.pending = told.into_iter().rev().collect();
-            }
-            None => {
-                self.last = self.state.watched.version();
-                self.pending = vec![reset(self.last)];
-            }
+        if let Some(missed) = missed {
+            let told = missed.iter().filter(|change| self.takes(change));
+            let told: Vec<sse::Event> = told.map(event).collect();
+            self.last = missed.last().map_or(self.last, |change| change.number);
+            self.pending = told.into_iter().rev().collect();
+        } else {
+            self.last = self.state.watched.version();
+            self.pending = vec![reset(self.last)];
         }
     }
 

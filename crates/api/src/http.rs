@@ -10,7 +10,7 @@ mod render;
 
 pub use self::{
     address::ClientAddress,
-    extract::{Body, OptionalBody, Path, Query},
+    extract::{JsonBody, OptionalBody, Path, Query},
     layers::layered,
     limits::RequestLimits,
     note::RequestNote,

@@ -29,7 +29,7 @@ pub struct VerifiedUser {
 }
 
 /// The providers.
-pub struct Identity {
+pub struct IdentityProviders {
     /// Users of a Secret; `None` when they are switched off.
     pub local: Option<LocalUsers>,
     /// Tokens of Kubernetes.

@@ -8,7 +8,7 @@ use novasphere_runtime::client::{TimedOut, user::UserClientError};
 use serde_json::json;
 
 use crate::{
-    caller::{Caller, Credential},
+    caller::{Caller, CallerCredential},
     code::Code,
     error::{ApiError, ApiResult},
     state::SharedState,
@@ -22,8 +22,8 @@ impl SharedState {
     /// [`Code::FORBIDDEN`] for a user whom we do not impersonate.
     pub fn client_of(&self, caller: &Caller) -> ApiResult<Client> {
         let client = match &caller.credential {
-            Credential::Bearer(token) => self.clients.bearer(token.expose()),
-            Credential::Impersonated => self.clients.impersonating(&caller.user),
+            CallerCredential::Bearer(token) => self.clients.bearer(token.expose()),
+            CallerCredential::Impersonated => self.clients.impersonating(&caller.user),
         };
         client.map_err(|error| match error {
             UserClientError::Reserved(_) | UserClientError::NotAHeader(_) => {
@@ -49,8 +49,6 @@ pub fn refused(error: kube::Error) -> ApiError {
 fn of_status(status: &Status) -> ApiError {
     let code = match (status.code, status.reason.as_str()) {
         (400, _) => Code::INVALID_BODY,
-        // The caller's token was good a moment ago; so it is ours that is not, or theirs has just been revoked, which the next request finds out.
-        (401, _) => Code::CLUSTER_UNAVAILABLE,
         (403, _) => Code::FORBIDDEN,
         (404, _) => Code::NOT_FOUND,
         (409, "AlreadyExists") => Code::ALREADY_EXISTS,
@@ -60,7 +58,8 @@ fn of_status(status: &Status) -> ApiError {
         (422, _) => Code::INVALID_OBJECT,
         (429, _) => Code::TOO_MANY_REQUESTS,
         (504, _) => Code::CLUSTER_TIMEOUT,
-        (500.., _) => Code::CLUSTER_UNAVAILABLE,
+        // The caller's token was good a moment ago. So it is ours that is not, or theirs has just been revoked, which the next request finds out.
+        (401 | 500.., _) => Code::CLUSTER_UNAVAILABLE,
         _ => Code::INTERNAL,
     };
     let mut error = ApiError::with(code, status.message.clone());

@@ -31,7 +31,7 @@ pub mod verify;
 pub mod watches;
 pub mod workspaces;
 
-pub use run::{Options, RunError, run};
+pub use run::{ApiOptions, RunError, run};
 
 /// The path below which everything is served.
 pub const BASE_PATH: &str = "/api/v1";

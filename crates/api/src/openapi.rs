@@ -73,7 +73,6 @@ pub fn paths(document: &Value) -> Vec<String> {
 }
 
 /// The document and its page.
-#[must_use]
 pub fn routes(document: &Value) -> Router<ApiState> {
     let text: Arc<str> = document.to_string().into();
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
@@ -110,7 +109,8 @@ fn add_refusals(operation: &mut Map<String, Value>, writes: bool, statuses: &BTr
         return;
     };
     for (status, codes) in statuses {
-        if !COMMON_STATUSES.contains(status) && !(writes && WRITE_STATUSES.contains(status)) {
+        let is_answered = COMMON_STATUSES.contains(status) || (writes && WRITE_STATUSES.contains(status));
+        if !is_answered {
             continue;
         }
         let sentences: Vec<String> = codes
@@ -131,14 +131,14 @@ fn add_components(document: &mut Map<String, Value>) {
     let Some(components) = components.as_object_mut() else {
         return;
     };
-    let schemas = components.entry("schemas").or_insert_with(|| json!({}));
-    if let (Some(schemas), Ok(refusal)) = (schemas.as_object_mut(), serde_json::to_value(Refusal::schema())) {
-        schemas.insert("Refusal".to_owned(), refusal);
+    let types = components.entry("schemas").or_insert_with(|| json!({}));
+    if let (Some(types), Ok(refusal)) = (types.as_object_mut(), serde_json::to_value(Refusal::schema())) {
+        types.insert("Refusal".to_owned(), refusal);
     }
-    let schemes = json!({
+    let ways = json!({
         "bearer": {"type": "http", "scheme": "bearer"},
         "cookie": {"type": "apiKey", "in": "cookie", "name": "__Host-novasphere"},
     });
-    components.insert("securitySchemes".to_owned(), schemes);
+    components.insert("securitySchemes".to_owned(), ways);
     document.insert("security".to_owned(), json!([{"bearer": []}, {"cookie": []}]));
 }

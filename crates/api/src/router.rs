@@ -30,7 +30,6 @@ fn described() -> (Router<ApiState>, Value) {
 }
 
 /// The service of a process: all paths, inside the layer that every request passes.
-#[must_use]
 pub fn router(state: ApiState, metrics: HttpMetrics) -> Router {
     let (routes, document) = described();
     let templates = openapi::paths(&document);

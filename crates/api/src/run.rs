@@ -25,7 +25,7 @@ use crate::{
     events::RecentChanges,
     http::{LIMITS_TIDY_INTERVAL, RequestLimits},
     identity::{
-        Identity,
+        IdentityProviders,
         kubernetes_token::KubernetesTokens,
         local::{LocalUsers, USERS_SECRET},
         oidc::{OidcProviders, OidcSetupError},
@@ -73,7 +73,7 @@ pub enum RunError {
 }
 
 /// What the role is given from outside.
-pub struct Options {
+pub struct ApiOptions {
     /// Its section.
     pub config: ApiConfig,
     /// Where viewers reach novasphere.
@@ -101,7 +101,7 @@ pub struct Options {
 /// # Errors
 ///
 /// [`RunError`]; the process should end.
-pub async fn run(options: Options) -> Result<(), RunError> {
+pub async fn run(options: ApiOptions) -> Result<(), RunError> {
     let listening = options.health.gate(ReadinessGate::RestListener);
     let shutdown = options.shutdown.clone();
     let metrics = options.metrics.clone();
@@ -152,8 +152,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 }
 
 /// Everything that handlers share, once the watches have seen what there is.
-async fn state(options: Options, tasks: &mut Tasks) -> Result<ApiState, RunError> {
-    let Options {
+async fn state(options: ApiOptions, tasks: &mut Tasks) -> Result<ApiState, RunError> {
+    let ApiOptions {
         config, own, namespace, ..
     } = options;
     let applier = Applier::new(own.clone(), FIELD_MANAGER, options.metrics.clone());
@@ -189,7 +189,7 @@ async fn state(options: Options, tasks: &mut Tasks) -> Result<ApiState, RunError
     Ok(ApiState::new(SharedState {
         time_zone: AnswerTimeZone::named(&config.time_zone).ok_or(RunError::TimeZone)?,
         limits: RequestLimits::new(&config.limits),
-        identity: Identity {
+        identity: IdentityProviders {
             local,
             kubernetes: KubernetesTokens::new(own.clone()),
             oidc: OidcProviders::new(&config.identity.oidc)?,

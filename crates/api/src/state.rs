@@ -8,7 +8,7 @@ use novasphere_runtime::{apply::Applier, client::user::UserClients};
 
 use crate::{
     audit::ApiAudit, authorization::Authorization, config::ApiConfig, events::RecentChanges, http::RequestLimits,
-    identity::Identity, login::Logins, time::AnswerTimeZone, watches::Watched,
+    identity::IdentityProviders, login::Logins, time::AnswerTimeZone, watches::Watched,
 };
 
 /// What handlers share. Clones share it.
@@ -36,7 +36,7 @@ pub struct SharedState {
     /// The last changes of lists.
     pub recent_changes: RecentChanges,
     /// Providers of identities.
-    pub identity: Identity,
+    pub identity: IdentityProviders,
     /// Logins that were made here.
     pub logins: Logins,
     /// How often somebody may ask.

@@ -286,6 +286,9 @@ impl Plain<'_> {
     }
 }
 
+/// How an event changes the tables, and what of lists it changes.
+type See<K> = fn(&mut Tables, Seen<'_, K>) -> Changes;
+
 /// What an event says of one kind.
 enum Seen<'a, K> {
     Began,
@@ -294,10 +297,18 @@ enum Seen<'a, K> {
     Gone(&'a str),
 }
 
+impl<K> Clone for Seen<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Seen<'_, K> {}
+
 async fn drive<K: Resource<DynamicType = ()>>(
     events: impl Stream<Item = watcher::Result<WatchEvent<K>>>,
     watched: Watched,
-    see: fn(&mut Tables, Seen<'_, K>) -> Vec<(ChangeKind, String, String, bool)>,
+    see: See<K>,
 ) {
     let mut events = std::pin::pin!(events);
     let mut is_filled = false;
@@ -327,7 +338,7 @@ async fn drive<K: Resource<DynamicType = ()>>(
 }
 
 impl WatchedInner {
-    fn tell<K>(&self, see: fn(&mut Tables, Seen<'_, K>) -> Vec<(ChangeKind, String, String, bool)>, seen: Seen<'_, K>) {
+    fn tell<K>(&self, see: See<K>, seen: Seen<'_, K>) {
         let mut tables = self.tables.write();
         for (kind, namespace, id, is_gone) in see(&mut tables, seen) {
             tables.changes = tables.changes.wrapping_add(1);

@@ -147,7 +147,7 @@ impl Roles {
 
     fn api(&mut self) -> anyhow::Result<()> {
         let settings = &self.process.gateway;
-        let options = novasphere_api::Options {
+        let options = novasphere_api::ApiOptions {
             config: self.configuration.api.clone(),
             endpoints: self.configuration.endpoints.clone(),
             namespace: self.kube_config.default_namespace.clone(),
@@ -160,7 +160,7 @@ impl Roles {
             shutdown: self.process.shutdown.clone(),
         };
         self.running.spawn(async {
-            let ended = novasphere_api::run(options).await;
+            let ended = Box::pin(novasphere_api::run(options)).await;
             ended.context("the REST API ended")
         });
         Ok(())

@@ -200,17 +200,14 @@ async fn write(secrets: &Api<Secret>, name: &str, value: Option<ByteString>) -> 
 /// Never from the command line, which other users of the machine see.
 fn read_password(file: Option<&PathBuf>) -> anyhow::Result<String> {
     let mut text = String::new();
-    match file {
-        Some(path) => {
-            let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-            file.take(PASSWORD_READ_BYTES).read_to_string(&mut text)?;
+    if let Some(path) = file {
+        let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        file.take(PASSWORD_READ_BYTES).read_to_string(&mut text)?;
+    } else {
+        if std::io::stdin().is_terminal() {
+            eprintln!("Password (it is shown while you type; end with Enter and Ctrl-D):");
         }
-        None => {
-            if std::io::stdin().is_terminal() {
-                eprintln!("Password (it is shown while you type; end with Enter and Ctrl-D):");
-            }
-            std::io::stdin().take(PASSWORD_READ_BYTES).read_to_string(&mut text)?;
-        }
+        std::io::stdin().take(PASSWORD_READ_BYTES).read_to_string(&mut text)?;
     }
     // A file and a terminal end with one.
     let password = text.strip_suffix('\n').unwrap_or(&text);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Requests in a minute, for each replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct LimitsConfig {
+pub struct RequestLimitsConfig {
     /// Requests of one user. Default 1200.
     pub requests_per_user: NonZeroU32,
 
@@ -32,7 +32,7 @@ const fn at_least_one(number: u32) -> NonZeroU32 {
     }
 }
 
-impl Default for LimitsConfig {
+impl Default for RequestLimitsConfig {
     fn default() -> Self {
         Self {
             requests_per_user: at_least_one(1200),

@@ -13,7 +13,7 @@ pub(super) const BODY_BYTES: usize = 1024 * 1024;
 
 /// A body of JSON, which has to be there.
 #[derive(Debug)]
-pub struct Body<T>(pub T);
+pub struct JsonBody<T>(pub T);
 
 /// A body of JSON, or none, which stands for the defaults.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Query<T>(pub T);
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<ApiState> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &ApiState) -> Result<Self, ApiError> {

@@ -11,7 +11,7 @@ use novasphere_runtime::{
     shares::{HeldPlace, Shares},
 };
 
-use crate::{code::Code, config::LimitsConfig, error::ApiError, error::ApiResult};
+use crate::{code::Code, config::RequestLimitsConfig, error::ApiError, error::ApiResult};
 
 /// How often it is looked for keys that nobody asked with lately.
 pub(crate) const TIDY_INTERVAL: Duration = Duration::from_mins(1);
@@ -35,7 +35,7 @@ struct Limiters {
 impl RequestLimits {
     /// Limits with these settings.
     #[must_use]
-    pub fn new(config: &LimitsConfig) -> Self {
+    pub fn new(config: &RequestLimitsConfig) -> Self {
         Self(Arc::new(Limiters {
             users: RateLimiter::keyed(Quota::per_minute(config.requests_per_user)),
             addresses: RateLimiter::keyed(Quota::per_minute(config.requests_per_address)),
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn one_user_s_limit_is_not_another_s() {
-        let limits = RequestLimits::new(&LimitsConfig::default());
+        let limits = RequestLimits::new(&RequestLimitsConfig::default());
         for _ in 0..5 {
             limits.console_link("ann").unwrap();
         }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_network_of_one_person_has_one_limit() {
-        let limits = RequestLimits::new(&LimitsConfig::default());
+        let limits = RequestLimits::new(&RequestLimitsConfig::default());
         let mut refused = 0;
         for host in 0..20 {
             let address: IpAddr = format!("2001:db8::{host:x}").parse().unwrap();
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn event_streams_are_places() {
-        let limits = RequestLimits::new(&LimitsConfig::default());
+        let limits = RequestLimits::new(&RequestLimitsConfig::default());
         let held: Vec<_> = (0..20).map(|_| limits.event_stream("ann").unwrap()).collect();
         limits.event_stream("ann").unwrap_err();
         drop(held);

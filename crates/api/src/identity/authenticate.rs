@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{
     BASE_PATH,
-    caller::{BearerToken, Caller, Credential},
+    caller::{BearerToken, Caller, CallerCredential},
     code::Code,
     error::{ApiError, ApiResult},
     http::{ClientAddress, origin_is_allowed},
@@ -63,7 +63,7 @@ pub async fn authenticate(parts: &Parts, state: &ApiState) -> ApiResult<Caller> 
     Ok(Caller {
         display_name: user.name.clone(),
         user,
-        credential: Credential::Bearer(BearerToken::new(presented.token)),
+        credential: CallerCredential::Bearer(BearerToken::new(presented.token)),
         login: None,
         tenant: None,
         by_cookie: false,
@@ -76,8 +76,8 @@ fn of_login(session: SessionToken, record: LoginRecord, by_cookie: bool, client:
         user: record.user_info(),
         tenant: record.tenant_id(),
         display_name: record.display_name,
-        credential: session.own_token.map_or(Credential::Impersonated, |token| {
-            Credential::Bearer(BearerToken::new(token))
+        credential: session.own_token.map_or(CallerCredential::Impersonated, |token| {
+            CallerCredential::Bearer(BearerToken::new(token))
         }),
         login: Some(session.login),
         by_cookie,
@@ -90,9 +90,9 @@ fn of_provider(verified: VerifiedUser, is_handed_on: bool, token: String, client
         user: verified.user,
         display_name: verified.display_name,
         credential: if is_handed_on {
-            Credential::Bearer(BearerToken::new(token))
+            CallerCredential::Bearer(BearerToken::new(token))
         } else {
-            Credential::Impersonated
+            CallerCredential::Impersonated
         },
         login: None,
         tenant: None,

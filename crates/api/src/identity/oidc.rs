@@ -136,7 +136,7 @@ impl OidcProvider {
 
     /// The claims of a token of this provider, with a key that it shows now.
     async fn verify(&self, token: &str, purpose: &Purpose<'_>) -> ApiResult<Map<String, Value>> {
-        let kid = id_token::key_id(token).ok_or(ApiError::new(Code::TOKEN_INVALID))?;
+        let kid = id_token::key_id(token)?;
         let key = self
             .metadata
             .key(kid.as_deref())
@@ -233,7 +233,7 @@ pub(crate) mod tests {
             .unwrap()
     }
 
-    fn user(claims: Value) -> ApiResult<VerifiedUser> {
+    fn user(claims: &Value) -> ApiResult<VerifiedUser> {
         // The platform's authorities are asked for when a client is made.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let provider = OidcProvider::new(&config("https://idp.example.org")).unwrap();
@@ -242,13 +242,13 @@ pub(crate) mod tests {
 
     #[test]
     fn names_have_the_prefix_of_the_provider() {
-        let found = user(json!({"preferred_username": "张伟", "groups": ["ops", 1]})).unwrap();
+        let found = user(&json!({"preferred_username": "张伟", "groups": ["ops", 1]})).unwrap();
         assert_eq!(found.user.name, "corp:张伟");
         assert_eq!(found.user.groups, ["corp:ops"]);
         assert_eq!(found.provider, "corp");
-        let one = user(json!({"preferred_username": "ann", "groups": "ops"})).unwrap();
+        let one = user(&json!({"preferred_username": "ann", "groups": "ops"})).unwrap();
         assert_eq!(one.user.groups, ["corp:ops"]);
-        assert_eq!(user(json!({"sub": "1"})).unwrap_err().code, Code::FORBIDDEN);
+        assert_eq!(user(&json!({"sub": "1"})).unwrap_err().code, Code::FORBIDDEN);
     }
 
     #[test]

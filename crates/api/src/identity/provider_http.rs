@@ -138,11 +138,7 @@ impl ProviderHttp {
                 .unwrap_or_default();
             return Err(ProviderError::Refused {
                 status: status.as_u16(),
-                error: error
-                    .chars()
-                    .filter(|character| character.is_ascii_graphic())
-                    .take(64)
-                    .collect(),
+                error: error.chars().filter(char::is_ascii_graphic).take(64).collect(),
             });
         }
         serde_json::from_slice(&body).map_err(|error| ProviderError::Invalid(error.to_string()))

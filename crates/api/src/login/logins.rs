@@ -16,7 +16,7 @@ use super::{
     token::{self, RefreshToken, SessionToken, TokenRefusal},
 };
 use crate::{
-    caller::{Credential, TenantId},
+    caller::{CallerCredential, TenantId},
     code::Code,
     config::IdentityConfig,
     error::{ApiError, ApiResult},
@@ -94,7 +94,7 @@ pub struct NewLogin {
     /// The tenant that it is for.
     pub tenant: Option<TenantId>,
     /// As whom the cluster is asked.
-    pub credential: Credential,
+    pub credential: CallerCredential,
     /// Where the client is.
     pub client: std::net::IpAddr,
 }
@@ -170,8 +170,8 @@ impl Logins {
     pub async fn begin(&self, new: NewLogin) -> ApiResult<IssuedLogin> {
         let now = Timestamp::now();
         let own_token = match &new.credential {
-            Credential::Bearer(token) => Some(token.expose().to_owned()),
-            Credential::Impersonated => None,
+            CallerCredential::Bearer(token) => Some(token.expose().to_owned()),
+            CallerCredential::Impersonated => None,
         };
         self.make_room(&new.user.name).await?;
         let secret = new_secret();
@@ -203,7 +203,10 @@ impl Logins {
         let login = LoginId::generate();
         let issued = self.issue(&login, record, secret, own_token, now)?;
         let shard = self.shard(&login)?;
-        shard.set([(login.0.clone(), Some(bytes))]).await.map_err(not_kept)?;
+        shard
+            .set([(login.0.clone(), Some(bytes))])
+            .await
+            .map_err(|error| not_kept(&error))?;
         Ok(issued)
     }
 
@@ -231,7 +234,7 @@ impl Logins {
             .shard(&login)?
             .swap(&login.0, record.write(), renewed.write())
             .await;
-        if !swapped.map_err(not_kept)? {
+        if !swapped.map_err(|error| not_kept(&error))? {
             self.end(&login).await?;
             return Err(ApiError::new(Code::REFRESH_REUSED));
         }
@@ -268,7 +271,10 @@ impl Logins {
         if shard.value(&login.0).is_none() {
             return Ok(());
         }
-        shard.set([(login.0.clone(), None)]).await.map_err(not_kept)
+        shard
+            .set([(login.0.clone(), None)])
+            .await
+            .map_err(|error| not_kept(&error))
     }
 
     /// Ends all logins that `is_wanted` picks, and says which.
@@ -502,7 +508,7 @@ fn lifetime(duration: novasphere_crd::Duration) -> SignedDuration {
     SignedDuration::try_from(duration.get()).unwrap_or(SignedDuration::from_hours(1))
 }
 
-fn not_kept(error: SecretError) -> ApiError {
+fn not_kept(error: &SecretError) -> ApiError {
     tracing::warn!("a login cannot be kept: {error}");
     ApiError::new(Code::CLUSTER_UNAVAILABLE).retry_after(Duration::from_secs(1))
 }

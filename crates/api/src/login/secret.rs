@@ -206,12 +206,12 @@ impl WatchedSecret {
     pub async fn swap(&self, key: &str, old: Vec<u8>, new: Vec<u8>) -> Result<bool, SecretError> {
         let live = self.live()?;
         // Our keys have no character that a JSON pointer escapes.
-        let path = format!("/data/{key}");
-        let patch = json!([
-            {"op": "test", "path": path, "value": ByteString(old)},
-            {"op": "replace", "path": path, "value": ByteString(new)},
+        let place = format!("/data/{key}");
+        let operations = json!([
+            {"op": "test", "path": place, "value": ByteString(old)},
+            {"op": "replace", "path": place, "value": ByteString(new)},
         ]);
-        let patch = serde_json::from_value(patch).map_err(|error| WriteError::Internal(error.to_string()))?;
+        let patch = serde_json::from_value(operations).map_err(|error| WriteError::Internal(error.to_string()))?;
         match self.0.applier.patch_tested(&*live, patch, &self.0.cache).await {
             Ok(_) => Ok(true),
             // kube-apiserver answers 422 to a patch whose test fails, or whose path is not there.

@@ -12,7 +12,7 @@ pub(crate) use super::handlers::LoginAnswer;
 use super::{IssuedLogin, LoginId, NewLogin, ProviderSession, cookies};
 use crate::{
     audit::{ActionRecord, AuditAction},
-    caller::{Caller, Credential, TenantId},
+    caller::{Caller, CallerCredential, TenantId},
     code::Code,
     envelope::Answer,
     error::{ApiError, ApiResult},
@@ -31,7 +31,7 @@ pub(crate) struct SignIn {
     /// The login at their provider.
     pub(crate) provider_session: Option<ProviderSession>,
     /// As whom the cluster is asked.
-    pub(crate) credential: Credential,
+    pub(crate) credential: CallerCredential,
     /// The tenant that they want to work in.
     pub(crate) tenant: Option<TenantId>,
     /// Where they are.
@@ -61,7 +61,7 @@ pub(crate) async fn begin_login(state: &ApiState, sign_in: SignIn) -> ApiResult<
     } = sign_in;
     // An impersonated `system:` name would be one of Kubernetes' own; with a token of theirs they are who they are.
     let is_reserved = |name: &String| name.starts_with("system:");
-    if credential == Credential::Impersonated
+    if credential == CallerCredential::Impersonated
         && (is_reserved(&verified.user.name) || verified.user.groups.iter().any(is_reserved))
     {
         return Err(ApiError::new(Code::FORBIDDEN));
@@ -133,7 +133,7 @@ impl SignedIn {
             user: record.user_info(),
             display_name: record.display_name.clone(),
             // It is only asked what they may do.
-            credential: Credential::Impersonated,
+            credential: CallerCredential::Impersonated,
             login: Some(self.issued.login.clone()),
             tenant: record.tenant_id(),
             by_cookie: cookie,

@@ -26,7 +26,7 @@ use crate::{
     code::Code,
     envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
-    http::{Body, Path},
+    http::{JsonBody, Path},
     kubernetes::refused,
     language::Sentence,
     state::ApiState,
@@ -130,7 +130,7 @@ pub(super) async fn create(
     State(state): State<ApiState>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(request): Body<ServiceRequest>,
+    JsonBody(request): JsonBody<ServiceRequest>,
 ) -> ApiResult<Answer<AccessServiceEntry>> {
     let entry = entry(&request)?;
     let row = of_vm_access(&state, &caller, &id).await?;
@@ -149,7 +149,7 @@ pub(super) async fn update(
     State(state): State<ApiState>,
     caller: Caller,
     Path((id, service)): Path<(String, String)>,
-    Body(request): Body<ServiceRequest>,
+    JsonBody(request): JsonBody<ServiceRequest>,
 ) -> ApiResult<Answer<AccessServiceEntry>> {
     let request = renamed(request, &service)?;
     let entry = entry(&request)?;

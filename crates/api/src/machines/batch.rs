@@ -15,7 +15,7 @@ use crate::{
     caller::Caller,
     envelope::{Answer, Envelope},
     error::{ApiError, ApiResult},
-    http::Body,
+    http::JsonBody,
     state::ApiState,
 };
 
@@ -61,7 +61,7 @@ pub(crate) struct BatchResult {
 pub(super) async fn batch(
     State(state): State<ApiState>,
     caller: Caller,
-    Body(request): Body<BatchRequest>,
+    JsonBody(request): JsonBody<BatchRequest>,
 ) -> ApiResult<Answer<Vec<BatchResult>>> {
     if request.ids.is_empty() || request.ids.len() > BATCH_LIMIT {
         return Err(ApiError::parameter(

@@ -15,7 +15,7 @@ use crate::{
     code::Code,
     envelope::{Answer, Envelope},
     error::{ApiError, ApiResult},
-    http::Body,
+    http::JsonBody,
     kubernetes::refused,
     language::Sentence,
     state::ApiState,
@@ -116,7 +116,7 @@ pub(crate) struct MachineMade {
 pub(super) async fn create(
     State(state): State<ApiState>,
     caller: Caller,
-    Body(request): Body<MachineRequest>,
+    JsonBody(request): JsonBody<MachineRequest>,
 ) -> ApiResult<Answer<MachineMade>> {
     let wanted = wanted(&request)?;
     let MachineRequest {

@@ -7,7 +7,7 @@ use kube::{
 };
 use novasphere_core::vm_access::virtual_machine_name;
 use novasphere_crd::{DeletionPolicy, DiskSource, VmAccess};
-use novasphere_foreign::kubevirt::VirtualMachine;
+use novasphere_foreign::{CompactJson, kubevirt::VirtualMachine};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -157,7 +157,7 @@ impl MachineDeletion {
         deletion
             .goes
             .push(DeletedPart::new("VirtualMachine", object.name_any(), false));
-        let spec = object.spec.as_ref().map(|spec| spec.to_value()).unwrap_or_default();
+        let spec = object.spec.as_ref().map(CompactJson::to_value).unwrap_or_default();
         let templates = spec.get("dataVolumeTemplates").and_then(Value::as_array);
         for template in templates.into_iter().flatten() {
             if let Some(name) = template.pointer("/metadata/name").and_then(Value::as_str) {
@@ -208,7 +208,7 @@ mod tests {
 
     use super::*;
 
-    fn deletion(spec: Value) -> (Vec<String>, Vec<String>) {
+    fn deletion(spec: &Value) -> (Vec<String>, Vec<String>) {
         let object: VmAccess = serde_json::from_value(json!({
             "apiVersion": "novasphere.io/v1alpha1", "kind": "VmAccess", "metadata": {"name": "web", "namespace": "team"}, "spec": spec,
         }))
@@ -231,13 +231,13 @@ mod tests {
             "disks": [{"name": "data", "persistentVolumeClaim": {"claimName": "old"}}, {"name": "tools", "containerDisk": {"image": "a:1"}}],
         });
         let services = json!([{"name": "ssh", "ports": [{"name": "ssh", "port": 22}]}]);
-        let (goes, stays) = deletion(json!({"virtualMachine": {"template": template}, "services": services}));
+        let (goes, stays) = deletion(&json!({"virtualMachine": {"template": template}, "services": services}));
         assert_eq!(
             goes,
             ["VmAccess/web", "Service/web-ssh", "VirtualMachine/web", "Volume/root"]
         );
         assert_eq!(stays, ["PersistentVolumeClaim/old"]);
-        let (goes, stays) = deletion(json!({"virtualMachine": {"template": template, "deletionPolicy": "Orphan"}}));
+        let (goes, stays) = deletion(&json!({"virtualMachine": {"template": template, "deletionPolicy": "Orphan"}}));
         assert_eq!(goes, ["VmAccess/web"]);
         assert_eq!(
             stays,
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_was_there_before_stays() {
-        let (goes, stays) = deletion(json!({"virtualMachine": {"name": "old"}}));
+        let (goes, stays) = deletion(&json!({"virtualMachine": {"name": "old"}}));
         assert_eq!(
             (goes, stays),
             (vec!["VmAccess/web".to_owned()], vec!["VirtualMachine/old".to_owned()])

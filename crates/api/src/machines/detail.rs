@@ -5,7 +5,10 @@ use k8s_openapi::api::events::v1::Event;
 use kube::{Api, api::ListParams};
 use novasphere_core::vm_access::hardware::MachineConsoles;
 use novasphere_crd::{ConsoleProtocol, VmAccess};
-use novasphere_foreign::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use novasphere_foreign::{
+    CompactJson,
+    kubevirt::{VirtualMachine, VirtualMachineInstance},
+};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -147,7 +150,7 @@ pub(super) async fn detail(
     let spec = machine
         .as_ref()
         .and_then(|machine| machine.spec.as_ref())
-        .map(|spec| spec.to_value());
+        .map(CompactJson::to_value);
     let permissions = permissions?;
     let may_see_viewers = permissions.iter().any(|word| word == "session:query");
     let viewers = if may_see_viewers {

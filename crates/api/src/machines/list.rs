@@ -324,8 +324,8 @@ mod tests {
         (0..25).map(move |number| row(number, status(number)))
     }
 
-    fn ids(query: MachineQuery) -> (usize, Vec<String>) {
-        let page = Wanted::read(&query).unwrap().page(rows());
+    fn ids(query: &MachineQuery) -> (usize, Vec<String>) {
+        let page = Wanted::read(query).unwrap().page(rows());
         (page.total, page.rows.iter().map(|row| row.id.clone()).collect())
     }
 
@@ -336,15 +336,15 @@ mod tests {
             page_size: Some(10),
             ..MachineQuery::default()
         };
-        let (total, first) = ids(query(1));
+        let (total, first) = ids(&query(1));
         assert_eq!(
             (total, first.len(), first[0].as_str()),
             (25, 10, "24"),
             "the youngest first"
         );
-        let (_, last) = ids(query(3));
+        let (_, last) = ids(&query(3));
         assert_eq!(last, ["4", "3", "2", "1", "0"]);
-        assert!(ids(query(4)).1.is_empty());
+        assert!(ids(&query(4)).1.is_empty());
     }
 
     #[test]
@@ -356,12 +356,12 @@ mod tests {
             sort_order: Some(SortOrder::Asc),
             ..MachineQuery::default()
         };
-        assert_eq!(ids(query), (5, ["0", "2", "4", "6", "8"].map(str::to_owned).to_vec()));
+        assert_eq!(ids(&query), (5, ["0", "2", "4", "6", "8"].map(str::to_owned).to_vec()));
         let query = MachineQuery {
             namespace: Some("other".to_owned()),
             ..MachineQuery::default()
         };
-        assert_eq!(ids(query).0, 0);
+        assert_eq!(ids(&query).0, 0);
     }
 
     #[test]

@@ -190,25 +190,25 @@ pub(super) async fn begin(
             "a machine that does not run is started, not restarted",
         ));
     }
-    let spec = spec_of(&client, row).await?;
-    match PowerWay::of(spec.as_ref(), operation, force, run.is_some()) {
+    let declared = spec_of(&client, row).await?;
+    match PowerWay::of(declared.as_ref(), operation, force, run.is_some()) {
         PowerWay::Declare => declare(&client, row, operation, now).await?,
         PowerWay::Call => call(&client, row, operation, force).await?,
         PowerWay::DeclareAndCall => {
             // Asked first, so that nothing is half done.
-            let stop = right(
+            let asked = right(
                 "subresources.kubevirt.io",
                 "virtualmachines",
                 Some(operation.as_str()),
                 "update",
                 Some(&row.namespace),
             );
-            state.authorization.require(caller, &stop).await?;
+            state.authorization.require(caller, &asked).await?;
             declare(&client, row, operation, now).await?;
             match call(&client, row, operation, force).await {
                 // It has ended meanwhile.
                 Err(error) if error.code == Code::CONFLICT => {}
-                called => called?,
+                answered => answered?,
             }
         }
     }

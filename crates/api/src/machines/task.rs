@@ -111,13 +111,15 @@ impl Task {
         let is_late = now.time.duration_since(self.at) > TASK_TIMEOUT;
         let is_new_run = now.run.is_some() && now.run != self.run.as_deref();
         let (is_done, progress) = match (self.operation, status) {
-            (PowerOperation::Start, MachineStatus::Running) => (true, 100),
+            (PowerOperation::Start, MachineStatus::Running) | (PowerOperation::Stop, MachineStatus::Stopped) => {
+                (true, 100)
+            }
             (PowerOperation::Restart, MachineStatus::Running) => (is_new_run, 10),
-            (PowerOperation::Stop, MachineStatus::Stopped) => (true, 100),
             // The run that was to end has ended, and somebody has started the machine again.
             (PowerOperation::Stop, _) if is_late && is_new_run => (true, 100),
-            (PowerOperation::Stop, MachineStatus::Stopping) => (false, 50),
-            (PowerOperation::Start, MachineStatus::Pending) => (false, 50),
+            (PowerOperation::Stop, MachineStatus::Stopping) | (PowerOperation::Start, MachineStatus::Pending) => {
+                (false, 50)
+            }
             (PowerOperation::Restart, MachineStatus::Pending) if is_new_run => (false, 80),
             (PowerOperation::Restart, _) => (false, 40),
             _ => (false, 10),

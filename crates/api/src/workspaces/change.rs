@@ -18,7 +18,7 @@ use crate::{
     code::Code,
     envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
-    http::{Body, Path},
+    http::{JsonBody, Path},
     kubernetes::refused,
     machines,
     state::ApiState,
@@ -50,7 +50,7 @@ pub(crate) struct NewDesktop {
 pub(super) async fn create(
     State(state): State<ApiState>,
     caller: Caller,
-    Body(request): Body<WorkspaceRequest>,
+    JsonBody(request): JsonBody<WorkspaceRequest>,
 ) -> ApiResult<Answer<WorkspaceSummary>> {
     let desktop = NewDesktop {
         user: request.user.unwrap_or_else(|| caller.display_name.clone()),

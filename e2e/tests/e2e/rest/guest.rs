@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use novasphere_e2e::{
     fixtures::{
         cluster::Cluster,
-        namespace::{Context, PodSecurity, with_namespace},
+        namespace::{PodSecurity, with_namespace},
         rest::{RestApi, add_user},
         rights::allow,
         vm_access::{GUEST_PORT, apply_vm_access, ready_as, template},

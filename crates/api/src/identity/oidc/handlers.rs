@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{
     audit::{ActionRecord, AuditAction},
-    caller::{Credential, TenantId},
+    caller::{CallerCredential, TenantId},
     code::Code,
     envelope::{Answer, Envelope, Nothing},
     error::{ApiError, ApiResult},
-    http::{Body, ClientAddress, Path, Query},
+    http::{ClientAddress, JsonBody, Path, Query},
     login::{
         cookies, end_consoles,
         sign_in::{LoginAnswer, SignIn, begin_login},
@@ -173,7 +173,7 @@ async fn authorize(
     let text = serde_json::to_vec(&sign_in).map_err(|_| ApiError::new(Code::INTERNAL))?;
     let sealed = state.logins.seal(STATE_PURPOSE, &text)?;
     let mut response = to(&url)?;
-    add_cookie(&mut response, state_cookie(&state, sealed, 600));
+    add_cookie(&mut response, &state_cookie(&state, &sealed, 600));
     Ok(response)
 }
 
@@ -222,7 +222,7 @@ async fn callback(
         .issued;
     let mut response = to(&sign_in.return_to)?;
     response.headers_mut().extend(cookies::set(&issued, &state.config));
-    add_cookie(&mut response, state_cookie(&state, String::new(), 0));
+    add_cookie(&mut response, &state_cookie(&state, "", 0));
     Ok(response)
 }
 
@@ -233,7 +233,7 @@ async fn code(
     State(state): State<ApiState>,
     Path(name): Path<String>,
     client: ClientAddress,
-    Body(request): Body<CodeLogin>,
+    JsonBody(request): JsonBody<CodeLogin>,
 ) -> ApiResult<Answer<LoginAnswer>> {
     state.limits.login(client.0)?;
     let provider = state.identity.oidc.find(&name)?;
@@ -288,7 +288,7 @@ async fn device_token(
     State(state): State<ApiState>,
     Path(name): Path<String>,
     client: ClientAddress,
-    Body(request): Body<DeviceLogin>,
+    JsonBody(request): JsonBody<DeviceLogin>,
 ) -> ApiResult<Answer<DeviceReport>> {
     let provider = state.identity.oidc.find(&name)?;
     let opened = state.logins.open(DEVICE_PURPOSE, &request.device_code);
@@ -365,7 +365,7 @@ async fn begin(
     let sign_in = SignIn {
         verified: provider.user(claims)?,
         provider_session: provider.session(claims),
-        credential: Credential::Impersonated,
+        credential: CallerCredential::Impersonated,
         tenant,
         client,
     };
@@ -395,16 +395,16 @@ fn to(url: &str) -> ApiResult<Response> {
     Ok(response)
 }
 
-fn add_cookie(response: &mut Response, cookie: String) {
-    if let Ok(mut value) = HeaderValue::from_str(&cookie) {
+fn add_cookie(response: &mut Response, cookie: &str) {
+    if let Ok(mut value) = HeaderValue::from_str(cookie) {
         value.set_sensitive(true);
         response.headers_mut().append(header::SET_COOKIE, value);
     }
 }
 
 /// `Lax`: the provider's answer is a navigation from another site.
-fn state_cookie(state: &ApiState, value: String, seconds: u32) -> String {
-    let cookie = Cookie::build((STATE_COOKIE, value))
+fn state_cookie(state: &ApiState, value: &str, seconds: u32) -> String {
+    let cookie = Cookie::build((STATE_COOKIE, value.to_owned()))
         .path("/api/v1/auth/oidc")
         .http_only(true)
         .secure(state.config.has_secure_cookies())

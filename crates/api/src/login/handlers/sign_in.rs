@@ -6,11 +6,11 @@ use http::HeaderMap;
 use super::bodies::{KubernetesLogin, LoginAnswer, PasswordLogin, RefreshRequest};
 use crate::{
     audit::{ActionRecord, AuditAction},
-    caller::{BearerToken, Credential, TenantId},
+    caller::{BearerToken, CallerCredential, TenantId},
     code::Code,
     envelope::{Answer, Envelope},
     error::{ApiError, ApiResult},
-    http::{Body, ClientAddress, OptionalBody, origin_is_allowed},
+    http::{ClientAddress, JsonBody, OptionalBody, origin_is_allowed},
     identity::VerifiedUser,
     login::{
         cookies,
@@ -29,7 +29,7 @@ pub(super) async fn login(
     State(state): State<ApiState>,
     client: ClientAddress,
     headers: HeaderMap,
-    Body(request): Body<PasswordLogin>,
+    JsonBody(request): JsonBody<PasswordLogin>,
 ) -> ApiResult<Answer<LoginAnswer>> {
     guard_cookie(request.cookie, &headers, &state)?;
     state.limits.login(client.0)?;
@@ -57,7 +57,7 @@ pub(super) async fn login(
     let sign_in = SignIn {
         verified,
         provider_session: None,
-        credential: Credential::Impersonated,
+        credential: CallerCredential::Impersonated,
         tenant,
         client,
     };
@@ -71,7 +71,7 @@ pub(super) async fn kubernetes(
     State(state): State<ApiState>,
     client: ClientAddress,
     headers: HeaderMap,
-    Body(request): Body<KubernetesLogin>,
+    JsonBody(request): JsonBody<KubernetesLogin>,
 ) -> ApiResult<Answer<LoginAnswer>> {
     guard_cookie(request.cookie, &headers, &state)?;
     state.limits.login(client.0)?;
@@ -88,7 +88,7 @@ pub(super) async fn kubernetes(
         tenants: Vec::new(),
         provider: "kubernetes".to_owned(),
     };
-    let credential = Credential::Bearer(BearerToken::new(request.token));
+    let credential = CallerCredential::Bearer(BearerToken::new(request.token));
     let tenant = request.tenant_id.map(TenantId);
     let sign_in = SignIn {
         verified,
