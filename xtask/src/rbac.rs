@@ -383,7 +383,8 @@ mod tests {
     #[test]
     fn the_roles_for_kustomize_are_yaml_and_bound_to_the_service_account() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/rbac");
-        for role in ROLES {
+        // `config/` has the chart's defaults, by which the role api is off.
+        for role in ROLES.iter().filter(|role| role.name != "api") {
             for file in ["role", "role_binding"] {
                 let text = std::fs::read_to_string(folder.join(format!("{}_{file}.yaml", role.name))).unwrap();
                 for document in text.split("---\n") {
