@@ -54,6 +54,7 @@ DIST_ARCHIVES := $(addprefix target/dist-images/,novasphere.tar desktop.tar desk
 XTASK := target/debug/xtask
 PAGE := crates/console/page
 BROWSER := e2e/browser
+IDENTITY := e2e/identity
 STEP := hack/step
 # In CI a lock file that does not match is an error, not something to mend.
 LOCKED := $(if $(CI),--locked,)
@@ -106,7 +107,7 @@ $(PAGE)/dist/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE)/build.m
 	@$(STEP) "npm ci $*" npm --prefix $* ci --silent
 
 .PHONY: build
-build: rust $(NOVACLUSTER) $(BROWSER)/node_modules/.package-lock.json ## Build the program, its image and the test bed's program
+build: rust $(NOVACLUSTER) $(BROWSER)/node_modules/.package-lock.json $(IDENTITY)/node_modules/.package-lock.json ## Build the program, its image and the test bed's program
 	@$(STEP) "image" $(NOVACLUSTER) image --image localhost/novasphere:$(VERSION) --binary target/debug/novasphere --out $(IMAGE_ARCHIVE)
 
 .PHONY: images

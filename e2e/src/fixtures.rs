@@ -34,6 +34,7 @@ pub mod link;
 pub mod namespace;
 pub mod neighbour;
 pub mod network;
+pub mod oidc_provider;
 pub mod paths;
 pub mod pod;
 pub mod program;

@@ -13,7 +13,7 @@ use novasphere_runtime::access::UserInfo;
 pub use self::authenticate::authenticate;
 pub(crate) use self::oidc::routes;
 use self::{kubernetes_token::KubernetesTokens, local::LocalUsers, oidc::OidcProviders, throttle::LoginThrottle};
-use crate::caller::TenantId;
+use crate::{caller::TenantId, login::LoginRecord};
 
 /// Somebody whose name and password, or whose provider's word, were good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,4 +38,16 @@ pub struct IdentityProviders {
     pub oidc: OidcProviders,
     /// Wrong passwords.
     pub throttle: LoginThrottle,
+}
+
+impl IdentityProviders {
+    /// Whether the provider of a login still knows its user. Only the one of ours can be asked.
+    #[must_use]
+    pub fn vouches_for(&self, record: &LoginRecord) -> bool {
+        record.provider != local::PROVIDER
+            || self
+                .local
+                .as_ref()
+                .is_some_and(|users| users.is_active(&record.display_name))
+    }
 }

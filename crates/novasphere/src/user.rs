@@ -34,7 +34,7 @@ pub enum UserCommand {
     Add(AddUser),
     /// List the users. Passwords are not known.
     List(UserPlace),
-    /// Remove a user. Logins that are open end when their tokens are renewed; end them at once by `DELETE /api/v1/auth/logins/{id}`.
+    /// Remove a user. Their logins are good no longer; consoles that they opened go on until they end: revoke those.
     Remove(RemoveUser),
 }
 

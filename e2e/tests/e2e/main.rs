@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         rest::guest::cases(),
         rest::consoles::cases(),
         rest::machines::cases(),
+        rest::oidc::cases(),
         rest::replicas::cases(),
         rest::sign_in::cases(),
         vm_access::traefik::cases(),

@@ -181,6 +181,9 @@ impl OidcConfig {
         if !self.name.bytes().all(is_name) {
             return wrong("name", "it stands in paths; write lower-case letters, digits and '-'");
         }
+        if ["local", "kubernetes"].contains(&self.name.as_str()) {
+            return wrong("name", "logins without a provider have this name; choose another one");
+        }
         if !is_safe_url(&self.issuer) {
             return wrong("issuer", "it must begin with https://, or be on a loopback address");
         }

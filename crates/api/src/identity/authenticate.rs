@@ -44,6 +44,9 @@ pub async fn authenticate(parts: &Parts, state: &ApiState) -> ApiResult<Caller> 
     let client = parts.extensions.get::<ClientAddress>().copied();
     let client = client.map_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |client| client.0);
     if let Some((session, record)) = state.logins.verify(&presented.token).await? {
+        if !state.identity.vouches_for(&record) {
+            return Err(ApiError::new(Code::LOGIN_ENDED));
+        }
         if presented.by_cookie {
             refuse_forged(&parts.method, headers, &session.login, state)?;
         }

@@ -71,6 +71,12 @@ impl LocalUsers {
         Some(verified(name, &user?, &self.prefix))
     }
 
+    /// Whether a user is there and may sign in: a login of one who may not any more has ended, without anybody's ending it.
+    #[must_use]
+    pub fn is_active(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|user| !user.disabled)
+    }
+
     fn find(&self, name: &str) -> Option<LocalUser> {
         let value = self.secret.value(name)?;
         let user = serde_json::from_slice(&value);

@@ -241,6 +241,13 @@ impl Logins {
         self.issue(&login, renewed, secret, presented.own_token, Timestamp::now())
     }
 
+    /// The login that a refresh token is of, whether or not it is good any more.
+    #[must_use]
+    pub fn login_of(&self, refresh_token: &str) -> Option<LoginId> {
+        let presented = RefreshToken::open(&*self.keys().ok()?, refresh_token)?;
+        LoginId::parse(&presented.sid)
+    }
+
     /// Whose session token this is; `None` for one that is not of our making.
     ///
     /// # Errors

@@ -3,5 +3,6 @@
 pub(crate) mod consoles;
 pub(crate) mod guest;
 pub(crate) mod machines;
+pub(crate) mod oidc;
 pub(crate) mod replicas;
 pub(crate) mod sign_in;

@@ -13,7 +13,7 @@ use crate::{
     http::{ClientAddress, JsonBody, OptionalBody, origin_is_allowed},
     identity::VerifiedUser,
     login::{
-        cookies,
+        cookies, end_consoles,
         sign_in::{SignIn, SignedIn, begin_login},
     },
     state::ApiState,
@@ -115,10 +115,20 @@ pub(super) async fn refresh(
         .or_else(|| cookies::refresh_token(&headers, &state.config));
     let token = token.ok_or(ApiError::new(Code::NOT_SIGNED_IN))?;
     guard_cookie(by_cookie, &headers, &state)?;
+    let login = state.logins.login_of(&token);
+    if let Some(login) = &login
+        && let Some(record) = state.logins.get(login)
+        && !state.identity.vouches_for(&record)
+    {
+        state.logins.end(login).await?;
+        end_consoles(&state, login).await;
+        return Err(ApiError::new(Code::LOGIN_ENDED));
+    }
     let renewed = state.logins.refresh(&token).await;
-    if let Err(error) = &renewed
+    if let (Err(error), Some(login)) = (&renewed, &login)
         && error.code == Code::REFRESH_REUSED
     {
+        end_consoles(&state, login).await;
         let record = ActionRecord {
             client: Some(client.0),
             reason: Some(error.code.row().reason),
