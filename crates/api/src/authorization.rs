@@ -7,11 +7,11 @@ use std::{collections::BTreeSet, time::Duration};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::Client;
-use novasphere_runtime::access::{AccessReviewer, FRESH_TTL, RECHECK_TTL};
+use novasphere_runtime::access::{AccessReviewer, FRESH_TTL, RECHECK_TTL, UserInfo};
 
 use self::words::{PERMISSIONS, Permission};
 use crate::{
-    caller::{Caller, TenantId},
+    caller::{Caller, CallerCredential, TenantId},
     code::Code,
     error::{ApiError, ApiResult},
     watches::Watched,
@@ -23,8 +23,10 @@ const REVIEWS_LIMIT: usize = 32;
 /// What lists are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listed {
-    /// `VmAccess` objects and machines.
+    /// `VmAccess` objects, with their machines.
     Machines,
+    /// Machines that no `VmAccess` names.
+    BareMachines,
     /// `VncWorkspace` objects.
     Workspaces,
     /// `ConsoleSession` objects.
@@ -81,6 +83,7 @@ impl Listed {
     const fn resource(self) -> (&'static str, &'static str) {
         match self {
             Self::Machines => ("novasphere.io", "vmaccesses"),
+            Self::BareMachines => ("kubevirt.io", "virtualmachines"),
             Self::Workspaces => ("novasphere.io", "vncworkspaces"),
             Self::Sessions => ("novasphere.io", "consolesessions"),
         }
@@ -107,7 +110,7 @@ impl Authorization {
     ///
     /// [`Code::CLUSTER_UNAVAILABLE`], [`Code::CLUSTER_TIMEOUT`].
     pub async fn allows(&self, caller: &Caller, right: &ResourceAttributes) -> ApiResult<bool> {
-        Ok(self.reviewer.allows(&caller.user, right, FRESH_TTL).await?)
+        Ok(self.reviewer.allows(&asked_about(caller), right, FRESH_TTL).await?)
     }
 
     /// Succeeds only when the caller has a right.
@@ -116,7 +119,7 @@ impl Authorization {
     ///
     /// [`Code::FORBIDDEN`] with the right by name, and as [`allows`](Self::allows).
     pub async fn require(&self, caller: &Caller, right: &ResourceAttributes) -> ApiResult<()> {
-        Ok(self.reviewer.require(&caller.user, right, FRESH_TTL).await?)
+        Ok(self.reviewer.require(&asked_about(caller), right, FRESH_TTL).await?)
     }
 
     /// The namespaces among `candidates` whose objects of a kind the caller may list. The right in all namespaces is asked for first, so that
@@ -141,7 +144,7 @@ impl Authorization {
         };
         if self
             .reviewer
-            .allows(&caller.user, &listed.list(None), RECHECK_TTL)
+            .allows(&asked_about(caller), &listed.list(None), RECHECK_TTL)
             .await?
         {
             return Ok(if caller.tenant.is_some() {
@@ -151,12 +154,13 @@ impl Authorization {
             });
         }
         // Boxed, because the compiler cannot prove a stream of such futures to be `Send` (rust-lang/rust#102211).
+        let user = &asked_about(caller);
         let asked: Vec<BoxFuture<'_, _>> = candidates
             .into_iter()
             .map(|namespace| {
                 let asked = async move {
                     let right = listed.list(Some(&namespace));
-                    let allowed = self.reviewer.allows(&caller.user, &right, RECHECK_TTL).await?;
+                    let allowed = self.reviewer.allows(user, &right, RECHECK_TTL).await?;
                     ApiResult::Ok(allowed.then_some(namespace))
                 };
                 asked.boxed()
@@ -187,12 +191,13 @@ impl Authorization {
     ///
     /// [`Code::CLUSTER_UNAVAILABLE`], [`Code::CLUSTER_TIMEOUT`].
     pub async fn permissions(&self, caller: &Caller, namespace: Option<&str>) -> ApiResult<Vec<String>> {
+        let user = &asked_about(caller);
         let asked: Vec<BoxFuture<'_, _>> = PERMISSIONS
             .iter()
             .map(|permission| {
                 let right = permission.right(namespace);
                 let asked = async move {
-                    let allowed = self.reviewer.allows(&caller.user, &right, RECHECK_TTL).await?;
+                    let allowed = self.reviewer.allows(user, &right, RECHECK_TTL).await?;
                     ApiResult::Ok(allowed.then(|| permission.word.to_owned()))
                 };
                 asked.boxed()
@@ -229,6 +234,16 @@ impl Authorization {
         }
         Ok(false)
     }
+}
+
+/// The user as kube-apiserver sees their requests: it adds this group to whom is impersonated.
+fn asked_about(caller: &Caller) -> UserInfo {
+    const AUTHENTICATED: &str = "system:authenticated";
+    let mut user = caller.user.clone();
+    if caller.credential == CallerCredential::Impersonated && !user.groups.iter().any(|group| group == AUTHENTICATED) {
+        user.groups.push(AUTHENTICATED.to_owned());
+    }
+    user
 }
 
 /// How old the answers behind an open stream of events may be.

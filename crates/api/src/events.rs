@@ -26,10 +26,11 @@ pub use self::ring::RecentChanges;
 use crate::{
     authorization::{Listed, STREAM_RECHECK_INTERVAL, VisibleNamespaces},
     caller::Caller,
-    error::{ApiError, ApiResult},
+    error::ApiResult,
     http::Query,
+    machines::wanted_namespace,
     state::ApiState,
-    watches::{Change, ChangeKind},
+    watches::{Change, ChangeKind, MachineKind},
 };
 
 /// A comment, so that no proxy takes the stream for dead.
@@ -75,15 +76,16 @@ async fn events(
     headers: HeaderMap,
     Query(query): Query<EventQuery>,
 ) -> ApiResult<Response> {
+    wanted_namespace(query.namespace.as_deref())?;
     let place = state.limits.event_stream(&caller.user.name)?;
     // Before the past is read, so that nothing falls in between.
     let changes = state.watched.changes();
     let last = headers
         .get("last-event-id")
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    let missed = state.recent_changes.after(last);
+        .and_then(|value| state.recent_changes.number(value.to_str().ok()?));
+    let missed = state.recent_changes.after(last, state.watched.version());
     let mut reader = Reader {
-        visible: Visible::look(&state, &caller).await?,
+        visible: Visible::look(&state, &caller, query.namespace.as_deref(), None).await?,
         namespace: query.namespace,
         last: last.unwrap_or(0),
         until: Instant::now() + STREAM_TIMEOUT,
@@ -92,7 +94,7 @@ async fn events(
         state,
         caller,
     };
-    reader.begin(missed);
+    reader.begin(missed).await?;
     let stream = stream::unfold((reader, place), |(mut reader, place)| async move {
         let event = reader.next().await?;
         Some((Ok::<_, Infallible>(event), (reader, place)))
@@ -110,36 +112,84 @@ fn answer(stream: impl Stream<Item = Result<sse::Event, Infallible>> + Send + 's
     response
 }
 
+/// The namespaces of one list.
+struct Looked {
+    listed: Listed,
+    /// Those that were asked about: the others are new, or empty since then.
+    asked: BTreeSet<String>,
+    visible: VisibleNamespaces,
+}
+
+impl Looked {
+    async fn look(state: &ApiState, caller: &Caller, listed: Listed, asked: BTreeSet<String>) -> ApiResult<Self> {
+        let (authorization, watched) = (&state.authorization, &state.watched);
+        Ok(Self {
+            visible: authorization.visible(caller, listed, asked.clone(), watched).await?,
+            listed,
+            asked,
+        })
+    }
+
+    /// Whether the caller may list a namespace. One that was not asked about is asked about now, once: a busy namespace that is hidden costs
+    /// nothing until all are asked about again.
+    async fn shows(&mut self, state: &ApiState, caller: &Caller, namespace: &str) -> ApiResult<bool> {
+        if !self.visible.contains(namespace) && self.asked.insert(namespace.to_owned()) {
+            let asked = BTreeSet::from([namespace.to_owned()]);
+            let (authorization, watched) = (&state.authorization, &state.watched);
+            match authorization.visible(caller, self.listed, asked, watched).await? {
+                VisibleNamespaces::All => self.visible = VisibleNamespaces::All,
+                VisibleNamespaces::Only(found) => {
+                    if let VisibleNamespaces::Only(known) = &mut self.visible {
+                        known.extend(found);
+                    }
+                }
+            }
+        }
+        Ok(self.visible.contains(namespace))
+    }
+}
+
 /// The namespaces of each list.
 struct Visible {
-    machines: VisibleNamespaces,
-    workspaces: VisibleNamespaces,
-    sessions: VisibleNamespaces,
+    machines: Looked,
+    bare_machines: Looked,
+    workspaces: Looked,
+    sessions: Looked,
     looked: Instant,
 }
 
 impl Visible {
-    async fn look(state: &ApiState, caller: &Caller) -> ApiResult<Self> {
-        let (authorization, watched) = (&state.authorization, &state.watched);
-        let of = |listed, candidates: BTreeSet<String>| authorization.visible(caller, listed, candidates, watched);
-        let machines = watched.machines().iter().map(|row| row.namespace.clone()).collect();
-        let workspaces = watched.workspaces().iter().map(|row| row.namespace.clone()).collect();
-        let sessions = watched.sessions().iter().map(|row| row.namespace.clone()).collect();
+    /// Asks about the namespaces that have objects, and about `also`, of which the last object may just have gone; with `namespace`, about that
+    /// one alone.
+    async fn look(state: &ApiState, caller: &Caller, namespace: Option<&str>, also: Option<&str>) -> ApiResult<Self> {
+        let watched = &state.watched;
+        let looked = Instant::now();
+        let asked = |mut found: BTreeSet<String>| {
+            found.extend(also.map(str::to_owned));
+            found.retain(|found| namespace.is_none_or(|namespace| namespace == found));
+            found
+        };
+        let machines = asked(watched.machine_namespaces(MachineKind::VmAccess));
+        let bare_machines = asked(watched.machine_namespaces(MachineKind::VirtualMachine));
+        let workspaces = asked(watched.workspaces().iter().map(|row| row.namespace.clone()).collect());
+        let sessions = asked(watched.sessions().iter().map(|row| row.namespace.clone()).collect());
         Ok(Self {
-            looked: Instant::now(),
-            machines: of(Listed::Machines, machines).await?,
-            workspaces: of(Listed::Workspaces, workspaces).await?,
-            sessions: of(Listed::Sessions, sessions).await?,
+            machines: Looked::look(state, caller, Listed::Machines, machines).await?,
+            bare_machines: Looked::look(state, caller, Listed::BareMachines, bare_machines).await?,
+            workspaces: Looked::look(state, caller, Listed::Workspaces, workspaces).await?,
+            sessions: Looked::look(state, caller, Listed::Sessions, sessions).await?,
+            looked,
         })
     }
 
-    fn shows(&self, change: &Change) -> bool {
-        let visible = match change.kind {
-            ChangeKind::Machine => &self.machines,
-            ChangeKind::Workspace => &self.workspaces,
-            ChangeKind::Session => &self.sessions,
-        };
-        visible.contains(&change.namespace)
+    /// The list that a change is of.
+    fn list_of(&mut self, change: &Change) -> &mut Looked {
+        match change.kind {
+            ChangeKind::Machine if change.is_of_bare_machine() => &mut self.bare_machines,
+            ChangeKind::Machine => &mut self.machines,
+            ChangeKind::Workspace => &mut self.workspaces,
+            ChangeKind::Session => &mut self.sessions,
+        }
     }
 }
 
@@ -159,16 +209,20 @@ struct Reader {
 
 impl Reader {
     /// What was missed, or that it is not known.
-    fn begin(&mut self, missed: Option<Vec<Change>>) {
+    async fn begin(&mut self, missed: Option<Vec<Change>>) -> ApiResult<()> {
         if let Some(missed) = missed {
-            let told = missed.iter().filter(|change| self.takes(change));
-            let told: Vec<sse::Event> = told.map(event).collect();
             self.last = missed.last().map_or(self.last, |change| change.number);
-            self.pending = told.into_iter().rev().collect();
+            for change in missed.iter().rev() {
+                if self.takes(change).await? {
+                    let event = self.event(change);
+                    self.pending.push(event);
+                }
+            }
         } else {
             self.last = self.state.watched.version();
-            self.pending = vec![reset(self.last)];
+            self.pending = vec![self.reset()];
         }
+        Ok(())
     }
 
     /// The next event; `None` when the stream ends.
@@ -183,13 +237,13 @@ impl Reader {
             let change = match timeout(STREAM_RECHECK_INTERVAL, self.changes.recv()).await {
                 // Nothing happens: time to look whether the stream may go on.
                 Err(_) => {
-                    self.recheck().await?;
+                    self.recheck(None).await?;
                     continue;
                 }
                 Ok(Ok(change)) => change,
                 Ok(Err(RecvError::Lagged(_))) => {
                     self.last = self.state.watched.version();
-                    return Some(reset(self.last));
+                    return Some(self.reset());
                 }
                 Ok(Err(RecvError::Closed)) => return None,
             };
@@ -197,36 +251,38 @@ impl Reader {
                 continue;
             }
             self.last = change.number;
-            if self.visible.looked.elapsed() > STREAM_RECHECK_INTERVAL
-                || !self.visible.shows(&change) && self.is_worth_a_look()
-            {
-                self.recheck().await?;
+            if self.visible.looked.elapsed() > STREAM_RECHECK_INTERVAL {
+                self.recheck(Some(&change.namespace)).await?;
             }
-            if self.takes(&change) {
-                return Some(event(&change));
+            if unless_refused(self.takes(&change).await)? {
+                return Some(self.event(&change));
             }
         }
     }
 
-    fn takes(&self, change: &Change) -> bool {
-        self.namespace
-            .as_ref()
-            .is_none_or(|namespace| *namespace == change.namespace)
-            && self.visible.shows(change)
-    }
-
-    /// The first object of a namespace may be new, so its right has not been asked for; but not for each change of what is hidden.
-    fn is_worth_a_look(&self) -> bool {
-        self.visible.looked.elapsed() > Duration::from_secs(1)
+    async fn takes(&mut self, change: &Change) -> ApiResult<bool> {
+        let namespace = change.namespace.as_str();
+        if self.namespace.as_deref().is_some_and(|wanted| wanted != namespace) {
+            return Ok(false);
+        }
+        let list = self.visible.list_of(change);
+        list.shows(&self.state, &self.caller, namespace).await
     }
 
     /// Asks for the rights again; `None` ends the stream.
-    async fn recheck(&mut self) -> Option<()> {
-        let looked = Visible::look(&self.state, &self.caller).await;
-        self.visible = looked
-            .map_err(|error: ApiError| tracing::debug!(?error, "a stream of events ends"))
-            .ok()?;
+    async fn recheck(&mut self, also: Option<&str>) -> Option<()> {
+        let looked = Visible::look(&self.state, &self.caller, self.namespace.as_deref(), also).await;
+        self.visible = unless_refused(looked)?;
         Some(())
+    }
+
+    fn reset(&self) -> sse::Event {
+        let id = self.state.recent_changes.event_id(self.last);
+        sse::Event::default().event("reset").id(id).data("{}")
+    }
+
+    fn event(&self, change: &Change) -> sse::Event {
+        event(change, self.state.recent_changes.event_id(change.number))
     }
 
     /// A login that has ended has no stream.
@@ -238,11 +294,13 @@ impl Reader {
     }
 }
 
-fn reset(number: u64) -> sse::Event {
-    sse::Event::default().event("reset").id(number.to_string()).data("{}")
+fn unless_refused<T>(looked: ApiResult<T>) -> Option<T> {
+    looked
+        .inspect_err(|error| tracing::debug!(?error, "a stream of events ends"))
+        .ok()
 }
 
-fn event(change: &Change) -> sse::Event {
+fn event(change: &Change, id: String) -> sse::Event {
     let data = ChangeEvent {
         list: match change.kind {
             ChangeKind::Machine => "vms",
@@ -254,8 +312,5 @@ fn event(change: &Change) -> sse::Event {
     };
     let text = serde_json::to_string(&data).unwrap_or_default();
     let name = if change.is_gone { "gone" } else { "change" };
-    sse::Event::default()
-        .event(name)
-        .id(change.number.to_string())
-        .data(text)
+    sse::Event::default().event(name).id(id).data(text)
 }

@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use self::{
     console::{expire_seconds, protocol},
-    visible::{machine, workspace},
+    visible::{machine, wanted_namespace, workspace},
 };
 use crate::state::ApiState;
 

@@ -4,7 +4,10 @@
 mod rows;
 mod table;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
@@ -79,6 +82,14 @@ pub struct Change {
     pub is_gone: bool,
 }
 
+impl Change {
+    /// Whether it is of a machine that no `VmAccess` names: its ID is `<namespace>..<name>`, and a UID has no dot.
+    #[must_use]
+    pub fn is_of_bare_machine(&self) -> bool {
+        self.kind == ChangeKind::Machine && self.id.contains('.')
+    }
+}
+
 /// What the watches have seen. Clones share it.
 #[derive(Clone)]
 pub struct Watched(Arc<WatchedInner>);
@@ -98,8 +109,8 @@ struct Tables {
     workspaces: Table<WorkspaceRow>,
     sessions: Table<SessionRow>,
     namespaces: Table<Option<TenantId>>,
-    /// Which `VmAccess` names a machine.
-    access_of: BTreeMap<RowKey, RowKey>,
+    /// Machines with the `VmAccess` objects that name them; several may adopt one.
+    access_of: BTreeSet<(RowKey, RowKey)>,
     /// All machines, by ID.
     by_id: BTreeMap<String, Arc<MachineRow>>,
     /// Workspaces by ID.
@@ -162,6 +173,15 @@ impl Watched {
         self.0.tables.read().by_id.values().cloned().collect()
     }
 
+    /// The namespaces of machines of a kind.
+    #[must_use]
+    pub fn machine_namespaces(&self, kind: MachineKind) -> BTreeSet<String> {
+        let tables = self.0.tables.read();
+        let rows = tables.by_id.values().filter(|row| row.kind == kind);
+        let found: BTreeSet<&str> = rows.map(|row| row.namespace.as_str()).collect();
+        found.into_iter().map(str::to_owned).collect()
+    }
+
     /// All workspaces.
     #[must_use]
     pub fn workspaces(&self) -> Vec<Arc<WorkspaceRow>> {
@@ -176,7 +196,15 @@ impl Watched {
         tables.sessions.iter().map(|(_, row)| Arc::clone(row)).collect()
     }
 
-    /// A machine by the UID of its `VmAccess`, or by `<namespace>.<name>`.
+    /// The sessions to which somebody is connected.
+    #[must_use]
+    pub fn sessions_in_use(&self) -> Vec<Arc<SessionRow>> {
+        let tables = self.0.tables.read();
+        let rows = tables.sessions.iter().map(|(_, row)| row);
+        rows.filter(|row| !row.connections.is_empty()).cloned().collect()
+    }
+
+    /// A machine by the UID of its `VmAccess`, by `<namespace>.<name>`, or by the ID of one without a `VmAccess`.
     #[must_use]
     pub fn find_machine(&self, id: &str) -> Option<Arc<MachineRow>> {
         let tables = self.0.tables.read();
@@ -184,7 +212,9 @@ impl Watched {
             return Some(Arc::clone(row));
         }
         let (namespace, name) = id.split_once('.')?;
-        tables.accesses.get(&key(namespace, name))
+        // A `VmAccess` and a machine that it does not name may have one name; the `VmAccess` is meant.
+        let access = tables.accesses.get(&key(namespace, name));
+        access.or_else(|| tables.by_id.get(&rows::bare_id(namespace, name)).cloned())
     }
 
     /// The state of a machine in `KubeVirt`'s words, as its own watch has it.
@@ -376,28 +406,31 @@ impl Tables {
 
     fn access_here(&mut self, row: MachineRow) -> Changes {
         let at = key(&row.namespace, &row.name);
+        let row = Arc::new(row);
         let old = self.accesses.get(&at);
-        self.accesses.insert(at.clone(), row.clone());
         let mut changes: Changes = match old {
-            Some(old) if *old == row => return Vec::new(),
+            Some(old) if old == row => {
+                // The row that the other index has, too.
+                self.accesses.insert_shared(at, old);
+                return Vec::new();
+            }
             // Another object, or another machine.
             Some(old) if old.id != row.id || old.machine != row.machine => self.access_gone(&at, &old),
             _ => Vec::new(),
         };
+        self.accesses.insert_shared(at.clone(), Arc::clone(&row));
         let of_machine = key(&row.namespace, &row.machine);
         changes.extend(self.forget_bare(&of_machine));
-        self.access_of.insert(of_machine, at);
+        self.access_of.insert((of_machine, at));
         changes.push((ChangeKind::Machine, row.namespace.clone(), row.id.clone(), false));
-        self.by_id.insert(row.id.clone(), Arc::new(row));
+        self.by_id.insert(row.id.clone(), row);
         changes
     }
 
-    /// Takes a `VmAccess` out of the indexes. A machine that outlives it is listed by itself.
+    /// Takes a `VmAccess` out of the indexes. A machine that outlives it is listed by itself, unless another one names it.
     fn access_gone(&mut self, at: &str, row: &MachineRow) -> Changes {
         let of_machine = key(&row.namespace, &row.machine);
-        if self.access_of.get(&of_machine).is_some_and(|access| **access == *at) {
-            self.access_of.remove(&of_machine);
-        }
+        self.access_of.remove(&(Arc::clone(&of_machine), RowKey::from(at)));
         self.by_id.remove(&row.id);
         let mut changes = vec![(ChangeKind::Machine, row.namespace.clone(), row.id.clone(), true)];
         changes.extend(self.bare(&of_machine));
@@ -446,7 +479,9 @@ impl Tables {
 
     /// Lists a machine by itself, unless a `VmAccess` names it.
     fn bare(&mut self, at: &str) -> Changes {
-        if self.access_of.contains_key(at) {
+        let first = (RowKey::from(at), RowKey::from(""));
+        let mut named = self.access_of.range(first..);
+        if named.next().is_some_and(|(machine, _)| **machine == *at) {
             return Vec::new();
         }
         let Some(machine) = self.machines.get(at) else {
@@ -464,7 +499,7 @@ impl Tables {
 
     fn forget_bare(&mut self, at: &str) -> Changes {
         let (namespace, name) = parts(at);
-        let id = format!("{namespace}.{name}");
+        let id = rows::bare_id(namespace, name);
         let gone = self.by_id.remove(&id);
         gone.map(|_| (ChangeKind::Machine, namespace.to_owned(), id, true))
             .into_iter()

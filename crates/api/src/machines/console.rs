@@ -127,10 +127,18 @@ fn sessions_of(state: &ApiState, row: &MachineRow) -> Vec<Arc<SessionRow>> {
     sessions
 }
 
-/// Who looks at a machine's consoles.
-pub(super) fn viewers(state: &ApiState, row: &MachineRow) -> Vec<String> {
-    let sessions = sessions_of(state, row);
-    let connections = sessions.iter().flat_map(|session| &session.connections);
+/// Who looks at a machine's consoles, of the sessions in use: these are walked through once for a page, not once for each row.
+pub(super) fn viewers(in_use: &[Arc<SessionRow>], row: &MachineRow) -> Vec<String> {
+    let is_of = |session: &&Arc<SessionRow>| {
+        let target = match session.target_kind {
+            SessionTargetKind::VmAccess if row.kind == MachineKind::VmAccess => &row.name,
+            SessionTargetKind::VirtualMachine | SessionTargetKind::VirtualMachineInstance => &row.machine,
+            _ => return false,
+        };
+        session.namespace == row.namespace && session.target == *target
+    };
+    let sessions = in_use.iter().filter(is_of);
+    let connections = sessions.flat_map(|session| &session.connections);
     let mut users: Vec<String> = connections.map(|connection| connection.user.clone()).collect();
     users.sort_unstable();
     users.dedup();

@@ -2,7 +2,10 @@
 
 use axum::extract::State;
 use k8s_openapi::api::events::v1::Event;
-use kube::{Api, api::ListParams};
+use kube::{
+    Api,
+    api::{ListParams, ObjectList},
+};
 use novasphere_core::vm_access::hardware::MachineConsoles;
 use novasphere_crd::{ConsoleProtocol, VmAccess};
 use novasphere_foreign::{
@@ -19,6 +22,7 @@ use crate::{
     envelope::{Answer, Envelope},
     error::ApiResult,
     http::Path,
+    kubernetes::refused,
     state::ApiState,
     watches::{MachineKind, MachineRow, MachineStatus, mebibytes},
 };
@@ -132,29 +136,40 @@ pub(super) async fn detail(
     let runs: Api<VirtualMachineInstance> = Api::namespaced(client.clone(), &row.namespace);
     let accesses: Api<VmAccess> = Api::namespaced(client.clone(), &row.namespace);
     let events: Api<Event> = Api::namespaced(client, &row.namespace);
-    let params = ListParams::default().limit(LISTED_EVENTS_LIMIT);
+    let of_name = |name: &str| {
+        ListParams::default()
+            .limit(LISTED_EVENTS_LIMIT)
+            .fields(&format!("regarding.name={name}"))
+    };
+    let (of_access, of_machine) = (of_name(&row.name), of_name(&row.machine));
     // What the person may not read is left out: the machine itself they may see.
-    let (machine, run, access, events, permissions) = tokio::join!(
-        async { machines.get(&row.machine).await.ok() },
-        async { runs.get(&row.machine).await.ok() },
+    let (machine, run, access, mut happenings, others, permissions) = tokio::try_join!(
+        async { readable(machines.get(&row.machine).await) },
+        async { readable(runs.get(&row.machine).await) },
         async {
-            accesses
-                .get(&row.name)
-                .await
-                .ok()
-                .filter(|_| row.kind == MachineKind::VmAccess)
+            match row.kind {
+                MachineKind::VmAccess => readable(accesses.get(&row.name).await),
+                MachineKind::VirtualMachine => Ok(None),
+            }
         },
-        async { events.list(&params).await.map(|list| list.items).unwrap_or_default() },
+        async { readable(events.list(&of_machine).await).map(items) },
+        async {
+            if row.name == row.machine {
+                Ok(Vec::new())
+            } else {
+                readable(events.list(&of_access).await).map(items)
+            }
+        },
         state.authorization.permissions(&caller, Some(&row.namespace)),
-    );
+    )?;
+    happenings.extend(others);
     let spec = machine
         .as_ref()
         .and_then(|machine| machine.spec.as_ref())
         .map(CompactJson::to_value);
-    let permissions = permissions?;
     let may_see_viewers = permissions.iter().any(|word| word == "session:query");
     let viewers = if may_see_viewers {
-        console::viewers(&state, &row)
+        console::viewers(&state.watched.sessions_in_use(), &row)
     } else {
         Vec::new()
     };
@@ -163,9 +178,22 @@ pub(super) async fn detail(
         network_info: networks(spec.as_ref(), run.as_ref(), access.as_ref()),
         storage_info: disks(spec.as_ref()),
         console_info: consoles(access.as_ref(), MachineConsoles::of(machine.as_ref(), run.as_ref())),
-        event_info: happened(&row, events, &state),
+        event_info: happened(&row, happenings, &state),
         actions: actions(row.status, &permissions),
     }))
+}
+
+/// What the person may not read, and what is not there, is left out; that the cluster does not answer is no answer.
+fn readable<T>(read: kube::Result<T>) -> ApiResult<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(None),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+fn items(list: Option<ObjectList<Event>>) -> Vec<Event> {
+    list.map(|list| list.items).unwrap_or_default()
 }
 
 fn list_at<'a>(value: Option<&'a Value>, path: &str) -> &'a [Value] {

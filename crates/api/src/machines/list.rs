@@ -6,6 +6,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::visible::{VisibleMachines, wanted_namespace};
 use crate::{
     authorization::Listed,
     caller::Caller,
@@ -97,7 +98,7 @@ pub(crate) struct MachinePage {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MachineSummary {
-    /// UID of the `VmAccess`, or `<namespace>.<name>` of a machine without one.
+    /// UID of the `VmAccess`, or `<namespace>..<name>` of a machine without one.
     pub(super) id: String,
     /// Its name.
     pub(super) name: String,
@@ -162,16 +163,9 @@ pub(super) async fn list(
     Query(query): Query<MachineQuery>,
 ) -> ApiResult<Answer<MachinePage>> {
     let wanted = Wanted::read(&query)?;
+    let visible = VisibleMachines::look(&state, &caller, query.namespace.as_deref()).await?;
     let rows = state.watched.machines();
-    let candidates: BTreeSet<String> = match &query.namespace {
-        Some(namespace) => BTreeSet::from([namespace.clone()]),
-        None => rows.iter().map(|row| row.namespace.clone()).collect(),
-    };
-    let visible = state
-        .authorization
-        .visible(&caller, Listed::Machines, candidates, &state.watched)
-        .await?;
-    let rows = rows.into_iter().filter(|row| visible.contains(&row.namespace));
+    let rows = rows.into_iter().filter(|row| visible.contains(row));
     let page = wanted.page(rows);
     // Who looks is told to those alone who may list sessions.
     let shown: BTreeSet<String> = page.rows.iter().map(|row| row.namespace.clone()).collect();
@@ -179,9 +173,10 @@ pub(super) async fn list(
         .authorization
         .visible(&caller, Listed::Sessions, shown, &state.watched)
         .await?;
+    let in_use = state.watched.sessions_in_use();
     let list = page.rows.iter().map(|row| {
         let viewers = if watched.contains(&row.namespace) {
-            super::console::viewers(&state, row)
+            super::console::viewers(&in_use, row)
         } else {
             Vec::new()
         };
@@ -214,6 +209,7 @@ struct Page {
 
 impl Wanted {
     fn read(query: &MachineQuery) -> ApiResult<Self> {
+        wanted_namespace(query.namespace.as_deref())?;
         let page = query.page.unwrap_or(1);
         if !(1..=1_000_000).contains(&page) {
             return Err(ApiError::parameter("page", "page is a number from 1"));
@@ -362,6 +358,17 @@ mod tests {
             ..MachineQuery::default()
         };
         assert_eq!(ids(&query).0, 0);
+    }
+
+    #[test]
+    fn what_cannot_be_a_namespace_is_refused() {
+        for bad in ["", "a.b", "A", "x".repeat(64).as_str()] {
+            let query = MachineQuery {
+                namespace: Some(bad.to_owned()),
+                ..MachineQuery::default()
+            };
+            assert!(Wanted::read(&query).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub struct ServiceInfo {
 /// A machine, as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineRow {
-    /// UID of the `VmAccess`, or `<namespace>.<name>` of a machine without one.
+    /// UID of the `VmAccess`, or `<namespace>..<name>` of a machine without one.
     pub id: String,
     /// What it is known by.
     pub kind: MachineKind,
@@ -308,10 +308,15 @@ pub(super) fn of_run(instance: &VirtualMachineInstance) -> RunPart {
     }
 }
 
+/// The ID of a machine that no `VmAccess` names. No object's name begins with a dot, so it is no `<namespace>.<name>` of a `VmAccess`.
+pub(super) fn bare_id(namespace: &str, name: &str) -> String {
+    format!("{namespace}..{name}")
+}
+
 /// The row of a machine that no `VmAccess` names.
 pub(super) fn of_bare_machine(namespace: &str, name: &str, machine: &VmPart, run: Option<&RunPart>) -> MachineRow {
     MachineRow {
-        id: format!("{namespace}.{name}"),
+        id: bare_id(namespace, name),
         kind: MachineKind::VirtualMachine,
         namespace: namespace.to_owned(),
         name: name.to_owned(),

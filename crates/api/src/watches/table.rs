@@ -55,7 +55,12 @@ impl<R> Table<R> {
     }
 
     pub(super) fn insert(&mut self, key: RowKey, row: R) {
-        self.rows.insert(key, (self.list, Arc::new(row)));
+        self.insert_shared(key, Arc::new(row));
+    }
+
+    /// The same for a row that is in another index as well.
+    pub(super) fn insert_shared(&mut self, key: RowKey, row: Arc<R>) {
+        self.rows.insert(key, (self.list, row));
     }
 
     pub(super) fn remove(&mut self, key: &str) -> Option<Arc<R>> {

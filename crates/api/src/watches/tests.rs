@@ -32,20 +32,34 @@ fn see<K>(watched: &Watched, see: fn(&mut Tables, Seen<'_, K>) -> Changes, objec
 fn a_machine_is_listed_once_by_its_vm_access_or_by_itself() {
     let watched = Watched::default();
     see(&watched, Tables::machine, &machine("web-1", "Running"));
-    assert_eq!(ids(&watched), ["team.web-1"]);
+    assert_eq!(ids(&watched), ["team..web-1"]);
     see(&watched, Tables::vm_access, &access("web", "u1", "web-1", "Running"));
     assert_eq!(ids(&watched), ["u1"]);
     see(&watched, Tables::machine, &machine("web-1", "Stopped"));
     assert_eq!(ids(&watched), ["u1"]);
     assert!(watched.find_machine("team.web").is_some());
     watched.0.tell(Tables::vm_access, Seen::Gone("team/web"));
-    assert_eq!(ids(&watched), ["team.web-1"], "it outlives its VmAccess");
+    assert_eq!(ids(&watched), ["team..web-1"], "it outlives its VmAccess");
     assert_eq!(
         watched.find_machine("team.web-1").unwrap().status,
         MachineStatus::Stopped
     );
     watched.0.tell(Tables::machine, Seen::Gone("team/web-1"));
     assert!(ids(&watched).is_empty());
+}
+
+#[test]
+fn a_machine_that_another_vm_access_names_is_not_listed_by_itself() {
+    let watched = Watched::default();
+    see(&watched, Tables::machine, &machine("web-1", "Running"));
+    see(&watched, Tables::vm_access, &access("one", "u1", "web-1", "Running"));
+    see(&watched, Tables::vm_access, &access("two", "u2", "web-1", "Running"));
+    watched.0.tell(Tables::vm_access, Seen::Gone("team/two"));
+    assert_eq!(ids(&watched), ["u1"]);
+    see(&watched, Tables::vm_access, &access("one", "u1", "web-2", "Running"));
+    assert_eq!(ids(&watched), ["team..web-1", "u1"], "nothing names it any more");
+    let bare = watched.machine_namespaces(MachineKind::VirtualMachine);
+    assert_eq!(bare.into_iter().collect::<Vec<_>>(), ["team"]);
 }
 
 #[test]
