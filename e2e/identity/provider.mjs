@@ -46,9 +46,13 @@ function provider() {
       rpInitiatedLogout: { enabled: true },
     },
     pkce: { required: () => true },
+    // Its dispatcher keeps the provider from calling loopback addresses, where the tests are.
+    fetch: (url, { dispatcher: _, ...options }) => fetch(url, options),
     cookies: { keys: ['a key of the tests'] },
     jwks: { keys: [...keys] },
   });
+  made.on('backchannel.error', (_, error, client) => console.error('back channel of', client.clientId, error, error.cause));
+  made.on('server_error', (_, error) => console.error(error));
   return made.callback();
 }
 
