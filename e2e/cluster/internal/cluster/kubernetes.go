@@ -24,6 +24,7 @@ type kubernetesRelease struct {
 // `go mod tidy -modfile=../kubernetes/VERSION.mod` in that folder.
 var kubernetesReleases = []kubernetesRelease{
 	{version: "1.35.4"},
+	{version: "1.36.3", module: "components/kubernetes/1.36.3.mod"},
 	{version: "1.37.2", module: "components/kubernetes/1.37.2.mod"},
 }
 

@@ -38,7 +38,7 @@ func TestKubernetesIsChosenByVersion(t *testing.T) {
 	if _, err := kubernetes(defaultKubernetes); err != nil {
 		t.Error(err)
 	}
-	for wanted, found := range map[string]string{"1.35": "1.35.4", "1.35.4": "1.35.4", "1.37": "1.37.2", "1.37.2": "1.37.2"} {
+	for wanted, found := range map[string]string{"1.35": "1.35.4", "1.35.4": "1.35.4", "1.36": "1.36.3", "1.37": "1.37.2", "1.37.2": "1.37.2"} {
 		if release, err := kubernetes(wanted); err != nil || release.version != found {
 			t.Errorf("%s: %v, %v", wanted, release, err)
 		}
